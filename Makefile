@@ -1,0 +1,24 @@
+PY := .venv/bin/python
+PYTHONS := wbrag $(wildcard jobs/*.py)
+
+.PHONY: help demo test lint setup clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
+
+setup:
+	@scripts/setup.sh
+
+demo: setup  ## The whole story on this machine: no GPU, no account, no download beyond the packages
+	@.venv/bin/wbrag demo
+
+test: lint  ## Lint, types and every test
+	@$(PY) -m pytest
+
+lint: setup  ## ruff, and mypy --strict on the library and the jobs
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m mypy --no-error-summary $(PYTHONS)
+
+clean:  ## Remove .venv, caches and builds (a workspace stays)
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

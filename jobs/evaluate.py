@@ -1,0 +1,11 @@
+"""`wbrag evaluate` as a Ray job: `ray job submit --working-dir . -- python jobs/evaluate.py --config FILE`.
+
+The workspace in FILE must be a path that every node of the cluster sees.
+"""
+
+import sys
+
+from wbrag.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

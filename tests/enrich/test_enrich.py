@@ -1,0 +1,229 @@
+"""Algorithm 1 over scripted worlds: decisions, call counts, the lossless skip, and the unseen golden answers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.fakes import SimilarityEncoder, TableRetriever
+from tests.support.scripted import ScriptedGenerator
+from wbrag.config import EnrichConfig
+from wbrag.enrich.distil import Distiller
+from wbrag.enrich.enrich import Enricher, Verdict
+from wbrag.methods import Rag, method
+from wbrag.tasks import task
+from wbrag.types import Evidence, Example, Hit, Messages, Sampling
+
+QUESTION = "which bird soars?"
+HITS = [Hit(f"p{n}", f"Title {n}", f"Fact {n} holds. Detail {n} follows.", 0.9 - n / 10) for n in range(5)]
+RIGHT, HALF, WRONG = "red kite", "red", "owl"
+
+
+@dataclass(frozen=True)
+class World:
+    """What the model says: without documents, with all, with each alone; and what it writes when it distils."""
+
+    closed: str = WRONG
+    opened: str = RIGHT
+    solo: tuple[str, ...] = (RIGHT, WRONG, RIGHT, WRONG, WRONG)
+    evidence: str = "[Doc 1] Fact 0 holds.\n[Doc 2] Detail 2 follows."
+    unit: str = "Kites\nFact 0 holds and detail 2 follows."
+
+    def reply(self, messages: Messages, sampling: Sampling) -> str:
+        system = messages[0].content
+        if system.startswith("Extract only"):
+            return self.evidence
+        if system.startswith("Write one high-utility"):
+            return self.unit
+        shown = [n for n, hit in enumerate(HITS) if hit.text in system]
+        if not shown:
+            return self.closed
+        return self.solo[shown[0]] if len(shown) == 1 else self.opened
+
+
+def run(
+    world: World, golden: Sequence[str] = (RIGHT,), hits: Sequence[Hit] = HITS, **options: Any
+) -> tuple[Verdict, ScriptedGenerator]:
+    gate = EnrichConfig(**options)
+    generator = ScriptedGenerator(world.reply)
+    rag = Rag(generator, TableRetriever({QUESTION: hits}), task("qa"), gate.top_k)
+    enricher = Enricher(method("naive"), rag, Distiller(generator, SimilarityEncoder({}), gate), gate)
+    return asyncio.run(enricher.enrich(Example("e1", QUESTION, tuple(golden)))), generator
+
+
+def test_accepted() -> None:
+    verdict, generator = run(World())
+    assert (verdict.id, verdict.question, verdict.task) == ("e1", QUESTION, "qa")
+    assert (verdict.accepted, verdict.reason) == (True, "accepted")
+    assert (verdict.s_nr, verdict.s_rag, verdict.s_doc) == (0.0, 1.0, (1.0, 0.0, 1.0, 0.0, 0.0))
+    assert (verdict.closed_book, verdict.open_book, verdict.solo) == (WRONG, RIGHT, World().solo)
+    assert verdict.hit_ids == tuple(hit.id for hit in HITS)
+    assert verdict.hit_scores == (0.9, 0.8, 0.7, 0.6, 0.5)
+    assert (verdict.retained, verdict.fallback) == ((0, 2), False)
+    assert verdict.sources == tuple((HITS[n].id, HITS[n].content_hash) for n in (0, 2))
+    assert (verdict.unit_title, verdict.unit_text) == ("Kites", "Fact 0 holds and detail 2 follows.")
+    assert verdict.evidence == (Evidence("p0", "Fact 0 holds."), Evidence("p2", "Detail 2 follows."))
+    assert (verdict.source_words, verdict.unit_words) == (2 * 8, 8)
+    assert verdict.calls == len(generator.calls) == 1 + 1 + 5 + 2
+
+
+def test_no_document_helps_alone() -> None:
+    verdict, generator = run(World(solo=(WRONG,) * 5), n_min=3)
+    assert (verdict.accepted, verdict.retained, verdict.fallback) == (True, (0, 1, 2), True)
+    assert verdict.calls == len(generator.calls) == 9
+
+
+def test_closed_book_suffices() -> None:
+    verdict, generator = run(World(closed=RIGHT))
+    assert (verdict.accepted, verdict.reason) == (False, "closed book suffices")
+    assert (verdict.s_nr, verdict.s_rag, verdict.s_doc) == (1.0, None, ())
+    assert verdict.calls == len(generator.calls) == 1
+    verdict, generator = run(World(closed=RIGHT), lossless_skip=False)
+    assert (verdict.reason, verdict.s_rag) == ("closed book suffices", 1.0)
+    assert verdict.calls == len(generator.calls) == 2
+
+
+def test_the_skip_retrieves_nothing() -> None:
+    retriever = TableRetriever({QUESTION: HITS})
+    generator, gate = ScriptedGenerator(World(closed=RIGHT).reply), EnrichConfig()
+    distiller = Distiller(generator, SimilarityEncoder({}), gate)
+    enricher = Enricher(method("naive"), Rag(generator, retriever, task("qa")), distiller, gate)
+    asyncio.run(enricher.enrich(Example("e", QUESTION, (RIGHT,))))
+    assert not retriever.calls
+
+
+@pytest.mark.parametrize(
+    ("world", "options"),
+    [
+        (World(opened=WRONG), {}),
+        (World(closed=HALF, opened=HALF), {"gate_metric": "f1"}),
+        (World(closed=HALF), {"gate_metric": "f1", "tau_delta": 0.33334, "lossless_skip": False}),
+        (World(opened=HALF), {"gate_metric": "f1", "tau_s": 0.9}),
+    ],
+)
+def test_retrieval_did_not_help(world: World, options: dict[str, Any]) -> None:
+    verdict, generator = run(world, **options)
+    out_of_reach = options.get("tau_delta", 0) > 0.3
+    assert verdict.reason == ("closed book suffices" if out_of_reach else "retrieval did not help")
+    assert not verdict.accepted
+    assert verdict.s_rag is not None
+    assert verdict.calls == len(generator.calls) == 2
+
+
+def test_retrieval_that_harms_is_rejected() -> None:
+    verdict, _ = run(World(closed=HALF, opened=WRONG), gate_metric="f1")
+    assert (verdict.accepted, verdict.reason) == (False, "retrieval did not help")
+
+
+def test_no_hits() -> None:
+    verdict, generator = run(World(), hits=())
+    assert (verdict.accepted, verdict.reason, verdict.hit_ids) == (False, "retrieval did not help", ())
+    assert len(generator.calls) == 2
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 5])
+@pytest.mark.parametrize(("distiller", "distillation"), [("llm", 2), ("extractive", 0)])
+def test_call_count_formula(top_k: int, distiller: str, distillation: int) -> None:
+    verdict, generator = run(World(), top_k=top_k, distiller=distiller)
+    assert verdict.calls == len(generator.calls) == 2 + top_k + distillation
+
+
+def test_solo_answers_run_together() -> None:
+    _, generator = run(World())
+    assert generator.max_in_flight == 5
+
+
+def test_a_failing_call_is_not_swallowed() -> None:
+    generator, gate = ScriptedGenerator(World().reply, failures={1: OSError("gone")}), EnrichConfig()
+    rag = Rag(generator, TableRetriever({QUESTION: HITS}), task("qa"))
+    enricher = Enricher(method("naive"), rag, Distiller(generator, SimilarityEncoder({}), gate), gate)
+    with pytest.raises(OSError, match="gone"):
+        asyncio.run(enricher.enrich(Example("e", QUESTION, (RIGHT,))))
+
+
+said = st.sampled_from([RIGHT, HALF, WRONG, "", "a red kite, they say"])
+worlds = st.builds(
+    World,
+    closed=said,
+    opened=said,
+    solo=st.tuples(*[said] * 5),
+    evidence=st.sampled_from([World.evidence, "", "[Doc 1] Invented.", "[Doc 9] Fact 0 holds."]),
+    unit=st.sampled_from([World.unit, "", "only a title"]),
+)
+thresholds = st.sampled_from([0.0, 0.01, 0.1, 1 / 3, 0.5, 1.0])
+options = st.fixed_dictionaries(
+    {
+        "gate_metric": st.sampled_from(["acc", "em", "f1"]),
+        "distiller": st.sampled_from(["llm", "extractive"]),
+        "tau_s": thresholds,
+        "tau_delta": thresholds,
+        "tau_doc": thresholds,
+        "n_min": st.integers(1, 5),
+        "top_k": st.integers(1, 5),
+    }
+)
+
+
+def decision(verdict: Verdict) -> tuple[object, ...]:
+    v = verdict
+    return (v.id, v.accepted, v.reason, v.s_nr, v.s_doc, v.retained, v.fallback, v.unit_title, v.unit_text, v.evidence)
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds, options)
+def test_the_lossless_skip_changes_no_decision(world: World, chosen: dict[str, Any]) -> None:
+    (fast, fast_calls), (full, full_calls) = run(world, **chosen), run(world, lossless_skip=False, **chosen)
+    assert decision(fast) == decision(full)
+    assert fast.calls == len(fast_calls.calls)
+    assert full.calls == len(full_calls.calls)
+    assert full.calls - fast.calls == (fast.reason == "closed book suffices")
+
+
+def test_the_lossless_skip_saves_calls() -> None:
+    pick = random.Random(0).choice
+    scripted = [
+        World(pick([RIGHT, WRONG]), pick([RIGHT, WRONG]), tuple(pick([RIGHT, WRONG]) for _ in range(5)))
+        for _ in range(30)
+    ]
+    fast = [run(world)[0] for world in scripted]
+    full = [run(world, lossless_skip=False)[0] for world in scripted]
+    assert [decision(v) for v in fast] == [decision(v) for v in full]
+    skipped = sum(v.reason == "closed book suffices" for v in fast)
+    assert 0 < skipped < 30
+    assert sum(v.calls for v in full) - sum(v.calls for v in fast) == skipped
+    accepted = sum(v.accepted for v in fast)
+    assert sum(v.calls for v in full) == 30 + 30 + accepted * (5 + 2)
+
+
+def distillation_prompts(generator: ScriptedGenerator) -> list[Messages]:
+    openings = ("Extract only", "Write one high-utility")
+    return [call.prompt for call in generator.calls if call.prompt[0].content.startswith(openings)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(worlds, st.lists(st.sampled_from(["zebra", "golden eagle", "Q#42"]), min_size=1, max_size=3))
+def test_more_golden_answers_change_no_distillation_prompt(world: World, more: list[str]) -> None:
+    world = replace(world, closed=WRONG, opened=RIGHT)
+    (plain, first), (richer, second) = run(world), run(world, golden=[*more, RIGHT])
+    assert plain == richer
+    assert plain.accepted
+    assert distillation_prompts(first) == distillation_prompts(second)
+    assert len(distillation_prompts(first)) == 2
+
+
+def test_another_golden_answer_and_other_answers_change_no_distillation_prompt() -> None:
+    other = World(opened="blue heron", solo=("blue heron", WRONG, "blue heron", WRONG, WRONG))
+    (one, first), (two, second) = run(World()), run(other, golden=["Blue Heron"])
+    assert one.accepted
+    assert two.accepted
+    assert distillation_prompts(first) == distillation_prompts(second)
+    written = str(distillation_prompts(first) + distillation_prompts(second)).lower()
+    assert RIGHT not in written
+    assert "blue heron" not in written

@@ -1,0 +1,51 @@
+"""The pieces of the Ray hosts that need no Ray."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wbrag.enrich.enrich import Verdict
+from wbrag.errors import WbragError
+from wbrag.hosts.build import Rows, assign, plan
+from wbrag.records import read_rows, verdict_row, write_rows
+
+
+@given(st.integers(1, 200), st.integers(1, 12))
+def test_every_block_goes_to_exactly_one_shard_in_order(blocks: int, shards: int) -> None:
+    rows = [Rows("f.parquet", i, i + 1) for i in range(blocks)]
+    assigned = assign(rows, shards)
+    assert [b for mine in assigned for b in mine] == rows
+    assert all(assigned) and len(assigned) == min(shards, blocks)
+    assert max(map(len, assigned)) - min(map(len, assigned)) <= 1
+
+
+def test_a_plan_covers_the_corpus_and_reads_it_back(tmp_path: Path) -> None:
+    for part, count in enumerate((7, 5)):
+        table = pa.table({name: [f"{name}{part}-{i}" for i in range(count)] for name in ("id", "title", "text")})
+        pq.write_table(table, tmp_path / f"part-{part}.parquet", row_group_size=3)
+    blocks = plan(tmp_path, block_rows=4, shards=1)
+    ids = [id for block in blocks for id in block.read()["id"].to_pylist()]
+    assert ids == [f"id0-{i}" for i in range(7)] + [f"id1-{i}" for i in range(5)]
+    with pytest.raises(WbragError, match="wbrag ingest corpus"):
+        plan(tmp_path / "none", 4, 1)
+
+
+def row(id: str, **more: object) -> dict[str, object]:
+    return json.loads(json.dumps(verdict_row(Verdict(id, "who?", "qa", False, "retrieval did not help", 0.0, **more))))  # type: ignore[arg-type, no-any-return]
+
+
+def test_rows_survive_the_trip_and_a_later_success_replaces_an_error(tmp_path: Path) -> None:
+    write_rows(tmp_path, "enrich", [row("a", hit_ids=("p1",), hit_scores=(0.5,)), row("b", error="time-out")])
+    write_rows(tmp_path, "enrich", [row("b")])
+    write_rows(tmp_path, "enrich", [row("a", error="late")])
+    (tmp_path / ".half.tmp").write_bytes(b"PAR1 half a file")
+    rows = read_rows(tmp_path)
+    assert sorted(rows) == ["a", "b"] and not rows["a"]["error"] and not rows["b"]["error"]
+    assert rows["a"]["hit_ids"] == ["p1"] and rows["a"]["s_rag"] is None

@@ -1,0 +1,121 @@
+"""A small corpus, a real endpoint that reads it, and real Ray, FAISS and Delta tables around them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.openai_server import OpenAIServer
+from wbrag.config import Config, load
+from wbrag.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+FACT = re.compile(r"The code of (\w+) is (\w+)\.")
+ITEMS = [
+    f"{first}{last}"
+    for first in ("amber", "birch", "cedar", "delta", "ember", "fjord")
+    for last in ("lamp", "gate", "mill", "boat")
+]
+
+
+def reader(messages: list[dict[str, str]]) -> str:
+    """What a careful model would say: it knows nothing by heart, and copies from what it is given."""
+    text = "\n".join(m["content"] for m in messages)
+    asked = re.findall(r"code of (\w+)\?", text)
+    if not asked:  # the small question by which an endpoint is checked
+        return "ok"
+    item = asked[-1]
+    found = dict(FACT.findall(text)).get(item)
+    if "Select up to" in text:
+        number = next(
+            (n for n, line in re.findall(r"Doc (\d+)\(Title[^)]*\)(.*)", text) if f"code of {item} is" in line), "1"
+        )
+        return f"[Doc {number}] The code of {item} is {found}." if found else "none"
+    if "title line" in text:
+        return f"{item}\nThe code of {item} is {found}."
+    return found or "unknown"
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[OpenAIServer]:
+    with OpenAIServer(reply=reader) as server:
+        yield server
+
+
+def settings(server: OpenAIServer) -> dict[str, object]:
+    return {
+        "generator": {"backend": "openai", "base_url": server.url, "model": "tiny", "max_retries": 0},
+        "ray": {"block_rows": 4},
+        "index": {"block_rows": 8},
+    }
+
+
+def config(server: OpenAIServer, **more: object) -> Config:
+    return load(**{**settings(server), **more})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """corpus.jsonl and train.jsonl in FlashRAG's format."""
+    folder = tmp_path_factory.mktemp("data")
+    filler = "The canteen was closed that week. Heavy rain delayed the morning deliveries."
+    corpus = [
+        {"id": f"p{i}", "contents": f"Note {i}\n{filler} The code of {item} is k{i}."} for i, item in enumerate(ITEMS)
+    ]
+    train = [
+        {"id": f"q{i:02d}", "question": f"What is the code of {item}?", "golden_answers": [f"k{i}"]}
+        for i, item in enumerate(ITEMS)
+    ]
+    for name, rows in (("corpus", corpus), ("train", train)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def indexed(data: Path, endpoint: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with its base index, to be copied and not changed."""
+    folder = tmp_path_factory.mktemp("indexed")
+    with Workspace(folder, config(endpoint)) as workspace:
+        workspace.ingest_corpus(data / "corpus.jsonl")
+        workspace.ingest_examples(data / "train.jsonl", "toy", "train")
+        workspace.index()
+    return folder
+
+
+@pytest.fixture
+def copy(indexed: Path, tmp_path: Path) -> Path:
+    """A workspace of one's own."""
+    shutil.copytree(indexed, tmp_path / "workspace")
+    return tmp_path / "workspace"
+
+
+def wbrag(*arguments: str, server: OpenAIServer | None = None) -> subprocess.Popen[str]:
+    """The command line in a child process of its own session, so that it can be killed with all that it started."""
+    flags = []
+    if server is not None:
+        flags = [
+            "--generator.backend=openai",
+            f"--generator.base_url={server.url}",
+            "--generator.model=tiny",
+            "--generator.max_retries=0",
+            "--ray.block_rows=4",
+            "--index.block_rows=8",
+        ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "wbrag.cli", *arguments, *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+        cwd=ROOT,
+    )

@@ -1,0 +1,109 @@
+"""The shelf and its releases, on real Delta tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wbrag.config import load
+from wbrag.errors import WbragError
+from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
+from wbrag.retrieval.manifest import Manifest
+from wbrag.shelf.publish import publish
+from wbrag.shelf.releases import Releases
+from wbrag.shelf.units import Shelf, merge_units
+from wbrag.types import Evidence, Unit
+
+CONFIG = load()
+ENCODER = encoder_fingerprint(CONFIG.encoder)
+
+
+def unit(text: str, question: str = "q1", title: str = "Lamp") -> Unit:
+    return Unit(
+        title,
+        text,
+        (question,),
+        ((f"p-{question}", "hash"),),
+        (Evidence(f"p-{question}", text),),
+        {"s_nr": 0.0},
+        "m",
+        "v",
+        "f",
+        "t",
+    )
+
+
+def vectors(*angles: float) -> Vectors:
+    return np.array([[np.cos(a), np.sin(a), 0.0] for a in angles], dtype=np.float32)
+
+
+def test_a_unit_comes_back_as_it_went_in_and_only_once(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "units")
+    assert shelf.read() == [] and shelf.version == -1
+    first = shelf.add([unit("one"), unit("two", "q2")], vectors(0, 1), ENCODER, 0.97)
+    assert (len(first.new), first.merged) == (2, 0)
+    version = shelf.version
+    again = shelf.add([unit("one"), unit("two", "q2")], vectors(0, 1), ENCODER, 0.97)
+    assert (again.new, again.merged, shelf.version) == ([], 0, version)
+    assert {s.unit for s in shelf.read()} == {unit("one"), unit("two", "q2")}
+    np.testing.assert_allclose(next(s for s in shelf.read() if s.unit.text == "two").vector, vectors(1)[0])
+
+
+def test_the_same_and_nearly_the_same_are_merged_with_both_provenances(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "units")
+    shelf.add([unit("one")], vectors(0), ENCODER, 0.97)
+    result = shelf.add([unit("one", "q2"), unit("one, nearly", "q3")], vectors(0, 0.1), ENCODER, 0.97)
+    assert (len(result.new), result.merged) == (0, 2)
+    [kept] = shelf.read()
+    assert kept.unit.text == "one" and kept.unit.question_ids == ("q1", "q2", "q3")
+    assert {source for source, _ in kept.unit.sources} == {"p-q1", "p-q2", "p-q3"}
+    assert len(shelf.read(0)[0].unit.question_ids) == 1, "an earlier version must stay readable"
+
+
+def test_another_title_or_a_lower_cosine_is_another_unit() -> None:
+    stock, merged = merge_units(
+        [], list(zip([unit("a"), unit("b", title="Lamb"), unit("c")], vectors(0, 0, 0.5))), 0.97
+    )
+    assert len(stock) == 3 and merged == 0
+
+
+def base_index(workspace: Path) -> tuple[Path, str]:
+    path = workspace / "index" / "base-x.json"
+    return path, Manifest(ENCODER, "embedded", 3, "SQfp16", ()).write(path)
+
+
+def test_releases_are_appended_and_only_new_units_are_indexed(tmp_path: Path) -> None:
+    base, digest = base_index(tmp_path)
+    shelf, releases = Shelf(tmp_path / "units"), Releases(tmp_path / "releases")
+    with pytest.raises(WbragError, match="wbrag enrich"):
+        publish(CONFIG, tmp_path, shelf, releases, base, digest)
+    shelf.add([unit("one")], vectors(0), ENCODER, 0.97)
+    one = publish(CONFIG, tmp_path, shelf, releases, base, digest)
+    assert publish(CONFIG, tmp_path, shelf, releases, base, digest) == one
+    shelf.add([unit("two", "q2")], vectors(1), ENCODER, 0.97)
+    two = publish(CONFIG, tmp_path, shelf, releases, base, digest)
+    manifest = Manifest.read(tmp_path / two.writeback_manifest, two.writeback_sha256)
+    assert [shard.count for shard in manifest.shards] == [1, 1]
+
+    back = releases.rollback(one.id)
+    assert back == replace(
+        one, id="r0003", number=3, action="rollback", created_at=back.created_at, parent="r0002", restores="r0001"
+    )
+    assert releases.get("latest") == back and [r.id for r in releases.all()] == ["r0001", "r0002", "r0003"]
+    with pytest.raises(WbragError, match="r0001, r0002, r0003"):
+        releases.get("r0007")
+
+
+def test_many_small_shards_become_one(tmp_path: Path) -> None:
+    base, digest = base_index(tmp_path)
+    shelf, releases = Shelf(tmp_path / "units"), Releases(tmp_path / "releases")
+    config = load(publish={"max_writeback_shards": 2})
+    counts = []
+    for i in range(4):
+        shelf.add([unit(f"text {i}", f"q{i}")], vectors(float(i)), ENCODER, 0.97)
+        release = publish(config, tmp_path, shelf, releases, base, digest)
+        counts.append([s.count for s in Manifest.read(tmp_path / release.writeback_manifest).shards])
+    assert counts == [[1], [1, 1], [3], [3, 1]]

@@ -1,0 +1,89 @@
+"""Wrong input at the command line: one sentence on stderr, the right exit code, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wbrag.cli import main
+
+GOOD = '{"id": "a", "contents": "A\\nText of a."}\n'
+ASKED = '{"id": "q", "question": "Who?", "golden_answers": ["she"]}\n'
+
+
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = main([*arguments, "--workspace", str(tmp_path / "w")])
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if line.startswith("wbrag: ")]
+    assert len(lines) == 1, captured.err
+    return code, lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "code", "said"),
+    [
+        (["ingest", "corpus", "FILE"], None, 1, "found nothing"),
+        (["ingest", "corpus", "FILE"], "", 1, "expected a corpus"),
+        (["ingest", "corpus", "FILE"], GOOD + "{\n", 1, "line 2"),
+        (["ingest", "corpus", "FILE"], GOOD + GOOD.replace("of a", "of b"), 1, "different text"),
+        (["ingest", "corpus", "FILE", "--format", "csv"], "id,title\na,A\n", 1, "text"),
+        (
+            ["ingest", "examples", "FILE", "--name", "n", "--split", "s"],
+            ASKED.replace('["she"]', "[]"),
+            1,
+            "golden answer",
+        ),
+        (["ingest", "examples", "FILE", "--name", "n", "--split", "s", "--task", "nqq"], ASKED, 2, "'nq'"),
+        (["ingest", "examples", "FILE", "--name", "../n", "--split", "s"], ASKED, 2, "plain name"),
+        (["index"], None, 1, "wbrag ingest corpus"),
+        (["enrich", "--examples", "nq/train"], None, 1, "wbrag ingest examples"),
+        (["enrich"], None, 2, "--examples"),
+        (["publish"], None, 1, "wbrag index"),
+        (["search", "who"], None, 1, "wbrag index"),
+        (["releases", "rollback", "r0001"], None, 1, "none yet"),
+        (["releases", "show", "latest"], None, 1, "wbrag publish"),
+        (["units", "show", "wb-0"], None, 1, "wbrag units list"),
+        (["units", "list", "--enrich.tau_z", "1"], None, 2, "'tau_s'"),
+        (["units", "list", "--enrich.tau_s", "high"], None, 2, "enrich.tau_s"),
+        (["units", "list", "--config", "no.yaml"], None, 2, "no.yaml"),
+        (["ask", "who", "--generator.model", "./no-such-model"], None, 2, "no-such-model"),
+    ],
+)
+def test_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], content: str | None, code: int, said: str
+) -> None:
+    file = tmp_path / "input.jsonl"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    found, line = run(tmp_path, capsys, *(str(file) if a == "FILE" else a for a in arguments))
+    assert found == code, line
+    assert said in line
+    left = [path for path in (tmp_path / "w").rglob("*") if path.is_file()] if (tmp_path / "w").exists() else []
+    assert left == []
+
+
+def test_an_unknown_model_folder_is_refused_before_any_work() -> None:
+    from wbrag.config import load
+    from wbrag.errors import UsageError
+    from wbrag.generators import build
+
+    with pytest.raises(UsageError, match="no-such-model"):
+        build(load(generator={"model": "./no-such-model"}))
+    with pytest.raises(UsageError, match="base_url"):
+        build(load(generator={"backend": "openai"}))
+
+
+def test_json_on_stdout_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.jsonl").write_text(GOOD, encoding="utf-8")
+    assert main(["ingest", "corpus", str(tmp_path / "c.jsonl"), "--workspace", str(tmp_path / "w"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 1
+
+
+def test_unknown_verbs_and_options_are_usage_errors() -> None:
+    for arguments in (["fly"], ["index", "--bogus"], []):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == 2

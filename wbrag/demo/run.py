@@ -1,0 +1,182 @@
+"""`wbrag demo`: the main job on the embedded world, encoder and model, with two controls and a page about it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from wbrag.config import fingerprint
+from wbrag.demo.facts import demo_world, examples
+from wbrag.errors import UsageError
+from wbrag.files import write_atomically
+from wbrag.metrics import Comparison, bootstrap_ci, compare
+from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.retrieval.manifest import Manifest
+from wbrag.retrieval.shard import PASSAGES, build_shard
+from wbrag.store import Index
+from wbrag.workspace import Workspace
+
+Rows = list[dict[str, Any]]
+MARKER = "demo.json"
+PARTS = (("whole", ""), ("reworded", "reworded-"), ("new_facts", "new-"))
+
+
+class Stages:
+    """Seconds of every stage, in order."""
+
+    def __init__(self) -> None:
+        self.seconds: list[tuple[str, float]] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.time()
+        yield
+        self.seconds.append((name, round(time.time() - start, 2)))
+
+
+def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = None) -> dict[str, Any]:
+    """Build, index, evaluate, enrich, publish, evaluate again; returns the whole story as one JSON document."""
+    from wbrag.demo.story import tell
+    from wbrag.report.page import write_page
+
+    clock = Stages()
+    start = time.time()
+    with clock.stage("build the world"):
+        prepare(workspace, limit)
+    with clock.stage("index"):
+        workspace.index()
+    arms: dict[str, Rows] = {}
+    with clock.stage("evaluate closed book"):
+        arms["closed_book"] = workspace.answers("demo/test", release="closed-book")
+    with clock.stage("evaluate base"):
+        arms["base"] = workspace.answers("demo/test", release="none")
+    with clock.stage("enrich"):
+        enrichment = workspace.enrich("demo/train")
+    verdicts = workspace.verdicts(enrichment["fingerprint"])
+    if enrichment["accepted"]:
+        with clock.stage("publish"):
+            release = workspace.publish("wbrag demo")
+        with clock.stage("evaluate write-back"):
+            arms["writeback"] = workspace.answers("demo/test", release=release.id)
+        with clock.stage("evaluate controls"):
+            for name, index in controls(workspace, verdicts).items():
+                arms[name] = workspace.answers("demo/test", release=name, indexes=index)
+    else:  # nothing to publish: the trained library is the base library
+        arms |= {name: arms["base"] for name in ("writeback", "control_raw", "control_copies")}
+    gains = compare_arms(arms, workspace.config.seed)
+    story = tell(workspace, arms, gains, enrichment, verdicts, clock.seconds)
+    path = Path(page) if page else workspace.path / "reports" / "demo.html"
+    write_page(story, path)
+    summary = headline(arms, gains, enrichment) | {
+        "units": story.funnel.units_published,
+        "seconds": round(time.time() - start, 1),
+        "page": str(path),
+        "story": story.to_json(),
+    }
+    write_atomically(workspace.path / "reports" / "demo.json", json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def prepare(workspace: Workspace, limit: int | None) -> None:
+    """The demo's corpus and questions, through the same readers that any data takes."""
+    marker = workspace.path / MARKER
+    if (workspace.path / "corpus").exists() and not marker.exists():
+        raise UsageError(
+            f"expected an empty workspace for the demo, found another corpus in {workspace.path}: use --workspace DIR"
+        )
+    raw = workspace.path / "demo"
+    raw.mkdir(parents=True, exist_ok=True)
+    write_atomically(marker, json.dumps({"passages": len(demo_world().passages)}) + "\n")
+    passages = [{"id": p.id, "contents": f"{p.title}\n{p.text}"} for p in demo_world().passages]
+    write_atomically(raw / "corpus.jsonl", _jsonl(passages))
+    sets = examples()
+    test = [e for half in ("reworded", "new_facts") for e in sets[half][:limit]]
+    for split, found in (("train", sets["train"][:limit]), ("test", test)):
+        rows = [
+            {"id": e.id, "question": e.question, "golden_answers": list(e.golden_answers), "metadata": e.metadata}
+            for e in found
+        ]
+        write_atomically(raw / f"{split}.jsonl", _jsonl(rows))
+        workspace.ingest_examples(raw / f"{split}.jsonl", "demo", split)
+    workspace.ingest_corpus(raw / "corpus.jsonl", source="archive")
+
+
+def controls(workspace: Workspace, verdicts: Rows) -> dict[str, list[Index]]:
+    """Two libraries that hold the retained passages but nothing distilled.
+
+    `control_raw`: the retained passages of each accepted example concatenated (exact copies of a base passage dropped).
+    `control_copies`: a copy of every retained passage, since copies alone crowd noise out of the top k.
+    """
+    by_id = {p.id: p for p in demo_world().passages}
+    accepted = [row for row in verdicts if row["accepted"]]
+    retained = [[by_id[source["id"]] for source in row["sources"]] for row in accepted]
+    raw = {
+        tuple(p.id for p in group): (" / ".join(p.title for p in group), " ".join(p.text for p in group))
+        for group in retained
+        if len(group) > 1
+    }
+    copies = {p.id: (p.title, p.text) for group in retained for p in group}
+    return {
+        "control_raw": _control(workspace, "raw", [("raw-" + "+".join(ids), *text) for ids, text in raw.items()]),
+        "control_copies": _control(workspace, "copies", [("copy-" + id, *text) for id, text in copies.items()]),
+    }
+
+
+def _control(workspace: Workspace, name: str, documents: Sequence[tuple[str, str, str]]) -> list[Index]:
+    base = workspace.base()[0]
+    if not documents:
+        return [(base, "base")]
+    encoder = workspace.session.encoder()
+    vectors = asyncio.run(encoder.passages([f"{title}\n{text}" for _, title, text in documents]))
+    table = pa.Table.from_pylist([{"id": id, "title": title, "text": text} for id, title, text in documents], PASSAGES)
+    folder = f"control-{name}-{fingerprint(documents)}"
+    files = build_shard(workspace.path / "index", folder, "SQfp16", base.dimension, [(vectors, table)])
+    manifest = Manifest(
+        encoder_fingerprint(workspace.config.encoder), base.encoder_model, base.dimension, "SQfp16", (files,)
+    )
+    return [(base, "base"), (manifest, "writeback")]
+
+
+def compare_arms(arms: dict[str, Rows], seed: int) -> dict[str, Comparison]:
+    """The gain over base, whole and by half, and the gain over each control, all paired by question."""
+    wanted = {
+        "gain": ("base", ""),
+        "gain_reworded": ("base", "reworded-"),
+        "gain_new_facts": ("base", "new-"),
+        "gain_over_control_raw": ("control_raw", ""),
+        "gain_over_control_copies": ("control_copies", ""),
+    }
+    return {
+        name: compare(scores(arms[other], prefix), scores(arms["writeback"], prefix), seed=seed)
+        for name, (other, prefix) in wanted.items()
+    }
+
+
+def scores(rows: Rows, prefix: str = "") -> list[float]:
+    """Scores of the questions whose id starts with `prefix`."""
+    return [row["score"] for row in rows if row["id"].startswith(prefix)]
+
+
+def headline(arms: dict[str, Rows], gains: dict[str, Comparison], enrichment: dict[str, Any]) -> dict[str, Any]:
+    """The stable keys of `wbrag demo --json`."""
+    found: dict[str, Any] = {name: _mean(scores(rows)) for name, rows in arms.items()}
+    for name, rows in arms.items():
+        found[f"{name}_ci95"] = list(bootstrap_ci(scores(rows)))
+    for name, gain in gains.items():
+        found |= {name: gain.gain, f"{name}_ci95": list(gain.ci95), f"{name}_p": gain.p}
+    return {**found, "p": gains["gain"].p, "enrich": enrichment}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _jsonl(rows: Sequence[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,0 +1,122 @@
+"""Distillation in two steps (paper eq. 10, appendix G): verbatim evidence sentences, then one compact passage.
+
+No function here has a parameter for a gold answer, so none can reach a distillation prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wbrag.config import EnrichConfig
+from wbrag.prompts import render
+from wbrag.retrieval.encoder import QueryEncoder
+from wbrag.tasks import reference
+from wbrag.text import sentences
+from wbrag.types import Evidence, Generator, Hit, Sampling
+
+LINE = re.compile(r"^\s*\[Doc\s+(\d+)\]\s*(.+?)\s*$", re.IGNORECASE)
+SHORTEST_PART = 4  # words that a part of a sentence needs to count as evidence: any single word occurs somewhere
+EVIDENCE_TOKENS = 384  # eight sentences of a 100-word passage
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A unit's text with the sentences it rests on. `calls` counts generator calls."""
+
+    title: str
+    text: str
+    evidence: tuple[Evidence, ...]
+    evidence_fallback: bool  # the model named no sentence that exists; the encoder chose
+    rewrite_fallback: bool  # the rewrite was no title and paragraph; the evidence stands as it is
+    calls: int
+
+
+@dataclass(frozen=True)
+class Distiller:
+    """The tools of distillation; the model is the generator itself, as in the paper."""
+
+    generator: Generator
+    encoder: QueryEncoder
+    settings: EnrichConfig
+    prompts_dir: str | None = None
+
+    async def distil(self, question: str, retained: Sequence[Hit]) -> Distilled:
+        """`question` and its retained documents to one unit."""
+        if self.settings.distiller == "extractive":
+            evidence = await self.nearest(question, retained, self.settings.max_sentences)
+            return Distilled(retained[0].title, _joined(evidence), evidence, False, False, 0)
+        evidence = await self.extract(question, retained)
+        fallback = not evidence
+        if fallback:
+            evidence = await self.nearest(question, retained, self.settings.fallback_sentences)
+        title, text = await self.rewrite(question, evidence)
+        if not text:
+            return Distilled(retained[0].title, _joined(evidence), evidence, fallback, True, 2)
+        return Distilled(title, text, evidence, fallback, False, 2)
+
+    async def extract(self, question: str, retained: Sequence[Hit]) -> tuple[Evidence, ...]:
+        """Step 1: the sentences that the model points at, those that really occur in their document."""
+        prompt = render(
+            "evidence",
+            self.prompts_dir,
+            question=question,
+            documents=reference(retained),
+            max_sentences=str(self.settings.max_sentences),
+        )
+        completion = await self.generator.generate(prompt, Sampling(max_tokens=EVIDENCE_TOKENS))
+        return parse_evidence(completion.text, retained, self.settings.max_sentences)
+
+    async def nearest(self, question: str, retained: Sequence[Hit], count: int) -> tuple[Evidence, ...]:
+        """The `count` sentences most similar to the question, in the order of the documents."""
+        found = [Evidence(d.id, _flat(d.text[start:end])) for d in retained for start, end in sentences(d.text)]
+        if len(found) <= count:
+            return tuple(found)
+        vectors = await self.encoder.queries([question, *(e.sentence for e in found)])
+        chosen = np.argsort(-(vectors[1:] @ vectors[0]), kind="stable")[:count]
+        return tuple(found[i] for i in sorted(chosen))
+
+    async def rewrite(self, question: str, evidence: Sequence[Evidence]) -> tuple[str, str]:
+        """Step 2: title and paragraph; an empty paragraph where the model wrote no such thing."""
+        prompt = render(
+            "rewrite", self.prompts_dir, question=question, evidence="\n".join(e.sentence for e in evidence)
+        )
+        completion = await self.generator.generate(prompt, Sampling(max_tokens=self.settings.max_unit_tokens))
+        return parse_unit(completion.text, cut=completion.finish_reason == "length")
+
+
+def parse_evidence(text: str, retained: Sequence[Hit], limit: int) -> tuple[Evidence, ...]:
+    """`[Doc i] sentence` lines whose sentence occurs verbatim (up to white space) in document i; others are dropped."""
+    flat = [_flat(d.text) for d in retained]
+    whole = [{_flat(d.text[start:end]) for start, end in sentences(d.text)} for d in retained]
+    found: dict[Evidence, None] = {}
+    for line in text.splitlines():
+        match = LINE.match(line)
+        if not match or not 1 <= int(match[1]) <= len(retained):
+            continue
+        number, sentence = int(match[1]) - 1, _flat(match[2])
+        if sentence in whole[number] or (len(sentence.split()) >= SHORTEST_PART and sentence in flat[number]):
+            found[Evidence(retained[number].id, sentence)] = None
+    return tuple(found)[:limit]
+
+
+def parse_unit(text: str, *, cut: bool = False) -> tuple[str, str]:
+    """Title line and paragraph; a paragraph that the token limit cut loses its unfinished last sentence."""
+    title, _, body = text.strip().partition("\n")
+    title = re.sub(r"^\s*title\s*:\s*", "", title, flags=re.IGNORECASE).strip()
+    body = _flat(re.sub(r"^\s*knowledge\s*:\s*", "", body, flags=re.IGNORECASE))
+    if cut:
+        spans = sentences(body)
+        body = body[: spans[-2][1]] if len(spans) > 1 else ""
+    return (title, body) if title and body else ("", "")
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _joined(evidence: Sequence[Evidence]) -> str:
+    return " ".join(e.sentence for e in evidence)

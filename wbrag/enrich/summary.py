@@ -1,0 +1,75 @@
+"""What an enrichment run comes to: the figures of the paper's Table 3, the calls, and a digest of every decision."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+from wbrag.types import Evidence, Unit
+
+Row = Mapping[str, Any]
+DECIDING = (
+    "id",
+    "accepted",
+    "reason",
+    "s_nr",
+    "s_doc",
+    "retained",
+    "fallback",
+    "sources",
+    "unit_title",
+    "unit_text",
+    "evidence",
+    "error",
+)
+
+
+def verdicts_sha256(rows: Sequence[Row]) -> str:
+    """A digest over the sorted verdicts: equal for a resumed and an unbroken run, with and without the skip."""
+    lines = [json.dumps([row[name] for name in DECIDING], sort_keys=True) for row in rows]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def summarise(rows: Sequence[Row], distiller: str, top_k: int) -> dict[str, Any]:
+    """Counts and means over verdict rows. `calls.formula` is the paper's 2N + K|D| with two distillation calls each."""
+    accepted = [row for row in rows if row["accepted"]]
+    made = sum(row["calls"] for row in rows)
+    distil = 0 if distiller == "extractive" else 2
+    formula = 2 * len(rows) + (top_k + distil) * len(accepted)
+    return {
+        "examples": len(rows),
+        "quarantined": sum(1 for row in rows if row["error"]),
+        "verdicts_sha256": verdicts_sha256(rows),
+        "accepted": len(accepted),
+        "closed_book_suffices": sum(1 for row in rows if row["reason"] == "closed book suffices"),
+        "retrieval_did_not_help": sum(1 for row in rows if row["reason"] == "retrieval did not help"),
+        "calls": {"made": made, "formula": formula, "saved": formula - made},
+        "retained_docs_mean": _mean([len(row["retained"]) for row in accepted]),
+        "fallback_rate": _mean([row["fallback"] for row in accepted]),
+        "evidence_fallback_rate": _mean([row["evidence_fallback"] for row in accepted]),
+        "rewrite_fallback_rate": _mean([row["rewrite_fallback"] for row in accepted]),
+        "source_words_mean": _mean([row["source_words"] for row in accepted]),
+        "unit_words_mean": _mean([row["unit_words"] for row in accepted]),
+        "compression_mean": _mean([row["source_words"] / max(1, row["unit_words"]) for row in accepted]),
+        "retained_ranks": [sum(rank in row["retained"] for row in accepted) for rank in range(top_k)],
+    }
+
+
+def unit_of(row: Row, **made_with: str) -> Unit:
+    """The accepted verdict's unit; `made_with` names model, prompt version, fingerprint and time."""
+    return Unit(
+        row["unit_title"],
+        row["unit_text"],
+        (row["id"],),
+        tuple((source["id"], source["content_hash"]) for source in row["sources"]),
+        tuple(Evidence(e["passage_id"], e["sentence"]) for e in row["evidence"]),
+        {"s_nr": row["s_nr"], "s_rag": row["s_rag"], **{f"s_doc_{i}": s for i, s in enumerate(row["s_doc"])}},
+        **made_with,
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(mean(values)), 4) if values else 0.0

@@ -1,0 +1,46 @@
+"""Generators: a language model in this process (`vllm`) or behind an OpenAI-compatible endpoint (`openai`)."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from wbrag.config import Config, GeneratorConfig, fingerprint
+from wbrag.types import Generator
+
+
+def build(config: Config) -> Generator:
+    """The generator that the settings name; heavy libraries are imported only for the one in use."""
+    settings = config.generator
+    if settings.backend == "openai":
+        from wbrag.errors import UsageError
+        from wbrag.generators.openai import OpenAIGenerator
+
+        if settings.base_url is None:
+            raise UsageError(
+                "expected generator.base_url for the backend 'openai', found none: give the endpoint's URL"
+            )
+        return OpenAIGenerator(
+            settings.model,
+            settings.base_url,
+            settings.api_key_env,
+            max_concurrency=settings.concurrency,
+            timeout_s=settings.timeout_s,
+            max_retries=settings.max_retries,
+            seed=config.seed,
+        )
+    from wbrag.generators.vllm import VLLMGenerator
+
+    return VLLMGenerator(settings, seed=config.seed)
+
+
+def model_path(settings: GeneratorConfig) -> str:
+    """What the engine is asked to load: the embedded model's folder, or the name as given."""
+    return str(files("wbrag.demo").joinpath("model")) if settings.model == "embedded" else settings.model
+
+
+def generator_fingerprint(config: Config) -> str:
+    """What must be equal for two runs' answers to be comparable."""
+    g = config.generator
+    return fingerprint(
+        g.backend, g.model, g.revision, g.base_url, g.dtype, g.max_model_len, g.max_answer_tokens, config.seed
+    )

@@ -1,0 +1,109 @@
+"""What goes over the wire to an OpenAI-compatible endpoint, and how to read what comes back."""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import os
+import time
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+
+from wbrag.errors import UsageError
+from wbrag.types import Completion, Messages
+
+
+def checked_url(base_url: str) -> str:
+    """The URL without its last slash. Raises `UsageError` where it is none, or holds what must not be shown."""
+    parts = urlsplit(base_url)
+    if parts.username or parts.password or parts.query:
+        raise UsageError("base_url must hold no user, password or query: put the key into the environment variable")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"base_url must look like http://host:8000/v1, found {base_url!r}")
+    return base_url.rstrip("/")
+
+
+def read_key(name: str) -> str:
+    """The key in an environment variable, "" where unset. Raises `UsageError` on one that no header can carry."""
+    key = os.environ.get(name, "").strip()
+    if not (key.isascii() and (key == "" or key.isprintable())):
+        raise UsageError(f"the environment variable {name} must hold a key of printable ASCII characters")
+    return key
+
+
+def wire(turns: Messages) -> list[dict[str, str]]:
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
+
+
+def completion(reply: Any) -> Completion:
+    """Raises AttributeError, IndexError, TypeError or ValueError on a malformed reply."""
+    choice = reply.choices[0]
+    content = (choice.logprobs.content if choice.logprobs else None) or []
+    usage = reply.usage
+    return Completion(
+        text=choice.message.content or "",
+        tokens=int(usage.completion_tokens) if usage else len(content),
+        prompt_tokens=int(usage.prompt_tokens) if usage else 0,
+        finish_reason=choice.finish_reason or "stop",
+        logprobs=tuple(float(token.logprob) for token in content),
+        top_logprobs=tuple(_alternatives(token.top_logprobs or ()) for token in content),
+    )
+
+
+def _alternatives(tops: Iterable[Any]) -> dict[str, float]:
+    """Parts of characters all read "" or the replacement character: the likeliest speaks for its text."""
+    return {top.token: float(top.logprob) for top in sorted(tops, key=lambda top: float(top.logprob))}
+
+
+def prompt_side(reply: Any) -> tuple[list[tuple[str, float]] | None, list[int] | None]:
+    """vLLM's prompt tokens as (text, log-probability in nats) and as ids; None for what the server left out.
+
+    `prompt_logprobs` holds one `{token id: ...}` per token, and null for the first, which nothing predicts.
+    """
+    _ = reply.choices[0]
+    extra = reply.model_extra or {}
+    logprobs, ids = extra.get("prompt_logprobs"), extra.get("prompt_token_ids")
+    if logprobs is None or ids is None:
+        return None, ids
+    entries = [entry[str(token)] for token, entry in zip(ids[1:], logprobs[1:], strict=True)]
+    return [("", 0.0), *((entry["decoded_token"] or "", float(entry["logprob"])) for entry in entries)], ids
+
+
+def squeeze(text: str) -> str:
+    """Text as far as tokenizers keep it: spaces, case and Unicode form may change on the way."""
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from `retry-after-ms` or `Retry-After`
+    (https://www.rfc-editor.org/rfc/rfc9110#name-retry-after); None where there is no sensible value."""
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) / unit
+        except ValueError:
+            try:
+                seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+            except ValueError:
+                continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    return None
+
+
+def server_says(error: openai.APIStatusError) -> str:
+    body = error.body
+    if isinstance(body, dict):
+        return str(body.get("message") or body.get("detail") or body)
+    return str(body or error.message)
+
+
+def root(error: BaseException) -> str:
+    """The first cause, which says more than the SDK's "Connection error."."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,161 @@
+"""vLLM in this process: one `AsyncLLM` engine, continuous batching over all coroutines that call it.
+
+https://docs.vllm.ai/en/latest/api/vllm/v1/engine/async_llm.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from wbrag.config import GeneratorConfig
+from wbrag.errors import UsageError, WbragError
+from wbrag.generators import model_path
+from wbrag.types import Completion, Message, Messages, Sampling
+
+
+class VLLMGenerator:
+    """One engine on `tensor_parallel_size` GPUs, or on the CPU. The engine starts with the first request."""
+
+    def __init__(self, settings: GeneratorConfig, seed: int = 0) -> None:
+        self.settings, self.seed, self.path = settings, seed, model_path(settings)
+        self._engine: Any = None
+        self._starting = asyncio.Lock()
+        self._numbers = count()
+        _check_path(self.path, settings.model)
+
+    @property
+    def fingerprint(self) -> str:
+        return f"vllm:{self.settings.model}@{self.settings.revision or 'default'}:{self.settings.dtype}"
+
+    async def start(self) -> None:
+        """Load the model; a `WbragError` says in one sentence why an engine did not come up."""
+        async with self._starting:
+            if self._engine is None:
+                try:
+                    self._engine = _start_engine(self.settings, self.path, self.seed)
+                except Exception as error:
+                    reason = " ".join(str(error).split())[:300]
+                    raise WbragError(
+                        f"expected vLLM to start on model {self.settings.model!r}, "
+                        f"found {type(error).__name__}: {reason}; "
+                        "check the model, its dtype and the free memory"
+                    ) from None
+
+    async def generate(self, prompt: Messages, sampling: Sampling) -> Completion:
+        from vllm import SamplingParams
+
+        output = await self._run(
+            self._ids(await self._tokenizer(), prompt),
+            SamplingParams(
+                max_tokens=sampling.max_tokens,
+                temperature=sampling.temperature,
+                seed=self.seed + sampling.seed,
+                stop=list(sampling.stop) or None,
+                logprobs=sampling.logprobs,
+            ),
+        )
+        [choice] = output.outputs
+        chosen = choice.logprobs or []
+        return Completion(
+            choice.text,
+            len(choice.token_ids),
+            len(output.prompt_token_ids),
+            choice.finish_reason or "stop",
+            tuple(step[token].logprob for step, token in zip(chosen, choice.token_ids)),
+            tuple({entry.decoded_token or "": entry.logprob for entry in step.values()} for step in chosen),
+        )
+
+    async def score(self, prompt: Messages, continuation: str) -> float:
+        from vllm import SamplingParams
+
+        tokenizer = await self._tokenizer()
+        start = self._ids(tokenizer, prompt)
+        rest = tokenizer.encode(continuation, add_special_tokens=False)
+        output = await self._run(start + rest, SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0))
+        return float(sum(output.prompt_logprobs[len(start) + i][token].logprob for i, token in enumerate(rest)))
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            self._engine.shutdown()
+            self._engine = None
+
+    async def _run(self, ids: list[int], params: Any) -> Any:
+        from vllm.inputs import TokensPrompt
+        from vllm.sampling_params import RequestOutputKind
+
+        await self.start()
+        limit = self._engine.model_config.max_model_len
+        if len(ids) + params.max_tokens > limit:
+            raise WbragError(
+                f"expected a prompt of at most {limit - params.max_tokens} tokens, found {len(ids)}: "
+                "lower top_k or raise max_model_len"
+            )
+        params.output_kind = RequestOutputKind.FINAL_ONLY  # nobody reads the tokens one by one
+        request = f"wbrag-{next(self._numbers)}"
+        async for output in self._engine.generate(TokensPrompt(prompt_token_ids=ids), params, request):
+            if output.finished:
+                return output
+        raise WbragError(f"expected the engine to finish {request}, found its stream closed: run the command again")
+
+    async def _tokenizer(self) -> Any:
+        await self.start()
+        return self._engine.get_tokenizer()
+
+    def _ids(self, tokenizer: Any, prompt: Messages) -> list[int]:
+        """The chat template's tokens; a base model without one gets the parts as lines and the word `Answer:`."""
+        if tokenizer.chat_template is None:
+            text = "\n".join(m.content for m in prompt) + "\nAnswer:"
+            return list(tokenizer.encode(text))
+        ids = tokenizer.apply_chat_template(
+            _as_dicts(prompt), add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        return list(ids)
+
+
+def _as_dicts(prompt: Messages) -> list[dict[str, str]]:
+    return [{"role": m.role, "content": m.content} for m in prompt if isinstance(m, Message)]
+
+
+def _check_path(path: str, name: str) -> None:
+    looks_local = path.startswith((".", "/", "~")) or name == "embedded"
+    if looks_local and not (Path(path).expanduser() / "config.json").is_file():
+        raise UsageError(f"expected a model folder with config.json at {path}, found none: check generator.model")
+
+
+def _start_engine(settings: GeneratorConfig, path: str, seed: int) -> Any:
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # no second process: 20 s less to start
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
+    if Path(path).is_dir():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    cpu = current_platform.is_cpu()
+    # float32 on CPU: bfloat16 rounds differently in every batch, so that a resumed run could answer otherwise
+    dtype = ("float32" if cpu else "auto") if settings.dtype == "auto" else settings.dtype
+    arguments = AsyncEngineArgs(
+        model=path,
+        revision=settings.revision,
+        dtype=dtype,
+        seed=seed,
+        max_model_len=settings.max_model_len,
+        tensor_parallel_size=settings.tensor_parallel_size,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        max_num_seqs=settings.concurrency,
+        enable_prefix_caching=True,
+        enforce_eager=cpu,
+        trust_remote_code=False,
+        load_format="safetensors" if Path(path).is_dir() else "auto",
+        disable_log_stats=True,
+        generation_config="vllm",
+        enable_log_requests=False,
+    )
+    return AsyncLLM.from_engine_args(arguments)

@@ -1,0 +1,144 @@
+"""Actors that hold an engine, an encoder or a shard, and the handles that speak the library's protocols for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from wbrag.config import Config, EncoderConfig
+from wbrag.retrieval.encoder import Vectors
+from wbrag.retrieval.manifest import Manifest, ShardFiles
+from wbrag.types import Completion, Generator, Hit, Messages, Origin, Sampling
+
+
+class EngineActor:
+    """A generator of its own: a vLLM engine, or a client of an endpoint."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.generator: Generator | None = None
+
+    async def ready(self) -> bool:
+        """Start the engine; a bad setting is refused here, before any work."""
+        from wbrag.generators import build
+        from wbrag.generators.memo import Remembering
+
+        self.generator = Remembering(build(self.config))
+        await self.generator.start()
+        return True
+
+    async def generate(self, prompt: Messages, sampling: Sampling) -> Completion:
+        return await (await self._running()).generate(prompt, sampling)
+
+    async def score(self, prompt: Messages, continuation: str) -> float:
+        return await (await self._running()).score(prompt, continuation)
+
+    async def close(self) -> None:
+        if self.generator is not None:
+            await self.generator.close()
+            self.generator = None
+
+    async def _running(self) -> Generator:
+        if self.generator is None:  # this actor was restarted
+            await self.ready()
+        assert self.generator is not None
+        return self.generator
+
+
+class EncoderActor:
+    def __init__(self, settings: EncoderConfig) -> None:
+        from wbrag.retrieval.encoder import BatchedEncoder, Encoder
+
+        self.encoder = Encoder(settings)
+        self.batched = BatchedEncoder(self.encoder)
+
+    async def dimension(self) -> int:
+        return self.encoder.dimension
+
+    async def queries(self, texts: Sequence[str]) -> Vectors:
+        return await self.batched.queries(texts)
+
+    async def passages(self, contents: Sequence[str]) -> Vectors:
+        return await asyncio.to_thread(self.encoder.encode_passages, contents)
+
+
+class ShardActor:
+    def __init__(self, root: str, files: ShardFiles, manifest: Manifest, origin: Origin, gpu: bool) -> None:
+        self.arguments = (Path(root), files, manifest, origin)
+        self.gpu = gpu
+        self.shard: Any = None
+
+    def ready(self) -> bool:
+        """Verify and load; a damaged file is reported here, to whoever waits."""
+        from wbrag.retrieval.shard import Shard
+
+        self.shard = self.shard or Shard(*self.arguments, gpu=self.gpu)
+        return True
+
+    def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
+        self.ready()
+        found: list[list[Hit]] = self.shard.search(queries, k)
+        return found
+
+
+class RemoteGenerator:
+    """The `Generator` protocol over engine actors, in turn; engines join as they come up.
+
+    `starting` are the references that resolve when the engine of the same position is ready.
+    """
+
+    def __init__(self, engines: Sequence[Any], starting: Sequence[Any], fingerprint: str) -> None:
+        self.fingerprint, self._turn = fingerprint, count()
+        self._ready: list[Any] = []
+        self._starting = dict(zip(starting, engines))
+
+    def _next(self) -> Any:
+        if self._starting:
+            wanted = 1 if not self._ready else len(self._starting)
+            done, _ = ray.wait(list(self._starting), num_returns=wanted, timeout=0 if self._ready else None)
+            self._ready += [self._starting.pop(reference) for reference in done]
+        return self._ready[next(self._turn) % len(self._ready)]
+
+    async def start(self) -> None:
+        """The session has started the engines."""
+
+    async def generate(self, prompt: Messages, sampling: Sampling) -> Completion:
+        return await self._next().generate.remote(prompt, sampling)  # type: ignore[no-any-return]
+
+    async def score(self, prompt: Messages, continuation: str) -> float:
+        return await self._next().score.remote(prompt, continuation)  # type: ignore[no-any-return]
+
+    async def close(self) -> None:
+        for engine in [*self._ready, *self._starting.values()]:
+            await engine.close.remote()
+
+
+class RemoteEncoder:
+    """The `QueryEncoder` protocol over encoder actors, and the passages of an index build."""
+
+    def __init__(self, actors: Sequence[Any]) -> None:
+        self.actors, self._turn = actors, count()
+
+    def _next(self) -> Any:
+        return self.actors[next(self._turn) % len(self.actors)]
+
+    async def queries(self, texts: Sequence[str]) -> Vectors:
+        return await self._next().queries.remote(list(texts))  # type: ignore[no-any-return]
+
+    async def passages(self, contents: Sequence[str]) -> Vectors:
+        return await self._next().passages.remote(list(contents))  # type: ignore[no-any-return]
+
+
+class RemoteShard:
+    """The `ShardSearcher` protocol over a shard actor."""
+
+    def __init__(self, actor: Any, origin: Origin) -> None:
+        self.actor, self.origin = actor, origin
+
+    async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
+        return await self.actor.search.remote(queries, k)  # type: ignore[no-any-return]

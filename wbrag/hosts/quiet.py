@@ -1,0 +1,33 @@
+"""Ray without its own lines on stderr, where wbrag shows its bars; Ray keeps log files of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray.data import DataContext
+
+
+def data_context() -> DataContext:
+    """Ray Data's context with its bars and remarks off."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    return context
+
+
+@contextmanager
+def quiet_start() -> Iterator[None]:
+    """Ray's C++ part writes to descriptor 2 directly while it starts; what goes wrong comes as an exception."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    kept = os.dup(2)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

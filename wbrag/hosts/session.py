@@ -1,0 +1,174 @@
+"""One Ray connection and the actors that hold models, shared by every step of a job so that none starts twice.
+
+Engines, encoders and shards are actors that live as long as the session; the Ray Data stages only call them. A remote
+call costs under a millisecond, an engine start 10 seconds on a CPU and minutes for a 12B model.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import ray
+
+from wbrag.config import Config
+from wbrag.errors import WbragError
+from wbrag.generators import generator_fingerprint
+from wbrag.hosts.actors import EncoderActor, EngineActor, RemoteEncoder, RemoteGenerator, RemoteShard, ShardActor
+from wbrag.hosts.quiet import quiet_start
+from wbrag.records import Handles
+from wbrag.retrieval.manifest import Manifest, ShardFiles
+from wbrag.types import Origin
+
+
+class Session:
+    """Connects to the cluster on first use; `close()` shuts the engines down before the actors go."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._engines: list[Any] = []
+        self._starting: list[Any] = []
+        self._encoders: list[Any] = []
+        self._shards: dict[str, Any] = {}
+        self._connected = False
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def connect(self) -> None:
+        """Join the job's cluster (`ray.address`, RAY_ADDRESS), else start Ray on this machine."""
+        if self._connected:
+            return
+        address = self.config.ray.address or os.environ.get("RAY_ADDRESS")
+        quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "ignore_reinit_error": True}
+        if not ray.is_initialized():
+            try:
+                with quiet_start():
+                    if address:
+                        ray.init(address=address, **quiet)
+                    else:
+                        # Actors here mostly wait for each other, so more of them than cores may be scheduled.
+                        ray.init(
+                            address="local", num_cpus=max(8, os.cpu_count() or 1), include_dashboard=False, **quiet
+                        )
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise WbragError(
+                    f"expected a Ray cluster at {address or 'this machine'}, found {error}: check ray.address"
+                ) from None
+        self._connected = True
+
+    def generator(self) -> RemoteGenerator:
+        """One door to the engines; the first call starts the most of `generator.engines` and waits for the least."""
+        self._start_engines()
+        _wait(self._starting, at_least=min(self.config.generator.engines[0], len(self._starting)))
+        return RemoteGenerator(self._engines, self._starting, generator_fingerprint(self.config))
+
+    def _start_engines(self) -> None:
+        if self._engines:
+            return
+        self.connect()
+        g = self.config.generator
+        count = 1 if g.backend == "openai" else g.engines[1]
+        resources = {"num_gpus": g.tensor_parallel_size} if _gpus() and g.backend == "vllm" else {"num_cpus": 1}
+        binding = {"VLLM_CPU_OMP_THREADS_BIND": "nobind" if count > 1 else "auto"}
+        actor = ray.remote(EngineActor).options(
+            **resources,
+            max_concurrency=g.concurrency + 8,
+            max_restarts=3,
+            max_task_retries=3,
+            runtime_env={"env_vars": _threads(count) | binding},
+        )
+        self._engines = [actor.remote(self.config) for _ in range(count)]
+        self._starting = [engine.ready.remote() for engine in self._engines]
+
+    def encoder(self) -> RemoteEncoder:
+        """One door to the encoder replicas, `encoder.actors[1]` of them."""
+        self._start_encoders()
+        _wait([encoder.dimension.remote() for encoder in self._encoders])
+        return RemoteEncoder(self._encoders)
+
+    def _start_encoders(self) -> None:
+        if self._encoders:
+            return
+        self.connect()
+        e = self.config.encoder
+        resources = {"num_gpus": e.gpus_per_actor} if e.gpus_per_actor else {"num_cpus": 1}
+        actor = ray.remote(EncoderActor).options(
+            **resources, max_restarts=3, max_task_retries=3, runtime_env={"env_vars": _threads(e.actors[1])}
+        )
+        self._encoders = [actor.remote(e) for _ in range(e.actors[1])]
+
+    def handles(self, root: Path, indexes: Sequence[tuple[Manifest, Origin]]) -> Handles:
+        """What a row's coroutine works with: generator, encoder, and the shards of `indexes`; all start together."""
+        self._start_engines()
+        self._start_encoders()
+        return Handles(
+            self.generator(), self.encoder(), [s for m, origin in indexes for s in self.shards(root, m, origin)]
+        )
+
+    def shards(self, root: Path, manifest: Manifest, origin: Origin) -> list[RemoteShard]:
+        """An actor for every shard of the index; shards already open are used again."""
+        self.connect()
+        gpu = self.config.index.gpu == "auto"
+        fresh: list[ShardFiles] = [files for files in manifest.shards if _key(origin, files) not in self._shards]
+        for files in fresh:
+            self._shards[_key(origin, files)] = (
+                ray.remote(ShardActor)
+                .options(num_cpus=0.1, max_restarts=3, max_task_retries=3)
+                .remote(str(root.resolve()), files, manifest, origin, gpu)
+            )
+        _wait([self._shards[_key(origin, files)].ready.remote() for files in fresh])
+        return [RemoteShard(self._shards[_key(origin, files)], origin) for files in manifest.shards]
+
+    def close(self) -> None:
+        """Stop the engines in order, then leave Ray if this session joined it."""
+        if not self._connected:
+            return
+        if ray.is_initialized():
+            try:
+                ray.get([engine.close.remote() for engine in self._engines], timeout=30)
+            except Exception as error:  # an engine that died earlier must not hide why the job ended
+                logging.getLogger(__name__).debug("engine did not close: %s", error)
+            for actor in [*self._engines, *self._encoders, *self._shards.values()]:
+                ray.kill(actor)
+            ray.shutdown()
+        self._engines, self._encoders, self._shards, self._connected = [], [], {}, False
+
+
+def _key(origin: Origin, files: ShardFiles) -> str:
+    return f"{origin}:{files.folder}:{sorted(files.sha256.items())}"
+
+
+def _threads(processes: int) -> dict[str, str]:
+    """This machine's cores shared out; Ray's default is one thread for an actor."""
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
+
+
+def _gpus() -> bool:
+    return bool(ray.cluster_resources().get("GPU", 0))
+
+
+def _wait(refs: list[Any], at_least: int | None = None) -> None:
+    """Until all, or `at_least` so many, are up; what an actor says went wrong becomes this process's own error."""
+    from ray.exceptions import ActorDiedError, RayTaskError
+
+    try:
+        done, _ = ray.wait(refs, num_returns=len(refs) if at_least is None else at_least) if refs else ([], [])
+        ray.get(done)
+    except RayTaskError as error:
+        cause = error.cause
+        raise (cause if isinstance(cause, WbragError) else WbragError(f"a remote step failed: {cause}")) from None
+    except ActorDiedError as error:
+        lines = [line for line in str(error).splitlines() if "Error:" in line]
+        raise WbragError(
+            f"expected an actor to start, found: {(lines or [str(error)])[-1].strip()}; check the model and the memory"
+        ) from None

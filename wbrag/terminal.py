@@ -1,0 +1,47 @@
+"""Results as tables that people can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show(result: Any) -> None:
+    """Print a verb's result: a list as a table with one row each, a record as name and value."""
+    console = Console()
+    if isinstance(result, list):
+        console.print(_rows(result) if result else "nothing yet")
+    else:
+        console.print(_record(result))
+
+
+def _rows(records: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    names = [name for name in records[0] if name != "vector"]
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=name in ("id", "score"))
+    for record in records:
+        table.add_row(*(_cell(record[name]) for name in names))
+    return table
+
+
+def _record(record: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in record.items():
+        table.add_row(name, _cell(value))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return "  ".join(f"{name} {_cell(part)}" for name, part in value.items())
+    if isinstance(value, (list, tuple)):
+        joiner = "\n" if value and isinstance(value[0], dict) else ", "
+        return joiner.join(_cell(part) for part in value)
+    return str(value)
