@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -29,15 +30,21 @@ def finished(folder: Path) -> set[str]:
     }
 
 
-def kill_when(process: object, ready: Callable[[], bool], seconds: float = 180) -> None:
-    """SIGKILL to the driver and to everything that it started, once `ready()`."""
+def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], seconds: float = 180) -> None:
+    """SIGKILL to the driver and all that it started, once `ready()`; on return none of them can write any more."""
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, "the run did not get that far"
-        assert process.poll() is None, process.stderr.read()  # type: ignore[attr-defined]
+        assert process.poll() is None, process.stderr and process.stderr.read()
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)  # type: ignore[attr-defined]
-    process.wait()  # type: ignore[attr-defined]
+    driver = psutil.Process(process.pid)
+    family = [driver, *driver.children(recursive=True)]  # Ray's workers have process groups of their own
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
+    process.wait()
 
 
 def test_enrichment_survives_sigkill(copy: Path, tmp_path: Path) -> None:
