@@ -38,10 +38,12 @@ def question_of(rng: random.Random, fact: Fact) -> str:
 def reading(rng: random.Random, documents: int, turns: int, absent: float = 0.4) -> Sample:
     """Several questions behind one set of passages; now and then one that they do not answer.
 
-    Half of the worlds hold subjects of one kind only: what a retriever brings states the same relation of look-alikes.
+    Most worlds hold subjects of one kind, half of these of one noun: what a retriever brings states the same relation
+    of look-alikes.
     """
-    kind = rng.choice(list(grammar()["kinds"])) if rng.random() < 0.5 else None
-    world = build_world(rng, clusters=max(2, documents // 2 + 1), kind=kind)
+    kind = rng.choice(list(grammar()["kinds"])) if rng.random() < 0.6 else None
+    nouns = grammar()["kinds"][kind].get("nouns") if kind and rng.random() < 0.5 else None
+    world = build_world(rng, max(2, documents // 2 + 1), kind=kind, noun=rng.choice(nouns) if nouns else None)
     shown = _shown(rng, world, documents)
     stated = list({fact for _, facts in shown for fact in facts})
     asked = rng.sample(stated, min(turns, len(stated)))
@@ -135,13 +137,13 @@ def stream(
                 yield evidence(rng, 1)
             else:
                 yield english(rng)
-        elif draw < 0.27:
+        elif draw < 0.25:
             yield reading(rng, rng.choice((1, 2, 3, 4, 5, 5)), 18)
-        elif draw < 0.45:
-            yield evidence(rng, rng.choice((1, 1, 2)))
         elif draw < 0.51:
+            yield evidence(rng, rng.choice((1, 1, 2)))
+        elif draw < 0.57:
             yield rewrite(rng)
-        elif draw < 0.56 and english is not None:
+        elif draw < 0.62 and english is not None:
             yield english(rng)
         else:  # 30 tokens each: a small part of the text
             yield closed_book(rng, known)

@@ -60,21 +60,23 @@ def encode(tokenizer: PreTrainedTokenizerFast, sample: Sample) -> tuple[list[int
 def rows(
     tokenizer: PreTrainedTokenizerFast, samples: Iterator[Sample], width: int
 ) -> Iterator[tuple[list[int], list[bool]]]:
-    """Samples packed whole into rows of `width + 1` tokens; a sample that does not fit opens the next row."""
-    ids: list[int] = []
-    target: list[bool] = []
-    for sample in samples:
-        more, mark = encode(tokenizer, sample)
-        if len(more) > width + 1:
-            continue
-        if len(ids) + len(more) > width + 1:
-            if len(ids) + 40 > width or random.random() < 0.5:  # else look for a shorter sample to fill the row
-                padding = width + 1 - len(ids)
-                yield ids + [0] * padding, target + [False] * padding
-                ids, target = [], []
-            else:
-                continue
-        ids, target = ids + more, target + mark
+    """Samples packed whole into rows of `width + 1` tokens: the oldest waiting one, then whatever still fits.
+
+    None is dropped for its length (but one longer than a row), so that long contexts keep their share.
+    """
+    waiting: list[tuple[list[int], list[bool]]] = []
+    while True:
+        while len(waiting) < 24:
+            sample = encode(tokenizer, next(samples))
+            if len(sample[0]) <= width + 1:
+                waiting.append(sample)
+        ids, target = waiting.pop(0)
+        for more, mark in list(waiting):
+            if len(ids) + len(more) <= width + 1:
+                waiting.remove((more, mark))
+                ids, target = ids + more, target + mark
+        padding = width + 1 - len(ids)
+        yield ids + [0] * padding, target + [False] * padding
 
 
 def chunked_attention(

@@ -94,15 +94,18 @@ class World:
     passages: list[ArchivePassage] = field(default_factory=list)
 
 
-def build_world(rng: random.Random, clusters: int, cluster_size: int = 3, kind: str | None = None) -> World:
+def build_world(
+    rng: random.Random, clusters: int, cluster_size: int = 3, kind: str | None = None, noun: str | None = None
+) -> World:
     """`clusters` groups of `cluster_size` look-alike subjects, all their facts, and about 0.9 passages a subject.
 
-    With `kind` all subjects are of that kind, so that every passage states the same relations.
+    With `kind` all subjects are of that kind, so that every passage states the same relations; with `noun` all are
+    called that too.
     """
     world = World()
     names = _Names(rng)
     for _ in range(clusters):
-        for subject in _look_alikes(rng, names, cluster_size, kind):
+        for subject in _look_alikes(rng, names, cluster_size, kind, noun):
             world.subjects.append(subject)
             world.facts[subject] = [
                 Fact(subject, relation, _value(rng, names, spec["value"]))
@@ -134,7 +137,7 @@ class _Names:
         return f"{self.rng.choice(self.given)} {self.stem()}"
 
 
-def _look_alikes(rng: random.Random, names: _Names, size: int, kind: str | None) -> list[Subject]:
+def _look_alikes(rng: random.Random, names: _Names, size: int, kind: str | None, noun: str | None) -> list[Subject]:
     kinds = grammar()["kinds"]
     kind = kind or rng.choice(list(kinds))
     while True:
@@ -142,8 +145,8 @@ def _look_alikes(rng: random.Random, names: _Names, size: int, kind: str | None)
             given = rng.choice(names.given)
             labels = [f"{given} {stem}" for stem in names.family(size)]
         else:
-            noun = rng.choice(kinds[kind]["nouns"])
-            labels = [f"{stem} {noun}" for stem in names.family(size)]
+            called = noun or rng.choice(kinds[kind]["nouns"])
+            labels = [f"{stem} {called}" for stem in names.family(size)]
         if names.used.isdisjoint(labels):
             break
     names.used.update(labels)
