@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 from wbrag.config import Config
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Verdict
+from wbrag.files import file_in_one_step
 from wbrag.methods import Rag, method
 from wbrag.retrieval.encoder import QueryEncoder
 from wbrag.retrieval.retriever import IndexRetriever, ShardSearcher
@@ -165,11 +165,8 @@ def _answer_head(example: Example) -> Record:
 
 def write_rows(folder: Path, kind: str, rows: Sequence[dict[str, Any]]) -> None:
     """Add `rows` to the output folder as one file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    name = uuid4().hex
-    scratch = folder / f".{name}.tmp"
-    pq.write_table(pa.Table.from_pylist(list(rows), RECORD_SCHEMAS[kind]), scratch, compression="zstd")
-    os.replace(scratch, folder / f"{name}.parquet")
+    with file_in_one_step(folder / f"{uuid4().hex}.parquet") as scratch:
+        pq.write_table(pa.Table.from_pylist(list(rows), RECORD_SCHEMAS[kind]), scratch, compression="zstd")
 
 
 def read_rows(folder: Path) -> dict[str, dict[str, Any]]:

@@ -164,6 +164,7 @@ class Workspace(Store):
     def _shelve(self, accepted: list[dict[str, Any]], config_fingerprint: str) -> dict[str, int]:
         from wbrag.enrich.summary import unit_of
         from wbrag.generators import generator_fingerprint
+        from wbrag.hosts.failures import plainly
         from wbrag.retrieval.encoder import encoder_fingerprint
         from wbrag.shelf.releases import now
 
@@ -178,7 +179,8 @@ class Workspace(Store):
         units = [unit_of(row, **made_with) for row in sorted(accepted, key=lambda row: str(row["id"]))]
         fresh = list({u.id: u for u in units if u.id not in known}.values())
         if fresh:  # only new units are embedded
-            vectors = asyncio.run(self.session.encoder().passages([u.contents for u in fresh]))
+            with plainly("the embedding of new units"):
+                vectors = asyncio.run(self.session.encoder().passages([u.contents for u in fresh]))
             known |= {u.id: vector for u, vector in zip(fresh, vectors)}
         if not units:
             return {"units_new": 0, "units_merged": 0}

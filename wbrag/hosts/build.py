@@ -7,7 +7,6 @@ and a finished shard is never built again.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from ray.data import ActorPoolStrategy
 
 from wbrag.config import fingerprint
 from wbrag.errors import WbragError
-from wbrag.files import write_atomically
+from wbrag.files import file_in_one_step, write_atomically
+from wbrag.hosts.failures import plainly
 from wbrag.hosts.quiet import data_context
 from wbrag.hosts.session import Session
 from wbrag.retrieval.encoder import encoder_fingerprint
@@ -56,6 +56,7 @@ class Rows:
         return pa.concat_tables(pieces)
 
 
+@plainly("the build of the index")
 def build_index(
     session: Session,
     corpus: Path,
@@ -149,10 +150,8 @@ class _EmbedBlock:
         table = block.read()
         contents = [f"{title}\n{text}" for title, text in zip(table["title"].to_pylist(), table["text"].to_pylist())]
         vectors = await self.encoder.passages(contents)
-        scratch = self.folder / f".{block.name}.{os.getpid()}.tmp"
-        with scratch.open("wb") as file:
+        with file_in_one_step(self.folder / block.name) as scratch, scratch.open("wb") as file:
             np.save(file, vectors.astype(np.float16), allow_pickle=False)
-        os.replace(scratch, self.folder / block.name)
         return {"name": block.name, "rows": len(vectors)}
 
 

@@ -22,6 +22,7 @@ from ray.data.datasource import Datasink
 
 from wbrag.config import Config
 from wbrag.errors import WbragError
+from wbrag.hosts.failures import in_one_sentence
 from wbrag.hosts.quiet import data_context
 from wbrag.records import Handles, RowJob, read_rows, write_rows
 from wbrag.types import Example
@@ -86,9 +87,7 @@ def run_rows(
             if progress:
                 progress(counter.count(), len(wanted))
         if failure:
-            raise WbragError(
-                f"the run over {len(todo)} rows stopped: {failure[0]}; what was finished is kept, run it again"
-            ) from failure[0]
+            raise in_one_sentence(f"the run over {len(todo)} rows", failure[0]) from None
     records = {id: row for id, row in read_rows(folder).items() if id in wanted}
     if missing := len(wanted) - len(records):
         raise WbragError(

@@ -19,6 +19,7 @@ from wbrag.config import Config
 from wbrag.errors import WbragError
 from wbrag.generators import generator_fingerprint
 from wbrag.hosts.actors import EncoderActor, EngineActor, RemoteEncoder, RemoteGenerator, RemoteShard, ShardActor
+from wbrag.hosts.failures import plainly
 from wbrag.hosts.quiet import quiet_start
 from wbrag.records import Handles
 from wbrag.retrieval.manifest import Manifest, ShardFiles
@@ -158,17 +159,7 @@ def _gpus() -> bool:
 
 
 def _wait(refs: list[Any], at_least: int | None = None) -> None:
-    """Until all, or `at_least` so many, are up; what an actor says went wrong becomes this process's own error."""
-    from ray.exceptions import ActorDiedError, RayTaskError
-
-    try:
+    """Until all, or `at_least` so many, are up."""
+    with plainly("the start of a model or a shard"):
         done, _ = ray.wait(refs, num_returns=len(refs) if at_least is None else at_least) if refs else ([], [])
         ray.get(done)
-    except RayTaskError as error:
-        cause = error.cause
-        raise (cause if isinstance(cause, WbragError) else WbragError(f"a remote step failed: {cause}")) from None
-    except ActorDiedError as error:
-        lines = [line for line in str(error).splitlines() if "Error:" in line]
-        raise WbragError(
-            f"expected an actor to start, found: {(lines or [str(error)])[-1].strip()}; check the model and the memory"
-        ) from None

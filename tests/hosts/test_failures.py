@@ -1,0 +1,47 @@
+"""Ray's remote tracebacks become one sentence that names the root cause."""
+
+from __future__ import annotations
+
+import pytest
+from ray.exceptions import RayError, RayTaskError
+
+from wbrag.errors import WbragError
+from wbrag.hosts.failures import in_one_sentence, plainly
+
+TRACE = """ray::MapWorker(Map(_EmbedBlock)).submit() (pid=1, ip=192.0.2.2)
+  File "build.py", line 7, in __call__
+OSError: [Errno 28] No space left on device
+
+The above exception was the direct cause of the following exception:
+
+ray::MapWorker(Map(_EmbedBlock)).submit() (pid=1, ip=192.0.2.2)
+ray.exceptions.UserCodeException: UDF failed to process a data block.
+"""
+
+
+def test_the_root_cause_is_named() -> None:
+    said = str(in_one_sentence("the build", RayError(TRACE)))
+    assert said == (
+        "expected the build to finish, found OSError: [Errno 28] No space left on device; "
+        "what was finished is kept, run it again"
+    )
+
+
+def test_our_own_sentence_comes_through_alone() -> None:
+    remote = TRACE.replace(
+        "OSError: [Errno 28] No space left on device", "wbrag.errors.UsageError: expected a, found b"
+    )
+    assert str(in_one_sentence("the build", RayError(remote))) == "expected a, found b"
+    assert str(in_one_sentence("the build", WbragError("expected a, found b"))) == "expected a, found b"
+
+
+def test_an_error_without_a_name_still_gives_one_line() -> None:
+    assert "\n" not in str(in_one_sentence("the build", RayError("the node\nwent away")))
+
+
+def test_only_failures_of_ray_are_reworded() -> None:
+    with pytest.raises(KeyError), plainly("the build"):
+        raise KeyError("a mistake of ours")
+    wrapped = RayTaskError("f", "wbrag.errors.WbragError: expected a, found b\n", WbragError("expected a, found b"))
+    with pytest.raises(WbragError, match="^expected a, found b$"), plainly("the build"):
+        raise wrapped.as_instanceof_cause()
