@@ -76,7 +76,8 @@ def test_ctrl_c_keeps_what_was_finished(copy: Path) -> None:
     with OpenAIServer(reply=reader, delay_s=0.3) as slow:
         first = wbrag("enrich", "--examples", "toy/train", "--workspace", str(copy), server=slow)
         deadline = time.monotonic() + 180
-        while not finished(copy / "verdicts") and time.monotonic() < deadline:
+        while not finished(copy / "verdicts"):
+            assert time.monotonic() < deadline, "no row was finished in time"
             time.sleep(0.05)
         os.killpg(first.pid, signal.SIGINT)
         out, err = first.communicate(timeout=60)

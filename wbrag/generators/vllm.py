@@ -14,6 +14,7 @@ from typing import Any
 from wbrag.config import GeneratorConfig
 from wbrag.errors import UsageError, WbragError
 from wbrag.generators import model_path
+from wbrag.installed import check_torchvision
 from wbrag.types import Completion, Message, Messages, Sampling
 
 
@@ -37,6 +38,8 @@ class VLLMGenerator:
             if self._engine is None:
                 try:
                     self._engine = _start_engine(self.settings, self.path, self.seed)
+                except WbragError:
+                    raise
                 except Exception as error:
                     reason = " ".join(str(error).split())[:300]
                     raise WbragError(
@@ -133,6 +136,7 @@ def _start_engine(settings: GeneratorConfig, path: str, seed: int) -> Any:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
     if Path(path).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    check_torchvision()
 
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from wbrag.config import EncoderConfig, fingerprint
 from wbrag.errors import WbragError
+from wbrag.installed import check_torchvision
 
 Vectors = npt.NDArray[np.float32]  # [n, d], unit length
 
@@ -107,6 +108,7 @@ def _load(settings: EncoderConfig) -> Any:
     path = _path(settings.model)
     if Path(path).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    check_torchvision()
     import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
