@@ -1,12 +1,13 @@
-"""Write the demo's measured table into README.md: `python scripts/readme_table.py workspace/reports/demo.json`."""
+"""Write the measured tables into the READMEs: `python scripts/readme_table.py workspace/reports/demo.json`.
+
+The demo's go into README.md, the embedded model's (`wbrag/demo/model/quality.json`) into `wbrag/demo/README.md`.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-
-START, END = "<!-- demo:start -->", "<!-- demo:end -->"
 
 
 def table(demo: dict[str, object]) -> str:
@@ -37,13 +38,27 @@ def _score(part: dict[str, object]) -> str:
     return f"{100 * float(part['score']):.1f} ({100 * low:.1f} to {100 * high:.1f})"  # type: ignore[arg-type,has-type]
 
 
+def quality(found: dict[str, float]) -> str:
+    """What the embedded model does right, by stage."""
+    stages = {name: share for name, share in found.items() if name not in ("n", "seed")}
+    rows = ["| stage | right |", "|---|---|", *(f"| {name} | {100 * share:.0f}% |" for name, share in stages.items())]
+    return "\n".join([*rows, "", f"At most {found['n']} samples a line, measured under vLLM by `quality.py`."])
+
+
+def write_between(file: Path, start: str, end: str, text: str) -> None:
+    """Replace what stands between the markers."""
+    before, _, rest = file.read_text(encoding="utf-8").partition(start)
+    _, _, after = rest.partition(end)
+    file.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
+
+
 def main() -> None:
-    readme = Path(__file__).resolve().parents[1] / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
+    root = Path(__file__).resolve().parents[1]
     demo = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    readme.write_text(f"{before}{START}\n{table(demo)}\n{END}{after}", encoding="utf-8")
+    write_between(root / "README.md", "<!-- demo:start -->", "<!-- demo:end -->", table(demo))
+    found = json.loads((root / "wbrag" / "demo" / "model" / "quality.json").read_text(encoding="utf-8"))
+    model_page = root / "wbrag" / "demo" / "README.md"
+    write_between(model_page, "<!-- quality:start -->", "<!-- quality:end -->", quality(found))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,31 @@
+"""Two models are told apart by what they are, not by what they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wbrag.config import load
+from wbrag.generators import generator_fingerprint
+
+
+def test_a_model_folder_counts_by_its_contents(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"weights")
+
+    def found(name: str) -> str:
+        return generator_fingerprint(load(generator={"model": str(tmp_path / name)}))
+
+    assert found("a") == found("b")
+    (tmp_path / "b" / "quality.json").write_text("{}")
+    assert found("a") == found("b")
+    (tmp_path / "b" / "model.safetensors").write_bytes(b"others!")
+    assert found("a") != found("b")
+
+
+def test_an_endpoint_counts_by_its_names() -> None:
+    def found(**settings: object) -> str:
+        return generator_fingerprint(load(generator={"backend": "openai", "model": "m", **settings}))
+
+    assert found(base_url="http://a/v1") != found(base_url="http://b/v1")
+    assert found(base_url="http://a/v1") == found(base_url="http://a/v1")
