@@ -24,10 +24,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 
 
 def test_the_gain_is_real(demo: tuple[Path, dict[str, Any]]) -> None:
-    """What README states: the half that asks trained facts in other words gains beyond chance."""
+    """What README states: beyond chance over the base library and over both controls."""
     _, result = demo
-    assert result["gain_reworded"] > 0 and result["gain_reworded_p"] < 0.05
-    assert result["gain_reworded_ci95"][0] > 0
+    for gain in ("gain", "gain_reworded", "gain_over_control_raw", "gain_over_control_copies"):
+        assert result[gain] > 0 and result[f"{gain}_p"] < 0.05 and result[f"{gain}_ci95"][0] > 0, gain
+    assert result["p"] == result["gain_p"]
     assert result["closed_book"] < result["base"] < result["writeback"]
     assert result["units"] > 0 and result["enrich"]["quarantined"] == 0
     assert result["enrich"]["calls"]["saved"] > 0

@@ -210,7 +210,8 @@ class Trainer:
             "progress": round(progress, 3),
             "parameters": sum(p.numel() for p in self.model.parameters()),
         }
-        recipe["english"] = bool(self.args.english)
+        recipe |= {"english": bool(self.args.english), "start": bool(self.args.start)}  # folders are this machine's own
+        del recipe["out"]
         (out / "recipe.json").write_text(json.dumps(recipe, indent=1, default=str) + "\n", encoding="utf-8")
 
 

@@ -16,6 +16,7 @@ import yaml
 from wbrag.types import Passage
 
 DEMO_SEED = 2026
+MOST_SUBJECTS, ENOUGH_FACTS, FEWEST_WORDS = 4, 9, 60  # of a passage
 
 
 @cache
@@ -179,10 +180,10 @@ def _value(rng: random.Random, names: _Names, kind: str) -> str:
 
 
 def _chunks(rng: random.Random, facts: list[Fact]) -> list[list[Fact]]:
-    """A subject's facts scattered: two parts that cover all of them, and often a third that repeats some."""
-    order = rng.sample(facts, len(facts))
-    parts = [order[: len(order) // 2], order[len(order) // 2 :]]
-    if rng.random() < 0.6:
+    """A subject's facts scattered: two parts that cover all of them, a third and often a fourth that repeat some."""
+    order, half = rng.sample(facts, len(facts)), (len(facts) + 1) // 2
+    parts = [order[:half], order[half:], rng.sample(facts, half)]
+    if rng.random() < 0.5:
         parts.append(rng.sample(facts, 2))
     return parts
 
@@ -196,16 +197,15 @@ def _passages(rng: random.Random, world: World) -> list[ArchivePassage]:
         for chunk in reversed(chunks):
             if all(chunk[0].subject != other[0].subject for other in together):
                 together.append(chunk)
-            if len(together) == 3:
+            if len(together) == MOST_SUBJECTS or sum(map(len, together)) >= ENOUGH_FACTS:
                 break
         for chunk in together:
             chunks.remove(chunk)
         groups = [_tell(rng, chunk) for chunk in together]
         filler = rng.sample(grammar()["filler"], 8)
-        wanted = rng.choice((1, 1, 2))
-        while filler and (wanted > 0 or _words(groups) < 60):
+        groups.append([Statement(filler.pop())])
+        while filler and _words(groups) < FEWEST_WORDS:
             groups.append([Statement(filler.pop())])
-            wanted -= 1
         rng.shuffle(groups)
         number = len(passages) + 1
         title = rng.choice(grammar()["titles"]).format(n=number)
