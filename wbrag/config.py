@@ -80,6 +80,53 @@ class EnrichConfig(Section):
     lossless_skip: bool = Field(True, description="make no call whose outcome cannot change the verdict")
 
 
+class ReplugConfig(Section):
+    level: Literal["token", "sequence"] = Field(
+        "token", description="mix every next token's probabilities, or whole candidate answers' (any endpoint)"
+    )
+    temperature: float = Field(0.1, gt=0, description="of the softmax over similarities; 1.0 is nearly uniform")
+    top_logprobs: int = Field(20, ge=1, description="tokens of each document's distribution that are looked at")
+
+
+class SelfRagConfig(Section):
+    """Self-RAG's own weights (https://github.com/AkariAsai/self-rag, short-form)."""
+
+    threshold: float = Field(0.2, ge=0, le=1, description="retrieve where the share of 'yes' is above this")
+    w_rel: float = 1.0
+    w_sup: float = 1.0
+    w_use: float = 1.0
+
+
+class FlareConfig(Section):
+    preset: Literal["paper", "flashrag"] = Field(
+        "paper", description="paper: theta 0.8, beta 0.4, question in the query; flashrag: 0.2, 0.2, without"
+    )
+    theta: float | None = Field(None, ge=0, le=1, description="retrieve where a token is at most so likely")
+    beta: float | None = Field(None, ge=0, le=1, description="tokens less likely than this leave the query")
+    query: Literal["implicit", "explicit"] = Field(
+        "implicit", description="the masked sentence, or questions that the model asks about what it is unsure of"
+    )
+    question_in_query: bool | None = None
+    look_ahead_tokens: int = Field(64, ge=1)
+    max_rounds: int = Field(5, ge=1)
+
+
+class IterRetgenConfig(Section):
+    rounds: int = Field(3, ge=1)
+
+
+class PlannerConfig(Section):
+    max_sub_questions: int = Field(3, ge=1)
+
+
+class MethodsConfig(Section):
+    replug: ReplugConfig = ReplugConfig()
+    selfrag: SelfRagConfig = SelfRagConfig()
+    flare: FlareConfig = FlareConfig()
+    iter_retgen: IterRetgenConfig = IterRetgenConfig()
+    planner: PlannerConfig = PlannerConfig()
+
+
 class PublishConfig(Section):
     near_duplicate: float = Field(0.97, gt=0, le=1, description="cosine from which two units are merged")
     max_writeback_shards: int = Field(8, ge=1, description="more are rewritten into one")
@@ -123,6 +170,7 @@ class Config(BaseSettings):
     encoder: EncoderConfig = EncoderConfig()
     index: IndexConfig = IndexConfig()
     generator: GeneratorConfig = GeneratorConfig()
+    methods: MethodsConfig = MethodsConfig()
     enrich: EnrichConfig = EnrichConfig()
     publish: PublishConfig = PublishConfig()
     retrieval: RetrievalConfig = RetrievalConfig()

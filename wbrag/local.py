@@ -32,7 +32,8 @@ async def ask(store: Store, question: str, task: str, method: str, release: str)
     try:
         sampling = Sampling(config.generator.max_answer_tokens)
         retriever = open_retriever(store, release)
-        rag = Rag(generator, retriever, known_task(task), config.retrieval.top_k, sampling, config.prompts_dir)
+        top_k, prompts_dir = config.retrieval.top_k, config.prompts_dir
+        rag = Rag(generator, retriever, known_task(task), top_k, sampling, prompts_dir, config.methods)
         return await named(method)(question, rag, None)
     finally:
         await generator.close()

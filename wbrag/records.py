@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,6 +69,9 @@ ANSWERS = pa.schema(
         ("calls", pa.int32()),
         ("prompt_tokens", pa.int32()),
         ("output_tokens", pa.int32()),
+        ("retrievals", pa.int32()),
+        ("seconds", _number),
+        ("details", _text),
         ("error", _text),
     ]
 )
@@ -135,9 +139,8 @@ class EvaluateJob:
                 "hit_ids": [h.id for h in answer.hits],
                 "hit_scores": [round(h.score, 6) for h in answer.hits],
                 "hit_origins": [h.origin for h in answer.hits],
-                "calls": answer.calls,
-                "prompt_tokens": answer.prompt_tokens,
-                "output_tokens": answer.output_tokens,
+                **asdict(answer.cost),
+                "details": json.dumps(answer.details),
                 "error": "",
             }
 
@@ -156,7 +159,7 @@ def verdict_row(verdict: Verdict) -> Record:
 def _rag(config: Config, handles: Handles, example: Example, top_k: int) -> Rag:
     retriever = IndexRetriever(handles.encoder, handles.shards, config.retrieval)
     sampling = Sampling(max_tokens=config.generator.max_answer_tokens)
-    return Rag(handles.generator, retriever, task(example.task), top_k, sampling, config.prompts_dir)
+    return Rag(handles.generator, retriever, task(example.task), top_k, sampling, config.prompts_dir, config.methods)
 
 
 def _answer_head(example: Example) -> Record:

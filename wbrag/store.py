@@ -105,8 +105,6 @@ class Store:
 
     def prompt_version(self) -> str:
         """A hash over all prompts in use."""
-        from wbrag.prompts import version
-        from wbrag.tasks import TASKS
+        from wbrag.prompts import names, version
 
-        names = [f"{t}.{kind}" for t in TASKS for kind in ("rag", "closed")]
-        return version([*names, "evidence", "rewrite"], self.config.prompts_dir)
+        return version(names(), self.config.prompts_dir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 Origin = Literal["base", "writeback"]
 Role = Literal["system", "user", "assistant"]
@@ -66,7 +66,8 @@ class Message:
     content: str
 
 
-Messages = Sequence[Message]
+Messages = Sequence[Message]  # an assistant message at the end is continued, not answered
+Prompt = str | Messages  # a string goes to the model as it is, without a chat template
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the generator wrote. `logprobs` are nats, one per output token, empty unless asked for."""
+    """What the generator wrote. `logprobs` are nats, one per output token as `pieces`, empty unless asked for."""
 
     text: str
     tokens: int = 0
@@ -90,6 +91,16 @@ class Completion:
     finish_reason: str = "stop"
     logprobs: tuple[float, ...] = ()
     top_logprobs: tuple[dict[str, float], ...] = ()
+    pieces: tuple[str, ...] = ()
+
+
+class NextToken(NamedTuple):
+    """One way to go on: token id, its text, log-probability in nats, and whether it ends the reply."""
+
+    id: int
+    text: str
+    logprob: float
+    end: bool
 
 
 class Generator(Protocol):
@@ -104,10 +115,25 @@ class Generator(Protocol):
         """Load the model, or ask the endpoint one small question, so that a bad setting is refused before any work."""
         ...
 
-    async def generate(self, prompt: Messages, sampling: Sampling) -> Completion: ...
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion: ...
 
     async def score(self, prompt: Messages, continuation: str) -> float:
         """log p(continuation | prompt) in nats, summed over the continuation's tokens."""
+        ...
+
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+        """The `top` likeliest tokens after `prompt` and the reply's token ids so far, likeliest first.
+
+        Raises `UsageError` where the backend gives no control over single tokens.
+        """
+        ...
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        """The text of a reply's token ids. Raises `UsageError` as `next_tokens` does."""
+        ...
+
+    async def knows(self, tokens: Sequence[str]) -> bool:
+        """Whether each of `tokens` is one token of the model; False where that cannot be seen."""
         ...
 
     async def close(self) -> None: ...
@@ -120,14 +146,24 @@ class Retriever(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What an answer took. `calls` are the method's own, also those that the engine's memory answers at once."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    retrievals: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """A method's reply, with what it looked at and what it cost."""
+    """A method's reply, what it looked at last, what it cost, and figures of its own that a reader may want."""
 
     text: str
     hits: tuple[Hit, ...] = ()
-    calls: int = 1
-    prompt_tokens: int = 0
-    output_tokens: int = 0
+    cost: Cost = Cost()
+    details: dict[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from wbrag.types import Answer, Hit
 if TYPE_CHECKING:
     from wbrag.datasets import IngestResult
     from wbrag.hosts.session import Session
+    from wbrag.records import Handles
     from wbrag.shelf.releases import Release
 
 
@@ -151,7 +152,7 @@ class Workspace(Store):
             EnrichJob(self.config, method), examples, limit, [(self.base()[0], "base")], "distilling what helped"
         )
         added = self._shelve([row for row in run.records.values() if row["accepted"]], run.folder.name)
-        summary = summarise(list(run.records.values()), self.config.enrich.distiller, self.config.enrich.top_k)
+        summary = summarise(list(run.records.values()), self.config.enrich.top_k)
         return {
             **summary,
             "resumed": run.resumed,
@@ -278,8 +279,9 @@ class Workspace(Store):
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _run(self, job: Any, name: str, limit: int | None, indexes: list[Index], label: str) -> Run:
-        from wbrag.generators import generator_fingerprint
+        from wbrag.generators import check, generator_fingerprint
         from wbrag.hosts.rows import run_rows
+        from wbrag.methods import needs
         from wbrag.retrieval.encoder import encoder_fingerprint
 
         if limit is not None and limit < 1:
@@ -287,6 +289,7 @@ class Workspace(Store):
         examples = self.examples(name, limit)
         c = self.config
         settings = c.enrich if job.kind == "enrich" else c.retrieval
+        wanted = needs(job.method, c.methods)
         tag = fingerprint(
             job.kind,
             job.method,
@@ -296,6 +299,7 @@ class Workspace(Store):
             encoder_fingerprint(c.encoder),
             self.prompt_version(),
             settings,
+            getattr(c.methods, job.method, None),
             [[s.sha256 for s in manifest.shards] for manifest, _ in indexes],
         )
         folder = self.path / ("verdicts" if job.kind == "enrich" else "answers") / tag
@@ -314,8 +318,11 @@ class Workspace(Store):
             )
             + "\n",
         )
+
+        def handles() -> Handles:  # called only if there is a row to work on
+            asyncio.run(check(c, wanted))
+            return self.session.handles(self.path / "index", indexes)
+
         with bar(label, shown=self.progress) as update:
-            records, resumed = run_rows(
-                c, job, lambda: self.session.handles(self.path / "index", indexes), examples, folder, update
-            )
+            records, resumed = run_rows(c, job, handles, examples, folder, update)
         return Run({e.id: records[e.id] for e in examples}, resumed, folder)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wbrag.errors import UsageError
-from wbrag.types import Completion, Messages, Sampling
+from wbrag.types import Completion, Message, Messages, NextToken, Prompt, Sampling
 
 Reply = Callable[[Messages, Sampling], str]
 
@@ -27,7 +28,8 @@ class ScriptedGenerator:
 
     `delay_s` is waited out in every call, `failures` raises an error at the n-th call (from 0, scores counted too),
     `scorer` answers `score` (without it, `score` raises `UsageError`), `word_logprob` is every word's
-    log-probability in nats where log-probabilities are asked for. Words stand for tokens; `max_tokens` and `stop`
+    log-probability in nats where log-probabilities are asked for, `first_token` further alternatives to the first,
+    `special` the tokens that the model `knows`. Words stand for tokens; `max_tokens` and `stop`
     are left to `reply`.
     """
 
@@ -36,7 +38,10 @@ class ScriptedGenerator:
     delay_s: float = 0.0
     failures: Mapping[int, Exception] = field(default_factory=dict)
     word_logprob: Callable[[str], float] = lambda word: -0.1
+    first_token: Callable[[Prompt], Mapping[str, float]] = lambda prompt: {}
     name: str = "scripted"
+    special: Sequence[str] = ()
+    vocabulary: list[str] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     in_flight: int = 0
     max_in_flight: int = 0
@@ -49,17 +54,21 @@ class ScriptedGenerator:
     async def start(self) -> None:
         """Nothing to load."""
 
-    async def generate(self, prompt: Messages, sampling: Sampling) -> Completion:
-        await self._enter(Call(tuple(prompt), sampling))
-        text = self.reply(prompt, sampling)
-        words = text.split()
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        messages = [Message("user", prompt)] if isinstance(prompt, str) else prompt
+        await self._enter(Call(tuple(messages), sampling))
+        text = self.reply(messages, sampling)
+        pieces = re.findall(r"\s*\S+", text)
         asked = sampling.logprobs is not None
+        logprobs = [self.word_logprob(piece.strip()) for piece in pieces]
+        tops = [{piece: logprob} for piece, logprob in zip(pieces, logprobs)]
         return Completion(
             text=text,
-            tokens=len(words),
-            prompt_tokens=sum(len(message.content.split()) for message in prompt),
-            logprobs=tuple(self.word_logprob(word) for word in words) if asked else (),
-            top_logprobs=tuple({word: self.word_logprob(word)} for word in words) if asked else (),
+            tokens=len(pieces),
+            prompt_tokens=sum(len(message.content.split()) for message in messages),
+            logprobs=tuple(logprobs) if asked else (),
+            top_logprobs=(self.first_token(messages) or tops[0], *tops[1:]) if asked and tops else (),
+            pieces=tuple(pieces),
         )
 
     async def score(self, prompt: Messages, continuation: str) -> float:
@@ -67,6 +76,22 @@ class ScriptedGenerator:
         if self.scorer is None:
             raise UsageError("the 'scripted' generator was given no scorer")
         return self.scorer(prompt, continuation)
+
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+        """The words that `reply` writes, one a token; ids are positions in `vocabulary`, which grows."""
+        await self._enter(Call(tuple(prompt)))
+        assert not isinstance(prompt, str)
+        words = self.reply(prompt, Sampling()).split()
+        word = words[len(prefix)] if len(prefix) < len(words) else ""
+        if word not in self.vocabulary:
+            self.vocabulary.append(word)
+        return (NextToken(self.vocabulary.index(word), f" {word}", 0.0, not word),)
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        return " ".join(self.vocabulary[id] for id in ids)
+
+    async def knows(self, tokens: Sequence[str]) -> bool:
+        return set(tokens) <= set(self.special)
 
     async def close(self) -> None:
         self.closed = True

@@ -62,23 +62,30 @@ class Enricher:
         closed = await self.method(example.question, self.rag, [])
         s_nr = self._score(closed.text, example)
         verdict = Verdict(
-            example.id, example.question, example.task, False, "", s_nr, closed_book=closed.text, calls=closed.calls
+            example.id,
+            example.question,
+            example.task,
+            False,
+            "",
+            s_nr,
+            closed_book=closed.text,
+            calls=closed.cost.calls,
         )
         if gate.lossless_skip and utility_gate_is_out_of_reach(s_nr, tau_s=gate.tau_s, tau_delta=gate.tau_delta):
             return replace(verdict, reason="closed book suffices")
 
-        [hits] = await self.rag.retriever.search([example.question], gate.top_k)
-        opened = await self.method(example.question, self.rag, hits)
+        opened = await self.method(example.question, self.rag, None)
+        hits = opened.hits
         s_rag = self._score(opened.text, example)
         verdict = replace(
             verdict,
             s_rag=s_rag,
             open_book=opened.text,
-            calls=verdict.calls + opened.calls,
+            calls=verdict.calls + opened.cost.calls,
             hit_ids=tuple(h.id for h in hits),
             hit_scores=tuple(round(h.score, 6) for h in hits),
         )
-        if not utility_gate(s_nr, s_rag, tau_s=gate.tau_s, tau_delta=gate.tau_delta):
+        if not hits or not utility_gate(s_nr, s_rag, tau_s=gate.tau_s, tau_delta=gate.tau_delta):
             suffices = utility_gate_is_out_of_reach(s_nr, tau_s=gate.tau_s, tau_delta=gate.tau_delta)
             return replace(verdict, reason="closed book suffices" if suffices else "retrieval did not help")
 
@@ -95,7 +102,7 @@ class Enricher:
             solo=tuple(a.text for a in solo),
             retained=tuple(ranks),
             fallback=fallback,
-            calls=verdict.calls + sum(a.calls for a in solo) + unit.calls,
+            calls=verdict.calls + sum(a.cost.calls for a in solo) + unit.calls,
             **_unit_fields(unit, retained),
         )
 

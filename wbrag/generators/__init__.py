@@ -38,6 +38,19 @@ def build(config: Config) -> Generator:
     return VLLMGenerator(settings, seed=config.seed)
 
 
+async def check(config: Config, needs: str) -> None:
+    """Ask an endpoint one tiny question that uses what a method `needs`; an engine of our own can do everything."""
+    if config.generator.backend == "openai":
+        from wbrag.generators.openai import OpenAIGenerator
+
+        generator = build(config)
+        assert isinstance(generator, OpenAIGenerator)
+        if needs == "tokens":
+            await generator.next_tokens("", (), 1)  # refused by name
+        await generator.check(need_logprobs=needs == "logprobs", need_score=needs == "scores")
+        await generator.close()
+
+
 def model_path(settings: GeneratorConfig) -> str:
     """What the engine is asked to load: the embedded model's folder, or the name as given."""
     return str(files("wbrag.demo").joinpath("model")) if settings.model == "embedded" else settings.model

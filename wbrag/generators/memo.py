@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
-from wbrag.types import Completion, Generator, Messages, Sampling
+from wbrag.types import Completion, Generator, Messages, NextToken, Prompt, Sampling
 
 REMEMBERED = 100_000  # replies; a few hundred bytes each
-Key = tuple[tuple[Any, ...], Sampling]
+Key = tuple[Any, ...]
 
 
 class Remembering:
@@ -30,10 +31,10 @@ class Remembering:
     async def start(self) -> None:
         await self.generator.start()
 
-    async def generate(self, prompt: Messages, sampling: Sampling) -> Completion:
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         if sampling.temperature > 0:
             return await self.generator.generate(prompt, sampling)
-        key = (tuple(prompt), sampling)
+        key = (prompt if isinstance(prompt, str) else tuple(prompt), sampling)
         if key in self._replies:
             self._replies.move_to_end(key)
         else:
@@ -50,6 +51,15 @@ class Remembering:
 
     async def score(self, prompt: Messages, continuation: str) -> float:
         return await self.generator.score(prompt, continuation)
+
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+        return await self.generator.next_tokens(prompt, prefix, top)
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        return await self.generator.decode(ids)
+
+    async def knows(self, tokens: Sequence[str]) -> bool:
+        return await self.generator.knows(tokens)
 
     async def close(self) -> None:
         await self.generator.close()

@@ -12,7 +12,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ from wbrag.generators.openai_wire import (
     squeeze,
     wire,
 )
-from wbrag.types import Completion, Message, Messages, Sampling
+from wbrag.types import Completion, Message, Messages, NextToken, Prompt, Sampling
 
 BACKOFF_BASE_S, BACKOFF_CAP_S = 1.0, 30.0
 RETRY_AFTER_CAP_S = 300.0
@@ -102,8 +102,10 @@ class OpenAIGenerator:
     def fingerprint(self) -> str:
         return f"openai:{self.base_url}:{self.model}"
 
-    async def generate(self, prompt: Messages, sampling: Sampling) -> Completion:
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """One completion. Raises `UsageError` where log-probabilities are asked for and the endpoint gives none."""
+        if isinstance(prompt, str):
+            raise self._no_tokens()
         return await self._generate(prompt, sampling, self._max_retries)
 
     async def score(self, prompt: Messages, continuation: str) -> float:
@@ -129,6 +131,15 @@ class OpenAIGenerator:
                 f"where {wanted[:80]!r} was expected; use the 'vllm' generator or a template without additions"
             )
         return math.fsum(logprob for _, logprob in scored[start:])
+
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+        raise self._no_tokens()
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        raise self._no_tokens()
+
+    async def knows(self, tokens: Sequence[str]) -> bool:
+        return False
 
     async def start(self) -> None:
         await self.check()
@@ -173,6 +184,8 @@ class OpenAIGenerator:
             "temperature": sampling.temperature,
             "seed": self._seed + sampling.seed,
         }
+        if prompt[-1].role == "assistant":  # vLLM's parameters; other servers go on after such a message by themselves
+            body["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
         if sampling.stop:
             body["stop"] = list(sampling.stop)
         if sampling.logprobs is not None:
@@ -289,6 +302,12 @@ class OpenAIGenerator:
         return UsageError(
             f"{self._where} gives no token log-probabilities for model {self.model!r}{said}: "
             "use the 'vllm' generator, a vLLM server, or a method that needs none"
+        )
+
+    def _no_tokens(self) -> UsageError:
+        return UsageError(
+            f"{self._where} gives no control over single tokens: "
+            "use the 'vllm' generator, or for RePlug the setting methods.replug.level sequence"
         )
 
     def _no_score(self) -> UsageError:

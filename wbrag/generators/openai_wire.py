@@ -51,6 +51,7 @@ def completion(reply: Any) -> Completion:
         finish_reason=choice.finish_reason or "stop",
         logprobs=tuple(float(token.logprob) for token in content),
         top_logprobs=tuple(_alternatives(token.top_logprobs or ()) for token in content),
+        pieces=tuple(str(token.token) for token in content),
     )
 
 

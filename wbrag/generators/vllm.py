@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from wbrag.config import GeneratorConfig
 from wbrag.errors import UsageError, WbragError
 from wbrag.generators import model_path
 from wbrag.installed import check_torchvision
-from wbrag.types import Completion, Message, Messages, Sampling
+from wbrag.types import Completion, Message, Messages, NextToken, Prompt, Sampling
 
 
 class VLLMGenerator:
@@ -48,7 +49,7 @@ class VLLMGenerator:
                         "check the model, its dtype and the free memory"
                     ) from None
 
-    async def generate(self, prompt: Messages, sampling: Sampling) -> Completion:
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         from vllm import SamplingParams
 
         output = await self._run(
@@ -70,6 +71,7 @@ class VLLMGenerator:
             choice.finish_reason or "stop",
             tuple(step[token].logprob for step, token in zip(chosen, choice.token_ids)),
             tuple({entry.decoded_token or "": entry.logprob for entry in step.values()} for step in chosen),
+            tuple(step[token].decoded_token or "" for step, token in zip(chosen, choice.token_ids)),
         )
 
     async def score(self, prompt: Messages, continuation: str) -> float:
@@ -80,6 +82,24 @@ class VLLMGenerator:
         rest = tokenizer.encode(continuation, add_special_tokens=False)
         output = await self._run(start + rest, SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0))
         return float(sum(output.prompt_logprobs[len(start) + i][token].logprob for i, token in enumerate(rest)))
+
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+        from vllm import SamplingParams
+
+        tokenizer = await self._tokenizer()
+        params = SamplingParams(max_tokens=1, temperature=0.0, logprobs=top)
+        output = await self._run([*self._ids(tokenizer, prompt), *prefix], params)
+        [step] = output.outputs[0].logprobs
+        ends = _end_ids(tokenizer, self._engine.model_config.hf_config)
+        found = [NextToken(id, e.decoded_token or "", float(e.logprob), id in ends) for id, e in step.items()]
+        return tuple(sorted(found, key=lambda token: (-token.logprob, token.id))[:top])
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        return str((await self._tokenizer()).decode(list(ids), skip_special_tokens=True))
+
+    async def knows(self, tokens: Sequence[str]) -> bool:
+        vocabulary = (await self._tokenizer()).get_vocab()
+        return all(token in vocabulary for token in tokens)
 
     async def close(self) -> None:
         if self._engine is not None:
@@ -108,19 +128,31 @@ class VLLMGenerator:
         await self.start()
         return self._engine.get_tokenizer()
 
-    def _ids(self, tokenizer: Any, prompt: Messages) -> list[int]:
-        """The chat template's tokens; a base model without one gets the parts as lines and the word `Answer:`."""
+    def _ids(self, tokenizer: Any, prompt: Prompt) -> list[int]:
+        """The chat template's tokens; a base model without one gets the parts as lines and the word `Answer:`.
+
+        A last message of the assistant is left open, to be continued.
+        """
+        if isinstance(prompt, str):
+            return list(tokenizer.encode(prompt))
+        written = prompt[-1].content if prompt[-1].role == "assistant" else ""
+        asked = prompt[:-1] if written else prompt
         if tokenizer.chat_template is None:
-            text = "\n".join(m.content for m in prompt) + "\nAnswer:"
+            text = "\n".join(m.content for m in asked) + "\nAnswer:" + (f" {written}" if written else "")
             return list(tokenizer.encode(text))
-        ids = tokenizer.apply_chat_template(
-            _as_dicts(prompt), add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-        return list(ids)
+        ids = tokenizer.apply_chat_template(_as_dicts(asked), add_generation_prompt=True, return_dict=False)
+        return [*ids, *(tokenizer.encode(written, add_special_tokens=False) if written else [])]
 
 
 def _as_dicts(prompt: Messages) -> list[dict[str, str]]:
     return [{"role": m.role, "content": m.content} for m in prompt if isinstance(m, Message)]
+
+
+def _end_ids(tokenizer: Any, hf_config: Any) -> set[int]:
+    """Every token id that ends a reply; instruct models have several."""
+    eos = getattr(hf_config, "eos_token_id", None)
+    listed = eos if isinstance(eos, list) else [eos]
+    return {int(id) for id in (*listed, tokenizer.eos_token_id) if id is not None}
 
 
 def _check_path(path: str, name: str) -> None:

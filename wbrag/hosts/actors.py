@@ -13,7 +13,7 @@ import ray
 from wbrag.config import Config, EncoderConfig
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.manifest import Manifest, ShardFiles
-from wbrag.types import Completion, Generator, Hit, Messages, Origin, Sampling
+from wbrag.types import Completion, Generator, Hit, Messages, NextToken, Origin, Prompt, Sampling
 
 
 class EngineActor:
@@ -32,11 +32,20 @@ class EngineActor:
         await self.generator.start()
         return True
 
-    async def generate(self, prompt: Messages, sampling: Sampling) -> Completion:
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         return await (await self._running()).generate(prompt, sampling)
 
     async def score(self, prompt: Messages, continuation: str) -> float:
         return await (await self._running()).score(prompt, continuation)
+
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+        return await (await self._running()).next_tokens(prompt, prefix, top)
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        return await (await self._running()).decode(ids)
+
+    async def knows(self, tokens: Sequence[str]) -> bool:
+        return await (await self._running()).knows(tokens)
 
     async def close(self) -> None:
         if self.generator is not None:
@@ -107,11 +116,20 @@ class RemoteGenerator:
     async def start(self) -> None:
         """The session has started the engines."""
 
-    async def generate(self, prompt: Messages, sampling: Sampling) -> Completion:
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         return await self._next().generate.remote(prompt, sampling)  # type: ignore[no-any-return]
 
     async def score(self, prompt: Messages, continuation: str) -> float:
         return await self._next().score.remote(prompt, continuation)  # type: ignore[no-any-return]
+
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+        return await self._next().next_tokens.remote(prompt, prefix, top)  # type: ignore[no-any-return]
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        return await self._next().decode.remote(ids)  # type: ignore[no-any-return]
+
+    async def knows(self, tokens: Sequence[str]) -> bool:
+        return await self._next().knows.remote(tokens)  # type: ignore[no-any-return]
 
     async def close(self) -> None:
         for engine in [*self._ready, *self._starting.values()]:

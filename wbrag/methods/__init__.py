@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Literal
 
+from wbrag.config import MethodsConfig
 from wbrag.errors import unknown
+from wbrag.methods.meter import Meter
 from wbrag.tasks import Task
-from wbrag.types import Answer, Generator, Hit, Retriever, Sampling
+from wbrag.types import Answer, Completion, Generator, Hit, Message, Retriever, Sampling
+
+NAMES = ("naive", "replug", "selfrag", "flare", "iter_retgen", "planner")
+Needs = Literal["text", "logprobs", "scores", "tokens"]  # what a method asks of a generator
 
 
 @dataclass(frozen=True)
@@ -20,16 +28,45 @@ class Rag:
     top_k: int = 5
     sampling: Sampling = Sampling()
     prompts_dir: str | None = None
+    settings: MethodsConfig = MethodsConfig()
+
+    async def retrieve(self, query: str, documents: Sequence[Hit] | None = None) -> list[Hit]:
+        """`documents` where they are given, else the retriever's top k."""
+        if documents is not None:
+            return list(documents)
+        [hits] = await self.retriever.search([query], self.top_k)
+        return hits
+
+    async def read(
+        self, question: str, documents: Sequence[Hit], *, written: str = "", logprobs: int | None = None
+    ) -> Completion:
+        """The task's own prompt over `documents` (closed book without), going on after what is `written` already."""
+        prompt = self.task.messages(question, documents, self.prompts_dir)
+        if written:
+            prompt = [*prompt, Message("assistant", written)]
+        return await self.generator.generate(prompt, replace(self.sampling, logprobs=logprobs))
 
 
+# From None a method retrieves for itself; an empty list means closed book; otherwise it works with these documents.
 Method = Callable[[str, Rag, Sequence[Hit] | None], Awaitable[Answer]]
 
 
-def method(name: str) -> Method:
-    """The method called `name`."""
-    from wbrag.methods import naive
+def needs(name: str, settings: MethodsConfig) -> Needs:
+    """What a backend must be able to do, so that one that cannot is refused before any work."""
+    if name == "replug":
+        return "tokens" if settings.replug.level == "token" else "scores"
+    return "logprobs" if name in ("flare", "selfrag") else "text"
 
-    known: dict[str, Method] = {"naive": naive.answer}
-    if name not in known:
-        raise unknown("method", name, list(known))
-    return known[name]
+
+def method(name: str) -> Method:
+    """The method called `name`; its answers carry what they cost."""
+    if name not in NAMES:
+        raise unknown("method", name, list(NAMES))
+    plain: Method = import_module(f"wbrag.methods.{name}").answer
+
+    async def metered(question: str, rag: Rag, documents: Sequence[Hit] | None = None) -> Answer:
+        meter, start = Meter(rag.generator, rag.retriever), time.perf_counter()
+        answer = await plain(question, replace(rag, generator=meter, retriever=meter), documents)
+        return replace(answer, cost=meter.cost(time.perf_counter() - start))
+
+    return metered

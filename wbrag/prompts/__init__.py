@@ -43,6 +43,12 @@ def render(name: str, folder: str | None = None, /, **values: str) -> list[Messa
     return [Message(role, re.sub(r"\{(\w+)\}", fill, text)) for role, text in parts]  # type: ignore[arg-type]
 
 
+def names() -> list[str]:
+    """Every template that wbrag uses."""
+    found = (file.name for file in files("wbrag.prompts").iterdir())
+    return sorted(name.removesuffix(".txt") for name in found if name.endswith(".txt"))
+
+
 def version(names: list[str], folder: str | None = None) -> str:
     """A short hash over the named templates: the prompt version that every result records."""
     digest = hashlib.sha256()

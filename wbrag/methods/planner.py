@@ -1,0 +1,63 @@
+"""Planner: sub-questions, an answer with its own documents to each, and a synthesis from those answers only.
+
+The prompt-only form of HierSearch (arXiv 2508.08088) and HiRA (arXiv 2507.02652): no trained agents, no tools but the
+retriever. A sub-question may name an earlier answer as #1, #2.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from wbrag.methods import Rag, naive
+from wbrag.prompts import render
+from wbrag.tasks import read_answer
+from wbrag.types import Answer, Hit
+
+PLAN_TOKENS = 160
+
+
+async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None) -> Answer:
+    """Plan, answer each part, put the answers together. Given documents are read for every part."""
+    if documents is not None and not documents:
+        return await naive.answer(question, rag, [])
+    most = rag.settings.planner.max_sub_questions
+    prompt = render("planner.plan", rag.prompts_dir, question=question, max_sub_questions=str(most))
+    plan = await rag.generator.generate(prompt, replace(rag.sampling, max_tokens=PLAN_TOKENS))
+    parts: list[tuple[str, str]] = []
+    hits: dict[str, Hit] = {}
+    for asked in sub_questions(plan.text, question)[:most]:
+        part = _filled(asked, [text for _, text in parts])
+        found = await naive.answer(part, rag, documents)
+        parts.append((part, found.text))
+        hits |= {hit.id: hit for hit in found.hits}
+    ranked = tuple(sorted(hits.values(), key=lambda hit: (-hit.score, hit.id)))
+    details = {"sub_questions": float(len(parts))}
+    if [part for part, _ in parts] == [question]:
+        return Answer(parts[0][1], ranked, details=details)
+    notes = "\n".join(f"{i}. {part} {text}" for i, (part, text) in enumerate(parts, 1))
+    prompt = render("planner.synthesise", rag.prompts_dir, question=question, notes=notes)
+    return Answer(read_answer((await rag.generator.generate(prompt, rag.sampling)).text), ranked, details=details)
+
+
+def sub_questions(text: str, question: str) -> list[str]:
+    """The questions of a plan written as a JSON list or as lines; the question itself where there is no plan."""
+    found = re.search(r"\[.*\]", text, re.DOTALL)
+    try:
+        listed = json.loads(found[0]) if found else []
+    except json.JSONDecodeError:
+        listed = []
+    lines = [str(part) for part in listed] or [
+        re.sub(r"^\s*(?:\d+[.)]|[-*])\s*", "", line) for line in text.split("\n")
+    ]
+    return [line.strip() for line in lines if line.strip().endswith("?")] or [question]
+
+
+def _filled(asked: str, answers: Sequence[str]) -> str:
+    def earlier(match: re.Match[str]) -> str:
+        number = int(match[1])
+        return answers[number - 1] if 1 <= number <= len(answers) else match[0]
+
+    return re.sub(r"#(\d+)", earlier, asked)

@@ -1,0 +1,176 @@
+"""Self-RAG: retrieve on demand, answer from each passage alone, keep the best critique (Asai et al., arXiv 2310.11511).
+
+    score_d = exp(mean log p(answer)) + w_rel P(relevant) + w_sup (P(fully) + P(partially) / 2) + w_use sum_i u_i P(i)
+
+with u = (-1, -0.5, 0, 0.5, 1) over utility 1 to 5, each P a share among its group's labels. Retrieval where the share
+of "retrieve" is above `threshold`. Closed label sets (BoolQ, FEVER) sum the scores of equal answers. A model with
+Self-RAG's reflection tokens writes them itself; any other is asked the four questions, and the first token's
+probabilities are read (a departure, as in every use of the method without its fine-tuned model). As in FlashRAG,
+probabilities are exponentiated before they are divided, and a label beyond the shown tokens counts as impossible.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from wbrag.config import SelfRagConfig
+from wbrag.methods import Rag, naive
+from wbrag.metrics import normalise
+from wbrag.prompts import render
+from wbrag.tasks import read_answer, reference
+from wbrag.types import Answer, Completion, Hit
+
+NEED = ("[Retrieval]", "[No Retrieval]")
+RELEVANT = ("[Relevant]", "[Irrelevant]")
+SUPPORT = ("[Fully supported]", "[Partially supported]", "[No support / Contradictory]")
+UTILITY = ("[Utility:1]", "[Utility:2]", "[Utility:3]", "[Utility:4]", "[Utility:5]")
+TOKENS = NEED + RELEVANT + SUPPORT + UTILITY
+WORTH = (-1.0, -0.5, 0.0, 0.5, 1.0)
+CLOSED = {"boolq", "fever"}  # tasks with a fixed set of answers
+SHOWN = 20  # log-probabilities asked for; vLLM's default limit
+MAX_TOKENS = 100
+
+
+@dataclass(frozen=True)
+class Critique:
+    """An answer from one passage and its score."""
+
+    text: str
+    score: float
+    hit: Hit
+
+
+async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None) -> Answer:
+    """The best passage's answer; `hits` is empty where the model needs no passage. Given documents are always read."""
+    if documents is not None and not documents:
+        return await naive.answer(question, rag, [])
+    own_tokens = await rag.generator.knows(TOKENS)
+    if documents is None and not await (_needs_token if own_tokens else _needs)(question, rag):
+        return await _alone(question, rag) if own_tokens else await naive.answer(question, rag, [])
+    hits = await rag.retrieve(question, documents)
+    critique = _critique_tokens if own_tokens else _critique
+    found = await asyncio.gather(*(critique(question, rag, hit) for hit in hits))
+    best = max(found, key=lambda c: c.score)
+    if rag.task.name in CLOSED:
+        totals: dict[str, float] = defaultdict(float)
+        for c in found:
+            totals[normalise(c.text)] += c.score
+        best = next(c for c in found if normalise(c.text) == max(totals, key=totals.__getitem__))
+    return Answer(best.text, tuple(hits), details={"score": best.score, "rank": float(hits.index(best.hit) + 1)})
+
+
+def score(
+    confidence: float, relevant: float, support: Sequence[float], utility: Sequence[float], w: SelfRagConfig
+) -> float:
+    """The formula above; `confidence` is the answer's mean token probability, `support` and `utility` are shares."""
+    useful = sum(worth * share for worth, share in zip(WORTH, utility))
+    return confidence + w.w_rel * relevant + w.w_sup * (support[0] + 0.5 * support[1]) + w.w_use * useful
+
+
+def shares(top: Mapping[str, float], labels: Sequence[str]) -> list[float]:
+    """How the probability that falls on `labels` is divided; equal where none of them is among the shown tokens.
+
+    A token counts for the label that it begins, whatever its case and the space before it.
+    """
+    mass = [0.0] * len(labels)
+    for token, logprob in top.items():
+        begun = token.strip().lower()
+        for i, label in enumerate(labels):
+            if begun and label.lower().startswith(begun):
+                mass[i] += math.exp(logprob)
+                break
+    return [m / sum(mass) for m in mass] if sum(mass) else [1.0 / len(labels)] * len(labels)
+
+
+# -- a model that is asked -----------------------------------------------------------------------------------------
+
+
+async def _needs(question: str, rag: Rag) -> bool:
+    top = await _first_token(rag, "selfrag.need", question=question)
+    return shares(top, ("yes", "no"))[0] > rag.settings.selfrag.threshold
+
+
+async def _critique(question: str, rag: Rag, hit: Hit) -> Critique:
+    block = reference([hit])
+    reply, relevant = await asyncio.gather(
+        rag.read(question, [hit], logprobs=1),
+        _first_token(rag, "selfrag.relevant", question=question, documents=block),
+    )
+    text = read_answer(reply.text)
+    supported, useful = await asyncio.gather(
+        _first_token(rag, "selfrag.supported", question=question, documents=block, answer=text),
+        _first_token(rag, "selfrag.useful", question=question, answer=text),
+    )
+    total = score(
+        _confidence(reply.logprobs),
+        shares(relevant, ("yes", "no"))[0],
+        shares(supported, ("fully", "partially", "no")),
+        shares(useful, ("1", "2", "3", "4", "5")),
+        rag.settings.selfrag,
+    )
+    return Critique(text, total, hit)
+
+
+async def _first_token(rag: Rag, name: str, **values: str) -> Mapping[str, float]:
+    prompt = render(name, rag.prompts_dir, **values)
+    reply = await rag.generator.generate(prompt, replace(rag.sampling, max_tokens=1, logprobs=SHOWN))
+    return reply.top_logprobs[0] if reply.top_logprobs else {}
+
+
+# -- a model with reflection tokens --------------------------------------------------------------------------------
+
+
+def _instruction(question: str) -> str:
+    return f"### Instruction:\n{question}\n\n### Response:\n"
+
+
+async def _needs_token(question: str, rag: Rag) -> bool:
+    sampling = replace(rag.sampling, max_tokens=1, logprobs=SHOWN)
+    reply = await rag.generator.generate(_instruction(question), sampling)
+    return _token_shares(reply.top_logprobs[:1], NEED)[0] > rag.settings.selfrag.threshold
+
+
+async def _alone(question: str, rag: Rag) -> Answer:
+    reply = await rag.generator.generate(_instruction(question) + NEED[1], replace(rag.sampling, max_tokens=MAX_TOKENS))
+    return Answer(read_answer(_without_tokens(reply.text)))
+
+
+async def _critique_tokens(question: str, rag: Rag, hit: Hit) -> Critique:
+    prompt = f"{_instruction(question)}{NEED[0]}<paragraph>{hit.title}\n{hit.text}</paragraph>"
+    reply = await rag.generator.generate(prompt, replace(rag.sampling, max_tokens=MAX_TOKENS, logprobs=SHOWN))
+    total = score(
+        _confidence(reply.logprobs),
+        _token_shares(reply.top_logprobs[:1], RELEVANT)[0],
+        _token_shares(_at(reply, SUPPORT), SUPPORT),
+        _token_shares(_at(reply, UTILITY), UTILITY),
+        rag.settings.selfrag,
+    )
+    return Critique(read_answer(_without_tokens("".join(reply.pieces) or reply.text)), total, hit)
+
+
+def _at(reply: Completion, group: Sequence[str]) -> Sequence[Mapping[str, float]]:
+    """The distribution at the first token of `group` that the model wrote; empty where it wrote none."""
+    at = next((i for i, piece in enumerate(reply.pieces) if piece.strip() in group), None)
+    return [] if at is None else [reply.top_logprobs[at]]
+
+
+def _token_shares(tops: Sequence[Mapping[str, float]], group: Sequence[str]) -> list[float]:
+    """Shares among reflection tokens; all zero where the model did not speak of the group, as in the original."""
+    shown = {token.strip(): math.exp(logprob) for token, logprob in (tops[0] if tops else {}).items()}
+    mass = [shown.get(token, 0.0) for token in group]
+    return [m / sum(mass) for m in mass] if sum(mass) else [0.0] * len(group)
+
+
+def _without_tokens(text: str) -> str:
+    for token in (*TOKENS, "[Continue to Use Evidence]", "<paragraph>", "</paragraph>", "</s>"):
+        text = text.replace(token, "")
+    return text
+
+
+def _confidence(logprobs: Sequence[float]) -> float:
+    """exp of the mean log-probability: the geometric mean token probability; 0 for an empty answer."""
+    return math.exp(sum(logprobs) / len(logprobs)) if logprobs else 0.0
