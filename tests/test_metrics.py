@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wbrag.metrics import acc, bootstrap_ci, compare, em, f1, mcnemar, normalise
+from wbrag.metrics import acc, bootstrap_ci, compare, em, f1, holm, mcnemar, normalise
 
 # prediction, golden answers, em, f1, acc; worked out by hand from FlashRAG's definitions
 TABLE: list[tuple[str, list[str], float, float, float]] = [
@@ -130,3 +130,16 @@ def test_compare_swapped_is_the_opposite(pairs: list[tuple[float, float]]) -> No
     assert (forth.wins, forth.losses) == (back.losses, back.wins)
     assert forth.ci95.low == pytest.approx(-back.ci95.high)
     assert forth.p == pytest.approx(back.p)
+
+
+def test_holm_is_the_textbooks() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == [] and holm([0.7]) == [0.7]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_keeps_the_order_and_never_lowers(p: list[float]) -> None:
+    corrected = holm(p)
+    assert all(p_i <= c <= 1 for p_i, c in zip(p, corrected))
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    assert [corrected[i] for i in order] == sorted(corrected)

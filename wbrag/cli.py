@@ -196,6 +196,16 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--limit", type=int, metavar="N", help="only the first N")
     evaluate.add_argument("--release", help="latest (default), none (base corpus alone), closed-book, or an id")
     evaluate.add_argument("--against", help="another such name to compare with, question by question")
+    bench = verb(
+        "bench",
+        _bench,
+        "a suite's whole grid: methods x sets x models x libraries",
+        "wbrag bench --suite suites/demo.yaml --markdown",
+    )
+    bench.add_argument("--suite", metavar="FILE", required=True)
+    bench.add_argument("--data", metavar="DIR", help="where the suite's relative paths begin")
+    bench.add_argument("--markdown", action="store_true", help="GitHub tables on stdout")
+    bench.add_argument("--csv", action="store_true", help="every score and comparison on stdout, one a line")
     publish = verb("publish", _publish, "make a release of the units on the shelf", "wbrag publish --note 'first try'")
     publish.add_argument("--note", default="")
     search = verb(
@@ -284,6 +294,15 @@ def _evaluate(a: argparse.Namespace, w: Workspace) -> Any:
     return w.evaluate(
         examples, release=a.release or w.config.job.release, against=a.against or w.config.job.against, **options
     )
+
+
+def _bench(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.bench.tables import as_csv, markdown, tables
+
+    bench = w.bench(a.suite, a.data)
+    if a.json:
+        return _plain(bench)
+    return as_csv(bench) if a.csv else markdown(bench) if a.markdown else tables(bench)
 
 
 def _publish(a: argparse.Namespace, w: Workspace) -> Any:

@@ -96,6 +96,15 @@ def compare(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> Compari
     return Comparison(gain, bootstrap_ci(difference.tolist(), seed=seed), mcnemar(wins, losses), wins, losses)
 
 
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of a family of p values, in their order (Holm, 1979)."""
+    adjusted, running = [0.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        running = max(running, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = running
+    return adjusted
+
+
 def mcnemar(wins: int, losses: int) -> float:
     """Exact two-sided McNemar p: a sign test on the questions whose verdict changed."""
     if wins + losses == 0:

@@ -11,10 +11,24 @@ from rich.table import Table
 def show(result: Any) -> None:
     """Print a verb's result: a list as a table with one row each, a record as name and value."""
     console = Console()
-    if isinstance(result, list):
+    if isinstance(result, str):
+        print(result, end="")
+    elif isinstance(result, list) and result and isinstance(result[0], tuple):
+        for title, head, rows in result:
+            console.print(_titled(title, head, rows))
+    elif isinstance(result, list):
         console.print(_rows(result) if result else "nothing yet")
     else:
         console.print(_record(result))
+
+
+def _titled(title: str, head: list[str], rows: list[list[str]]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _rows(records: list[dict[str, Any]]) -> Table:

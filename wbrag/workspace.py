@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wbrag.config import Config, fingerprint
+from wbrag.config import Config, GeneratorConfig, fingerprint
 from wbrag.errors import UsageError
 from wbrag.files import sha256_of, write_atomically
 from wbrag.progress import bar
@@ -18,6 +18,7 @@ from wbrag.store import Index, Store
 from wbrag.types import Answer, Hit
 
 if TYPE_CHECKING:
+    from wbrag.bench.grid import Bench
     from wbrag.datasets import IngestResult
     from wbrag.hosts.session import Session
     from wbrag.records import Handles
@@ -144,13 +145,9 @@ class Workspace(Store):
     def enrich(self, examples: str, *, method: str = "naive", limit: int | None = None) -> dict[str, Any]:
         """Algorithm 1 over NAME/SPLIT; verdicts go to `verdicts/<fingerprint>/`, units to the shelf."""
         from wbrag.enrich.summary import summarise
-        from wbrag.records import EnrichJob
 
         start = time.time()
-        self.examples(examples, limit)  # a wrong name is refused before anything is opened
-        run = self._run(
-            EnrichJob(self.config, method), examples, limit, [(self.base()[0], "base")], "distilling what helped"
-        )
+        run = self._enrich(examples, method, limit)
         added = self._shelve([row for row in run.records.values() if row["accepted"]], run.folder.name)
         summary = summarise(list(run.records.values()), self.config.enrich.top_k)
         return {
@@ -161,6 +158,17 @@ class Workspace(Store):
             "verdicts": str(run.folder),
             "seconds": round(time.time() - start, 2),
         }
+
+    def run_gates(self, examples: str, *, method: str = "naive", limit: int | None = None) -> list[dict[str, Any]]:
+        """The verdicts of `enrich`, by id, without putting a unit on the shelf."""
+        return list(self._enrich(examples, method, limit).records.values())
+
+    def _enrich(self, examples: str, method: str, limit: int | None) -> Run:
+        from wbrag.records import EnrichJob
+
+        self.examples(examples, limit)  # a wrong name is refused before anything is opened
+        job = EnrichJob(self.config, method)
+        return self._run(job, examples, limit, [(self.base()[0], "base")], "distilling what helped")
 
     def _shelve(self, accepted: list[dict[str, Any]], config_fingerprint: str) -> dict[str, int]:
         from wbrag.enrich.summary import unit_of
@@ -262,6 +270,22 @@ class Workspace(Store):
         job = EvaluateJob(self.config, bool(indexes), method)
         label = f"answering {examples.rsplit('/')[-1]} ({'closed book' if not indexes else release})"
         return list(self._run(job, examples, limit, indexes, label).records.values())
+
+    def bench(self, suite: str | Path, data: str | Path | None = None) -> Bench:
+        """Run the grid of a suite file over this workspace; relative paths in it are taken from `data`."""
+        from wbrag.bench.grid import run_grid
+        from wbrag.bench.suite import load_suite, prepare
+
+        wanted = load_suite(suite)
+        prepare(self, wanted, data)
+
+        def opened(generator: dict[str, Any]) -> Workspace:
+            if not generator:
+                return self
+            changed = GeneratorConfig(**{**self.config.generator.model_dump(), **generator})
+            return Workspace(config=self.config.model_copy(update={"generator": changed}), progress=self.progress)
+
+        return run_grid(wanted, opened)
 
     def search(self, question: str, k: int = 5, *, release: str | None = None) -> list[Hit]:
         """The best `k` hits from base and write-back index, in this process, without Ray."""

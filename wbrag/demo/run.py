@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -10,17 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from wbrag.config import fingerprint
+from wbrag.bench.libraries import copies, library, raw, retained_passages
 from wbrag.demo.facts import demo_world, examples
 from wbrag.errors import UsageError
 from wbrag.files import write_atomically
 from wbrag.metrics import Comparison, bootstrap_ci, compare
-from wbrag.retrieval.encoder import encoder_fingerprint
-from wbrag.retrieval.manifest import Manifest
-from wbrag.retrieval.shard import PASSAGES, build_shard
-from wbrag.store import Index
 from wbrag.workspace import Workspace
 
 Rows = list[dict[str, Any]]
@@ -66,8 +59,12 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
         with clock.stage("evaluate write-back"):
             arms["writeback"] = workspace.answers("demo/test", release=release.id)
         with clock.stage("evaluate controls"):
-            for name, index in controls(workspace, verdicts).items():
-                arms[name] = workspace.answers("demo/test", release=name, indexes=index)
+            passages = retained_passages(workspace.path / "index", workspace.base()[0], verdicts)
+            for name, documents in (
+                ("control_raw", raw(verdicts, passages)),
+                ("control_copies", copies(verdicts, passages)),
+            ):
+                arms[name] = workspace.answers("demo/test", release=name, indexes=library(workspace, documents))
     else:  # nothing to publish: the trained library is the base library
         arms |= {name: arms["base"] for name in ("writeback", "control_raw", "control_copies")}
     gains = compare_arms(arms, workspace.config.seed)
@@ -106,42 +103,6 @@ def prepare(workspace: Workspace, limit: int | None) -> None:
         write_atomically(raw / f"{split}.jsonl", _jsonl(rows))
         workspace.ingest_examples(raw / f"{split}.jsonl", "demo", split)
     workspace.ingest_corpus(raw / "corpus.jsonl", source="archive")
-
-
-def controls(workspace: Workspace, verdicts: Rows) -> dict[str, list[Index]]:
-    """Two libraries that hold the retained passages but nothing distilled.
-
-    `control_raw`: the retained passages of each accepted example concatenated (exact copies of a base passage dropped).
-    `control_copies`: a copy of every retained passage, since copies alone crowd noise out of the top k.
-    """
-    by_id = {p.id: p for p in demo_world().passages}
-    accepted = [row for row in verdicts if row["accepted"]]
-    retained = [[by_id[source["id"]] for source in row["sources"]] for row in accepted]
-    raw = {
-        tuple(p.id for p in group): (" / ".join(p.title for p in group), " ".join(p.text for p in group))
-        for group in retained
-        if len(group) > 1
-    }
-    copies = {p.id: (p.title, p.text) for group in retained for p in group}
-    return {
-        "control_raw": _control(workspace, "raw", [("raw-" + "+".join(ids), *text) for ids, text in raw.items()]),
-        "control_copies": _control(workspace, "copies", [("copy-" + id, *text) for id, text in copies.items()]),
-    }
-
-
-def _control(workspace: Workspace, name: str, documents: Sequence[tuple[str, str, str]]) -> list[Index]:
-    base = workspace.base()[0]
-    if not documents:
-        return [(base, "base")]
-    encoder = workspace.session.encoder()
-    vectors = asyncio.run(encoder.passages([f"{title}\n{text}" for _, title, text in documents]))
-    table = pa.Table.from_pylist([{"id": id, "title": title, "text": text} for id, title, text in documents], PASSAGES)
-    folder = f"control-{name}-{fingerprint(documents)}"
-    files = build_shard(workspace.path / "index", folder, "SQfp16", base.dimension, [(vectors, table)])
-    manifest = Manifest(
-        encoder_fingerprint(workspace.config.encoder), base.encoder_model, base.dimension, "SQfp16", (files,)
-    )
-    return [(base, "base"), (manifest, "writeback")]
 
 
 def compare_arms(arms: dict[str, Rows], seed: int) -> dict[str, Comparison]:

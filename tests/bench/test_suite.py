@@ -1,0 +1,44 @@
+"""Suites are checked before anything starts; the shipped ones are whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wbrag.bench.suite import load_suite
+from wbrag.errors import UsageError
+
+SUITES = Path(__file__).resolve().parents[2] / "suites"
+
+
+@pytest.mark.parametrize("file", sorted(SUITES.glob("*.yaml")), ids=lambda f: f.stem)
+def test_the_shipped_suites_load(file: Path) -> None:
+    suite = load_suite(file)
+    assert suite.name == file.stem and suite.cells >= 1
+    named = {q for s in suite.sets.values() for q in (s.train, s.test)}
+    assert suite.world == "demo" or named <= set(suite.examples)
+
+
+def test_the_papers_suite_is_its_whole_table() -> None:
+    suite = load_suite(SUITES / "paper.yaml")
+    assert (len(suite.models), len(suite.sets), len(suite.methods)) == (2, 6, 4) and suite.cells == 48
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "expected a suite file"),
+        ("- a\n- b\n", "YAML mapping"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\nmethod: [naive]\n", "'method'"),
+        ("name: x\nsets: {a: {train: a/b}}\n", "'sets.a.test'"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\nmethods: [naiv]\n", "did you mean 'naive'"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\ncontrols: [none]\n", "controls"),
+    ],
+)
+def test_a_wrong_suite_is_named(tmp_path: Path, text: str | None, said: str) -> None:
+    file = tmp_path / "suite.yaml"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=said):
+        load_suite(file)

@@ -1,0 +1,81 @@
+"""Libraries to compare: the units of a run beside the base index, and controls that hold nothing distilled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wbrag.config import fingerprint
+from wbrag.hosts.failures import plainly
+from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.retrieval.manifest import Manifest
+from wbrag.retrieval.shard import PASSAGES, build_shard
+from wbrag.store import Index
+from wbrag.types import content_hash
+
+if TYPE_CHECKING:
+    from wbrag.workspace import Workspace
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Document(NamedTuple):
+    id: str
+    title: str
+    text: str
+
+
+def library(workspace: Workspace, documents: Sequence[Document]) -> list[Index]:
+    """The base index with one over `documents` beside it; equal documents give the same files."""
+    base = workspace.base()[0]
+    if not documents:
+        return [(base, "base")]
+    documents = sorted(set(documents))
+    with plainly("the embedding of a library"):
+        vectors = asyncio.run(workspace.session.encoder().passages([f"{d.title}\n{d.text}" for d in documents]))
+    table = pa.Table.from_pylist([d._asdict() for d in documents], PASSAGES)
+    files = build_shard(
+        workspace.path / "index", f"library-{fingerprint(documents)}", "SQfp16", base.dimension, [(vectors, table)]
+    )
+    encoder = encoder_fingerprint(workspace.config.encoder)
+    return [(base, "base"), (Manifest(encoder, base.encoder_model, base.dimension, "SQfp16", (files,)), "writeback")]
+
+
+def units(verdicts: Rows) -> list[Document]:
+    """The distilled units, each text once."""
+    found = ((row["unit_title"], row["unit_text"]) for row in verdicts if row["accepted"])
+    return [Document("wb-" + content_hash(f"{title}\n{text}")[:16], title, text) for title, text in found]
+
+
+def raw(verdicts: Rows, passages: Mapping[str, Document]) -> list[Document]:
+    """The retained passages of each accepted example, concatenated; single ones are copies of a base passage."""
+    groups = {tuple(s["id"] for s in row["sources"]) for row in verdicts if row["accepted"]}
+    return [
+        Document(
+            "raw-" + "+".join(ids), " / ".join(passages[i].title for i in ids), " ".join(passages[i].text for i in ids)
+        )
+        for ids in sorted(groups)
+        if len(ids) > 1
+    ]
+
+
+def copies(verdicts: Rows, passages: Mapping[str, Document]) -> list[Document]:
+    """A copy of every retained passage: copies alone crowd noise out of the top k."""
+    ids = {s["id"] for row in verdicts if row["accepted"] for s in row["sources"]}
+    return [Document("copy-" + id, passages[id].title, passages[id].text) for id in sorted(ids)]
+
+
+def retained_passages(root: Path, base: Manifest, verdicts: Rows) -> dict[str, Document]:
+    """The texts of every retained passage, from the base index's own files."""
+    wanted = pa.array({s["id"] for row in verdicts if row["accepted"] for s in row["sources"]}, pa.string())
+    found: list[Document] = []
+    for files in base.shards:
+        with pa.memory_map(str(root / files.folder / "passages.arrow")) as source:
+            table = pa.ipc.open_file(source).read_all()
+            found += (Document(**row) for row in table.filter(pc.is_in(table["id"], wanted)).to_pylist())
+    return {d.id: d for d in found}

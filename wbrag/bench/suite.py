@@ -1,0 +1,95 @@
+"""A suite: what a bench run works on, as a YAML file. `wbrag bench --suite FILE [--data DIR]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from wbrag.config import Section
+from wbrag.errors import UsageError, unknown
+
+Control = Literal["raw", "copies"]
+
+
+class Source(Section):
+    """Published data to read into the workspace; a relative path is taken from `--data`."""
+
+    path: str
+    format: str = "flashrag"
+    task: str = "qa"
+
+
+class QuestionSet(Section):
+    """Examples to train the library with, and held-out ones; `..._limit` takes the first so many."""
+
+    train: str
+    test: str
+    train_limit: int | None = Field(None, ge=1)
+    test_limit: int | None = Field(None, ge=1)
+
+
+class Suite(Section):
+    name: str
+    world: Literal["demo"] | None = Field(None, description="build the demo's world instead of reading data")
+    corpus: Source | None = None
+    examples: dict[str, Source] = Field({}, description="NAME/SPLIT -> where it comes from")
+    models: dict[str, dict[str, Any]] = Field({"default": {}}, description="name -> settings of `generator`")
+    sets: dict[str, QuestionSet]
+    methods: tuple[str, ...] = ("naive",)
+    controls: tuple[Control, ...] = ()
+
+    @property
+    def cells(self) -> int:
+        return len(self.models) * len(self.methods) * len(self.sets)
+
+
+def load_suite(file: str | Path) -> Suite:
+    """The suite in `file`; what is wrong with it is named before anything starts."""
+    from wbrag.methods import NAMES
+
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError(f"expected a suite file, found none at {path}: check --suite")
+    try:
+        suite = Suite(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UsageError(f"suite {path}: expected {first['msg'].lower()} at {key!r}: correct it") from None
+    except (TypeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"expected a YAML mapping in {path}, found ({reason}): mend it") from None
+    for name in suite.methods:
+        if name not in NAMES:
+            raise unknown("method", name, list(NAMES))
+    return suite
+
+
+def prepare(workspace: Any, suite: Suite, data: str | Path | None) -> None:
+    """Bring the suite's data and its base index into the workspace, where they are not there yet."""
+    if suite.world == "demo":
+        from wbrag.demo.run import prepare as prepare_demo
+
+        prepare_demo(workspace, None)
+    if suite.corpus and not any((workspace.path / "corpus").glob("*.parquet")):
+        workspace.ingest_corpus(_path(suite.corpus, data), suite.corpus.format)
+    for name, source in suite.examples.items():
+        if not workspace.examples_file(name).is_file():
+            set_name, _, split = name.partition("/")
+            workspace.ingest_examples(_path(source, data), set_name, split, source.format, source.task)
+    for question_set in suite.sets.values():  # a missing one is named now, not after an hour
+        workspace.examples(question_set.train, 1)
+        workspace.examples(question_set.test, 1)
+    workspace.index()
+
+
+def _path(source: Source, data: str | Path | None) -> Path:
+    path = Path(source.path).expanduser()
+    if path.is_absolute():
+        return path
+    if data is None:
+        raise UsageError(f"expected --data DIR for the suite's {source.path}, found none: say where the data is")
+    return Path(data) / path

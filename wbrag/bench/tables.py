@@ -1,0 +1,122 @@
+"""A bench's records as tables: the paper's Table 2 with intervals, Table 3, and what each method costs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wbrag.bench.grid import Bench
+
+Record = dict[str, Any]
+Table = tuple[str, list[str], list[list[str]]]  # title, head, rows
+ARMS = {
+    "closed_book": "no retrieval",
+    "base": "base",
+    "writeback": "write-back",
+    "control_raw": "control: raw",
+    "control_copies": "control: copies",
+}
+
+
+def tables(bench: Bench) -> list[Table]:
+    """Everything that a suite measured, for people."""
+    found = [_scores(bench, model) for model in _distinct(bench.scores, "model")]
+    found += [_gains(bench, model) for model in _distinct(bench.comparisons, "model")]
+    return [*found, _construction(bench), _costs(bench)]
+
+
+def _scores(bench: Bench, model: str) -> Table:
+    rows = [r for r in bench.scores if r["model"] == model]
+    sets = _distinct(rows, "set")
+    cell: Callable[[Record], str] = lambda r: f"{_pct(r['score'])} ({_pct(r['ci95'][0])} to {_pct(r['ci95'][1])})"  # noqa: E731
+    body = [
+        [method, ARMS.get(arm, arm), *(_one(rows, cell, method=method, arm=arm, set=name) for name in sets)]
+        for method in _distinct(rows, "method")
+        for arm in _distinct(rows, "arm")
+    ]
+    return f"{model}: score in %, with 95% bootstrap interval", ["method", "library", *sets], body
+
+
+def _gains(bench: Bench, model: str) -> Table:
+    rows = [r for r in bench.comparisons if r["model"] == model]
+    sets = _distinct(rows, "set")
+
+    def cell(r: Record) -> str:
+        low, high = r["gain_ci95"]
+        star = "*" if r["p_holm"] < 0.05 else ""
+        return f"{100 * r['gain']:+.1f}{star} ({100 * low:+.1f} to {100 * high:+.1f}) p {r['p']:.2g}"
+
+    body = [
+        [method, ARMS.get(over, over), *(_one(rows, cell, method=method, over=over, set=name) for name in sets)]
+        for method in _distinct(rows, "method")
+        for over in _distinct(rows, "over")
+    ]
+    title = f"{model}: gain of write-back in points, McNemar p; * below 0.05 after Holm over the grid"
+    return title, ["method", "over", *sets], body
+
+
+def _construction(bench: Bench) -> Table:
+    head = ["model", "method", "set", "accepted", "retained docs"]
+    head += ["source words", "unit words", "compression", "fallback"]
+    body = [
+        [
+            r["model"],
+            r["method"],
+            r["set"],
+            f"{_pct(r['accepted'] / r['examples'])}% of {r['examples']}",
+            f"{r['retained_docs_mean']:.2f}",
+            f"{r['source_words_mean']:.0f}",
+            f"{r['unit_words_mean']:.0f}",
+            f"{r['compression_mean']:.2f}x",
+            f"{_pct(r['fallback_rate'])}%",
+        ]
+        for r in bench.construction
+    ]
+    return "How the units came to be (paper, Table 3)", head, body
+
+
+def _costs(bench: Bench) -> Table:
+    head = ["model", "method", "calls", "prompt tokens", "output tokens", "retrievals", "seconds"]
+    body = []
+    for model in _distinct(bench.scores, "model"):
+        for method in _distinct(bench.scores, "method"):
+            rows = [r for r in bench.scores if (r["model"], r["method"], r["arm"]) == (model, method, "base")]
+            names = ("calls", "prompt_tokens", "output_tokens", "retrievals", "seconds")
+            body.append([model, method, *(f"{sum(r[n] for r in rows) / len(rows):.3g}" for n in names)])
+    return "Cost of an answer over the base library, means", head, body
+
+
+def markdown(bench: Bench) -> str:
+    """GitHub tables under headings."""
+    parts = []
+    for title, head, rows in tables(bench):
+        lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
+        parts.append(f"**{title}**\n\n" + "\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def as_csv(bench: Bench) -> str:
+    """Every score and comparison, one a line."""
+    out = io.StringIO()
+    records = [{"record": "score", **r} for r in bench.scores]
+    records += [{"record": "comparison", **r} for r in bench.comparisons]
+    names = list(dict.fromkeys(name for record in records for name in record))
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()
+
+
+def _one(rows: Sequence[Record], cell: Callable[[Record], str], **wanted: str) -> str:
+    found = [r for r in rows if all(r[name] == value for name, value in wanted.items())]
+    return cell(found[0]) if found else ""
+
+
+def _distinct(rows: Sequence[Record], name: str) -> list[str]:
+    return list(dict.fromkeys(row[name] for row in rows))
+
+
+def _pct(share: float) -> str:
+    return f"{100 * share:.1f}"
