@@ -77,6 +77,9 @@ class EnrichConfig(Section):
     max_sentences: int = Field(8, ge=1)
     fallback_sentences: int = Field(6, ge=1)
     max_unit_tokens: int = Field(128, ge=8)
+    record: Literal["needed", "all"] = Field(
+        "needed", description="all: score every example and document, so that a sweep needs no further call"
+    )
     lossless_skip: bool = Field(True, description="make no call whose outcome cannot change the verdict")
 
 

@@ -37,18 +37,40 @@ def acc(prediction: str, golden_answers: Sequence[str]) -> float:
 
 def f1(prediction: str, golden_answers: Sequence[str]) -> float:
     """Best token F1 over the golden answers, in [0, 1]; zero where only one side is yes, no or noanswer."""
-    return max((_token_f1(normalise(prediction), normalise(g)) for g in golden_answers), default=0.0)
+    return max((_overlap(prediction, g).f1 for g in golden_answers), default=0.0)
 
 
-def _token_f1(prediction: str, golden: str) -> float:
+def precision(prediction: str, golden_answers: Sequence[str]) -> float:
+    """Best share of the prediction's tokens that a golden answer holds, with the same rule for yes and no."""
+    return max((_overlap(prediction, g).precision for g in golden_answers), default=0.0)
+
+
+def recall(prediction: str, golden_answers: Sequence[str]) -> float:
+    """Best share of a golden answer's tokens that the prediction holds, with the same rule for yes and no."""
+    return max((_overlap(prediction, g).recall for g in golden_answers), default=0.0)
+
+
+def retrieval_recall(contents: Sequence[str], golden_answers: Sequence[str]) -> float:
+    """1.0 if any normalised golden answer is a substring of any of the documents (title and text), else 0.0."""
+    return float(any(acc(text, golden_answers) for text in contents))
+
+
+class _Overlap(NamedTuple):
+    f1: float = 0.0
+    precision: float = 0.0
+    recall: float = 0.0
+
+
+def _overlap(prediction: str, golden: str) -> _Overlap:
+    prediction, golden = normalise(prediction), normalise(golden)
     if prediction != golden and (prediction in _CLOSED or golden in _CLOSED):
-        return 0.0
+        return _Overlap()
     left, right = prediction.split(), golden.split()
     common = sum((Counter(left) & Counter(right)).values())
     if common == 0:
-        return 0.0
-    precision, recall = common / len(left), common / len(right)
-    return 2 * precision * recall / (precision + recall)
+        return _Overlap()
+    p, r = common / len(left), common / len(right)
+    return _Overlap(2 * p * r / (p + r), p, r)
 
 
 METRICS: dict[str, Metric] = {"em": em, "f1": f1, "acc": acc}

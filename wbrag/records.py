@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 
 from wbrag.config import Config
 from wbrag.enrich.distil import Distiller
-from wbrag.enrich.enrich import Enricher, Verdict
+from wbrag.enrich.enrich import Enricher, Verdict, unit_fields
 from wbrag.files import file_in_one_step
 from wbrag.methods import Rag, method
 from wbrag.retrieval.encoder import QueryEncoder
 from wbrag.retrieval.retriever import IndexRetriever, ShardSearcher
 from wbrag.tasks import task
-from wbrag.types import Example, Generator, Sampling
+from wbrag.types import Example, Generator, Hit, Sampling
 
 Record = dict[str, Any]
 _text, _number, _flag = pa.string(), pa.float64(), pa.bool_()
@@ -75,7 +75,23 @@ ANSWERS = pa.schema(
         ("error", _text),
     ]
 )
-RECORD_SCHEMAS = {"enrich": VERDICTS, "evaluate": ANSWERS}
+UNITS = pa.schema(
+    [
+        ("id", _text),
+        ("question", _text),
+        ("sources", pa.list_(_pair)),
+        ("unit_title", _text),
+        ("unit_text", _text),
+        ("evidence", pa.list_(_evidence)),
+        ("evidence_fallback", _flag),
+        ("rewrite_fallback", _flag),
+        ("source_words", pa.int32()),
+        ("unit_words", pa.int32()),
+        ("calls", pa.int32()),
+        ("error", _text),
+    ]
+)
+RECORD_SCHEMAS = {"enrich": VERDICTS, "evaluate": ANSWERS, "distil": UNITS}
 
 
 @dataclass(frozen=True)
@@ -90,7 +106,7 @@ class Handles:
 class RowJob(Protocol):
     """A picklable description of the work on one row."""
 
-    kind: Literal["enrich", "evaluate"]
+    kind: Literal["enrich", "evaluate", "distil"]
 
     def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]: ...
 
@@ -150,9 +166,38 @@ class EvaluateJob:
         return {**_answer_head(example), "prediction": "", "score": 0.0, "error": error}
 
 
+@dataclass(frozen=True)
+class DistilJob:
+    """Distillation alone, from documents that somebody else chose: `metadata["documents"]` holds (id, title, text)."""
+
+    config: Config
+    method: str = ""
+    kind: Literal["distil"] = "distil"
+
+    def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]:
+        settings = self.config.enrich
+        distiller = Distiller(handles.generator, handles.encoder, settings, self.config.prompts_dir)
+
+        async def run(example: Example) -> Record:
+            documents = [Hit(*document, score=0.0) for document in example.metadata["documents"]]
+            unit = await distiller.distil(example.question, documents)
+            row = {"id": example.id, "question": example.question, **unit_fields(unit, documents)}
+            evidence = [asdict(e) for e in unit.evidence]
+            return {**row, "sources": _pairs(row["sources"]), "evidence": evidence, "calls": unit.calls, "error": ""}
+
+        return run
+
+    def failed(self, example: Example, error: str) -> Record:
+        return {"id": example.id, "question": example.question, "error": error}
+
+
+def _pairs(sources: Sequence[tuple[str, str]]) -> list[Record]:
+    return [{"id": id, "content_hash": digest} for id, digest in sources]
+
+
 def verdict_row(verdict: Verdict) -> Record:
     row = asdict(verdict)
-    row["sources"] = [{"id": id, "content_hash": digest} for id, digest in verdict.sources]
+    row["sources"] = _pairs(verdict.sources)
     return row
 
 

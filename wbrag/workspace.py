@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from wbrag.config import Config, GeneratorConfig, fingerprint
 from wbrag.errors import UsageError
 from wbrag.files import sha256_of, write_atomically
 from wbrag.progress import bar
 from wbrag.store import Index, Store
-from wbrag.types import Answer, Hit
+from wbrag.types import Answer, Example, Hit
 
 if TYPE_CHECKING:
     from wbrag.bench.grid import Bench
@@ -159,15 +159,41 @@ class Workspace(Store):
             "seconds": round(time.time() - start, 2),
         }
 
-    def run_gates(self, examples: str, *, method: str = "naive", limit: int | None = None) -> list[dict[str, Any]]:
+    def run_gates(
+        self,
+        examples: str,
+        *,
+        method: str = "naive",
+        limit: int | None = None,
+        record: Literal["needed", "all"] = "needed",
+    ) -> list[dict[str, Any]]:
         """The verdicts of `enrich`, by id, without putting a unit on the shelf."""
-        return list(self._enrich(examples, method, limit).records.values())
+        return list(self._enrich(examples, method, limit, record).records.values())
 
-    def _enrich(self, examples: str, method: str, limit: int | None) -> Run:
+    def distil(self, examples: Sequence[Example]) -> tuple[dict[str, dict[str, Any]], int]:
+        """A unit for each example from `metadata["documents"]`, and how many were there; kept in `distilled/`."""
+        from wbrag.generators import generator_fingerprint
+        from wbrag.hosts.rows import run_rows
+        from wbrag.records import DistilJob
+        from wbrag.retrieval.encoder import encoder_fingerprint
+
+        c, e = self.config, self.config.enrich
+        distiller = (e.distiller, e.max_sentences, e.fallback_sentences, e.max_unit_tokens)
+        tag = fingerprint(generator_fingerprint(c), encoder_fingerprint(c.encoder), self.prompt_version(), distiller)
+        folder = self.path / "distilled" / tag
+        with bar("distilling evidence", shown=self.progress) as update:
+            return run_rows(
+                c, DistilJob(c), lambda: self.session.handles(self.path / "index", []), examples, folder, update
+            )
+
+    def _enrich(self, examples: str, method: str, limit: int | None, record: str = "needed") -> Run:
         from wbrag.records import EnrichJob
 
         self.examples(examples, limit)  # a wrong name is refused before anything is opened
-        job = EnrichJob(self.config, method)
+        config = self.config
+        if record != config.enrich.record:
+            config = config.model_copy(update={"enrich": config.enrich.model_copy(update={"record": record})})
+        job = EnrichJob(config, method)
         return self._run(job, examples, limit, [(self.base()[0], "base")], "distilling what helped")
 
     def _shelve(self, accepted: list[dict[str, Any]], config_fingerprint: str) -> dict[str, int]:
@@ -311,7 +337,7 @@ class Workspace(Store):
         if limit is not None and limit < 1:
             raise UsageError(f"expected a limit of at least 1, found {limit}")
         examples = self.examples(name, limit)
-        c = self.config
+        c = job.config
         settings = c.enrich if job.kind == "enrich" else c.retrieval
         wanted = needs(job.method, c.methods)
         tag = fingerprint(

@@ -42,3 +42,50 @@ def test_a_grid_runs_and_a_second_run_asks_nothing(
     assert all(r["units"] > 0 and r["examples"] == 8 < len(ITEMS) for r in first.construction)
     assert markdown(again) == markdown(first)
     assert json.loads(json.dumps(again.comparisons)) == first.comparisons
+
+
+def test_sweeps_and_controls_repeat_no_gate_call(
+    copy: Path, data: Path, endpoint: OpenAIServer, tmp_path: Path
+) -> None:
+    """Only distillations and the held-out answers may be asked once the scores are recorded."""
+    suite: dict[str, object] = {
+        "name": "toy",
+        "examples": {"toy/test": {"path": "train.jsonl"}},
+        "sets": {"toy": {"train": "toy/train", "test": "toy/test", "train_limit": 12, "test_limit": 4}},
+        "studies": {"training_size": [1.0]},
+    }
+    file = tmp_path / "toy.yaml"
+    file.write_text(yaml.safe_dump(suite), encoding="utf-8")
+    more = {
+        "controls": ["random", "no_utility_gate", "no_document_gate"],
+        "studies": {
+            "sweeps": {"tau_s": [0, 0.5], "tau_delta": [0, 0.2], "tau_doc": [0, 0.9], "n_min": [1, 3]},
+            "training_size": [0.25, 1.0],
+            "gate_metric": ["em", "f1"],
+            "cross": True,
+        },
+        "methods": ["naive", "iter_retgen"],
+    }
+    with Workspace(copy, config(endpoint)) as workspace:
+        first = workspace.bench(file, data)
+        file.write_text(yaml.safe_dump({**suite, **more, "methods": ["naive"]}), encoding="utf-8")
+        asked = len(endpoint.requests)
+        second = workspace.bench(file, data)
+        new = [request["messages"] for request in endpoint.requests[asked:]]
+        file.write_text(yaml.safe_dump({**suite, **more}), encoding="utf-8")
+        third = workspace.bench(file, data)
+    trained = [item for item in ITEMS[4:12]]  # asked about in training alone
+    gate_calls = [
+        messages
+        for messages in new
+        if not any(word in str(messages) for word in ("Select up to", "title line"))
+        and any(f"code of {item}?" in messages[-1]["content"] for item in trained)
+    ]
+    assert new and not gate_calls
+    studies = {"tau_s", "tau_delta", "tau_doc", "n_min", "training_size", "gate_metric"}
+    assert {p["study"] for p in second.points} == studies
+    whole = next(p for p in second.points if (p["study"], p["value"]) == ("training_size", 1.0))
+    assert whole["score"] == first.points[0]["score"] and whole["distilled"] == 0
+    controls = {f"control_{name}" for name in ("random", "no_utility_gate", "no_document_gate")}
+    assert {r["arm"] for r in second.scores} >= controls
+    assert [p["value"] for p in third.points if p["study"] == "cross"] == ["default naive", "default iter_retgen"]

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wbrag.bench.libraries import copies, library, raw, retained_passages, units
+from wbrag.bench.libraries import Document, copies, library, raw, retained_passages, units
+from wbrag.bench.studies import Study, against
 from wbrag.bench.suite import QuestionSet, Suite
 from wbrag.enrich.summary import summarise
 from wbrag.metrics import bootstrap_ci, compare, holm
+from wbrag.store import Index
 from wbrag.tasks import task
 from wbrag.workspace import Workspace
 
@@ -29,6 +31,7 @@ class Bench:
     scores: Rows
     comparisons: Rows
     construction: Rows
+    points: Rows
 
 
 def run_grid(suite: Suite, workspace: Callable[[dict[str, Any]], Workspace]) -> Bench:
@@ -36,42 +39,75 @@ def run_grid(suite: Suite, workspace: Callable[[dict[str, Any]], Workspace]) -> 
     scores: Rows = []
     comparisons: Rows = []
     construction: Rows = []
+    points: Rows = []
+    made: dict[tuple[str, str, str], list[Document]] = {}
     for model, settings in suite.models.items():
         with workspace(settings) as opened:
             for set_name, questions in suite.sets.items():
                 closed = opened.answers(questions.test, release="closed-book", limit=questions.test_limit)
                 for method in suite.methods:
                     cell = {"model": model, "method": method, "set": set_name}
-                    arms, built = run_cell(opened, suite, method, questions)
+                    arms, built, made[model, method, set_name], found = run_cell(opened, suite, method, questions)
                     arms = {"closed_book": closed, **arms}
                     metric = task(opened.examples(questions.test, 1)[0].task).metric
                     scores += [cell | {"arm": arm, "metric": metric, **_score(rows)} for arm, rows in arms.items()]
                     comparisons += [cell | {"over": arm, **_compare(arms, arm)} for arm in arms if arm != "writeback"]
                     construction.append(cell | built)
-    return Bench(suite.name, scores, _corrected(comparisons), construction)
+                    points += [cell | point for point in found]
+    if suite.studies.cross:
+        points += cross(suite, workspace, made)
+    return Bench(suite.name, scores, _corrected(comparisons), construction, points)
 
 
 def run_cell(
     workspace: Workspace, suite: Suite, method: str, questions: QuestionSet
-) -> tuple[dict[str, Rows], dict[str, Any]]:
-    """The answers of every library but the closed book's, and how the units came to be."""
+) -> tuple[dict[str, Rows], dict[str, Any], list[Document], Rows]:
+    """The answers of every library but the closed book's; how the units came to be; the units; the studies' points."""
 
-    def answers(name: str, indexes: list[Any]) -> Rows:
+    def answers(name: str, indexes: list[Index]) -> Rows:
         return workspace.answers(
             questions.test, release=name, method=method, limit=questions.test_limit, indexes=indexes
         )
 
     arms = {"base": answers("base", workspace.indexes("none"))}
-    verdicts = workspace.run_gates(questions.train, method=method, limit=questions.train_limit)
+    study = Study(workspace, method, questions, arms["base"]) if suite.needs_all_scores else None
+    verdicts = (
+        study.verdicts if study else workspace.run_gates(questions.train, method=method, limit=questions.train_limit)
+    )
     documents = {"writeback": units(verdicts)}
     if suite.controls:
         passages = retained_passages(workspace.path / "index", workspace.base()[0], verdicts)
         kinds = {"raw": raw, "copies": copies}
-        documents |= {f"control_{kind}": kinds[kind](verdicts, passages) for kind in suite.controls}
+        documents |= {f"control_{kind}": kinds[kind](verdicts, passages) for kind in suite.controls if kind in kinds}
+        documents |= study.controls(suite.controls) if study else {}
     for name, found in documents.items():
         arms[name] = answers(name, library(workspace, found))
     summary = summarise(verdicts, workspace.config.enrich.top_k)
-    return arms, {**summary, "units": len(set(documents["writeback"]))}
+    points = list(study.run(suite.studies)) if study else []
+    return arms, {**summary, "units": len(set(documents["writeback"]))}, documents["writeback"], points
+
+
+def cross(
+    suite: Suite, workspace: Callable[[dict[str, Any]], Workspace], made: dict[tuple[str, str, str], list[Document]]
+) -> Rows:
+    """Units made with one method or model, used by another (paper, Fig. 4): `value` names where they came from."""
+    points: Rows = []
+    for model, settings in suite.models.items():
+        with workspace(settings) as opened:
+            for (maker, made_with, set_name), documents in made.items():
+                for method in suite.methods:
+                    if set_name in suite.sets and (maker, made_with) != (model, method):
+                        questions = suite.sets[set_name]
+                        limit = questions.test_limit
+                        base = opened.answers(questions.test, release="none", method=method, limit=limit)
+                        indexes = library(opened, documents)
+                        found = opened.answers(
+                            questions.test, release="cross", method=method, limit=limit, indexes=indexes
+                        )
+                        cell = {"model": model, "method": method, "set": set_name}
+                        point = {"study": "cross", "value": f"{maker} {made_with}", "units": len(set(documents))}
+                        points.append(cell | point | against(base, found))
+    return points
 
 
 def _score(rows: Rows) -> dict[str, Any]:

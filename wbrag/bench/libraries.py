@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,9 +47,14 @@ def library(workspace: Workspace, documents: Sequence[Document]) -> list[Index]:
 
 
 def units(verdicts: Rows) -> list[Document]:
-    """The distilled units, each text once."""
-    found = ((row["unit_title"], row["unit_text"]) for row in verdicts if row["accepted"])
-    return [Document("wb-" + content_hash(f"{title}\n{text}")[:16], title, text) for title, text in found]
+    """The distilled units of the accepted examples."""
+    return [unit_document(row) for row in verdicts if row["accepted"]]
+
+
+def unit_document(row: Mapping[str, Any]) -> Document:
+    """A row's unit under the id that the shelf would give it."""
+    title, text = row["unit_title"], row["unit_text"]
+    return Document("wb-" + content_hash(f"{title}\n{text}")[:16], title, text)
 
 
 def raw(verdicts: Rows, passages: Mapping[str, Document]) -> list[Document]:
@@ -71,11 +76,23 @@ def copies(verdicts: Rows, passages: Mapping[str, Document]) -> list[Document]:
 
 
 def retained_passages(root: Path, base: Manifest, verdicts: Rows) -> dict[str, Document]:
-    """The texts of every retained passage, from the base index's own files."""
-    wanted = pa.array({s["id"] for row in verdicts if row["accepted"] for s in row["sources"]}, pa.string())
-    found: list[Document] = []
-    for files in base.shards:
+    """The texts of every retained passage."""
+    return passages_of(root, base, {s["id"] for row in verdicts if row["accepted"] for s in row["sources"]})
+
+
+def passages_of(root: Path, base: Manifest, ids: Collection[str]) -> dict[str, Document]:
+    """The texts of `ids`, from the base index's own files."""
+    wanted = pa.array(list(ids), pa.string())
+    found = (table.filter(pc.is_in(table["id"], wanted)).to_pylist() for table in _tables(root, base))
+    return {row["id"]: Document(**row) for rows in found for row in rows}
+
+
+def corpus_ids(root: Path, base: Manifest) -> list[str]:
+    """Every passage's id, in the order of the index."""
+    return [id for table in _tables(root, base) for id in table["id"].to_pylist()]
+
+
+def _tables(root: Path, manifest: Manifest) -> Iterator[pa.Table]:
+    for files in manifest.shards:
         with pa.memory_map(str(root / files.folder / "passages.arrow")) as source:
-            table = pa.ipc.open_file(source).read_all()
-            found += (Document(**row) for row in table.filter(pc.is_in(table["id"], wanted)).to_pylist())
-    return {d.id: d for d in found}
+            yield pa.ipc.open_file(source).read_all()

@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError
 from wbrag.config import Section
 from wbrag.errors import UsageError, unknown
 
-Control = Literal["raw", "copies"]
+Control = Literal["raw", "copies", "random", "no_utility_gate", "no_document_gate"]
+Knob = Literal["tau_s", "tau_delta", "tau_doc", "n_min"]
 
 
 class Source(Section):
@@ -31,6 +32,15 @@ class QuestionSet(Section):
     test_limit: int | None = Field(None, ge=1)
 
 
+class Studies(Section):
+    """Points to measure beside the grid; all of them read the scores of one enrichment run."""
+
+    sweeps: dict[Knob, tuple[int | float, ...]] = Field({}, description="threshold -> its values")
+    training_size: tuple[float, ...] = Field((), description="shares of the training examples")
+    gate_metric: tuple[Literal["acc", "em", "f1"], ...] = ()
+    cross: bool = Field(False, description="units made with one method or model, used by another")
+
+
 class Suite(Section):
     name: str
     world: Literal["demo"] | None = Field(None, description="build the demo's world instead of reading data")
@@ -40,6 +50,14 @@ class Suite(Section):
     sets: dict[str, QuestionSet]
     methods: tuple[str, ...] = ("naive",)
     controls: tuple[Control, ...] = ()
+    studies: Studies = Studies()
+
+    @property
+    def needs_all_scores(self) -> bool:
+        """Whether the enrichment must record every score, also those that no verdict of its own needs."""
+        of_stored = {"random", "no_utility_gate", "no_document_gate"} & set(self.controls)
+        s = self.studies
+        return bool(of_stored or s.sweeps or s.training_size or s.gate_metric)
 
     @property
     def cells(self) -> int:

@@ -17,6 +17,9 @@ ARMS = {
     "writeback": "write-back",
     "control_raw": "control: raw",
     "control_copies": "control: copies",
+    "control_random": "control: random documents distilled",
+    "control_no_utility_gate": "control: no utility gate",
+    "control_no_document_gate": "control: no document gate",
 }
 
 
@@ -24,6 +27,7 @@ def tables(bench: Bench) -> list[Table]:
     """Everything that a suite measured, for people."""
     found = [_scores(bench, model) for model in _distinct(bench.scores, "model")]
     found += [_gains(bench, model) for model in _distinct(bench.comparisons, "model")]
+    found += [_points(bench, study) for study in _distinct(bench.points, "study")]
     return [*found, _construction(bench), _costs(bench)]
 
 
@@ -55,6 +59,21 @@ def _gains(bench: Bench, model: str) -> Table:
     ]
     title = f"{model}: gain of write-back in points, McNemar p; * below 0.05 after Holm over the grid"
     return title, ["method", "over", *sets], body
+
+
+def _points(bench: Bench, study: str) -> Table:
+    head = ["model", "method", "set", study, "units", "score", "gain over base", "p"]
+    body = [
+        [
+            *(str(r[name]) for name in ("model", "method", "set", "value", "units")),
+            _pct(r["score"]),
+            f"{100 * r['gain']:+.1f} ({100 * r['gain_ci95'][0]:+.1f} to {100 * r['gain_ci95'][1]:+.1f})",
+            f"{r['p']:.2g}",
+        ]
+        for r in bench.points
+        if r["study"] == study
+    ]
+    return f"Study: {study}", head, body
 
 
 def _construction(bench: Bench) -> Table:
@@ -102,6 +121,7 @@ def as_csv(bench: Bench) -> str:
     out = io.StringIO()
     records = [{"record": "score", **r} for r in bench.scores]
     records += [{"record": "comparison", **r} for r in bench.comparisons]
+    records += [{"record": "point", **r} for r in bench.points]
     names = list(dict.fromkeys(name for record in records for name in record))
     writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()

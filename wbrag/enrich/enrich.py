@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,7 +72,9 @@ class Enricher:
             closed_book=closed.text,
             calls=closed.cost.calls,
         )
-        if gate.lossless_skip and utility_gate_is_out_of_reach(s_nr, tau_s=gate.tau_s, tau_delta=gate.tau_delta):
+        score_all = gate.record == "all"
+        hopeless = utility_gate_is_out_of_reach(s_nr, tau_s=gate.tau_s, tau_delta=gate.tau_delta)
+        if hopeless and gate.lossless_skip and not score_all:
             return replace(verdict, reason="closed book suffices")
 
         opened = await self.method(example.question, self.rag, None)
@@ -85,12 +88,22 @@ class Enricher:
             hit_ids=tuple(h.id for h in hits),
             hit_scores=tuple(round(h.score, 6) for h in hits),
         )
-        if not hits or not utility_gate(s_nr, s_rag, tau_s=gate.tau_s, tau_delta=gate.tau_delta):
-            suffices = utility_gate_is_out_of_reach(s_nr, tau_s=gate.tau_s, tau_delta=gate.tau_delta)
-            return replace(verdict, reason="closed book suffices" if suffices else "retrieval did not help")
+        passed = bool(hits) and utility_gate(s_nr, s_rag, tau_s=gate.tau_s, tau_delta=gate.tau_delta)
+        if not passed:
+            verdict = replace(verdict, reason="closed book suffices" if hopeless else "retrieval did not help")
+            if not score_all:
+                return verdict
 
         solo = await asyncio.gather(*(self.method(example.question, self.rag, [hit]) for hit in hits))
         s_doc = tuple(self._score(answer.text, example) for answer in solo)
+        verdict = replace(
+            verdict,
+            s_doc=s_doc,
+            solo=tuple(a.text for a in solo),
+            calls=verdict.calls + sum(a.cost.calls for a in solo),
+        )
+        if not passed:
+            return verdict
         ranks, fallback = document_gate(s_nr, s_doc, tau_doc=gate.tau_doc, n_min=gate.n_min)
         retained = [hits[rank] for rank in ranks]
         unit = await self.distiller.distil(example.question, retained)
@@ -98,19 +111,18 @@ class Enricher:
             verdict,
             accepted=True,
             reason="accepted",
-            s_doc=s_doc,
-            solo=tuple(a.text for a in solo),
             retained=tuple(ranks),
             fallback=fallback,
-            calls=verdict.calls + sum(a.cost.calls for a in solo) + unit.calls,
-            **_unit_fields(unit, retained),
+            calls=verdict.calls + unit.calls,
+            **unit_fields(unit, retained),
         )
 
     def _score(self, answer: str, example: Example) -> float:
         return self.rag.task.score(answer, example.golden_answers, self.settings.gate_metric)
 
 
-def _unit_fields(unit: Distilled, retained: list[Hit]) -> dict[str, Any]:
+def unit_fields(unit: Distilled, retained: Sequence[Hit]) -> dict[str, Any]:
+    """A unit as the fields of a verdict."""
     return {
         "sources": tuple((hit.id, hit.content_hash) for hit in retained),
         "unit_title": unit.title,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,7 @@ def _guarded(failure: list[BaseException], *arguments: Any) -> None:
 def _execute(config: Config, job: RowJob, handles: Handles, todo: Sequence[Example], folder: Path) -> None:
     data_context()
     size = config.ray.block_rows
-    rows = [
-        json.dumps({"id": e.id, "question": e.question, "golden_answers": e.golden_answers, "task": e.task})
-        for e in todo
-    ]
+    rows = [json.dumps(asdict(e)) for e in todo]
     blocks = [pa.table({"example": rows[i : i + size]}) for i in range(0, len(rows), size)]
     low, high = config.generator.engines
     in_flight = max(2, config.generator.concurrency // min(size, ROWS_AT_ONCE))

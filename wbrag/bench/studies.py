@@ -1,0 +1,86 @@
+"""Studies beside the grid: thresholds, training size, gate metric and cross use, each one record per point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from wbrag.bench.libraries import Document, corpus_ids, library
+from wbrag.bench.selections import Chosen, at_random, distilled, gated, nested, rescored
+from wbrag.bench.suite import QuestionSet, Studies
+from wbrag.metrics import bootstrap_ci, compare
+
+if TYPE_CHECKING:
+    from wbrag.workspace import Workspace
+
+Rows = list[dict[str, Any]]
+
+
+class Study:
+    """One model, method and set with every score recorded; each point is a library and its held-out answers."""
+
+    def __init__(self, workspace: Workspace, method: str, questions: QuestionSet, base: Rows) -> None:
+        self.workspace, self.method, self.questions, self.base = workspace, method, questions, base
+        self.gate = workspace.config.enrich
+        self.verdicts = workspace.run_gates(questions.train, method=method, limit=questions.train_limit, record="all")
+        self.examples = {e.id: e for e in workspace.examples(questions.train, questions.train_limit)}
+
+    def run(self, studies: Studies) -> Iterator[dict[str, Any]]:
+        """A record per point of every study asked for."""
+        for knob, values in studies.sweeps.items():
+            for value in values:
+                yield self.point(knob, value, gated(self.verdicts, self.gate.model_copy(update={knob: value})))
+        for share in studies.training_size:
+            yield self.point("training_size", share, gated(nested(self.verdicts, share, 0), self.gate))
+        for metric in studies.gate_metric:
+            yield self.point("gate_metric", metric, gated(rescored(self.verdicts, self.examples, metric), self.gate))
+
+    def controls(self, names: Sequence[str]) -> dict[str, list[Document]]:
+        """The libraries of controls that need a distillation of their own."""
+        found = {}
+        for name in names:
+            chosen = self._control(name)
+            if chosen is not None:
+                found[f"control_{name}"] = self.units(chosen)[0]
+        return found
+
+    def _control(self, name: str) -> Chosen | None:
+        match name:
+            case "random":
+                ids = corpus_ids(self.workspace.path / "index", self.workspace.base()[0])
+                return at_random(gated(self.verdicts, self.gate), ids, self.workspace.config.seed)
+            case "no_utility_gate":
+                return gated(self.verdicts, self.gate, utility=False)
+            case "no_document_gate":
+                return gated(self.verdicts, self.gate, document=False)
+        return None
+
+    def units(self, chosen: Chosen) -> tuple[list[Document], int]:
+        return distilled(self.workspace, self.verdicts, self.examples, chosen)
+
+    def point(self, study: str, value: object, chosen: Chosen) -> dict[str, Any]:
+        """How the library of `chosen` answers, against the base."""
+        documents, made = self.units(chosen)
+        rows = self.workspace.answers(
+            self.questions.test,
+            release=f"{study} {value}",
+            method=self.method,
+            limit=self.questions.test_limit,
+            indexes=library(self.workspace, documents),
+        )
+        found = {"study": study, "value": value, "units": len(set(documents)), "distilled": made}
+        return found | against(self.base, rows)
+
+
+def against(base: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Score and paired gain of `rows` over `base`."""
+    scores = [row["score"] for row in rows]
+    c = compare([row["score"] for row in base], scores)
+    return {
+        "n": len(scores),
+        "score": sum(scores) / len(scores),
+        "ci95": list(bootstrap_ci(scores)),
+        "gain": c.gain,
+        "gain_ci95": list(c.ci95),
+        "p": c.p,
+    }
