@@ -6,7 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wbrag.metrics import acc, bootstrap_ci, compare, em, f1, holm, mcnemar, normalise
+from wbrag.metrics import (
+    acc,
+    bootstrap_ci,
+    compare,
+    em,
+    f1,
+    holm,
+    kappa,
+    mcnemar,
+    normalise,
+    precision,
+    recall,
+    retrieval_recall,
+)
 
 # prediction, golden answers, em, f1, acc; worked out by hand from FlashRAG's definitions
 TABLE: list[tuple[str, list[str], float, float, float]] = [
@@ -143,3 +156,40 @@ def test_holm_keeps_the_order_and_never_lowers(p: list[float]) -> None:
     assert all(p_i <= c <= 1 for p_i, c in zip(p, corrected))
     order = sorted(range(len(p)), key=lambda i: p[i])
     assert [corrected[i] for i in order] == sorted(corrected)
+
+
+# prediction, golden answers, precision, recall; worked out by hand from FlashRAG's definitions
+@pytest.mark.parametrize(
+    ("prediction", "golden", "expected_precision", "expected_recall"),
+    [
+        ("red kite", ["the red kite"], 1, 1),
+        ("a big red kite", ["red kite"], 2 / 3, 1),
+        ("red", ["red kite", "red"], 1, 1),
+        ("red owl", ["red kite soars", "owl"], 1 / 2, 1),  # each is the best over the answers
+        ("yes", ["yes it is"], 0, 0),
+        ("yes it is", ["yes"], 0, 0),
+        ("no", ["no"], 1, 1),
+        ("", ["kite"], 0, 0),
+        ("kite", [], 0, 0),
+        ("Ångström", ["ångström"], 1, 1),
+    ],
+)
+def test_precision_and_recall(
+    prediction: str, golden: list[str], expected_precision: float, expected_recall: float
+) -> None:
+    assert precision(prediction, golden) == pytest.approx(expected_precision)
+    assert recall(prediction, golden) == pytest.approx(expected_recall)
+
+
+def test_retrieval_recall_looks_for_any_answer_in_any_document() -> None:
+    assert retrieval_recall(["Owl\nIt sits.", "Kite\nThe Red Kite soars."], ["a red kite", "falcon"]) == 1.0
+    assert retrieval_recall(["Owl\nIt sits."], ["red kite"]) == retrieval_recall([], ["red kite"]) == 0.0
+
+
+def test_kappa_is_agreement_beyond_chance() -> None:
+    assert kappa([True, False, True, False], [True, False, True, False]) == 1.0
+    assert kappa([True, True, False, False], [True, False, True, False]) == pytest.approx(0.0)
+    assert kappa([True] * 3, [True] * 3) == 1.0
+    assert kappa(
+        [True] * 20 + [False] * 15 + [True] * 5 + [False] * 10, [True] * 20 + [False] * 15 + [False] * 5 + [True] * 10
+    ) == pytest.approx(0.4)

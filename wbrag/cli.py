@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbrag.errors import UsageError, WbragError
@@ -195,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--method", help="default: the setting job.method")
         sub.add_argument("--limit", type=int, metavar="N", help="only the first N")
     evaluate.add_argument("--release", help="latest (default), none (base corpus alone), closed-book, or an id")
+    evaluate.add_argument("--trec", metavar="FILE", help="write what was retrieved as a TREC run file")
     evaluate.add_argument("--against", help="another such name to compare with, question by question")
     bench = verb(
         "bench",
@@ -291,9 +293,13 @@ def _enrich(a: argparse.Namespace, w: Workspace) -> Any:
 
 def _evaluate(a: argparse.Namespace, w: Workspace) -> Any:
     examples, options = _work(a, w)
-    return w.evaluate(
-        examples, release=a.release or w.config.job.release, against=a.against or w.config.job.against, **options
-    )
+    release = a.release or w.config.job.release
+    result = w.evaluate(examples, release=release, against=a.against or w.config.job.against, **options)
+    if a.trec:
+        from wbrag.datasets.trec import run_of, write_run
+
+        write_run(Path(a.trec), run_of(w.answers(examples, release=release, **options)), tag=release)
+    return result
 
 
 def _bench(a: argparse.Namespace, w: Workspace) -> Any:

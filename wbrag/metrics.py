@@ -118,6 +118,14 @@ def compare(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> Compari
     return Comparison(gain, bootstrap_ci(difference.tolist(), seed=seed), mcnemar(wins, losses), wins, losses)
 
 
+def kappa(a: Sequence[bool], b: Sequence[bool]) -> float:
+    """Cohen's kappa of two yes/no ratings of the same things; 1.0 where both always say the same one thing."""
+    agree = float(np.mean(np.asarray(a) == np.asarray(b)))
+    yes_a, yes_b = float(np.mean(a)), float(np.mean(b))
+    chance = yes_a * yes_b + (1 - yes_a) * (1 - yes_b)
+    return 1.0 if chance == 1.0 else (agree - chance) / (1 - chance)
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's step-down correction of a family of p values, in their order (Holm, 1979)."""
     adjusted, running = [0.0] * len(p), 0.0

@@ -52,6 +52,7 @@ VERDICTS = pa.schema(
         ("rewrite_fallback", _flag),
         ("source_words", pa.int32()),
         ("unit_words", pa.int32()),
+        ("leak", _flag),
         ("calls", pa.int32()),
         ("error", _text),
     ]
@@ -106,7 +107,8 @@ class Handles:
 class RowJob(Protocol):
     """A picklable description of the work on one row."""
 
-    kind: Literal["enrich", "evaluate", "distil"]
+    @property
+    def kind(self) -> Literal["enrich", "evaluate", "distil"]: ...
 
     def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]: ...
 
@@ -179,7 +181,7 @@ class DistilJob:
         distiller = Distiller(handles.generator, handles.encoder, settings, self.config.prompts_dir)
 
         async def run(example: Example) -> Record:
-            documents = [Hit(*document, score=0.0) for document in example.metadata["documents"]]
+            documents = [Hit(id, title, text, 0.0) for id, title, text in example.metadata["documents"]]
             unit = await distiller.distil(example.question, documents)
             row = {"id": example.id, "question": example.question, **unit_fields(unit, documents)}
             evidence = [asdict(e) for e in unit.evidence]

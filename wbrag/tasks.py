@@ -18,6 +18,7 @@ from wbrag.types import Hit, Message, Passage
 class Task:
     name: str
     metric: str  # as in the paper's Table 1
+    closed: bool = False  # the answer is one of a fixed set of labels
 
     def messages(
         self, question: str, documents: Sequence[Hit | Passage], prompts_dir: str | None = None
@@ -45,8 +46,8 @@ TASKS = {
     task.name: task
     for task in (
         Task("nq", "acc"),
-        Task("boolq", "acc"),
-        Task("fever", "f1"),
+        Task("boolq", "acc", closed=True),
+        Task("fever", "f1", closed=True),
         Task("zsre", "acc"),
         Task("hotpotqa", "acc"),
         Task("squad", "em"),

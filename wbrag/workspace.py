@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wbrag.config import Config, GeneratorConfig, fingerprint
 from wbrag.errors import UsageError
@@ -143,12 +143,16 @@ class Workspace(Store):
     # -- enrichment and publishing ------------------------------------------------------------------------------
 
     def enrich(self, examples: str, *, method: str = "naive", limit: int | None = None) -> dict[str, Any]:
-        """Algorithm 1 over NAME/SPLIT; verdicts go to `verdicts/<fingerprint>/`, units to the shelf."""
+        """Algorithm 1 over NAME/SPLIT; verdicts go to `verdicts/<fingerprint>/`, units to the shelf.
+
+        A unit that holds a gold answer which none of its sources does (`leaking`) is not put on the shelf.
+        """
         from wbrag.enrich.summary import summarise
 
         start = time.time()
         run = self._enrich(examples, method, limit)
-        added = self._shelve([row for row in run.records.values() if row["accepted"]], run.folder.name)
+        kept = [row for row in run.records.values() if row["accepted"] and not row["leak"]]
+        added = self._shelve(kept, run.folder.name)
         summary = summarise(list(run.records.values()), self.config.enrich.top_k)
         return {
             **summary,
@@ -165,10 +169,10 @@ class Workspace(Store):
         *,
         method: str = "naive",
         limit: int | None = None,
-        record: Literal["needed", "all"] = "needed",
+        **settings: Any,
     ) -> list[dict[str, Any]]:
-        """The verdicts of `enrich`, by id, without putting a unit on the shelf."""
-        return list(self._enrich(examples, method, limit, record).records.values())
+        """The verdicts of `enrich`, by id, without putting a unit on the shelf; `settings` change those of `enrich`."""
+        return list(self._enrich(examples, method, limit, settings).records.values())
 
     def distil(self, examples: Sequence[Example]) -> tuple[dict[str, dict[str, Any]], int]:
         """A unit for each example from `metadata["documents"]`, and how many were there; kept in `distilled/`."""
@@ -186,14 +190,12 @@ class Workspace(Store):
                 c, DistilJob(c), lambda: self.session.handles(self.path / "index", []), examples, folder, update
             )
 
-    def _enrich(self, examples: str, method: str, limit: int | None, record: str = "needed") -> Run:
+    def _enrich(self, examples: str, method: str, limit: int | None, settings: Mapping[str, Any] | None = None) -> Run:
         from wbrag.records import EnrichJob
 
         self.examples(examples, limit)  # a wrong name is refused before anything is opened
-        config = self.config
-        if record != config.enrich.record:
-            config = config.model_copy(update={"enrich": config.enrich.model_copy(update={"record": record})})
-        job = EnrichJob(config, method)
+        enrich = self.config.enrich.model_copy(update=settings or {})
+        job = EnrichJob(self.config.model_copy(update={"enrich": enrich}), method)
         return self._run(job, examples, limit, [(self.base()[0], "base")], "distilling what helped")
 
     def _shelve(self, accepted: list[dict[str, Any]], config_fingerprint: str) -> dict[str, int]:
@@ -339,7 +341,8 @@ class Workspace(Store):
         examples = self.examples(name, limit)
         c = job.config
         settings = c.enrich if job.kind == "enrich" else c.retrieval
-        wanted = needs(job.method, c.methods)
+        judged = job.kind == "enrich" and c.enrich.gate_metric == "judge"
+        wanted = "logprobs" if judged else needs(job.method, c.methods)
         tag = fingerprint(
             job.kind,
             job.method,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -227,3 +228,47 @@ def test_another_golden_answer_and_other_answers_change_no_distillation_prompt()
     written = str(distillation_prompts(first) + distillation_prompts(second)).lower()
     assert RIGHT not in written
     assert "blue heron" not in written
+
+
+# -- the judge and the leakage audit ---------------------------------------------------------------------------------
+
+
+def run_judged(world: World, supported: float, **options: Any) -> tuple[Verdict, ScriptedGenerator]:
+    """The judge finds RIGHT supported with probability `supported`, everything else with 0.1."""
+
+    def first_token(prompt: Any) -> dict[str, float]:
+        text = prompt[-1].content
+        yes = supported if f"Answer: {RIGHT}" in text else 0.1
+        return {"yes": math.log(yes), " No": math.log(1 - yes)} if "Answer:" in text else {}
+
+    gate = EnrichConfig(gate_metric="judge", **options)
+    generator = ScriptedGenerator(world.reply, first_token=first_token)
+    rag = Rag(generator, TableRetriever({QUESTION: HITS}), task("qa"), gate.top_k)
+    enricher = Enricher(method("naive"), rag, Distiller(generator, SimilarityEncoder({}), gate), gate)
+    return asyncio.run(enricher.enrich(Example("e1", QUESTION, ()))), generator
+
+
+def test_a_judge_needs_no_gold_answer() -> None:
+    verdict, generator = run_judged(World(), 0.9)
+    assert verdict.accepted and verdict.retained == (0, 2)
+    assert (verdict.s_nr, verdict.s_rag) == (pytest.approx(0.1), pytest.approx(0.9))
+    assert verdict.s_doc == pytest.approx((0.9, 0.1, 0.9, 0.1, 0.1))
+    assert verdict.calls == len(generator.calls) == 2 + 2 + 5 + 5 + 2
+    assert run_judged(World(), 0.1)[0].reason == "retrieval did not help"
+
+
+def test_a_unit_that_holds_an_answer_its_sources_do_not_is_a_leak() -> None:
+    assert not run(World())[0].leak
+    leaking = World(unit=f"Kites\nThe {RIGHT} soars.")
+    assert run(leaking)[0].leak and run(leaking)[0].accepted
+    grounded = [replace(hit, text=f"{hit.text} A {RIGHT} was seen.") for hit in HITS]
+    assert not run(leaking, hits=grounded)[0].leak
+
+
+def test_every_score_is_recorded_where_asked_for_and_decides_the_same() -> None:
+    for world in (World(), World(closed=RIGHT), World(opened=WRONG), World(solo=(WRONG,) * 5)):
+        needed, _ = run(world)
+        whole, _ = run(world, record="all")
+        assert len(whole.s_doc) == 5 and whole.s_rag is not None
+        deciding = ("accepted", "reason", "s_nr", "retained", "fallback", "unit_title", "unit_text", "sources")
+        assert [getattr(needed, name) for name in deciding] == [getattr(whole, name) for name in deciding]

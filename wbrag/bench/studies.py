@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wbrag.bench.libraries import Document, corpus_ids, library
 from wbrag.bench.selections import Chosen, at_random, distilled, gated, nested, rescored
 from wbrag.bench.suite import QuestionSet, Studies
-from wbrag.metrics import bootstrap_ci, compare
+from wbrag.metrics import bootstrap_ci, compare, kappa
 
 if TYPE_CHECKING:
     from wbrag.workspace import Workspace
@@ -33,7 +33,21 @@ class Study:
         for share in studies.training_size:
             yield self.point("training_size", share, gated(nested(self.verdicts, share, 0), self.gate))
         for metric in studies.gate_metric:
-            yield self.point("gate_metric", metric, gated(rescored(self.verdicts, self.examples, metric), self.gate))
+            if metric == "judge":
+                yield self.judged()
+            else:
+                rows = rescored(self.verdicts, self.examples, metric)
+                yield self.point("gate_metric", metric, gated(rows, self.gate))
+
+    def judged(self) -> dict[str, Any]:
+        """The gates decided by a judge that sees no label, and how far it agrees with the labels."""
+        q = self.questions
+        verdicts = self.workspace.run_gates(q.train, method=self.method, limit=q.train_limit, gate_metric="judge")
+        labels, judge = gated(self.verdicts, self.gate), gated(verdicts, self.gate)
+        both = [(row["id"] in labels, row["id"] in judge) for row in verdicts]
+        agreement = sum(a == b for a, b in both) / len(both)
+        point = self.point("gate_metric", "judge", judge)
+        return point | {"agreement": agreement, "kappa": kappa([a for a, _ in both], [b for _, b in both])}
 
     def controls(self, names: Sequence[str]) -> dict[str, list[Document]]:
         """The libraries of controls that need a distillation of their own."""

@@ -37,7 +37,9 @@ class Studies(Section):
 
     sweeps: dict[Knob, tuple[int | float, ...]] = Field({}, description="threshold -> its values")
     training_size: tuple[float, ...] = Field((), description="shares of the training examples")
-    gate_metric: tuple[Literal["acc", "em", "f1"], ...] = ()
+    gate_metric: tuple[Literal["acc", "em", "f1", "judge"], ...] = Field(
+        (), description="judge costs calls of its own, and is compared with the labels"
+    )
     cross: bool = Field(False, description="units made with one method or model, used by another")
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from wbrag.config import EnrichConfig
 from wbrag.enrich.distil import Distilled, Distiller
 from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_of_reach
+from wbrag.enrich.judge import judge
+from wbrag.enrich.leakage import leaks
 from wbrag.methods import Method, Rag
 from wbrag.types import Evidence, Example, Hit
 
@@ -42,6 +44,7 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
     evidence_fallback: bool = False
     rewrite_fallback: bool = False
+    leak: bool = False  # the unit holds a gold answer that none of its sources does
     source_words: int = 0
     unit_words: int = 0
     calls: int = 0
@@ -61,50 +64,47 @@ class Enricher:
         """Algorithm 1 for `example`; calls that do not depend on each other run together."""
         gate = self.settings
         closed = await self.method(example.question, self.rag, [])
-        s_nr = self._score(closed.text, example)
-        verdict = Verdict(
-            example.id,
-            example.question,
-            example.task,
-            False,
-            "",
-            s_nr,
-            closed_book=closed.text,
-            calls=closed.cost.calls,
-        )
-        score_all = gate.record == "all"
-        hopeless = utility_gate_is_out_of_reach(s_nr, tau_s=gate.tau_s, tau_delta=gate.tau_delta)
-        if hopeless and gate.lossless_skip and not score_all:
-            return replace(verdict, reason="closed book suffices")
+        calls = closed.cost.calls
+        verdict = Verdict(example.id, example.question, example.task, False, "", closed_book=closed.text, calls=calls)
+        if not self._judged:
+            verdict = replace(verdict, s_nr=self._metric(closed.text, example))
+            if gate.lossless_skip and gate.record == "needed" and self._out_of_reach(verdict):
+                return replace(verdict, reason="closed book suffices")
 
         opened = await self.method(example.question, self.rag, None)
         hits = opened.hits
-        s_rag = self._score(opened.text, example)
+        s_rag = await self._score(opened.text, example, hits)
         verdict = replace(
             verdict,
+            s_nr=await self._score(closed.text, example, hits) if self._judged else verdict.s_nr,
             s_rag=s_rag,
             open_book=opened.text,
-            calls=verdict.calls + opened.cost.calls,
+            calls=verdict.calls + opened.cost.calls + 2 * self._judged,
             hit_ids=tuple(h.id for h in hits),
             hit_scores=tuple(round(h.score, 6) for h in hits),
         )
-        passed = bool(hits) and utility_gate(s_nr, s_rag, tau_s=gate.tau_s, tau_delta=gate.tau_delta)
+        passed = bool(hits) and utility_gate(verdict.s_nr or 0.0, s_rag, tau_s=gate.tau_s, tau_delta=gate.tau_delta)
         if not passed:
-            verdict = replace(verdict, reason="closed book suffices" if hopeless else "retrieval did not help")
-            if not score_all:
-                return verdict
+            suffices = self._out_of_reach(verdict)
+            verdict = replace(verdict, reason="closed book suffices" if suffices else "retrieval did not help")
+        if passed or gate.record == "all":
+            verdict = await self._score_documents(verdict, example, hits)
+        return await self._accept(verdict, example, hits) if passed else verdict
 
+    async def _score_documents(self, verdict: Verdict, example: Example, hits: Sequence[Hit]) -> Verdict:
+        """Every document alone in the context (eq. 8)."""
         solo = await asyncio.gather(*(self.method(example.question, self.rag, [hit]) for hit in hits))
-        s_doc = tuple(self._score(answer.text, example) for answer in solo)
-        verdict = replace(
+        return replace(
             verdict,
-            s_doc=s_doc,
-            solo=tuple(a.text for a in solo),
-            calls=verdict.calls + sum(a.cost.calls for a in solo),
+            s_doc=tuple(await asyncio.gather(*(self._score(answer.text, example, hits) for answer in solo))),
+            solo=tuple(answer.text for answer in solo),
+            calls=verdict.calls + sum(answer.cost.calls + self._judged for answer in solo),
         )
-        if not passed:
-            return verdict
-        ranks, fallback = document_gate(s_nr, s_doc, tau_doc=gate.tau_doc, n_min=gate.n_min)
+
+    async def _accept(self, verdict: Verdict, example: Example, hits: Sequence[Hit]) -> Verdict:
+        """Keep the documents that helped (eq. 9) and distil them (eq. 10)."""
+        gate = self.settings
+        ranks, fallback = document_gate(verdict.s_nr or 0.0, verdict.s_doc, tau_doc=gate.tau_doc, n_min=gate.n_min)
         retained = [hits[rank] for rank in ranks]
         unit = await self.distiller.distil(example.question, retained)
         return replace(
@@ -113,12 +113,27 @@ class Enricher:
             reason="accepted",
             retained=tuple(ranks),
             fallback=fallback,
+            leak=leaks(self.rag.task, f"{unit.title}\n{unit.text}", retained, example.golden_answers),
             calls=verdict.calls + unit.calls,
             **unit_fields(unit, retained),
         )
 
-    def _score(self, answer: str, example: Example) -> float:
+    @property
+    def _judged(self) -> bool:
+        return self.settings.gate_metric == "judge"
+
+    def _out_of_reach(self, verdict: Verdict) -> bool:
+        gate = self.settings
+        return utility_gate_is_out_of_reach(verdict.s_nr or 0.0, tau_s=gate.tau_s, tau_delta=gate.tau_delta)
+
+    def _metric(self, answer: str, example: Example) -> float:
         return self.rag.task.score(answer, example.golden_answers, self.settings.gate_metric)
+
+    async def _score(self, answer: str, example: Example, hits: Sequence[Hit]) -> float:
+        """By the labels, or by the judge, who sees all that was retrieved whatever the answer was read from."""
+        if not self._judged:
+            return self._metric(answer, example)
+        return await judge(self.rag.generator, example.question, answer, hits, self.rag.prompts_dir)
 
 
 def unit_fields(unit: Distilled, retained: Sequence[Hit]) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def summarise(rows: Sequence[Row], top_k: int) -> dict[str, Any]:
         "source_words_mean": _mean([row["source_words"] for row in accepted]),
         "unit_words_mean": _mean([row["unit_words"] for row in accepted]),
         "compression_mean": _mean([row["source_words"] / max(1, row["unit_words"]) for row in accepted]),
+        "leaking": sorted(row["id"] for row in accepted if row["leak"]),
         "retained_ranks": [sum(rank in row["retained"] for row in accepted) for rank in range(top_k)],
     }
 

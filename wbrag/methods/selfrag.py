@@ -16,11 +16,12 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from wbrag.config import SelfRagConfig
+from wbrag.labels import SHOWN, label_shares
 from wbrag.methods import Rag, naive
 from wbrag.metrics import normalise
-from wbrag.prompts import render
 from wbrag.tasks import read_answer, reference
 from wbrag.types import Answer, Completion, Hit
 
@@ -30,8 +31,6 @@ SUPPORT = ("[Fully supported]", "[Partially supported]", "[No support / Contradi
 UTILITY = ("[Utility:1]", "[Utility:2]", "[Utility:3]", "[Utility:4]", "[Utility:5]")
 TOKENS = NEED + RELEVANT + SUPPORT + UTILITY
 WORTH = (-1.0, -0.5, 0.0, 0.5, 1.0)
-CLOSED = {"boolq", "fever"}  # tasks with a fixed set of answers
-SHOWN = 20  # log-probabilities asked for; vLLM's default limit
 MAX_TOKENS = 100
 
 
@@ -55,7 +54,7 @@ async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None
     critique = _critique_tokens if own_tokens else _critique
     found = await asyncio.gather(*(critique(question, rag, hit) for hit in hits))
     best = max(found, key=lambda c: c.score)
-    if rag.task.name in CLOSED:
+    if rag.task.closed:
         totals: dict[str, float] = defaultdict(float)
         for c in found:
             totals[normalise(c.text)] += c.score
@@ -71,54 +70,31 @@ def score(
     return confidence + w.w_rel * relevant + w.w_sup * (support[0] + 0.5 * support[1]) + w.w_use * useful
 
 
-def shares(top: Mapping[str, float], labels: Sequence[str]) -> list[float]:
-    """How the probability that falls on `labels` is divided; equal where none of them is among the shown tokens.
-
-    A token counts for the label that it begins, whatever its case and the space before it.
-    """
-    mass = [0.0] * len(labels)
-    for token, logprob in top.items():
-        begun = token.strip().lower()
-        for i, label in enumerate(labels):
-            if begun and label.lower().startswith(begun):
-                mass[i] += math.exp(logprob)
-                break
-    return [m / sum(mass) for m in mass] if sum(mass) else [1.0 / len(labels)] * len(labels)
-
-
 # -- a model that is asked -----------------------------------------------------------------------------------------
 
 
 async def _needs(question: str, rag: Rag) -> bool:
-    top = await _first_token(rag, "selfrag.need", question=question)
-    return shares(top, ("yes", "no"))[0] > rag.settings.selfrag.threshold
+    yes, _ = await label_shares(rag.generator, "selfrag.need", ("yes", "no"), rag.prompts_dir, question=question)
+    return yes > rag.settings.selfrag.threshold
 
 
 async def _critique(question: str, rag: Rag, hit: Hit) -> Critique:
-    block = reference([hit])
+    ask, block = partial(_ask, rag), reference([hit])
     reply, relevant = await asyncio.gather(
         rag.read(question, [hit], logprobs=1),
-        _first_token(rag, "selfrag.relevant", question=question, documents=block),
+        ask("relevant", ("yes", "no"), question=question, documents=block),
     )
     text = read_answer(reply.text)
     supported, useful = await asyncio.gather(
-        _first_token(rag, "selfrag.supported", question=question, documents=block, answer=text),
-        _first_token(rag, "selfrag.useful", question=question, answer=text),
+        ask("supported", ("fully", "partially", "no"), question=question, documents=block, answer=text),
+        ask("useful", ("1", "2", "3", "4", "5"), question=question, answer=text),
     )
-    total = score(
-        _confidence(reply.logprobs),
-        shares(relevant, ("yes", "no"))[0],
-        shares(supported, ("fully", "partially", "no")),
-        shares(useful, ("1", "2", "3", "4", "5")),
-        rag.settings.selfrag,
-    )
+    total = score(_confidence(reply.logprobs), relevant[0], supported, useful, rag.settings.selfrag)
     return Critique(text, total, hit)
 
 
-async def _first_token(rag: Rag, name: str, **values: str) -> Mapping[str, float]:
-    prompt = render(name, rag.prompts_dir, **values)
-    reply = await rag.generator.generate(prompt, replace(rag.sampling, max_tokens=1, logprobs=SHOWN))
-    return reply.top_logprobs[0] if reply.top_logprobs else {}
+async def _ask(rag: Rag, prompt: str, labels: Sequence[str], **values: str) -> list[float]:
+    return await label_shares(rag.generator, f"selfrag.{prompt}", labels, rag.prompts_dir, **values)
 
 
 # -- a model with reflection tokens --------------------------------------------------------------------------------

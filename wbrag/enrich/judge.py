@@ -1,0 +1,25 @@
+"""A judge instead of labels: how far a model finds an answer supported by the evidence (`gate_metric: judge`).
+
+It lets enrichment start from plain question logs. The score is the first token's share of "yes", in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wbrag.labels import label_shares
+from wbrag.tasks import reference
+from wbrag.types import Generator, Hit
+
+
+async def judge(
+    generator: Generator, question: str, answer: str, evidence: Sequence[Hit], prompts_dir: str | None = None
+) -> float:
+    """P(yes) that `evidence` supports `answer`; 0 for an empty answer or without evidence."""
+    if not answer or not evidence:
+        return 0.0
+    block = reference(evidence)
+    yes, _ = await label_shares(
+        generator, "judge", ("yes", "no"), prompts_dir, question=question, answer=answer, documents=block
+    )
+    return yes
