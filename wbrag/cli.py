@@ -208,6 +208,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--data", metavar="DIR", help="where the suite's relative paths begin")
     bench.add_argument("--markdown", action="store_true", help="GitHub tables on stdout")
     bench.add_argument("--csv", action="store_true", help="every score and comparison on stdout, one a line")
+    verb(
+        "report",
+        _report,
+        "draw a suite's page again from its figures",
+        "wbrag report --suite demo",
+    ).add_argument("--suite", metavar="NAME", required=True, help="the name in the suite's file")
     publish = verb("publish", _publish, "make a release of the units on the shelf", "wbrag publish --note 'first try'")
     publish.add_argument("--note", default="")
     search = verb(
@@ -309,6 +315,12 @@ def _bench(a: argparse.Namespace, w: Workspace) -> Any:
     if a.json:
         return _plain(bench)
     return as_csv(bench) if a.csv else markdown(bench) if a.markdown else tables(bench)
+
+
+def _report(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.bench.page import read_bench, write_report
+
+    return {"page": str(write_report(read_bench(w.path / "reports" / f"{a.suite}.json"), w.path / "reports"))}
 
 
 def _publish(a: argparse.Namespace, w: Workspace) -> Any:

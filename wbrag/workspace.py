@@ -313,7 +313,11 @@ class Workspace(Store):
             changed = GeneratorConfig(**{**self.config.generator.model_dump(), **generator})
             return Workspace(config=self.config.model_copy(update={"generator": changed}), progress=self.progress)
 
-        return run_grid(wanted, opened)
+        from wbrag.bench.page import write_report
+
+        bench = run_grid(wanted, opened)
+        write_report(bench, self.path / "reports")
+        return bench
 
     def search(self, question: str, k: int = 5, *, release: str | None = None) -> list[Hit]:
         """The best `k` hits from base and write-back index, in this process, without Ray."""

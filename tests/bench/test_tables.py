@@ -28,6 +28,7 @@ def bench() -> Bench:
         _corrected([comparison, comparison | {"set": "squad", "p": 0.04}]),
         [built],
         [],
+        [],
     )
 
 

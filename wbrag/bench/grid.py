@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wbrag.bench.libraries import Document, copies, library, raw, retained_passages, units
+from wbrag.bench.libraries import Document, copies, library, passages_of, raw, retained_passages, units
 from wbrag.bench.studies import Study, against
 from wbrag.bench.suite import QuestionSet, Suite
 from wbrag.enrich.summary import summarise
@@ -20,18 +20,32 @@ from wbrag.tasks import task
 from wbrag.workspace import Workspace
 
 Rows = list[dict[str, Any]]
+SHOWN = 8  # changed questions of each kind in a cell
 Opener = Callable[[dict[str, Any]], Workspace]  # generator settings -> a workspace that uses them
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What a suite came to: one record per score, per paired comparison, and per construction of a library."""
+    """What a suite came to: one record per score, per paired comparison, per construction of a library, per point of
+    a study, and per held-out question whose verdict write-back changed."""
 
     suite: str
     scores: Rows
     comparisons: Rows
     construction: Rows
     points: Rows
+    changed: Rows
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model, method and set: each library's answers, how the units came to be, the units, the studies' points."""
+
+    arms: dict[str, Rows]
+    built: dict[str, Any]
+    units: list[Document]
+    points: Rows
+    changed: Rows
 
 
 def run_grid(suite: Suite, workspace: Callable[[dict[str, Any]], Workspace]) -> Bench:
@@ -40,29 +54,30 @@ def run_grid(suite: Suite, workspace: Callable[[dict[str, Any]], Workspace]) -> 
     comparisons: Rows = []
     construction: Rows = []
     points: Rows = []
+    changed: Rows = []
     made: dict[tuple[str, str, str], list[Document]] = {}
     for model, settings in suite.models.items():
         with workspace(settings) as opened:
             for set_name, questions in suite.sets.items():
                 closed = opened.answers(questions.test, release="closed-book", limit=questions.test_limit)
                 for method in suite.methods:
-                    cell = {"model": model, "method": method, "set": set_name}
-                    arms, built, made[model, method, set_name], found = run_cell(opened, suite, method, questions)
-                    arms = {"closed_book": closed, **arms}
+                    name = {"model": model, "method": method, "set": set_name}
+                    cell = run_cell(opened, suite, method, questions)
+                    arms = {"closed_book": closed, **cell.arms}
                     metric = task(opened.examples(questions.test, 1)[0].task).metric
-                    scores += [cell | {"arm": arm, "metric": metric, **_score(rows)} for arm, rows in arms.items()]
-                    comparisons += [cell | {"over": arm, **_compare(arms, arm)} for arm in arms if arm != "writeback"]
-                    construction.append(cell | built)
-                    points += [cell | point for point in found]
+                    scores += [name | {"arm": arm, "metric": metric, **_score(rows)} for arm, rows in arms.items()]
+                    comparisons += [name | {"over": arm, **_compare(arms, arm)} for arm in arms if arm != "writeback"]
+                    construction.append(name | cell.built)
+                    points += [name | point for point in cell.points]
+                    changed += [name | row for row in cell.changed]
+                    made[model, method, set_name] = cell.units
     if suite.studies.cross:
         points += cross(suite, workspace, made)
-    return Bench(suite.name, scores, _corrected(comparisons), construction, points)
+    return Bench(suite.name, scores, _corrected(comparisons), construction, points, changed)
 
 
-def run_cell(
-    workspace: Workspace, suite: Suite, method: str, questions: QuestionSet
-) -> tuple[dict[str, Rows], dict[str, Any], list[Document], Rows]:
-    """The answers of every library but the closed book's; how the units came to be; the units; the studies' points."""
+def run_cell(workspace: Workspace, suite: Suite, method: str, questions: QuestionSet) -> Cell:
+    """Base answers, units, and every library's answers to the same questions."""
 
     def answers(name: str, indexes: list[Index]) -> Rows:
         return workspace.answers(
@@ -82,9 +97,47 @@ def run_cell(
         documents |= study.controls(suite.controls) if study else {}
     for name, found in documents.items():
         arms[name] = answers(name, library(workspace, found))
-    summary = summarise(verdicts, workspace.config.enrich.top_k)
+    built = summarise(verdicts, workspace.config.enrich.top_k)
+    built |= {"units": len(set(documents["writeback"])), "words": _words(verdicts)}
     points = list(study.run(suite.studies)) if study else []
-    return arms, {**summary, "units": len(set(documents["writeback"]))}, documents["writeback"], points
+    changed = changed_answers(workspace, arms["base"], arms["writeback"], documents["writeback"])
+    return Cell(arms, built, documents["writeback"], points, changed)
+
+
+def _words(verdicts: Rows) -> list[list[int]]:
+    """Words of the sources and of the unit, a pair an accepted example."""
+    return [[row["source_words"], row["unit_words"]] for row in verdicts if row["accepted"]]
+
+
+def changed_answers(workspace: Workspace, base: Rows, writeback: Rows, documents: list[Document]) -> Rows:
+    """Questions that write-back made right, or wrong, with what was read before and after; the first few of each."""
+    differing = [(b, w) for b, w in zip(base, writeback) if (b["score"] >= 0.5) != (w["score"] >= 0.5)]
+    better = [pair for pair in differing if pair[1]["score"] >= 0.5]
+    worse = [pair for pair in differing if pair[1]["score"] < 0.5]
+    shown = better[:SHOWN] + worse[:SHOWN]
+    ids = {id for pair in shown for row in pair for id in row["hit_ids"] or []}
+    texts = passages_of(workspace.path / "index", workspace.base()[0], ids) | {d.id: d for d in documents}
+
+    def context(row: dict[str, Any]) -> Rows:
+        hits = zip(row["hit_ids"] or [], row["hit_scores"] or [], row["hit_origins"] or [])
+        return [
+            {"origin": origin, "title": texts[id].title, "text": texts[id].text, "score": score}
+            for id, score, origin in hits
+        ]
+
+    return [
+        {
+            "id": b["id"],
+            "question": b["question"],
+            "golden": list(b["golden_answers"]),
+            "better": w["score"] >= 0.5,
+            "base_answer": b["prediction"],
+            "writeback_answer": w["prediction"],
+            "base_context": context(b),
+            "writeback_context": context(w),
+        }
+        for b, w in shown
+    ]
 
 
 def cross(

@@ -18,8 +18,9 @@ def write_page(story: Story, path: Path) -> None:
     draft.replace(path)
 
 
-def render_page(story: Story) -> str:
-    environment = Environment(
+def environment() -> Environment:
+    """Templates that trust no text and refuse what they are not given."""
+    made = Environment(
         loader=PackageLoader("wbrag", "report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -27,10 +28,16 @@ def render_page(story: Story) -> str:
         lstrip_blocks=True,
     )
     for name in ("percent", "percent_span", "points", "span", "p_value", "count", "ratio", "duration"):
-        environment.filters[name] = getattr(words, name)
-    environment.filters["passages"] = passages
-    page = environment.get_template("page.html.j2").render(
-        story=story, headline=words.headline(story), gain_sentence=words.gain_sentence, charts=charts
+        made.filters[name] = getattr(words, name)
+    made.filters["passages"] = passages
+    return made
+
+
+def render_page(story: Story) -> str:
+    page = (
+        environment()
+        .get_template("page.html.j2")
+        .render(story=story, headline=words.headline(story), gain_sentence=words.gain_sentence, charts=charts)
     )
     return page.lstrip() + "\n"
 

@@ -1,0 +1,80 @@
+"""A suite's figures as JSON, and one HTML page drawn from them that needs nothing but itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from wbrag.bench.grid import Bench
+from wbrag.bench.tables import tables
+from wbrag.errors import WbragError
+from wbrag.files import write_atomically
+from wbrag.report import plots
+from wbrag.report.page import environment
+
+
+def write_report(bench: Bench, folder: Path) -> Path:
+    """`<suite>.json` and `<suite>.html` in `folder`; returns the page's path."""
+    write_atomically(folder / f"{bench.suite}.json", json.dumps(asdict(bench), indent=1) + "\n")
+    page = folder / f"{bench.suite}.html"
+    write_atomically(page, render(bench))
+    return page
+
+
+def read_bench(path: Path) -> Bench:
+    if not path.is_file():
+        raise WbragError(f"expected a suite's figures at {path}, found nothing: run `wbrag bench --suite FILE` first")
+    return Bench(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def render(bench: Bench) -> str:
+    """The page's HTML."""
+    over_base = [r for r in bench.comparisons if r["over"] == "base"]
+    studies = {r["study"]: [p for p in bench.points if p["study"] == r["study"]] for r in bench.points}
+    page = environment().get_template("bench.html.j2")
+    return page.render(
+        bench=bench,
+        title=headline(bench),
+        tables=tables(bench),
+        funnel=[_funnel(r) for r in bench.construction],
+        gains=Markup(plots.gains(over_base)),
+        studies={name: Markup(plots.curves(points, name)) for name, points in studies.items()},
+        ranks=Markup(plots.ranks(bench.construction)),
+        compression=Markup(plots.compression(bench.construction)),
+    ).lstrip()
+
+
+def headline(bench: Bench) -> str:
+    """In how many cells write-back clearly gains, loses, and beats every control; counted, never rounded up."""
+    over_base = [r for r in bench.comparisons if r["over"] == "base"]
+    clear = [r for r in over_base if r["p_holm"] < 0.05]
+    gained = [r for r in clear if r["gain"] > 0]
+    of_method = [r for r in gained if all(c["gain"] > 0 and c["p_holm"] < 0.05 for c in _controls(bench, r))]
+    text = f"Write-back clearly gains in {len(gained)} of {len(over_base)} settings"
+    if len(clear) > len(gained):
+        text += f" and loses in {len(clear) - len(gained)}"
+    if any(_controls(bench, r) for r in over_base):
+        text += f"; {len(of_method)} of them also beat every control"
+    return text
+
+
+def _controls(bench: Bench, row: dict[str, Any]) -> list[dict[str, Any]]:
+    key = ("model", "method", "set")
+    return [
+        c for c in bench.comparisons if c["over"].startswith("control_") and all(c[name] == row[name] for name in key)
+    ]
+
+
+def _funnel(r: dict[str, Any]) -> dict[str, Any]:
+    """From labelled questions to units, for one cell."""
+    return {
+        **{name: r[name] for name in ("model", "method", "set", "examples", "accepted", "units")},
+        "closed": r["closed_book_suffices"],
+        "no_help": r["retrieval_did_not_help"],
+        "leaking": len(r["leaking"]),
+        "retained": r["retained_docs_mean"],
+    }
