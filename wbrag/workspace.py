@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -67,6 +68,14 @@ class Workspace(Store):
 
             self._session = Session(self.config)
         return self._session
+
+    def varied(self, **sections: Mapping[str, Any]) -> Workspace:
+        """This workspace with other `enrich` or `retrieval` settings, over the same running models."""
+        other = copy(self)
+        other._session = self.session
+        changed = {name: getattr(self.config, name).model_copy(update=values) for name, values in sections.items()}
+        other.config = self.config.model_copy(update=changed)
+        return other
 
     # -- data in ------------------------------------------------------------------------------------------------
 
@@ -163,16 +172,9 @@ class Workspace(Store):
             "seconds": round(time.time() - start, 2),
         }
 
-    def run_gates(
-        self,
-        examples: str,
-        *,
-        method: str = "naive",
-        limit: int | None = None,
-        **settings: Any,
-    ) -> list[dict[str, Any]]:
-        """The verdicts of `enrich`, by id, without putting a unit on the shelf; `settings` change those of `enrich`."""
-        return list(self._enrich(examples, method, limit, settings).records.values())
+    def run_gates(self, examples: str, *, method: str = "naive", limit: int | None = None) -> list[dict[str, Any]]:
+        """The verdicts of `enrich`, by id, without putting a unit on the shelf."""
+        return list(self._enrich(examples, method, limit).records.values())
 
     def distil(self, examples: Sequence[Example]) -> tuple[dict[str, dict[str, Any]], int]:
         """A unit for each example from `metadata["documents"]`, and how many were there; kept in `distilled/`."""
@@ -190,12 +192,11 @@ class Workspace(Store):
                 c, DistilJob(c), lambda: self.session.handles(self.path / "index", []), examples, folder, update
             )
 
-    def _enrich(self, examples: str, method: str, limit: int | None, settings: Mapping[str, Any] | None = None) -> Run:
+    def _enrich(self, examples: str, method: str, limit: int | None) -> Run:
         from wbrag.records import EnrichJob
 
         self.examples(examples, limit)  # a wrong name is refused before anything is opened
-        enrich = self.config.enrich.model_copy(update=settings or {})
-        job = EnrichJob(self.config.model_copy(update={"enrich": enrich}), method)
+        job = EnrichJob(self.config, method)
         return self._run(job, examples, limit, [(self.base()[0], "base")], "distilling what helped")
 
     def _shelve(self, accepted: list[dict[str, Any]], config_fingerprint: str) -> dict[str, int]:

@@ -62,6 +62,7 @@ def test_sweeps_and_controls_repeat_no_gate_call(
             "sweeps": {"tau_s": [0, 0.5], "tau_delta": [0, 0.2], "tau_doc": [0, 0.9], "n_min": [1, 3]},
             "training_size": [0.25, 1.0],
             "gate_metric": ["em", "f1"],
+            "near_duplicates": [0.9],
             "cross": True,
         },
         "methods": ["naive", "iter_retgen"],
@@ -82,10 +83,32 @@ def test_sweeps_and_controls_repeat_no_gate_call(
         and any(f"code of {item}?" in messages[-1]["content"] for item in trained)
     ]
     assert new and not gate_calls
-    studies = {"tau_s", "tau_delta", "tau_doc", "n_min", "training_size", "gate_metric"}
+    studies = {"tau_s", "tau_delta", "tau_doc", "n_min", "training_size", "gate_metric", "near_duplicates"}
     assert {p["study"] for p in second.points} == studies
     whole = next(p for p in second.points if (p["study"], p["value"]) == ("training_size", 1.0))
     assert whole["score"] == first.points[0]["score"] and whole["distilled"] == 0
     controls = {f"control_{name}" for name in ("random", "no_utility_gate", "no_document_gate")}
     assert {r["arm"] for r in second.scores} >= controls
     assert [p["value"] for p in third.points if p["study"] == "cross"] == ["default naive", "default iter_retgen"]
+
+
+def test_other_k_the_empty_prompt_and_the_judge(copy: Path, data: Path, endpoint: OpenAIServer, tmp_path: Path) -> None:
+    file = tmp_path / "toy.yaml"
+    suite = {
+        "name": "toy",
+        "examples": {"toy/test": {"path": "train.jsonl"}},
+        "sets": {"toy": {"train": "toy/train", "test": "toy/test", "train_limit": 6, "test_limit": 4}},
+        "studies": {"top_k": [1], "empty_prompt": True, "gate_metric": ["judge"]},
+    }
+    file.write_text(yaml.safe_dump(suite), encoding="utf-8")
+    with Workspace(copy, config(endpoint)) as workspace:
+        bench = workspace.bench(file, data)
+    values = {(p["study"], p["value"]) for p in bench.points}
+    assert values == {
+        ("top_k", 1),
+        ("closed_book", "task's prompt"),
+        ("closed_book", "empty documents"),
+        ("gate_metric", "judge"),
+    }
+    judged = next(p for p in bench.points if p["value"] == "judge")
+    assert 0 <= judged["agreement"] <= 1 and -1 <= judged["kappa"] <= 1

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from wbrag.bench.libraries import Document, corpus_ids, library
 from wbrag.bench.selections import Chosen, at_random, distilled, gated, nested, rescored
 from wbrag.bench.suite import QuestionSet, Studies
 from wbrag.metrics import bootstrap_ci, compare, kappa
+from wbrag.tasks import task
 
 if TYPE_CHECKING:
     from wbrag.workspace import Workspace
@@ -22,7 +25,8 @@ class Study:
     def __init__(self, workspace: Workspace, method: str, questions: QuestionSet, base: Rows) -> None:
         self.workspace, self.method, self.questions, self.base = workspace, method, questions, base
         self.gate = workspace.config.enrich
-        self.verdicts = workspace.run_gates(questions.train, method=method, limit=questions.train_limit, record="all")
+        scoring = workspace.varied(enrich={"record": "all"})
+        self.verdicts = scoring.run_gates(questions.train, method=method, limit=questions.train_limit)
         self.examples = {e.id: e for e in workspace.examples(questions.train, questions.train_limit)}
 
     def run(self, studies: Studies) -> Iterator[dict[str, Any]]:
@@ -30,6 +34,13 @@ class Study:
         for knob, values in studies.sweeps.items():
             for value in values:
                 yield self.point(knob, value, gated(self.verdicts, self.gate.model_copy(update={knob: value})))
+        for cosine in studies.near_duplicates:
+            yield self.point("near_duplicates", cosine, gated(self.distinct(cosine), self.gate))
+        for top_k in studies.top_k:
+            yield self.other_k(top_k)
+        if studies.empty_prompt:
+            yield self.point("closed_book", "task's prompt", gated(self.verdicts, self.gate))
+            yield self.point("closed_book", "empty documents", gated(self.empty_prompt(), self.gate))
         for share in studies.training_size:
             yield self.point("training_size", share, gated(nested(self.verdicts, share, 0), self.gate))
         for metric in studies.gate_metric:
@@ -41,13 +52,42 @@ class Study:
 
     def judged(self) -> dict[str, Any]:
         """The gates decided by a judge that sees no label, and how far it agrees with the labels."""
-        q = self.questions
-        verdicts = self.workspace.run_gates(q.train, method=self.method, limit=q.train_limit, gate_metric="judge")
+        judging = self.workspace.varied(enrich={"gate_metric": "judge", "record": "all"})
+        verdicts = judging.run_gates(self.questions.train, method=self.method, limit=self.questions.train_limit)
         labels, judge = gated(self.verdicts, self.gate), gated(verdicts, self.gate)
         both = [(row["id"] in labels, row["id"] in judge) for row in verdicts]
         agreement = sum(a == b for a, b in both) / len(both)
         point = self.point("gate_metric", "judge", judge)
         return point | {"agreement": agreement, "kappa": kappa([a for a, _ in both], [b for _, b in both])}
+
+    def distinct(self, cosine: float) -> list[dict[str, Any]]:
+        """The verdicts of training questions that no held-out question is nearer to than `cosine`."""
+        test = self.workspace.examples(self.questions.test, self.questions.test_limit)
+        questions = [self.examples[row["id"]].question for row in self.verdicts]
+        vectors = asyncio.run(self.workspace.session.encoder().queries([*questions, *(e.question for e in test)]))
+        nearest = (vectors[: len(questions)] @ vectors[len(questions) :].T).max(axis=1)
+        return [row for row, near in zip(self.verdicts, nearest) if near < cosine]
+
+    def empty_prompt(self) -> list[dict[str, Any]]:
+        """The verdicts with closed-book scores from the prompt with documents, over none."""
+        q = self.questions
+        rows = self.workspace.answers(q.train, release="closed-book", method="empty_prompt", limit=q.train_limit)
+        metric = self.gate.gate_metric
+        score = {
+            row["id"]: task(e.task).score(row["prediction"], e.golden_answers, metric)
+            for row, e in zip(rows, self.examples.values())
+        }
+        return [row | {"s_nr": score[row["id"]]} for row in self.verdicts if not row["error"]]
+
+    def other_k(self, top_k: int) -> dict[str, Any]:
+        """Gates, base and write-back with another K; these are calls of their own."""
+        varied = self.workspace.varied(enrich={"top_k": top_k}, retrieval={"top_k": top_k})
+        q = self.questions
+        base = varied.answers(q.test, release="none", method=self.method, limit=q.test_limit)
+        other = copy(self)
+        other.workspace, other.base = varied, base
+        other.verdicts = varied.run_gates(q.train, method=self.method, limit=q.train_limit)
+        return other.point("top_k", top_k, gated(other.verdicts, self.gate))
 
     def controls(self, names: Sequence[str]) -> dict[str, list[Document]]:
         """The libraries of controls that need a distillation of their own."""

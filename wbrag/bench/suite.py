@@ -40,6 +40,11 @@ class Studies(Section):
     gate_metric: tuple[Literal["acc", "em", "f1", "judge"], ...] = Field(
         (), description="judge costs calls of its own, and is compared with the labels"
     )
+    near_duplicates: tuple[float, ...] = Field(
+        (), description="without the training questions whose cosine to a held-out one is at least this"
+    )
+    top_k: tuple[int, ...] = Field((), description="K of gates and answers; these cost calls of their own")
+    empty_prompt: bool = Field(False, description="closed-book scores from the prompt with documents, over none")
     cross: bool = Field(False, description="units made with one method or model, used by another")
 
 
@@ -59,7 +64,8 @@ class Suite(Section):
         """Whether the enrichment must record every score, also those that no verdict of its own needs."""
         of_stored = {"random", "no_utility_gate", "no_document_gate"} & set(self.controls)
         s = self.studies
-        return bool(of_stored or s.sweeps or s.training_size or s.gate_metric)
+        asked = s.sweeps or s.training_size or s.gate_metric or s.near_duplicates or s.top_k or s.empty_prompt
+        return bool(of_stored or asked)
 
     @property
     def cells(self) -> int:

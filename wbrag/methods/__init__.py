@@ -15,6 +15,7 @@ from wbrag.tasks import Task
 from wbrag.types import Answer, Completion, Generator, Hit, Message, Retriever, Sampling
 
 NAMES = ("naive", "replug", "selfrag", "flare", "iter_retgen", "planner")
+CONTROLS = ("empty_prompt",)  # not for use, for comparison
 Needs = Literal["text", "logprobs", "scores", "tokens"]  # what a method asks of a generator
 
 
@@ -60,7 +61,7 @@ def needs(name: str, settings: MethodsConfig) -> Needs:
 
 def method(name: str) -> Method:
     """The method called `name`; its answers carry what they cost."""
-    if name not in NAMES:
+    if name not in NAMES + CONTROLS:
         raise unknown("method", name, list(NAMES))
     plain: Method = import_module(f"wbrag.methods.{name}").answer
 

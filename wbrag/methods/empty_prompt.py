@@ -1,0 +1,16 @@
+"""A control: the prompt with documents, over no documents, so that a gain cannot come from its wording alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wbrag.methods import Rag
+from wbrag.prompts import render
+from wbrag.tasks import read_answer
+from wbrag.types import Answer, Hit
+
+
+async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None) -> Answer:
+    """Answer by heart from the prompt that speaks of documents; whatever is given or could be found is left out."""
+    prompt = render(f"{rag.task.name}.rag", rag.prompts_dir, question=question, documents="")
+    return Answer(read_answer((await rag.generator.generate(prompt, rag.sampling)).text))
