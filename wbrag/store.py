@@ -69,6 +69,14 @@ class Store:
             )
         return manifest, path, str(found["sha256"])
 
+    def indexed(self) -> bool:
+        """Whether the base index in use is one of the present corpus and encoder."""
+        pointer = self.path / "index" / "base.json"
+        if not pointer.is_file():
+            return False
+        self.base()
+        return bool(json.loads(pointer.read_text(encoding="utf-8"))["corpus"] == self.corpus_fingerprint())
+
     def indexes(self, release: str = "latest") -> list[Index]:
         """The indexes that `release` answers from; `none` is the base index alone."""
         from wbrag.retrieval.encoder import encoder_fingerprint

@@ -312,7 +312,7 @@ class Workspace(Store):
             if not generator:
                 return self
             changed = GeneratorConfig(**{**self.config.generator.model_dump(), **generator})
-            return Workspace(config=self.config.model_copy(update={"generator": changed}), progress=self.progress)
+            return Workspace(self.path, self.config.model_copy(update={"generator": changed}), progress=self.progress)
 
         from wbrag.bench.page import write_report
 

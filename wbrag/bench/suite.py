@@ -109,7 +109,8 @@ def prepare(workspace: Any, suite: Suite, data: str | Path | None) -> None:
     for question_set in suite.sets.values():  # a missing one is named now, not after an hour
         workspace.examples(question_set.train, 1)
         workspace.examples(question_set.test, 1)
-    workspace.index()
+    if not workspace.indexed():
+        workspace.index()
 
 
 def _path(source: Source, data: str | Path | None) -> Path:
