@@ -90,7 +90,9 @@ class ReplugConfig(Section):
         "token", description="mix every next token's probabilities, or whole candidate answers' (any endpoint)"
     )
     temperature: float = Field(0.1, gt=0, description="of the softmax over similarities; 1.0 is nearly uniform")
-    top_logprobs: int = Field(20, ge=1, description="tokens of each document's distribution that are looked at")
+    top_logprobs: int = Field(
+        20, ge=1, le=20, description="tokens of each document's distribution that are looked at; vLLM shows 20"
+    )
 
 
 class SelfRagConfig(Section):

@@ -12,16 +12,22 @@ SHOWN = 20  # log-probabilities asked for; vLLM's default limit
 
 
 async def label_shares(
-    generator: Generator, prompt: str, labels: Sequence[str], prompts_dir: str | None = None, /, **values: str
+    generator: Generator,
+    prompt: str,
+    labels: Sequence[str],
+    prompts_dir: str | None = None,
+    unknown: float | None = None,
+    /,
+    **values: str,
 ) -> list[float]:
-    """Ask with the template `prompt`; the shares of `labels` in the first token, summing to 1."""
+    """Ask with the template `prompt`; the `shares` of `labels` in the first token."""
     messages = render(prompt, prompts_dir, **values)
     reply = await generator.generate(messages, Sampling(max_tokens=1, logprobs=SHOWN))
-    return shares(reply.top_logprobs[0] if reply.top_logprobs else {}, labels)
+    return shares(reply.top_logprobs[0] if reply.top_logprobs else {}, labels, unknown)
 
 
-def shares(top: Mapping[str, float], labels: Sequence[str]) -> list[float]:
-    """How the probability that falls on `labels` is divided; equal where none of them is among the shown tokens.
+def shares(top: Mapping[str, float], labels: Sequence[str], unknown: float | None = None) -> list[float]:
+    """How the probability that falls on `labels` is divided; equal, or `unknown`, where none of them is shown.
 
     A token counts for the label that it begins, whatever its case and the space before it.
     """
@@ -32,4 +38,6 @@ def shares(top: Mapping[str, float], labels: Sequence[str]) -> list[float]:
             if begun and label.lower().startswith(begun):
                 mass[i] += math.exp(logprob)
                 break
-    return [m / sum(mass) for m in mass] if sum(mass) else [1.0 / len(labels)] * len(labels)
+    if not sum(mass):
+        return [1.0 / len(labels) if unknown is None else unknown] * len(labels)
+    return [m / sum(mass) for m in mass]

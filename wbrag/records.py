@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from wbrag.config import Config
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Verdict, unit_fields
+from wbrag.enrich.leakage import audit
 from wbrag.files import file_in_one_step
 from wbrag.methods import Rag, method
 from wbrag.retrieval.encoder import QueryEncoder
@@ -52,6 +53,8 @@ VERDICTS = pa.schema(
         ("rewrite_fallback", _flag),
         ("source_words", pa.int32()),
         ("unit_words", pa.int32()),
+        ("answer_in_unit", _flag),
+        ("answer_in_sources", _flag),
         ("leak", _flag),
         ("calls", pa.int32()),
         ("error", _text),
@@ -88,6 +91,7 @@ UNITS = pa.schema(
         ("rewrite_fallback", _flag),
         ("source_words", pa.int32()),
         ("unit_words", pa.int32()),
+        ("leak", _flag),
         ("calls", pa.int32()),
         ("error", _text),
     ]
@@ -184,6 +188,8 @@ class DistilJob:
             documents = [Hit(id, title, text, 0.0) for id, title, text in example.metadata["documents"]]
             unit = await distiller.distil(example.question, documents)
             row = {"id": example.id, "question": example.question, **unit_fields(unit, documents)}
+            found = audit(task(example.task), f"{unit.title}\n{unit.text}", documents, example.golden_answers)
+            row["leak"] = found.leak
             evidence = [asdict(e) for e in unit.evidence]
             return {**row, "sources": _pairs(row["sources"]), "evidence": evidence, "calls": unit.calls, "error": ""}
 

@@ -103,6 +103,13 @@ class NextToken(NamedTuple):
     end: bool
 
 
+class NextTokens(NamedTuple):
+    """The likeliest next tokens, likeliest first, and how long the prompt was."""
+
+    tokens: tuple[NextToken, ...]
+    prompt_tokens: int
+
+
 class Generator(Protocol):
     """A language model behind one async door; see `wbrag.generators` for the implementations."""
 
@@ -121,7 +128,7 @@ class Generator(Protocol):
         """log p(continuation | prompt) in nats, summed over the continuation's tokens."""
         ...
 
-    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         """The `top` likeliest tokens after `prompt` and the reply's token ids so far, likeliest first.
 
         Raises `UsageError` where the backend gives no control over single tokens.

@@ -307,6 +307,8 @@ class Workspace(Store):
 
         wanted = load_suite(suite)
         prepare(self, wanted, data)
+        if any(wanted.models.values()):
+            self.close()  # each model opens a session of its own, and needs the GPUs
 
         def opened(generator: dict[str, Any]) -> Workspace:
             if not generator:
@@ -346,8 +348,9 @@ class Workspace(Store):
         examples = self.examples(name, limit)
         c = job.config
         settings = c.enrich if job.kind == "enrich" else c.retrieval
-        judged = job.kind == "enrich" and c.enrich.gate_metric == "judge"
-        wanted = "logprobs" if judged else needs(job.method, c.methods)
+        wanted = {needs(job.method, c.methods)}
+        if job.kind == "enrich" and c.enrich.gate_metric == "judge":
+            wanted.add("logprobs")
         tag = fingerprint(
             job.kind,
             job.method,

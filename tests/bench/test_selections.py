@@ -60,6 +60,6 @@ def test_another_metric_reads_the_same_answers() -> None:
 def test_random_documents_are_as_many_and_always_the_same() -> None:
     ids = [f"p{i}" for i in range(50)]
     chosen = {"q1": ("a", "b"), "q2": ("c",)}
-    drawn = at_random(chosen, ids, 3)
+    drawn = at_random(chosen, ids, "3")
     assert {q: len(d) for q, d in drawn.items()} == {"q1": 2, "q2": 1} and set(drawn["q1"]) <= set(ids)
-    assert drawn == at_random(dict(reversed(chosen.items())), ids, 3) != at_random(chosen, ids, 4)
+    assert drawn == at_random(dict(reversed(chosen.items())), ids, "3") != at_random(chosen, ids, "4")

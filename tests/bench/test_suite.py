@@ -34,6 +34,10 @@ def test_the_papers_suite_is_its_whole_table() -> None:
         ("name: x\nsets: {a: {train: a/b}}\n", "'sets.a.test'"),
         ("name: x\nsets: {a: {train: a/b, test: a/c}}\nmethods: [naiv]\n", "did you mean 'naive'"),
         ("name: x\nsets: {a: {train: a/b, test: a/c}}\ncontrols: [none]\n", "controls"),
+        ("name: ../x\nsets: {a: {train: a/b, test: a/c}}\n", "'name'"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\nmodels: {m: {modle: z}}\n", "generator.modle"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\nstudies: {sweeps: {n_min: [0]}}\n", "enrich.n_min"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\nstudies: {training_size: [2]}\n", "training_size"),
     ],
 )
 def test_a_wrong_suite_is_named(tmp_path: Path, text: str | None, said: str) -> None:

@@ -42,14 +42,15 @@ def test_every_number_is_there_once() -> None:
 
 def test_csv_holds_every_record() -> None:
     rows = list(csv.DictReader(io.StringIO(as_csv(bench()))))
-    assert [r["record"] for r in rows] == ["score", "score", "comparison", "comparison"]
-    assert [r["p_holm"] for r in rows[2:]] == ["0.02", "0.04"]
+    assert [r["record"] for r in rows] == ["score", "score", "comparison", "comparison", "construction"]
+    assert [r["p_holm"] for r in rows[2:4]] == ["0.02", "0.04"]
 
 
 def verdict(id: str, *sources: str, accepted: bool = True) -> dict[str, Any]:
     return {
         "id": id,
         "accepted": accepted,
+        "leak": False,
         "sources": [{"id": s, "content_hash": ""} for s in sources],
         "unit_title": "T",
         "unit_text": f"about {sources[0]}",

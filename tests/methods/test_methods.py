@@ -199,8 +199,8 @@ def test_the_planner_answers_parts_and_puts_them_together() -> None:
         head, body = messages[0].content, messages[-1].content
         if head.startswith("Split"):
             return '["Which bird soars?", "Where does #1 nest?"]'
-        if "notes alone" in head:
-            return "in woods" if "2. Where does red kite nest? oak woods" in body else "nowhere"
+        if "1. Which bird soars?" in head:
+            return "in woods" if "2. Where does red kite nest? oak woods" in head else "nowhere"
         return "oak woods" if "Where does red kite nest?" in body else reads(messages, sampling)
 
     found, retriever = run("planner", ScriptedGenerator(reply), {"Which bird soars?": [OWL, KITE]})
@@ -212,7 +212,7 @@ def test_the_planner_answers_parts_and_puts_them_together() -> None:
 def test_a_question_that_is_not_split_is_answered_at_once() -> None:
     generator = ScriptedGenerator(reads)
     found, _ = run("planner", generator, {QUESTION: [KITE]})
-    assert (found.text, len(generator.calls)) == ("red kite", 2)
+    assert (found.text, found.hits, len(generator.calls)) == ("red kite", (KITE,), 3)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wbrag.errors import UsageError
-from wbrag.types import Completion, Message, Messages, NextToken, Prompt, Sampling
+from wbrag.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling
 
 Reply = Callable[[Messages, Sampling], str]
 
@@ -77,7 +77,7 @@ class ScriptedGenerator:
             raise UsageError("the 'scripted' generator was given no scorer")
         return self.scorer(prompt, continuation)
 
-    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         """The words that `reply` writes, one a token; ids are positions in `vocabulary`, which grows."""
         await self._enter(Call(tuple(prompt)))
         assert not isinstance(prompt, str)
@@ -85,7 +85,8 @@ class ScriptedGenerator:
         word = words[len(prefix)] if len(prefix) < len(words) else ""
         if word not in self.vocabulary:
             self.vocabulary.append(word)
-        return (NextToken(self.vocabulary.index(word), f" {word}", 0.0, not word),)
+        token = NextToken(self.vocabulary.index(word), f" {word}", 0.0, not word)
+        return NextTokens((token,), sum(len(m.content.split()) for m in prompt))
 
     async def decode(self, ids: Sequence[int]) -> str:
         return " ".join(self.vocabulary[id] for id in ids)

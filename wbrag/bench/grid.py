@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wbrag.bench.libraries import Document, copies, library, passages_of, raw, retained_passages, units
-from wbrag.bench.studies import Study, against
+from wbrag.bench.studies import Study, against, paired
 from wbrag.bench.suite import QuestionSet, Suite
 from wbrag.enrich.summary import summarise
 from wbrag.metrics import bootstrap_ci, compare, holm
@@ -111,7 +111,8 @@ def _words(verdicts: Rows) -> list[list[int]]:
 
 def changed_answers(workspace: Workspace, base: Rows, writeback: Rows, documents: list[Document]) -> Rows:
     """Questions that write-back made right, or wrong, with what was read before and after; the first few of each."""
-    differing = [(b, w) for b, w in zip(base, writeback) if (b["score"] >= 0.5) != (w["score"] >= 0.5)]
+    answered = [(b, w) for b, w in zip(base, writeback) if not b["error"] and not w["error"]]
+    differing = [(b, w) for b, w in answered if (b["score"] >= 0.5) != (w["score"] >= 0.5)]
     better = [pair for pair in differing if pair[1]["score"] >= 0.5]
     worse = [pair for pair in differing if pair[1]["score"] < 0.5]
     shown = better[:SHOWN] + worse[:SHOWN]
@@ -164,11 +165,11 @@ def cross(
 
 
 def _score(rows: Rows) -> dict[str, Any]:
-    values = [row["score"] for row in rows]
+    values = [row["score"] for row in rows if not row["error"]]
     origins = [origin for row in rows for origin in row["hit_origins"] or []]
     return {
         "n": len(rows),
-        "score": sum(values) / len(values),
+        "score": sum(values) / max(1, len(values)),
         "ci95": list(bootstrap_ci(values)),
         "writeback_share": origins.count("writeback") / len(origins) if origins else 0.0,
         "errors": sum(1 for row in rows if row["error"]),
@@ -180,8 +181,9 @@ COSTS = ("calls", "prompt_tokens", "output_tokens", "retrievals", "seconds")  # 
 
 
 def _compare(arms: dict[str, Rows], other: str) -> dict[str, Any]:
-    c = compare([row["score"] for row in arms[other]], [row["score"] for row in arms["writeback"]])
-    return {"gain": c.gain, "gain_ci95": list(c.ci95), "p": c.p, "wins": c.wins, "losses": c.losses}
+    pairs = paired(arms[other], arms["writeback"])
+    c = compare([before for before, _ in pairs], [after for _, after in pairs])
+    return {"n": len(pairs), "gain": c.gain, "gain_ci95": list(c.ci95), "p": c.p, "wins": c.wins, "losses": c.losses}
 
 
 def _corrected(comparisons: Rows) -> Rows:

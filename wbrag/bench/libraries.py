@@ -47,8 +47,8 @@ def library(workspace: Workspace, documents: Sequence[Document]) -> list[Index]:
 
 
 def units(verdicts: Rows) -> list[Document]:
-    """The distilled units of the accepted examples."""
-    return [unit_document(row) for row in verdicts if row["accepted"]]
+    """The distilled units of the accepted examples; a leaking one could not be published, so it is not measured."""
+    return [unit_document(row) for row in verdicts if row["accepted"] and not row["leak"]]
 
 
 def unit_document(row: Mapping[str, Any]) -> Document:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wbrag.bench.libraries import Document, passages_of, unit_document
 from wbrag.config import EnrichConfig, fingerprint
@@ -53,7 +54,7 @@ def rescored(rows: Sequence[Row], examples: Mapping[str, Example], metric: str) 
     return [scored(row) for row in rows if not row["error"]]
 
 
-def at_random(chosen: Chosen, ids: Sequence[str], seed: int) -> Chosen:
+def at_random(chosen: Chosen, ids: Sequence[str], seed: str) -> Chosen:
     """As many documents for each question, drawn from the whole corpus."""
     rng = random.Random(seed)
     return {question: tuple(rng.sample(ids, len(kept))) for question, kept in sorted(chosen.items())}
@@ -65,26 +66,31 @@ def nested(rows: Sequence[Row], share: float, seed: int) -> list[Row]:
     return order[: max(1, round(share * len(order)))]
 
 
+class Distilled(NamedTuple):
+    """Units that may be published, how many were distilled for this, and how many distillations failed."""
+
+    units: list[Document]
+    made: int
+    failed: int
+
+
 def distilled(
     workspace: Workspace, verdicts: Sequence[Row], examples: Mapping[str, Example], chosen: Chosen
-) -> tuple[list[Document], int]:
-    """The units of `chosen`, and how many had to be distilled; what a verdict or an earlier study holds is reused."""
-    made = {
-        (row["id"], tuple(s["id"] for s in row["sources"])): unit_document(row) for row in verdicts if row["accepted"]
-    }
-    missing = {q: ids for q, ids in chosen.items() if (q, ids) not in made}
+) -> Distilled:
+    """The units of `chosen`; what a verdict or an earlier study holds is reused. Leaking units are left out."""
+    known = {(row["id"], tuple(s["id"] for s in row["sources"])): row for row in verdicts if row["accepted"]}
+    missing = {q: ids for q, ids in chosen.items() if (q, ids) not in known}
     wanted = {id for ids in missing.values() for id in ids}
     passages = passages_of(workspace.path / "index", workspace.base()[0], wanted)
-    work = {
-        f"{q}@{fingerprint(ids)}": Example(
-            f"{q}@{fingerprint(ids)}",
-            examples[q].question,
-            (),
-            examples[q].task,
-            {"documents": [list(passages[i]) for i in ids]},
-        )
-        for q, ids in missing.items()
-    }
-    rows, before = workspace.distil(list(work.values())) if work else ({}, 0)
-    found = [made[q, ids] for q, ids in chosen.items() if (q, ids) in made]
-    return [*found, *(unit_document(row) for row in rows.values() if not row["error"])], len(work) - before
+    work = [_work(examples[q], [passages[id] for id in ids]) for q, ids in missing.items()]
+    rows, before = workspace.distil(work) if work else ({}, 0)
+    found = [*(known[q, ids] for q, ids in chosen.items() if (q, ids) in known), *rows.values()]
+    failed = sum(1 for row in rows.values() if row["error"])
+    units = [unit_document(row) for row in found if not row["error"] and not row["leak"]]
+    return Distilled(units, len(work) - before, failed)
+
+
+def _work(example: Example, documents: Sequence[Document]) -> Example:
+    """A row of `DistilJob`, named by everything that decides its unit."""
+    name = f"{example.id}@{fingerprint(example.question, [list(d) for d in documents])}"
+    return replace(example, id=name, metadata={"documents": [list(d) for d in documents]})

@@ -8,7 +8,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from wbrag.bench.libraries import Document, corpus_ids, library
-from wbrag.bench.selections import Chosen, at_random, distilled, gated, nested, rescored
+from wbrag.bench.selections import Chosen, Distilled, at_random, distilled, gated, nested, rescored
 from wbrag.bench.suite import QuestionSet, Studies
 from wbrag.metrics import bootstrap_ci, compare, kappa
 from wbrag.tasks import task
@@ -55,9 +55,12 @@ class Study:
         judging = self.workspace.varied(enrich={"gate_metric": "judge", "record": "all"})
         verdicts = judging.run_gates(self.questions.train, method=self.method, limit=self.questions.train_limit)
         labels, judge = gated(self.verdicts, self.gate), gated(verdicts, self.gate)
-        both = [(row["id"] in labels, row["id"] in judge) for row in verdicts]
-        agreement = sum(a == b for a, b in both) / len(both)
-        point = self.point("gate_metric", "judge", judge)
+        failed = {row["id"] for row in [*verdicts, *self.verdicts] if row["error"]}
+        both = [(row["id"] in labels, row["id"] in judge) for row in verdicts if row["id"] not in failed]
+        agreement = sum(a == b for a, b in both) / max(1, len(both))
+        other = copy(self)
+        other.verdicts = verdicts
+        point = other.point("gate_metric", "judge", judge)
         return point | {"agreement": agreement, "kappa": kappa([a for a, _ in both], [b for _, b in both])}
 
     def distinct(self, cosine: float) -> list[dict[str, Any]]:
@@ -72,12 +75,13 @@ class Study:
         """The verdicts with closed-book scores from the prompt with documents, over none."""
         q = self.questions
         rows = self.workspace.answers(q.train, release="closed-book", method="empty_prompt", limit=q.train_limit)
-        metric = self.gate.gate_metric
+        metric = "task" if self.gate.gate_metric == "judge" else self.gate.gate_metric
         score = {
             row["id"]: task(e.task).score(row["prediction"], e.golden_answers, metric)
             for row, e in zip(rows, self.examples.values())
+            if not row["error"]
         }
-        return [row | {"s_nr": score[row["id"]]} for row in self.verdicts if not row["error"]]
+        return [row | {"s_nr": score[row["id"]]} for row in self.verdicts if not row["error"] and row["id"] in score]
 
     def other_k(self, top_k: int) -> dict[str, Any]:
         """Gates, base and write-back with another K; these are calls of their own."""
@@ -95,26 +99,27 @@ class Study:
         for name in names:
             chosen = self._control(name)
             if chosen is not None:
-                found[f"control_{name}"] = self.units(chosen)[0]
+                found[f"control_{name}"] = self.distilled(chosen).units
         return found
 
     def _control(self, name: str) -> Chosen | None:
         match name:
             case "random":
                 ids = corpus_ids(self.workspace.path / "index", self.workspace.base()[0])
-                return at_random(gated(self.verdicts, self.gate), ids, self.workspace.config.seed)
+                seed = f"{self.workspace.config.seed} {self.questions.train} {self.method}"
+                return at_random(gated(self.verdicts, self.gate), ids, seed)
             case "no_utility_gate":
                 return gated(self.verdicts, self.gate, utility=False)
             case "no_document_gate":
                 return gated(self.verdicts, self.gate, document=False)
         return None
 
-    def units(self, chosen: Chosen) -> tuple[list[Document], int]:
+    def distilled(self, chosen: Chosen) -> Distilled:
         return distilled(self.workspace, self.verdicts, self.examples, chosen)
 
     def point(self, study: str, value: object, chosen: Chosen) -> dict[str, Any]:
         """How the library of `chosen` answers, against the base."""
-        documents, made = self.units(chosen)
+        documents, made, failed = self.distilled(chosen)
         rows = self.workspace.answers(
             self.questions.test,
             release=f"{study} {value}",
@@ -122,17 +127,23 @@ class Study:
             limit=self.questions.test_limit,
             indexes=library(self.workspace, documents),
         )
-        found = {"study": study, "value": value, "units": len(set(documents)), "distilled": made}
+        found = {"study": study, "value": value, "units": len(set(documents)), "distilled": made, "failed": failed}
         return found | against(self.base, rows)
+
+
+def paired(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """Both scores of every question that neither run failed at: an error is no wrong answer."""
+    return [(x["score"], y["score"]) for x, y in zip(a, b) if not x["error"] and not y["error"]]
 
 
 def against(base: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Score and paired gain of `rows` over `base`."""
-    scores = [row["score"] for row in rows]
-    c = compare([row["score"] for row in base], scores)
+    pairs = paired(base, rows)
+    scores = [after for _, after in pairs]
+    c = compare([before for before, _ in pairs], scores)
     return {
         "n": len(scores),
-        "score": sum(scores) / len(scores),
+        "score": sum(scores) / max(1, len(scores)),
         "ci95": list(bootstrap_ci(scores)),
         "gain": c.gain,
         "gain_ci95": list(c.ci95),

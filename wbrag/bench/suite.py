@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 
-from wbrag.config import Section
+from wbrag.config import Config, Section
 from wbrag.errors import UsageError, unknown
 
 Control = Literal["raw", "copies", "random", "no_utility_gate", "no_document_gate"]
 Knob = Literal["tau_s", "tau_delta", "tau_doc", "n_min"]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Source(Section):
@@ -36,20 +37,20 @@ class Studies(Section):
     """Points to measure beside the grid; all of them read the scores of one enrichment run."""
 
     sweeps: dict[Knob, tuple[int | float, ...]] = Field({}, description="threshold -> its values")
-    training_size: tuple[float, ...] = Field((), description="shares of the training examples")
+    training_size: tuple[Share, ...] = Field((), description="shares of the training examples")
     gate_metric: tuple[Literal["acc", "em", "f1", "judge"], ...] = Field(
         (), description="judge costs calls of its own, and is compared with the labels"
     )
     near_duplicates: tuple[float, ...] = Field(
         (), description="without the training questions whose cosine to a held-out one is at least this"
     )
-    top_k: tuple[int, ...] = Field((), description="K of gates and answers; these cost calls of their own")
+    top_k: tuple[PositiveInt, ...] = Field((), description="K of gates and answers; these cost calls of their own")
     empty_prompt: bool = Field(False, description="closed-book scores from the prompt with documents, over none")
     cross: bool = Field(False, description="units made with one method or model, used by another")
 
 
 class Suite(Section):
-    name: str
+    name: str = Field(pattern=r"^[\w.-]+$", description="also the name of its report")
     world: Literal["demo"] | None = Field(None, description="build the demo's world instead of reading data")
     corpus: Source | None = None
     examples: dict[str, Source] = Field({}, description="NAME/SPLIT -> where it comes from")
@@ -91,7 +92,21 @@ def load_suite(file: str | Path) -> Suite:
     for name in suite.methods:
         if name not in NAMES:
             raise unknown("method", name, list(NAMES))
+    _check_values(suite, path)
     return suite
+
+
+def _check_values(suite: Suite, path: Path) -> None:
+    """What the settings themselves would refuse, refused before hours of work."""
+    points = [("generator", settings) for settings in suite.models.values()]
+    points += [("enrich", {knob: value}) for knob, values in suite.studies.sweeps.items() for value in values]
+    for section, values in points:
+        try:
+            Config.model_fields[section].annotation(**values)  # type: ignore[misc]
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join([section, *map(str, first["loc"])])
+            raise UsageError(f"suite {path}: expected {first['msg'].lower()} at {key!r}: correct it") from None
 
 
 def prepare(workspace: Any, suite: Suite, data: str | Path | None) -> None:

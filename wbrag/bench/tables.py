@@ -34,7 +34,11 @@ def tables(bench: Bench) -> list[Table]:
 def _scores(bench: Bench, model: str) -> Table:
     rows = [r for r in bench.scores if r["model"] == model]
     sets = _distinct(rows, "set")
-    cell: Callable[[Record], str] = lambda r: f"{_pct(r['score'])} ({_pct(r['ci95'][0])} to {_pct(r['ci95'][1])})"  # noqa: E731
+
+    def cell(r: Record) -> str:
+        failed = f", {r['errors']} failed" if r["errors"] else ""
+        return f"{_pct(r['score'])} ({_pct(r['ci95'][0])} to {_pct(r['ci95'][1])}){failed}"
+
     body = [
         [method, ARMS.get(arm, arm), *(_one(rows, cell, method=method, arm=arm, set=name) for name in sets)]
         for method in _distinct(rows, "method")
@@ -49,7 +53,7 @@ def _gains(bench: Bench, model: str) -> Table:
 
     def cell(r: Record) -> str:
         low, high = r["gain_ci95"]
-        star = "*" if r["p_holm"] < 0.05 else ""
+        star = "*" if clear(r) else ""
         return f"{100 * r['gain']:+.1f}{star} ({100 * low:+.1f} to {100 * high:+.1f}) p {r['p']:.2g}"
 
     body = [
@@ -61,8 +65,13 @@ def _gains(bench: Bench, model: str) -> Table:
     return title, ["method", "over", *sets], body
 
 
+def clear(r: Record) -> bool:
+    """Whether a comparison is beyond chance after Holm, and its mean and its count of questions say the same."""
+    return bool(r["p_holm"] < 0.05 and (r["gain"] > 0) == (r["wins"] > r["losses"]))
+
+
 def _points(bench: Bench, study: str) -> Table:
-    head = ["model", "method", "set", study, "units", "score", "gain over base", "p"]
+    head = ["model", "method", "set", study, "units", "score", "gain over base", "p, uncorrected"]
     body = [
         [
             *(str(r[name]) for name in ("model", "method", "set", "value", "units")),
@@ -73,7 +82,9 @@ def _points(bench: Bench, study: str) -> Table:
         for r in bench.points
         if r["study"] == study
     ]
-    return f"Study: {study}", head, body
+    judged = [r for r in bench.points if r["study"] == study and "kappa" in r]
+    agree = "; ".join(f"judge and labels agree on {_pct(r['agreement'])}%, kappa {r['kappa']:.2f}" for r in judged)
+    return f"Study: {study}" + (f" ({agree})" if agree else ""), head, body
 
 
 def _construction(bench: Bench) -> Table:
@@ -104,7 +115,11 @@ def _costs(bench: Bench) -> Table:
             rows = [r for r in bench.scores if (r["model"], r["method"], r["arm"]) == (model, method, "base")]
             names = ("calls", "prompt_tokens", "output_tokens", "retrievals", "seconds")
             body.append([model, method, *(f"{sum(r[n] for r in rows) / len(rows):.3g}" for n in names)])
-    return "Cost of an answer over the base library, means", head, body
+    return (
+        "Cost of an answer over the base library, means; equal prompts are answered once, so seconds depend on order",
+        head,
+        body,
+    )
 
 
 def markdown(bench: Bench) -> str:
@@ -122,6 +137,7 @@ def as_csv(bench: Bench) -> str:
     records = [{"record": "score", **r} for r in bench.scores]
     records += [{"record": "comparison", **r} for r in bench.comparisons]
     records += [{"record": "point", **r} for r in bench.points]
+    records += [{"record": "construction", **{k: v for k, v in r.items() if k != "words"}} for r in bench.construction]
     names = list(dict.fromkeys(name for record in records for name in record))
     writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()

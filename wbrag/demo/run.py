@@ -53,7 +53,7 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
     with clock.stage("enrich"):
         enrichment = workspace.enrich("demo/train")
     verdicts = workspace.verdicts(enrichment["fingerprint"])
-    if enrichment["accepted"]:
+    if workspace.shelf.read():
         with clock.stage("publish"):
             release = workspace.publish("wbrag demo")
         with clock.stage("evaluate write-back"):

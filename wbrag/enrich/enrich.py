@@ -11,7 +11,7 @@ from wbrag.config import EnrichConfig
 from wbrag.enrich.distil import Distilled, Distiller
 from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_of_reach
 from wbrag.enrich.judge import judge
-from wbrag.enrich.leakage import leaks
+from wbrag.enrich.leakage import audit
 from wbrag.methods import Method, Rag
 from wbrag.types import Evidence, Example, Hit
 
@@ -44,6 +44,8 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
     evidence_fallback: bool = False
     rewrite_fallback: bool = False
+    answer_in_unit: bool | None = None
+    answer_in_sources: bool | None = None
     leak: bool = False  # the unit holds a gold answer that none of its sources does
     source_words: int = 0
     unit_words: int = 0
@@ -107,13 +109,16 @@ class Enricher:
         ranks, fallback = document_gate(verdict.s_nr or 0.0, verdict.s_doc, tau_doc=gate.tau_doc, n_min=gate.n_min)
         retained = [hits[rank] for rank in ranks]
         unit = await self.distiller.distil(example.question, retained)
+        found = audit(self.rag.task, f"{unit.title}\n{unit.text}", retained, example.golden_answers)
         return replace(
             verdict,
             accepted=True,
             reason="accepted",
             retained=tuple(ranks),
             fallback=fallback,
-            leak=leaks(self.rag.task, f"{unit.title}\n{unit.text}", retained, example.golden_answers),
+            answer_in_unit=found.answer_in_unit,
+            answer_in_sources=found.answer_in_sources,
+            leak=found.leak,
             calls=verdict.calls + unit.calls,
             **unit_fields(unit, retained),
         )

@@ -15,11 +15,11 @@ from wbrag.types import Generator, Hit
 async def judge(
     generator: Generator, question: str, answer: str, evidence: Sequence[Hit], prompts_dir: str | None = None
 ) -> float:
-    """P(yes) that `evidence` supports `answer`; 0 for an empty answer or without evidence."""
+    """P(yes) that `evidence` supports `answer`; 0 for an empty answer, without evidence, or for no verdict at all."""
     if not answer or not evidence:
         return 0.0
     block = reference(evidence)
     yes, _ = await label_shares(
-        generator, "judge", ("yes", "no"), prompts_dir, question=question, answer=answer, documents=block
+        generator, "judge", ("yes", "no"), prompts_dir, 0.0, question=question, answer=answer, documents=block
     )
     return yes

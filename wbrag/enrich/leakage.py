@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from wbrag.metrics import acc
 from wbrag.tasks import Task
 from wbrag.types import Hit
 
 
-def leaks(task: Task, unit: str, sources: Sequence[Hit], golden_answers: Sequence[str]) -> bool:
-    """Whether the answer came into `unit` from elsewhere: the model's memory, or a label. Labels of a closed set are
-    no answers in this sense: a unit may say "true" of anything."""
-    if task.closed or not acc(unit, golden_answers):
-        return False
-    return not any(acc(f"{hit.title}\n{hit.text}", golden_answers) for hit in sources)
+class Audit(NamedTuple):
+    """Where a gold answer stands; both None for a closed set of labels, since a unit may say "true" of anything."""
+
+    answer_in_unit: bool | None
+    answer_in_sources: bool | None
+
+    @property
+    def leak(self) -> bool:
+        """The answer came into the unit from elsewhere: the model's memory, or a label."""
+        return bool(self.answer_in_unit) and not self.answer_in_sources
+
+
+def audit(task: Task, unit: str, sources: Sequence[Hit], golden_answers: Sequence[str]) -> Audit:
+    """Look for any of `golden_answers` in the unit and in its sources, as the metric `acc` does."""
+    if task.closed:
+        return Audit(None, None)
+    in_sources = any(acc(f"{hit.title}\n{hit.text}", golden_answers) for hit in sources)
+    return Audit(bool(acc(unit, golden_answers)), in_sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 
@@ -38,16 +39,17 @@ def build(config: Config) -> Generator:
     return VLLMGenerator(settings, seed=config.seed)
 
 
-async def check(config: Config, needs: str) -> None:
+async def check(config: Config, needs: Collection[str]) -> None:
     """Ask an endpoint one tiny question that uses what a method `needs`; an engine of our own can do everything."""
     if config.generator.backend == "openai":
         from wbrag.generators.openai import OpenAIGenerator
+        from wbrag.labels import SHOWN
 
         generator = build(config)
         assert isinstance(generator, OpenAIGenerator)
-        if needs == "tokens":
+        if "tokens" in needs:
             await generator.next_tokens("", (), 1)  # refused by name
-        await generator.check(need_logprobs=needs == "logprobs", need_score=needs == "scores")
+        await generator.check(need_logprobs=SHOWN if "logprobs" in needs else 0, need_score="scores" in needs)
         await generator.close()
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
-from wbrag.types import Completion, Generator, Messages, NextToken, Prompt, Sampling
+from wbrag.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling
 
-REMEMBERED = 100_000  # replies; a few hundred bytes each
+REMEMBERED = 100_000  # replies of a few hundred bytes each
+REMEMBERED_LONG = 5_000  # replies with log-probabilities: up to a few hundred kilobytes each
 Key = tuple[Any, ...]
+T = TypeVar("T")
 
 
 class Remembering:
@@ -22,7 +24,8 @@ class Remembering:
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
-        self._replies: OrderedDict[Key, asyncio.Future[Completion]] = OrderedDict()
+        self._short: OrderedDict[Key, asyncio.Future[Any]] = OrderedDict()
+        self._long: OrderedDict[Key, asyncio.Future[Any]] = OrderedDict()
 
     @property
     def fingerprint(self) -> str:
@@ -34,26 +37,32 @@ class Remembering:
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         if sampling.temperature > 0:
             return await self.generator.generate(prompt, sampling)
-        key = (prompt if isinstance(prompt, str) else tuple(prompt), sampling)
-        if key in self._replies:
-            self._replies.move_to_end(key)
+        key = (_plain(prompt), sampling)
+        return await self._once(key, sampling.logprobs is not None, lambda: self.generator.generate(prompt, sampling))
+
+    async def score(self, prompt: Messages, continuation: str) -> float:
+        key = (_plain(prompt), continuation)
+        return await self._once(key, False, lambda: self.generator.score(prompt, continuation))
+
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
+        key = (_plain(prompt), tuple(prefix), top)
+        return await self._once(key, True, lambda: self.generator.next_tokens(prompt, prefix, top))
+
+    async def _once(self, key: Key, long: bool, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        replies, most = (self._long, REMEMBERED_LONG) if long else (self._short, REMEMBERED)
+        if key in replies:
+            replies.move_to_end(key)
         else:
-            self._replies[key] = asyncio.ensure_future(self.generator.generate(prompt, sampling))
-            if len(self._replies) > REMEMBERED:
-                self._replies.popitem(last=False)
-        reply = self._replies[key]
+            replies[key] = asyncio.ensure_future(ask())
+            if len(replies) > most:
+                replies.popitem(last=False)
+        reply: asyncio.Future[T] = replies[key]
         try:
             return await asyncio.shield(reply)
         except BaseException:
             if reply.done():
-                self._replies.pop(key, None)
+                replies.pop(key, None)
             raise
-
-    async def score(self, prompt: Messages, continuation: str) -> float:
-        return await self.generator.score(prompt, continuation)
-
-    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
-        return await self.generator.next_tokens(prompt, prefix, top)
 
     async def decode(self, ids: Sequence[int]) -> str:
         return await self.generator.decode(ids)
@@ -63,3 +72,7 @@ class Remembering:
 
     async def close(self) -> None:
         await self.generator.close()
+
+
+def _plain(prompt: Prompt) -> Any:
+    return prompt if isinstance(prompt, str) else tuple(prompt)

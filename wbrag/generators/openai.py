@@ -31,7 +31,7 @@ from wbrag.generators.openai_wire import (
     squeeze,
     wire,
 )
-from wbrag.types import Completion, Message, Messages, NextToken, Prompt, Sampling
+from wbrag.types import Completion, Message, Messages, NextTokens, Prompt, Sampling
 
 BACKOFF_BASE_S, BACKOFF_CAP_S = 1.0, 30.0
 RETRY_AFTER_CAP_S = 300.0
@@ -132,7 +132,7 @@ class OpenAIGenerator:
             )
         return math.fsum(logprob for _, logprob in scored[start:])
 
-    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         raise self._no_tokens()
 
     async def decode(self, ids: Sequence[int]) -> str:
@@ -144,12 +144,12 @@ class OpenAIGenerator:
     async def start(self) -> None:
         await self.check()
 
-    async def check(self, need_logprobs: bool = False, need_score: bool = False) -> None:
+    async def check(self, need_logprobs: int = 0, need_score: bool = False) -> None:
         """One tiny request (`need_score`: two more), retried once, so that what cannot work is refused at the start.
 
         Raises `WbragError` for a wrong URL, key or model, `UsageError` for missing log-probabilities or `score`.
         """
-        sampling = Sampling(max_tokens=1, logprobs=1 if need_logprobs else None)
+        sampling = Sampling(max_tokens=1, logprobs=int(need_logprobs) or None)
         await self._generate([Message("user", "Say yes.")], sampling, min(1, self._max_retries))
         if need_score:
             await self.score([Message("user", "Say yes.")], "yes")

@@ -16,7 +16,7 @@ from wbrag.config import GeneratorConfig
 from wbrag.errors import UsageError, WbragError
 from wbrag.generators import model_path
 from wbrag.installed import check_torchvision
-from wbrag.types import Completion, Message, Messages, NextToken, Prompt, Sampling
+from wbrag.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling
 
 
 class VLLMGenerator:
@@ -79,11 +79,12 @@ class VLLMGenerator:
 
         tokenizer = await self._tokenizer()
         start = self._ids(tokenizer, prompt)
-        rest = tokenizer.encode(continuation, add_special_tokens=False)
+        space = " " if tokenizer.chat_template is None else ""  # as `_ids` goes on after "Answer:"
+        rest = tokenizer.encode(space + continuation, add_special_tokens=False)
         output = await self._run(start + rest, SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0))
         return float(sum(output.prompt_logprobs[len(start) + i][token].logprob for i, token in enumerate(rest)))
 
-    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         from vllm import SamplingParams
 
         tokenizer = await self._tokenizer()
@@ -92,7 +93,8 @@ class VLLMGenerator:
         [step] = output.outputs[0].logprobs
         ends = _end_ids(tokenizer, self._engine.model_config.hf_config)
         found = [NextToken(id, e.decoded_token or "", float(e.logprob), id in ends) for id, e in step.items()]
-        return tuple(sorted(found, key=lambda token: (-token.logprob, token.id))[:top])
+        ranked = sorted(found, key=lambda token: (-token.logprob, token.id))[:top]
+        return NextTokens(tuple(ranked), len(output.prompt_token_ids))
 
     async def decode(self, ids: Sequence[int]) -> str:
         return str((await self._tokenizer()).decode(list(ids), skip_special_tokens=True))

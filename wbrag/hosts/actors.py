@@ -13,7 +13,7 @@ import ray
 from wbrag.config import Config, EncoderConfig
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.manifest import Manifest, ShardFiles
-from wbrag.types import Completion, Generator, Hit, Messages, NextToken, Origin, Prompt, Sampling
+from wbrag.types import Completion, Generator, Hit, Messages, NextTokens, Origin, Prompt, Sampling
 
 
 class EngineActor:
@@ -38,7 +38,7 @@ class EngineActor:
     async def score(self, prompt: Messages, continuation: str) -> float:
         return await (await self._running()).score(prompt, continuation)
 
-    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         return await (await self._running()).next_tokens(prompt, prefix, top)
 
     async def decode(self, ids: Sequence[int]) -> str:
@@ -122,7 +122,7 @@ class RemoteGenerator:
     async def score(self, prompt: Messages, continuation: str) -> float:
         return await self._next().score.remote(prompt, continuation)  # type: ignore[no-any-return]
 
-    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         return await self._next().next_tokens.remote(prompt, prefix, top)  # type: ignore[no-any-return]
 
     async def decode(self, ids: Sequence[int]) -> str:

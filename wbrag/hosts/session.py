@@ -112,9 +112,16 @@ class Session:
         """What a row's coroutine works with: generator, encoder, and the shards of `indexes`; all start together."""
         self._start_engines()
         self._start_encoders()
+        self._release(indexes)
         return Handles(
             self.generator(), self.encoder(), [s for m, origin in indexes for s in self.shards(root, m, origin)]
         )
+
+    def _release(self, indexes: Sequence[tuple[Manifest, Origin]]) -> None:
+        """Let the write-back shards go that `indexes` lacks: a bench looks at many libraries, each a process."""
+        wanted = {_key(origin, files) for manifest, origin in indexes for files in manifest.shards}
+        for key in [key for key in self._shards if key.startswith("writeback:") and key not in wanted]:
+            ray.kill(self._shards.pop(key))
 
     def shards(self, root: Path, manifest: Manifest, origin: Origin) -> list[RemoteShard]:
         """An actor for every shard of the index; shards already open are used again."""

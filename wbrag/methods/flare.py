@@ -3,8 +3,9 @@
 A look-ahead sentence is written without documents. If a token of it is at most `theta` likely, its confident part
 (tokens above `beta`: the implicit query), or questions about its unsure parts (explicit), retrieve, and the sentence is
 written again with what was found. Departures: the question joins the implicit query (without it an answer of one word
-retrieves at random), and there is no retrieval before the first sentence. The preset `flashrag` is FlashRAG's single
-threshold 0.2 with the sentence alone as the query.
+retrieves at random), there is no retrieval before the first sentence, and an answer is no longer than any other
+method's (`max_answer_tokens`), so that a contained gold answer means the same. The preset `flashrag` is FlashRAG's
+single threshold 0.2 with the sentence alone as the query.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None
         return await naive.answer(question, rag, [])
     settings = rag.settings.flare
     theta, beta, joined = _thresholds(settings)
-    writing = replace(rag, sampling=replace(rag.sampling, max_tokens=settings.look_ahead_tokens))
-    written, hits, rounds = "", list[Hit](), 0
+    written, hits, rounds, left = "", list[Hit](), 0, rag.sampling.max_tokens
     for _ in range(settings.max_rounds):
+        writing = replace(rag, sampling=replace(rag.sampling, max_tokens=min(settings.look_ahead_tokens, left)))
         sentence = first_sentence(await writing.read(question, [], written=written, logprobs=1))
         if sentence.text and min(sentence.probabilities, default=1.0) <= theta:
             queries = await _queries(question, sentence, rag, beta, joined)
@@ -52,8 +53,8 @@ async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None
                 sentence = first_sentence(await writing.read(question, hits, written=written, logprobs=1))
         if not sentence.text:
             break
-        written = f"{written} {sentence.text}".strip()
-        if sentence.whole:
+        written, left = f"{written} {sentence.text}".strip(), left - len(sentence.pieces)
+        if sentence.whole or left <= 0:
             break
     return Answer(read_answer(written), tuple(hits), details={"retrieval_rounds": float(rounds)})
 
@@ -101,9 +102,9 @@ def unsure_spans(sentence: Sentence, beta: float) -> list[str]:
 
 async def _search(rag: Rag, queries: Sequence[str], documents: Sequence[Hit] | None) -> list[Hit]:
     """The best k over all queries, each passage once."""
-    if documents is not None:
-        return list(documents)
-    found = await rag.retriever.search(queries, rag.top_k) if queries else []
+    if not queries or documents is not None:
+        return list(documents or []) if queries else []
+    found = await rag.retriever.search(queries, rag.top_k)
     best: dict[str, Hit] = {}
     for hit in (hit for hits in found for hit in hits):
         if hit.id not in best or hit.score > best[hit.id].score:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wbrag.types import Completion, Cost, Generator, Hit, Messages, NextToken, Prompt, Retriever, Sampling
+from wbrag.types import Completion, Cost, Generator, Hit, Messages, NextTokens, Prompt, Retriever, Sampling
 
 
 class Meter:
-    """Speaks both protocols. A `score` and a `next_tokens` are calls of one output token."""
+    """Speaks both protocols. `score` and `next_tokens` are calls of one output token; a score's prompt is not counted."""
 
     def __init__(self, generator: Generator, retriever: Retriever) -> None:
         self.generator, self.retriever = generator, retriever
@@ -35,9 +35,11 @@ class Meter:
         self._single()
         return await self.generator.score(prompt, continuation)
 
-    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> tuple[NextToken, ...]:
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
+        found = await self.generator.next_tokens(prompt, prefix, top)
         self._single()
-        return await self.generator.next_tokens(prompt, prefix, top)
+        self.prompt_tokens += found.prompt_tokens
+        return found
 
     def _single(self) -> None:
         self.calls += 1

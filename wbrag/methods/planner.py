@@ -1,7 +1,9 @@
 """Planner: sub-questions, an answer with its own documents to each, and a synthesis from those answers only.
 
 The prompt-only form of HierSearch (arXiv 2508.08088) and HiRA (arXiv 2507.02652): no trained agents, no tools but the
-retriever. A sub-question may name an earlier answer as #1, #2.
+retriever. A sub-question may name an earlier answer as #1, #2. Parts are answered with the prompt of the plain task
+`qa`; the synthesis is the question's own prompt with the notes as its documents, so that a closed set keeps its labels.
+`hits` are the best k of all parts.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import replace
 
 from wbrag.methods import Rag, naive
 from wbrag.prompts import render
-from wbrag.tasks import read_answer
+from wbrag.tasks import read_answer, task
 from wbrag.types import Answer, Hit
 
 PLAN_TOKENS = 160
@@ -30,15 +32,15 @@ async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None
     hits: dict[str, Hit] = {}
     for asked in sub_questions(plan.text, question)[:most]:
         part = _filled(asked, [text for _, text in parts])
-        found = await naive.answer(part, rag, documents)
+        found = await naive.answer(part, replace(rag, task=task("qa")), documents)
         parts.append((part, found.text))
         hits |= {hit.id: hit for hit in found.hits}
-    ranked = tuple(sorted(hits.values(), key=lambda hit: (-hit.score, hit.id)))
+    ranked = tuple(sorted(hits.values(), key=lambda hit: (-hit.score, hit.id)))[: rag.top_k]
     details = {"sub_questions": float(len(parts))}
     if [part for part, _ in parts] == [question]:
-        return Answer(parts[0][1], ranked, details=details)
+        return replace(await naive.answer(question, rag, ranked), details=details)
     notes = "\n".join(f"{i}. {part} {text}" for i, (part, text) in enumerate(parts, 1))
-    prompt = render("planner.synthesise", rag.prompts_dir, question=question, notes=notes)
+    prompt = render(f"{rag.task.name}.rag", rag.prompts_dir, question=question, documents=notes)
     return Answer(read_answer((await rag.generator.generate(prompt, rag.sampling)).text), ranked, details=details)
 
 

@@ -60,7 +60,7 @@ async def _by_token(question: str, rag: Rag, hits: list[Hit], weights: list[floa
     top, ids, steps = rag.settings.replug.top_logprobs, list[int](), list[Step]()
     for _ in range(rag.sampling.max_tokens):
         streams = await asyncio.gather(*(rag.generator.next_tokens(prompt, ids, top) for prompt in prompts))
-        steps.append(mix(weights, streams))
+        steps.append(mix(weights, [stream.tokens for stream in streams]))
         if steps[-1].token.end:
             break
         ids.append(steps[-1].token.id)

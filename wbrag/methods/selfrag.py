@@ -31,7 +31,7 @@ SUPPORT = ("[Fully supported]", "[Partially supported]", "[No support / Contradi
 UTILITY = ("[Utility:1]", "[Utility:2]", "[Utility:3]", "[Utility:4]", "[Utility:5]")
 TOKENS = NEED + RELEVANT + SUPPORT + UTILITY
 WORTH = (-1.0, -0.5, 0.0, 0.5, 1.0)
-MAX_TOKENS = 100
+MARKS = 8  # tokens that reflection adds to an answer
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,14 @@ class Critique:
 
 async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None) -> Answer:
     """The best passage's answer; `hits` is empty where the model needs no passage. Given documents are always read."""
-    if documents is not None and not documents:
-        return await naive.answer(question, rag, [])
     own_tokens = await rag.generator.knows(TOKENS)
+    if documents is not None and not documents:
+        return await (_alone(question, rag) if own_tokens else naive.answer(question, rag, []))
     if documents is None and not await (_needs_token if own_tokens else _needs)(question, rag):
         return await _alone(question, rag) if own_tokens else await naive.answer(question, rag, [])
     hits = await rag.retrieve(question, documents)
+    if not hits:
+        return await naive.answer(question, rag, [])
     critique = _critique_tokens if own_tokens else _critique
     found = await asyncio.gather(*(critique(question, rag, hit) for hit in hits))
     best = max(found, key=lambda c: c.score)
@@ -111,13 +113,14 @@ async def _needs_token(question: str, rag: Rag) -> bool:
 
 
 async def _alone(question: str, rag: Rag) -> Answer:
-    reply = await rag.generator.generate(_instruction(question) + NEED[1], replace(rag.sampling, max_tokens=MAX_TOKENS))
+    reply = await rag.generator.generate(_instruction(question) + NEED[1], rag.sampling)
     return Answer(read_answer(_without_tokens(reply.text)))
 
 
 async def _critique_tokens(question: str, rag: Rag, hit: Hit) -> Critique:
     prompt = f"{_instruction(question)}{NEED[0]}<paragraph>{hit.title}\n{hit.text}</paragraph>"
-    reply = await rag.generator.generate(prompt, replace(rag.sampling, max_tokens=MAX_TOKENS, logprobs=SHOWN))
+    sampling = replace(rag.sampling, max_tokens=rag.sampling.max_tokens + MARKS, logprobs=SHOWN)
+    reply = await rag.generator.generate(prompt, sampling)
     total = score(
         _confidence(reply.logprobs),
         _token_shares(reply.top_logprobs[:1], RELEVANT)[0],

@@ -53,11 +53,11 @@ def name_of(r: Record, rows: Sequence[Record]) -> str:
 
 
 def gains(rows: Sequence[Record]) -> str:
-    """Gain of write-back over the base by cell, with 95% intervals; filled where Holm's p is below 0.05."""
+    """Gain of write-back over the base by cell, with 95% intervals; filled where it is `clear`."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.34 * len(rows)))
         for y, r in enumerate(rows):
-            clear = r["p_holm"] < 0.05
+            clear = r["clear"]
             colour = (ACCENT if r["gain"] > 0 else WARM) if clear else SOFT
             low, high = (100 * end for end in r["gain_ci95"])
             axes.plot([low, high], [y, y], color=colour, linewidth=1.8)
