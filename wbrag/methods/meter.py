@@ -8,7 +8,7 @@ from wbrag.types import Completion, Cost, Generator, Hit, Messages, NextTokens, 
 
 
 class Meter:
-    """Speaks both protocols. `score` and `next_tokens` are calls of one output token; a score's prompt is not counted."""
+    """Both protocols. `score` and `next_tokens` are calls of one output token; the prompt of a score is not counted."""
 
     def __init__(self, generator: Generator, retriever: Retriever) -> None:
         self.generator, self.retriever = generator, retriever
