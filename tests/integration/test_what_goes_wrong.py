@@ -74,7 +74,8 @@ def test_a_full_disk_while_indexing(data: Path, tmp_path: Path) -> None:
 def test_ctrl_c_keeps_what_was_finished(copy: Path) -> None:
     """As a terminal sends it: to the whole foreground process group."""
     with OpenAIServer(reply=reader, delay_s=0.3) as slow:
-        first = wbrag("enrich", "--examples", "toy/train", "--workspace", str(copy), server=slow)
+        arguments = ["--examples", "toy/train", "--workspace", str(copy), "--generator.concurrency=4"]  # block by block
+        first = wbrag("enrich", *arguments, server=slow)
         deadline = time.monotonic() + 180
         while not finished(copy / "verdicts"):
             assert time.monotonic() < deadline, "no row was finished in time"
@@ -85,7 +86,7 @@ def test_ctrl_c_keeps_what_was_finished(copy: Path) -> None:
         assert "interrupted" in one_sentence(err)
         before = finished(copy / "verdicts")
         slow.delay_s = 0.0
-        second = wbrag("enrich", "--examples", "toy/train", "--workspace", str(copy), "--json", server=slow)
+        second = wbrag("enrich", *arguments, "--json", server=slow)
         out, err = second.communicate()
     assert second.returncode == 0, err
     result = json.loads(out)
