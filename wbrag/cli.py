@@ -261,7 +261,12 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.demo.run import run_demo
 
-    return run_demo(w, page=a.page, limit=a.limit)
+    result = run_demo(w, page=a.page, limit=a.limit)
+    if a.json:
+        return result
+    from wbrag.demo.story import tables
+
+    return tables(result)
 
 
 def _ingest_corpus(a: argparse.Namespace, w: Workspace) -> Any:

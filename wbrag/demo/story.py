@@ -46,7 +46,31 @@ GAINS = {
     "gain_over_control_raw": "Write-back over the raw control",
     "gain_over_control_copies": "Write-back over the copies control",
 }
+Table = tuple[str, list[str], list[list[str]]]  # title, head, rows
 SHOWN = 24  # changed questions of each kind on the page
+
+
+def tables(result: Mapping[str, Any]) -> list[Table]:
+    """The demo's result for the terminal: accuracy of every library, the gains, and where the page is."""
+
+    def points(name: str, number: float) -> str:
+        return f"{100 * number:+.1f}" if name.startswith("gain") else f"{100 * number:.1f}"
+
+    def row(name: str, label: str) -> list[str]:
+        low, high = result[f"{name}_ci95"]
+        return [label, points(name, result[name]), f"{points(name, low)} to {points(name, high)}"]
+
+    scores = [row(name, f"{label}: {holds}") for name, (label, holds) in ARMS.items()]
+    gains = [[*row(name, label), f"{result[f'{name}_p']:.2g}"] for name, label in GAINS.items()]
+    e = result["enrich"]
+    made = [
+        [str(e["examples"]), str(e["accepted"]), str(result["units"]), f"{result['seconds']:.0f} s", result["page"]]
+    ]
+    return [
+        ("Accuracy on held-out questions, %", ["library", "all", "95% interval"], scores),
+        ("Gain, points (McNemar's p)", ["", "gain", "95% interval", "p"], gains),
+        ("", ["labelled", "accepted", "units", "took", "page"], made),
+    ]
 
 
 def tell(
