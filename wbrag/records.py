@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from wbrag.config import Config
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Verdict, unit_fields
-from wbrag.enrich.leakage import audit
 from wbrag.files import file_in_one_step
 from wbrag.methods import Rag, method
 from wbrag.retrieval.encoder import QueryEncoder
@@ -28,6 +27,20 @@ _text, _number, _flag = pa.string(), pa.float64(), pa.bool_()
 _pair = pa.struct([("id", _text), ("content_hash", _text)])
 _evidence = pa.struct([("passage_id", _text), ("sentence", _text)])
 
+UNIT_FIELDS = [
+    ("sources", pa.list_(_pair)),
+    ("unit_title", _text),
+    ("unit_text", _text),
+    ("evidence", pa.list_(_evidence)),
+    ("evidence_fallback", _flag),
+    ("rewrite_fallback", _flag),
+    ("source_words", pa.int32()),
+    ("unit_words", pa.int32()),
+    ("answer_in_unit", _flag),
+    ("answer_in_sources", _flag),
+    ("calls", pa.int32()),
+    ("error", _text),
+]
 VERDICTS = pa.schema(
     [
         ("id", _text),
@@ -45,19 +58,7 @@ VERDICTS = pa.schema(
         ("hit_scores", pa.list_(_number)),
         ("retained", pa.list_(pa.int32())),
         ("fallback", _flag),
-        ("sources", pa.list_(_pair)),
-        ("unit_title", _text),
-        ("unit_text", _text),
-        ("evidence", pa.list_(_evidence)),
-        ("evidence_fallback", _flag),
-        ("rewrite_fallback", _flag),
-        ("source_words", pa.int32()),
-        ("unit_words", pa.int32()),
-        ("answer_in_unit", _flag),
-        ("answer_in_sources", _flag),
-        ("leak", _flag),
-        ("calls", pa.int32()),
-        ("error", _text),
+        *UNIT_FIELDS,
     ]
 )
 ANSWERS = pa.schema(
@@ -79,23 +80,7 @@ ANSWERS = pa.schema(
         ("error", _text),
     ]
 )
-UNITS = pa.schema(
-    [
-        ("id", _text),
-        ("question", _text),
-        ("sources", pa.list_(_pair)),
-        ("unit_title", _text),
-        ("unit_text", _text),
-        ("evidence", pa.list_(_evidence)),
-        ("evidence_fallback", _flag),
-        ("rewrite_fallback", _flag),
-        ("source_words", pa.int32()),
-        ("unit_words", pa.int32()),
-        ("leak", _flag),
-        ("calls", pa.int32()),
-        ("error", _text),
-    ]
-)
+UNITS = pa.schema([("id", _text), ("question", _text), *UNIT_FIELDS])
 RECORD_SCHEMAS = {"enrich": VERDICTS, "evaluate": ANSWERS, "distil": UNITS}
 
 
@@ -187,11 +172,10 @@ class DistilJob:
         async def run(example: Example) -> Record:
             documents = [Hit(id, title, text, 0.0) for id, title, text in example.metadata["documents"]]
             unit = await distiller.distil(example.question, documents)
-            row = {"id": example.id, "question": example.question, **unit_fields(unit, documents)}
-            found = audit(task(example.task), f"{unit.title}\n{unit.text}", documents, example.golden_answers)
-            row["leak"] = found.leak
+            row = {"id": example.id, "question": example.question, "calls": unit.calls, "error": ""}
+            fields = unit_fields(unit, documents, task(example.task), example)
             evidence = [asdict(e) for e in unit.evidence]
-            return {**row, "sources": _pairs(row["sources"]), "evidence": evidence, "calls": unit.calls, "error": ""}
+            return row | fields | {"sources": _pairs(fields["sources"]), "evidence": evidence}
 
         return run
 

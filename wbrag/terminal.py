@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
+
+Table = tuple[str, list[str], list[list[str]]]  # title, head, rows
 
 
 def show(result: Any) -> None:
@@ -22,8 +24,8 @@ def show(result: Any) -> None:
         console.print(_record(result))
 
 
-def _titled(title: str, head: list[str], rows: list[list[str]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+def _titled(title: str, head: list[str], rows: list[list[str]]) -> RichTable:
+    table = RichTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for name in head:
         table.add_column(name, overflow="fold")
     for row in rows:
@@ -31,8 +33,8 @@ def _titled(title: str, head: list[str], rows: list[list[str]]) -> Table:
     return table
 
 
-def _rows(records: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
+def _rows(records: list[dict[str, Any]]) -> RichTable:
+    table = RichTable(box=None, pad_edge=False)
     names = [name for name in records[0] if name != "vector"]
     for name in names:
         table.add_column(name, overflow="fold", no_wrap=name in ("id", "score"))
@@ -41,8 +43,8 @@ def _rows(records: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _record(record: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
+def _record(record: dict[str, Any]) -> RichTable:
+    table = RichTable(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in record.items():

@@ -202,7 +202,12 @@ class Unit:
 
     @property
     def id(self) -> str:
-        return "wb-" + content_hash(self.contents)[:16]
+        return unit_id(self.contents)
+
+
+def unit_id(contents: str) -> str:
+    """The id of a unit with these contents."""
+    return "wb-" + content_hash(contents)[:16]
 
 
 def content_hash(contents: str) -> str:

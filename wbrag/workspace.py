@@ -156,11 +156,12 @@ class Workspace(Store):
 
         A unit that holds a gold answer which none of its sources does (`leaking`) is not put on the shelf.
         """
+        from wbrag.enrich.leakage import leaks
         from wbrag.enrich.summary import summarise
 
         start = time.time()
         run = self._enrich(examples, method, limit)
-        kept = [row for row in run.records.values() if row["accepted"] and not row["leak"]]
+        kept = [row for row in run.records.values() if row["accepted"] and not leaks(row)]
         added = self._shelve(kept, run.folder.name)
         summary = summarise(list(run.records.values()), self.config.enrich.top_k)
         return {

@@ -50,7 +50,8 @@ def verdict(id: str, *sources: str, accepted: bool = True) -> dict[str, Any]:
     return {
         "id": id,
         "accepted": accepted,
-        "leak": False,
+        "answer_in_unit": True,
+        "answer_in_sources": True,
         "sources": [{"id": s, "content_hash": ""} for s in sources],
         "unit_title": "T",
         "unit_text": f"about {sources[0]}",

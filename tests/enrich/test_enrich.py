@@ -18,7 +18,9 @@ from tests.support.scripted import ScriptedGenerator
 from wbrag.config import EnrichConfig
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Verdict
+from wbrag.enrich.leakage import leaks
 from wbrag.methods import Rag, method
+from wbrag.records import verdict_row
 from wbrag.tasks import task
 from wbrag.types import Evidence, Example, Hit, Messages, Sampling
 
@@ -258,11 +260,11 @@ def test_a_judge_needs_no_gold_answer() -> None:
 
 
 def test_a_unit_that_holds_an_answer_its_sources_do_not_is_a_leak() -> None:
-    assert not run(World())[0].leak
+    assert not leaks(verdict_row(run(World())[0]))
     leaking = World(unit=f"Kites\nThe {RIGHT} soars.")
-    assert run(leaking)[0].leak and run(leaking)[0].accepted
+    assert leaks(verdict_row(run(leaking)[0])) and run(leaking)[0].accepted
     grounded = [replace(hit, text=f"{hit.text} A {RIGHT} was seen.") for hit in HITS]
-    assert not run(leaking, hits=grounded)[0].leak
+    assert not leaks(verdict_row(run(leaking, hits=grounded)[0]))
 
 
 def test_every_score_is_recorded_where_asked_for_and_decides_the_same() -> None:

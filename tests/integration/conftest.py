@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.support.openai_server import OpenAIServer
@@ -119,3 +120,13 @@ def wbrag(*arguments: str, server: OpenAIServer | None = None) -> subprocess.Pop
         start_new_session=True,
         cwd=ROOT,
     )
+
+
+def finished(folder: Path) -> set[str]:
+    """The ids of the rows in all Parquet files below `folder`."""
+    return {
+        id
+        for file in folder.rglob("*.parquet")
+        if not file.name.startswith(".")
+        for id in pq.read_table(file)["id"].to_pylist()
+    }

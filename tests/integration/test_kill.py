@@ -12,22 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.conftest import ITEMS, reader, wbrag
+from tests.integration.conftest import ITEMS, finished, reader, wbrag
 from tests.support.openai_server import OpenAIServer
 
 pytestmark = pytest.mark.integration
-
-
-def finished(folder: Path) -> set[str]:
-    return {
-        id
-        for file in folder.rglob("*.parquet")
-        if not file.name.startswith(".")
-        for id in pq.read_table(file)["id"].to_pylist()
-    }
 
 
 def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], seconds: float = 180) -> None:

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from scipy.special import softmax
 
 from wbrag.config import GeneratorConfig, MethodsConfig, ReplugConfig
 from wbrag.demo.facts import demo_world, examples
 from wbrag.generators.vllm import VLLMGenerator
 from wbrag.methods import Rag
-from wbrag.methods.replug import answer, softmax
+from wbrag.methods.replug import answer
 from wbrag.tasks import read_answer, task
 from wbrag.types import Answer, Hit, Messages, Sampling
 

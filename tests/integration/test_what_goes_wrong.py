@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import ITEMS, ROOT, reader, wbrag
-from tests.integration.test_kill import finished
+from tests.integration.conftest import ITEMS, ROOT, finished, reader, wbrag
 from tests.support.openai_server import OpenAIServer
 
 pytestmark = pytest.mark.integration

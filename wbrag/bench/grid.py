@@ -17,10 +17,12 @@ from wbrag.enrich.summary import summarise
 from wbrag.metrics import bootstrap_ci, compare, holm
 from wbrag.store import Index
 from wbrag.tasks import task
+from wbrag.types import Cost
 from wbrag.workspace import Workspace
 
 Rows = list[dict[str, Any]]
 SHOWN = 8  # changed questions of each kind in a cell
+COSTS = Cost.__slots__  # means a question
 Opener = Callable[[dict[str, Any]], Workspace]  # generator settings -> a workspace that uses them
 
 
@@ -48,7 +50,7 @@ class Cell:
     changed: Rows
 
 
-def run_grid(suite: Suite, workspace: Callable[[dict[str, Any]], Workspace]) -> Bench:
+def run_grid(suite: Suite, workspace: Opener) -> Bench:
     """Every cell of `suite`; `workspace(settings)` opens the prepared workspace with a model's generator settings."""
     scores: Rows = []
     comparisons: Rows = []
@@ -141,9 +143,7 @@ def changed_answers(workspace: Workspace, base: Rows, writeback: Rows, documents
     ]
 
 
-def cross(
-    suite: Suite, workspace: Callable[[dict[str, Any]], Workspace], made: dict[tuple[str, str, str], list[Document]]
-) -> Rows:
+def cross(suite: Suite, workspace: Opener, made: dict[tuple[str, str, str], list[Document]]) -> Rows:
     """Units made with one method or model, used by another (paper, Fig. 4): `value` names where they came from."""
     points: Rows = []
     for model, settings in suite.models.items():
@@ -175,9 +175,6 @@ def _score(rows: Rows) -> dict[str, Any]:
         "errors": sum(1 for row in rows if row["error"]),
         **{name: sum(row[name] or 0 for row in rows) / len(rows) for name in COSTS},
     }
-
-
-COSTS = ("calls", "prompt_tokens", "output_tokens", "retrievals", "seconds")  # means a question
 
 
 def _compare(arms: dict[str, Rows], other: str) -> dict[str, Any]:

@@ -11,17 +11,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wbrag.config import fingerprint
+from wbrag.enrich.leakage import leaks
 from wbrag.hosts.failures import plainly
-from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.manifest import Manifest
-from wbrag.retrieval.shard import PASSAGES, build_shard
+from wbrag.retrieval.shard import PASSAGES, Block, build_once
 from wbrag.store import Index
-from wbrag.types import content_hash
+from wbrag.types import unit_id
 
 if TYPE_CHECKING:
     from wbrag.workspace import Workspace
 
 Rows = Sequence[Mapping[str, Any]]
+FACTORY = "SQfp16"  # exact: a library is small
 
 
 class Document(NamedTuple):
@@ -31,30 +32,32 @@ class Document(NamedTuple):
 
 
 def library(workspace: Workspace, documents: Sequence[Document]) -> list[Index]:
-    """The base index with one over `documents` beside it; equal documents give the same files."""
+    """The base index with one over `documents` beside it; the same documents are embedded once."""
     base = workspace.base()[0]
     if not documents:
         return [(base, "base")]
     documents = sorted(set(documents))
-    with plainly("the embedding of a library"):
-        vectors = asyncio.run(workspace.session.encoder().passages([f"{d.title}\n{d.text}" for d in documents]))
-    table = pa.Table.from_pylist([d._asdict() for d in documents], PASSAGES)
-    files = build_shard(
-        workspace.path / "index", f"library-{fingerprint(documents)}", "SQfp16", base.dimension, [(vectors, table)]
-    )
-    encoder = encoder_fingerprint(workspace.config.encoder)
-    return [(base, "base"), (Manifest(encoder, base.encoder_model, base.dimension, "SQfp16", (files,)), "writeback")]
+
+    def blocks() -> Iterator[Block]:
+        with plainly("the embedding of a library"):
+            vectors = asyncio.run(workspace.session.encoder().passages([f"{d.title}\n{d.text}" for d in documents]))
+        yield vectors, pa.Table.from_pylist([d._asdict() for d in documents], PASSAGES)
+
+    name = f"library-{fingerprint(base.encoder, documents)}"
+    files = build_once(workspace.path / "index", name, FACTORY, base.dimension, blocks())
+    manifest = Manifest(base.encoder, base.encoder_model, base.dimension, FACTORY, (files,))
+    return [(base, "base"), (manifest, "writeback")]
 
 
 def units(verdicts: Rows) -> list[Document]:
     """The distilled units of the accepted examples; a leaking one could not be published, so it is not measured."""
-    return [unit_document(row) for row in verdicts if row["accepted"] and not row["leak"]]
+    return [unit_document(row) for row in verdicts if row["accepted"] and not leaks(row)]
 
 
 def unit_document(row: Mapping[str, Any]) -> Document:
     """A row's unit under the id that the shelf would give it."""
     title, text = row["unit_title"], row["unit_text"]
-    return Document("wb-" + content_hash(f"{title}\n{text}")[:16], title, text)
+    return Document(unit_id(f"{title}\n{text}"), title, text)
 
 
 def raw(verdicts: Rows, passages: Mapping[str, Document]) -> list[Document]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from wbrag.bench.libraries import Document, passages_of, unit_document
 from wbrag.config import EnrichConfig, fingerprint
 from wbrag.enrich.gates import document_gate, utility_gate
+from wbrag.enrich.leakage import leaks
 from wbrag.tasks import task
 from wbrag.types import Example
 
@@ -86,7 +87,7 @@ def distilled(
     rows, before = workspace.distil(work) if work else ({}, 0)
     found = [*(known[q, ids] for q, ids in chosen.items() if (q, ids) in known), *rows.values()]
     failed = sum(1 for row in rows.values() if row["error"])
-    units = [unit_document(row) for row in found if not row["error"] and not row["leak"]]
+    units = [unit_document(row) for row in found if not row["error"] and not leaks(row)]
     return Distilled(units, len(work) - before, failed)
 
 

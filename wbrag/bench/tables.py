@@ -7,10 +7,10 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wbrag.bench.grid import Bench
+from wbrag.bench.grid import COSTS, Bench
+from wbrag.terminal import Table
 
 Record = dict[str, Any]
-Table = tuple[str, list[str], list[list[str]]]  # title, head, rows
 ARMS = {
     "closed_book": "no retrieval",
     "base": "base",
@@ -108,13 +108,12 @@ def _construction(bench: Bench) -> Table:
 
 
 def _costs(bench: Bench) -> Table:
-    head = ["model", "method", "calls", "prompt tokens", "output tokens", "retrievals", "seconds"]
+    head = ["model", "method", *(name.replace("_", " ") for name in COSTS)]
     body = []
     for model in _distinct(bench.scores, "model"):
         for method in _distinct(bench.scores, "method"):
             rows = [r for r in bench.scores if (r["model"], r["method"], r["arm"]) == (model, method, "base")]
-            names = ("calls", "prompt_tokens", "output_tokens", "retrievals", "seconds")
-            body.append([model, method, *(f"{sum(r[n] for r in rows) / len(rows):.3g}" for n in names)])
+            body.append([model, method, *(f"{sum(r[n] for r in rows) / len(rows):.3g}" for n in COSTS)])
     return (
         "Cost of an answer over the base library, means; equal prompts are answered once, so seconds depend on order",
         head,

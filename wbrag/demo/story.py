@@ -26,6 +26,7 @@ from wbrag.report.story import (
     Story,
 )
 from wbrag.shelf.releases import now
+from wbrag.terminal import Table
 from wbrag.workspace import Workspace
 
 Rows = list[dict[str, Any]]
@@ -46,7 +47,6 @@ GAINS = {
     "gain_over_control_raw": "Write-back over the raw control",
     "gain_over_control_copies": "Write-back over the copies control",
 }
-Table = tuple[str, list[str], list[list[str]]]  # title, head, rows
 SHOWN = 24  # changed questions of each kind on the page
 
 

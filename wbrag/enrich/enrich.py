@@ -13,6 +13,7 @@ from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_
 from wbrag.enrich.judge import judge
 from wbrag.enrich.leakage import audit
 from wbrag.methods import Method, Rag
+from wbrag.tasks import Task
 from wbrag.types import Evidence, Example, Hit
 
 
@@ -44,11 +45,10 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
     evidence_fallback: bool = False
     rewrite_fallback: bool = False
-    answer_in_unit: bool | None = None
-    answer_in_sources: bool | None = None
-    leak: bool = False  # the unit holds a gold answer that none of its sources does
     source_words: int = 0
     unit_words: int = 0
+    answer_in_unit: bool | None = None
+    answer_in_sources: bool | None = None
     calls: int = 0
     error: str = ""
 
@@ -109,18 +109,14 @@ class Enricher:
         ranks, fallback = document_gate(verdict.s_nr or 0.0, verdict.s_doc, tau_doc=gate.tau_doc, n_min=gate.n_min)
         retained = [hits[rank] for rank in ranks]
         unit = await self.distiller.distil(example.question, retained)
-        found = audit(self.rag.task, f"{unit.title}\n{unit.text}", retained, example.golden_answers)
         return replace(
             verdict,
             accepted=True,
             reason="accepted",
             retained=tuple(ranks),
             fallback=fallback,
-            answer_in_unit=found.answer_in_unit,
-            answer_in_sources=found.answer_in_sources,
-            leak=found.leak,
             calls=verdict.calls + unit.calls,
-            **unit_fields(unit, retained),
+            **unit_fields(unit, retained, self.rag.task, example),
         )
 
     @property
@@ -141,8 +137,8 @@ class Enricher:
         return await judge(self.rag.generator, example.question, answer, hits, self.rag.prompts_dir)
 
 
-def unit_fields(unit: Distilled, retained: Sequence[Hit]) -> dict[str, Any]:
-    """A unit as the fields of a verdict."""
+def unit_fields(unit: Distilled, retained: Sequence[Hit], task: Task, example: Example) -> dict[str, Any]:
+    """A unit, and what the leakage audit found in it, as the fields of a verdict."""
     return {
         "sources": tuple((hit.id, hit.content_hash) for hit in retained),
         "unit_title": unit.title,
@@ -152,4 +148,5 @@ def unit_fields(unit: Distilled, retained: Sequence[Hit]) -> dict[str, Any]:
         "rewrite_fallback": unit.rewrite_fallback,
         "source_words": sum(len(f"{hit.title} {hit.text}".split()) for hit in retained),
         "unit_words": len(f"{unit.title} {unit.text}".split()),
+        **audit(task, f"{unit.title}\n{unit.text}", retained, example.golden_answers)._asdict(),
     }

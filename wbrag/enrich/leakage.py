@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from wbrag.metrics import acc
 from wbrag.tasks import Task
@@ -16,10 +16,10 @@ class Audit(NamedTuple):
     answer_in_unit: bool | None
     answer_in_sources: bool | None
 
-    @property
-    def leak(self) -> bool:
-        """The answer came into the unit from elsewhere: the model's memory, or a label."""
-        return bool(self.answer_in_unit) and not self.answer_in_sources
+
+def leaks(row: Mapping[str, Any]) -> bool:
+    """Whether the answer came into a row's unit from elsewhere: the model's memory, or a label."""
+    return bool(row["answer_in_unit"]) and not row["answer_in_sources"]
 
 
 def audit(task: Task, unit: str, sources: Sequence[Hit], golden_answers: Sequence[str]) -> Audit:

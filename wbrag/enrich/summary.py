@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
+from wbrag.enrich.leakage import leaks
 from wbrag.types import Evidence, Unit
 
 Row = Mapping[str, Any]
@@ -57,7 +58,7 @@ def summarise(rows: Sequence[Row], top_k: int) -> dict[str, Any]:
         "source_words_mean": _mean([row["source_words"] for row in accepted]),
         "unit_words_mean": _mean([row["unit_words"] for row in accepted]),
         "compression_mean": _mean([row["source_words"] / max(1, row["unit_words"]) for row in accepted]),
-        "leaking": sorted(row["id"] for row in accepted if row["leak"]),
+        "leaking": sorted(row["id"] for row in accepted if leaks(row)),
         "retained_ranks": [sum(rank in row["retained"] for row in accepted) for rank in range(top_k)],
     }
 

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from wbrag.generators.through import Through
 from wbrag.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling
 
 REMEMBERED = 100_000  # replies of a few hundred bytes each
@@ -19,20 +20,13 @@ Key = tuple[Any, ...]
 T = TypeVar("T")
 
 
-class Remembering:
+class Remembering(Through):
     """Wraps `generator`; calls for one prompt at the same time share one reply. Failures are not remembered."""
 
     def __init__(self, generator: Generator) -> None:
-        self.generator = generator
+        super().__init__(generator)
         self._short: OrderedDict[Key, asyncio.Future[Any]] = OrderedDict()
         self._long: OrderedDict[Key, asyncio.Future[Any]] = OrderedDict()
-
-    @property
-    def fingerprint(self) -> str:
-        return self.generator.fingerprint
-
-    async def start(self) -> None:
-        await self.generator.start()
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         if sampling.temperature > 0:
@@ -63,15 +57,6 @@ class Remembering:
             if reply.done():
                 replies.pop(key, None)
             raise
-
-    async def decode(self, ids: Sequence[int]) -> str:
-        return await self.generator.decode(ids)
-
-    async def knows(self, tokens: Sequence[str]) -> bool:
-        return await self.generator.knows(tokens)
-
-    async def close(self) -> None:
-        await self.generator.close()
 
 
 def _plain(prompt: Prompt) -> Any:

@@ -20,13 +20,13 @@ from ray.data import ActorPoolStrategy
 
 from wbrag.config import fingerprint
 from wbrag.errors import WbragError
-from wbrag.files import file_in_one_step, write_atomically
+from wbrag.files import file_in_one_step
 from wbrag.hosts.failures import plainly
 from wbrag.hosts.quiet import data_context
 from wbrag.hosts.session import Session
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.manifest import Manifest, ShardFiles
-from wbrag.retrieval.shard import Block, build_shard
+from wbrag.retrieval.shard import Block, build_once
 
 Progress = Callable[[int, int], None]
 
@@ -157,15 +157,10 @@ class _EmbedBlock:
 
 @ray.remote(num_cpus=1)
 def _build(root: str, name: str, factory: str, dimension: int, blocks: list[Rows], vectors: str) -> ShardFiles:
-    """One shard from its blocks; a finished one is recognised by the record beside it."""
-    record = Path(root) / f"{name}.json"
-    if record.is_file() and (Path(root) / name).is_dir():
-        return ShardFiles(**json.loads(record.read_text(encoding="utf-8")))
+    """One shard from its blocks."""
 
     def stream() -> Iterator[Block]:
         for block in blocks:
             yield np.load(Path(vectors) / block.name, mmap_mode="r", allow_pickle=False), block.read()
 
-    files = build_shard(Path(root), name, factory, dimension, stream())
-    write_atomically(record, json.dumps(asdict(files)) + "\n")
-    return files
+    return build_once(Path(root), name, factory, dimension, stream())

@@ -22,26 +22,30 @@ PLAN_TOKENS = 160
 
 
 async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None) -> Answer:
-    """Plan, answer each part, put the answers together. Given documents are read for every part."""
+    """Plan, answer each part, put the answers together. Given documents are read for every part.
+
+    A question that the plan leaves whole is answered as naive RAG does.
+    """
     if documents is not None and not documents:
         return await naive.answer(question, rag, [])
     most = rag.settings.planner.max_sub_questions
     prompt = render("planner.plan", rag.prompts_dir, question=question, max_sub_questions=str(most))
     plan = await rag.generator.generate(prompt, replace(rag.sampling, max_tokens=PLAN_TOKENS))
+    asked_for = sub_questions(plan.text, question)[:most]
+    if asked_for == [question]:
+        return replace(await naive.answer(question, rag, documents), details={"sub_questions": 1.0})
     parts: list[tuple[str, str]] = []
     hits: dict[str, Hit] = {}
-    for asked in sub_questions(plan.text, question)[:most]:
+    for asked in asked_for:
         part = _filled(asked, [text for _, text in parts])
         found = await naive.answer(part, replace(rag, task=task("qa")), documents)
         parts.append((part, found.text))
         hits |= {hit.id: hit for hit in found.hits}
     ranked = tuple(sorted(hits.values(), key=lambda hit: (-hit.score, hit.id)))[: rag.top_k]
-    details = {"sub_questions": float(len(parts))}
-    if [part for part, _ in parts] == [question]:
-        return replace(await naive.answer(question, rag, ranked), details=details)
     notes = "\n".join(f"{i}. {part} {text}" for i, (part, text) in enumerate(parts, 1))
     prompt = render(f"{rag.task.name}.rag", rag.prompts_dir, question=question, documents=notes)
-    return Answer(read_answer((await rag.generator.generate(prompt, rag.sampling)).text), ranked, details=details)
+    reply = await rag.generator.generate(prompt, rag.sampling)
+    return Answer(read_answer(reply.text), ranked, details={"sub_questions": float(len(parts))})
 
 
 def sub_questions(text: str, question: str) -> list[str]:

@@ -15,6 +15,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from scipy.special import softmax
+
 from wbrag.methods import Rag, naive
 from wbrag.tasks import read_answer
 from wbrag.types import Answer, Hit, NextToken
@@ -25,7 +27,7 @@ async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None
     hits = await rag.retrieve(question, documents)
     if not hits:
         return await naive.answer(question, rag, [])
-    weights = softmax([hit.score / rag.settings.replug.temperature for hit in hits])
+    weights = softmax([hit.score / rag.settings.replug.temperature for hit in hits]).tolist()
     by_level = _by_token if rag.settings.replug.level == "token" else _by_sequence
     return await by_level(question, rag, hits, weights)
 
@@ -88,10 +90,3 @@ async def _by_sequence(question: str, rag: Rag, hits: list[Hit], weights: list[f
     named = [candidate for candidate in candidates if candidate]
     best = named[max(range(len(named)), key=found.__getitem__)] if named else ""
     return Answer(best, tuple(hits), details={"candidates": float(len(candidates))})
-
-
-def softmax(values: Sequence[float]) -> list[float]:
-    """Weights that sum to 1, without overflow."""
-    top = max(values)
-    raised = [math.exp(value - top) for value in values]
-    return [value / sum(raised) for value in raised]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from wbrag.errors import UsageError, WbragError
-from wbrag.files import folder_in_one_step, sha256_of
+from wbrag.files import folder_in_one_step, sha256_of, write_atomically
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.manifest import Manifest, ShardFiles, verify
 from wbrag.types import Hit, Origin
@@ -45,6 +47,19 @@ def build_shard(root: Path, name: str, factory: str, dimension: int, blocks: Ite
         faiss.write_index(index, str(scratch / "vectors.faiss"))
         digests = {file.name: sha256_of(file) for file in sorted(scratch.iterdir())}
     return ShardFiles(name, count, digests)
+
+
+def build_once(root: Path, name: str, factory: str, dimension: int, blocks: Iterable[Block]) -> ShardFiles:
+    """`build_shard`, unless `root/name` stands there: a finished shard is known by the record beside it.
+
+    `name` says what the shard is made of; `blocks` is not touched where nothing is to be built.
+    """
+    record = root / f"{name}.json"
+    if record.is_file() and (root / name).is_dir():
+        return ShardFiles(**json.loads(record.read_text(encoding="utf-8")))
+    files = build_shard(root, name, factory, dimension, blocks)
+    write_atomically(record, json.dumps(asdict(files)) + "\n")
+    return files
 
 
 def _new_index(factory: str, dimension: int) -> Any:

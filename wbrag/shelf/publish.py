@@ -11,7 +11,7 @@ from wbrag.config import Config, fingerprint
 from wbrag.errors import WbragError
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.manifest import Manifest, ShardFiles
-from wbrag.retrieval.shard import PASSAGES, build_shard
+from wbrag.retrieval.shard import PASSAGES, build_once
 from wbrag.shelf.releases import Release, Releases, now, release_id
 from wbrag.shelf.units import Shelf, Shelved
 
@@ -96,8 +96,8 @@ def _shards(
     passages = pa.Table.from_pylist(
         [{"id": s.unit.id, "title": s.unit.title, "text": s.unit.text} for s in fresh], PASSAGES
     )
-    name = f"units-{fingerprint([s.unit.id for s in fresh])}"
-    return (*(files for files, _ in old), build_shard(root, name, "SQfp16", dimension, [(vectors, passages)]))
+    name = f"units-{fingerprint(encoder_fingerprint(config.encoder), [s.unit.id for s in fresh])}"
+    return (*(files for files, _ in old), build_once(root, name, "SQfp16", dimension, [(vectors, passages)]))
 
 
 def unit_ids(shard: Path) -> set[str]:
