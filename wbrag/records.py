@@ -16,7 +16,7 @@ from wbrag.config import Config
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Verdict, unit_fields
 from wbrag.files import file_in_one_step
-from wbrag.methods import Rag, method
+from wbrag.methods import Needs, Rag, method, needs
 from wbrag.retrieval.encoder import QueryEncoder
 from wbrag.retrieval.retriever import IndexRetriever, ShardSearcher
 from wbrag.tasks import task
@@ -99,6 +99,14 @@ class RowJob(Protocol):
     @property
     def kind(self) -> Literal["enrich", "evaluate", "distil"]: ...
 
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def needs(self) -> set[Needs]:
+        """What its generator must be able to do."""
+        ...
+
     def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]: ...
 
     def failed(self, example: Example, error: str) -> Record: ...
@@ -111,6 +119,11 @@ class EnrichJob:
     config: Config
     method: str = "naive"
     kind: Literal["enrich"] = "enrich"
+
+    @property
+    def needs(self) -> set[Needs]:
+        judged: set[Needs] = {"logprobs"} if self.config.enrich.gate_metric == "judge" else set()
+        return judged | {needs(self.method, self.config.methods)}
 
     def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]:
         settings = self.config.enrich
@@ -134,6 +147,10 @@ class EvaluateJob:
     retrieve: bool = True
     method: str = "naive"
     kind: Literal["evaluate"] = "evaluate"
+
+    @property
+    def needs(self) -> set[Needs]:
+        return {needs(self.method, self.config.methods)}
 
     def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]:
         async def run(example: Example) -> Record:
@@ -162,8 +179,11 @@ class DistilJob:
     """Distillation alone, from documents that somebody else chose: `metadata["documents"]` holds (id, title, text)."""
 
     config: Config
-    method: str = ""
     kind: Literal["distil"] = "distil"
+
+    @property
+    def needs(self) -> set[Needs]:
+        return {"text"}
 
     def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]:
         settings = self.config.enrich

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
@@ -92,12 +92,6 @@ class Store:
             )
         base = Manifest.read(self.path / row.base_manifest, row.base_sha256)
         return [(base, "base"), (Manifest.read(self.path / row.writeback_manifest, row.writeback_sha256), "writeback")]
-
-    def verdicts(self, fingerprint: str) -> list[dict[str, Any]]:
-        """The verdict rows of one enrichment run, by id."""
-        from wbrag.records import read_rows
-
-        return sorted(read_rows(self.path / "verdicts" / fingerprint).values(), key=lambda row: str(row["id"]))
 
     def default_release(self, release: str | None) -> str:
         """`release`, or the latest where there is one, or `none`."""

@@ -5,77 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
-from copy import copy
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from wbrag.config import Config, GeneratorConfig, fingerprint
+from wbrag.config import fingerprint
 from wbrag.errors import UsageError
-from wbrag.files import sha256_of, write_atomically
+from wbrag.files import write_atomically
 from wbrag.progress import bar
-from wbrag.store import Index, Store
-from wbrag.types import Answer, Example, Hit
+from wbrag.runs import Runs
+from wbrag.types import Answer, Hit
 
 if TYPE_CHECKING:
     from wbrag.bench.grid import Bench
     from wbrag.datasets import IngestResult
-    from wbrag.hosts.session import Session
-    from wbrag.records import Handles
     from wbrag.shelf.releases import Release
 
 
-class Run(NamedTuple):
-    """Records by example id, how many were already there, and the folder they are in."""
-
-    records: dict[str, dict[str, Any]]
-    resumed: int
-    folder: Path
-
-
-class Workspace(Store):
+class Workspace(Runs):
     """One folder with a corpus, examples, indexes, verdicts, the shelf and its releases.
 
     Settings come from `config`, else from the environment and the defaults. Models start once per workspace object;
     `close()`, or leaving a `with` block, shuts them down.
     """
-
-    def __init__(
-        self, folder: str | Path | None = None, config: Config | None = None, *, progress: bool = False
-    ) -> None:
-        super().__init__(folder, config)
-        self.progress = progress
-        self._session: Session | None = None
-
-    def __enter__(self) -> Workspace:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
-
-    @property
-    def session(self) -> Session:
-        if self._session is None:
-            from wbrag.hosts.session import Session
-
-            self._session = Session(self.config)
-        return self._session
-
-    def varied(self, **sections: Mapping[str, Any]) -> Workspace:
-        """This workspace with other `enrich` or `retrieval` settings, over the same running models."""
-        other = copy(self)
-        other._session = self.session
-        changed = {name: getattr(self.config, name).model_copy(update=values) for name, values in sections.items()}
-        other.config = self.config.model_copy(update=changed)
-        return other
 
     # -- data in ------------------------------------------------------------------------------------------------
 
@@ -160,10 +112,10 @@ class Workspace(Store):
         from wbrag.enrich.summary import summarise
 
         start = time.time()
-        run = self._enrich(examples, method, limit)
-        kept = [row for row in run.records.values() if row["accepted"] and not leaks(row)]
+        run = self.verdicts(examples, method=method, limit=limit)
+        kept = [row for row in run.rows if row["accepted"] and not leaks(row)]
         added = self._shelve(kept, run.folder.name)
-        summary = summarise(list(run.records.values()), self.config.enrich.top_k)
+        summary = summarise(run.rows, self.config.enrich.top_k)
         return {
             **summary,
             "resumed": run.resumed,
@@ -172,33 +124,6 @@ class Workspace(Store):
             "verdicts": str(run.folder),
             "seconds": round(time.time() - start, 2),
         }
-
-    def run_gates(self, examples: str, *, method: str = "naive", limit: int | None = None) -> list[dict[str, Any]]:
-        """The verdicts of `enrich`, by id, without putting a unit on the shelf."""
-        return list(self._enrich(examples, method, limit).records.values())
-
-    def distil(self, examples: Sequence[Example]) -> tuple[dict[str, dict[str, Any]], int]:
-        """A unit for each example from `metadata["documents"]`, and how many were there; kept in `distilled/`."""
-        from wbrag.generators import generator_fingerprint
-        from wbrag.hosts.rows import run_rows
-        from wbrag.records import DistilJob
-        from wbrag.retrieval.encoder import encoder_fingerprint
-
-        c, e = self.config, self.config.enrich
-        distiller = (e.distiller, e.max_sentences, e.fallback_sentences, e.max_unit_tokens)
-        tag = fingerprint(generator_fingerprint(c), encoder_fingerprint(c.encoder), self.prompt_version(), distiller)
-        folder = self.path / "distilled" / tag
-        with bar("distilling evidence", shown=self.progress) as update:
-            return run_rows(
-                c, DistilJob(c), lambda: self.session.handles(self.path / "index", []), examples, folder, update
-            )
-
-    def _enrich(self, examples: str, method: str, limit: int | None) -> Run:
-        from wbrag.records import EnrichJob
-
-        self.examples(examples, limit)  # a wrong name is refused before anything is opened
-        job = EnrichJob(self.config, method)
-        return self._run(job, examples, limit, [(self.base()[0], "base")], "distilling what helped")
 
     def _shelve(self, accepted: list[dict[str, Any]], config_fingerprint: str) -> dict[str, int]:
         from wbrag.enrich.summary import unit_of
@@ -283,45 +208,11 @@ class Workspace(Store):
             }
         return {**result, "seconds": round(time.time() - start, 2)}
 
-    def answers(
-        self,
-        examples: str,
-        *,
-        release: str = "latest",
-        method: str = "naive",
-        limit: int | None = None,
-        indexes: list[Index] | None = None,
-    ) -> list[dict[str, Any]]:
-        """One record per question, in the order of the examples; kept in `answers/<fingerprint>/` and reused."""
-        from wbrag.records import EvaluateJob
-
-        if indexes is None:
-            indexes = [] if release == "closed-book" else self.indexes(release)
-        job = EvaluateJob(self.config, bool(indexes), method)
-        label = f"answering {examples.rsplit('/')[-1]} ({'closed book' if not indexes else release})"
-        return list(self._run(job, examples, limit, indexes, label).records.values())
-
     def bench(self, suite: str | Path, data: str | Path | None = None) -> Bench:
         """Run the grid of a suite file over this workspace; relative paths in it are taken from `data`."""
-        from wbrag.bench.grid import run_grid
-        from wbrag.bench.suite import load_suite, prepare
+        from wbrag.bench.run import run_suite
 
-        wanted = load_suite(suite)
-        prepare(self, wanted, data)
-        if any(wanted.models.values()):
-            self.close()  # each model opens a session of its own, and needs the GPUs
-
-        def opened(generator: dict[str, Any]) -> Workspace:
-            if not generator:
-                return self
-            changed = GeneratorConfig(**{**self.config.generator.model_dump(), **generator})
-            return Workspace(self.path, self.config.model_copy(update={"generator": changed}), progress=self.progress)
-
-        from wbrag.bench.page import write_report
-
-        bench = run_grid(wanted, opened)
-        write_report(bench, self.path / "reports")
-        return bench
+        return run_suite(self, suite, data)
 
     def search(self, question: str, k: int = 5, *, release: str | None = None) -> list[Hit]:
         """The best `k` hits from base and write-back index, in this process, without Ray."""
@@ -335,56 +226,3 @@ class Workspace(Store):
         from wbrag.local import ask
 
         return asyncio.run(ask(self, question, task, method, self.default_release(release)))
-
-    # -- inside -------------------------------------------------------------------------------------------------
-
-    def _run(self, job: Any, name: str, limit: int | None, indexes: list[Index], label: str) -> Run:
-        from wbrag.generators import check, generator_fingerprint
-        from wbrag.hosts.rows import run_rows
-        from wbrag.methods import needs
-        from wbrag.retrieval.encoder import encoder_fingerprint
-
-        if limit is not None and limit < 1:
-            raise UsageError(f"expected a limit of at least 1, found {limit}")
-        examples = self.examples(name, limit)
-        c = job.config
-        settings = c.enrich if job.kind == "enrich" else c.retrieval
-        wanted = {needs(job.method, c.methods)}
-        if job.kind == "enrich" and c.enrich.gate_metric == "judge":
-            wanted.add("logprobs")
-        tag = fingerprint(
-            job.kind,
-            job.method,
-            name,
-            sha256_of(self.examples_file(name)),
-            generator_fingerprint(c),
-            encoder_fingerprint(c.encoder),
-            self.prompt_version(),
-            settings,
-            getattr(c.methods, job.method, None),
-            [[s.sha256 for s in manifest.shards] for manifest, _ in indexes],
-        )
-        folder = self.path / ("verdicts" if job.kind == "enrich" else "answers") / tag
-        write_atomically(
-            folder / "run.json",
-            json.dumps(
-                {
-                    "examples": name,
-                    "method": job.method,
-                    "prompt_version": self.prompt_version(),
-                    "generator": generator_fingerprint(c),
-                    "encoder": encoder_fingerprint(c.encoder),
-                    "config": c.model_dump(mode="json"),
-                },
-                indent=1,
-            )
-            + "\n",
-        )
-
-        def handles() -> Handles:  # called only if there is a row to work on
-            asyncio.run(check(c, wanted))
-            return self.session.handles(self.path / "index", indexes)
-
-        with bar(label, shown=self.progress) as update:
-            records, resumed = run_rows(c, job, handles, examples, folder, update)
-        return Run({e.id: records[e.id] for e in examples}, resumed, folder)

@@ -88,9 +88,8 @@ def run_cell(workspace: Workspace, suite: Suite, method: str, questions: Questio
 
     arms = {"base": answers("base", workspace.indexes("none"))}
     study = Study(workspace, method, questions, arms["base"]) if suite.needs_all_scores else None
-    verdicts = (
-        study.verdicts if study else workspace.run_gates(questions.train, method=method, limit=questions.train_limit)
-    )
+    limit = questions.train_limit
+    verdicts = study.verdicts if study else workspace.verdicts(questions.train, method=method, limit=limit).rows
     documents = {"writeback": units(verdicts)}
     if suite.controls:
         passages = retained_passages(workspace.path / "index", workspace.base()[0], verdicts)

@@ -84,9 +84,9 @@ def distilled(
     wanted = {id for ids in missing.values() for id in ids}
     passages = passages_of(workspace.path / "index", workspace.base()[0], wanted)
     work = [_work(examples[q], [passages[id] for id in ids]) for q, ids in missing.items()]
-    rows, before = workspace.distil(work) if work else ({}, 0)
-    found = [*(known[q, ids] for q, ids in chosen.items() if (q, ids) in known), *rows.values()]
-    failed = sum(1 for row in rows.values() if row["error"])
+    rows, before, _ = workspace.units(work) if work else ([], 0, None)
+    found = [*(known[q, ids] for q, ids in chosen.items() if (q, ids) in known), *rows]
+    failed = sum(1 for row in rows if row["error"])
     units = [unit_document(row) for row in found if not row["error"] and not leaks(row)]
     return Distilled(units, len(work) - before, failed)
 

@@ -26,7 +26,7 @@ class Study:
         self.workspace, self.method, self.questions, self.base = workspace, method, questions, base
         self.gate = workspace.config.enrich
         scoring = workspace.varied(enrich={"record": "all"})
-        self.verdicts = scoring.run_gates(questions.train, method=method, limit=questions.train_limit)
+        self.verdicts = scoring.verdicts(questions.train, method=method, limit=questions.train_limit).rows
         self.examples = {e.id: e for e in workspace.examples(questions.train, questions.train_limit)}
 
     def run(self, studies: Studies) -> Iterator[dict[str, Any]]:
@@ -53,7 +53,7 @@ class Study:
     def judged(self) -> dict[str, Any]:
         """The gates decided by a judge that sees no label, and how far it agrees with the labels."""
         judging = self.workspace.varied(enrich={"gate_metric": "judge", "record": "all"})
-        verdicts = judging.run_gates(self.questions.train, method=self.method, limit=self.questions.train_limit)
+        verdicts = judging.verdicts(self.questions.train, method=self.method, limit=self.questions.train_limit).rows
         labels, judge = gated(self.verdicts, self.gate), gated(verdicts, self.gate)
         failed = {row["id"] for row in [*verdicts, *self.verdicts] if row["error"]}
         both = [(row["id"] in labels, row["id"] in judge) for row in verdicts if row["id"] not in failed]
@@ -90,7 +90,7 @@ class Study:
         base = varied.answers(q.test, release="none", method=self.method, limit=q.test_limit)
         other = copy(self)
         other.workspace, other.base = varied, base
-        other.verdicts = varied.run_gates(q.train, method=self.method, limit=q.train_limit)
+        other.verdicts = varied.verdicts(q.train, method=self.method, limit=q.train_limit).rows
         return other.point("top_k", top_k, gated(other.verdicts, self.gate))
 
     def controls(self, names: Sequence[str]) -> dict[str, list[Document]]:

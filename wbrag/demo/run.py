@@ -52,7 +52,7 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
         arms["base"] = workspace.answers("demo/test", release="none")
     with clock.stage("enrich"):
         enrichment = workspace.enrich("demo/train")
-    verdicts = workspace.verdicts(enrichment["fingerprint"])
+    verdicts = workspace.verdicts("demo/train").rows
     if workspace.shelf.read():
         with clock.stage("publish"):
             release = workspace.publish("wbrag demo")

@@ -41,7 +41,7 @@ def build(config: Config) -> Generator:
 
 async def check(config: Config, needs: Collection[str]) -> None:
     """Ask an endpoint one tiny question that uses what a method `needs`; an engine of our own can do everything."""
-    if config.generator.backend == "openai":
+    if config.generator.backend == "openai" and set(needs) != {"text"}:  # `start` asks for text itself
         from wbrag.generators.openai import OpenAIGenerator
         from wbrag.labels import SHOWN
 

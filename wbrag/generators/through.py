@@ -1,0 +1,39 @@
+"""A generator that hands every call on: the ground for those that count or remember what passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wbrag.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling
+
+
+class Through:
+    """`generator` itself; subclasses change single calls."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+
+    @property
+    def fingerprint(self) -> str:
+        return self.generator.fingerprint
+
+    async def start(self) -> None:
+        await self.generator.start()
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        return await self.generator.generate(prompt, sampling)
+
+    async def score(self, prompt: Messages, continuation: str) -> float:
+        return await self.generator.score(prompt, continuation)
+
+    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
+        return await self.generator.next_tokens(prompt, prefix, top)
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        return await self.generator.decode(ids)
+
+    async def knows(self, tokens: Sequence[str]) -> bool:
+        return await self.generator.knows(tokens)
+
+    async def close(self) -> None:
+        await self.generator.close()

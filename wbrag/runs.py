@@ -1,0 +1,148 @@
+"""Rows worked out over the workspace's examples (verdicts, answers, units), in folders named by what decides them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from copy import copy
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from wbrag.config import Config, fingerprint
+from wbrag.errors import UsageError
+from wbrag.files import sha256_of, write_atomically
+from wbrag.progress import bar
+from wbrag.store import Index, Store
+from wbrag.types import Example
+
+if TYPE_CHECKING:
+    from wbrag.hosts.session import Session
+    from wbrag.records import Handles, RowJob
+
+Rows = list[dict[str, Any]]
+
+
+class Run(NamedTuple):
+    """A record per example, in their order, how many were already there, and the folder they are in."""
+
+    rows: Rows
+    resumed: int
+    folder: Path
+
+
+class Runs(Store):
+    """A workspace's models, which start once and only if there is work, and what they worked out."""
+
+    def __init__(
+        self, folder: str | Path | None = None, config: Config | None = None, *, progress: bool = False
+    ) -> None:
+        super().__init__(folder, config)
+        self.progress = progress
+        self._session: Session | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    @property
+    def session(self) -> Session:
+        if self._session is None:
+            from wbrag.hosts.session import Session
+
+            self._session = Session(self.config)
+        return self._session
+
+    def varied(self, **sections: Mapping[str, Any]) -> Self:
+        """This workspace with other `enrich` or `retrieval` settings, over the same running models."""
+        other = copy(self)
+        other._session = self.session
+        changed = {name: getattr(self.config, name).model_copy(update=values) for name, values in sections.items()}
+        other.config = self.config.model_copy(update=changed)
+        return other
+
+    def verdicts(self, examples: str, *, method: str = "naive", limit: int | None = None) -> Run:
+        """Algorithm 1 on every example of NAME/SPLIT, kept in `verdicts/<fingerprint>/`; the shelf is not touched."""
+        from wbrag.records import EnrichJob
+
+        self.examples(examples, limit)  # a wrong name is refused before anything is opened
+        job = EnrichJob(self.config, method)
+        return self._run(job, examples, limit, [(self.base()[0], "base")], "distilling what helped")
+
+    def answers(
+        self,
+        examples: str,
+        *,
+        release: str = "latest",
+        method: str = "naive",
+        limit: int | None = None,
+        indexes: list[Index] | None = None,
+    ) -> Rows:
+        """One record per question, kept in `answers/<fingerprint>/`; `release` is only a label beside `indexes`."""
+        from wbrag.records import EvaluateJob
+
+        if indexes is None:
+            indexes = [] if release == "closed-book" else self.indexes(release)
+        job = EvaluateJob(self.config, bool(indexes), method)
+        label = f"answering {examples.rsplit('/')[-1]} ({'closed book' if not indexes else release})"
+        return self._run(job, examples, limit, indexes, label).rows
+
+    def units(self, examples: Sequence[Example]) -> Run:
+        """A unit for each example from `metadata["documents"]`, kept in `distilled/<fingerprint>/`."""
+        from wbrag.generators import generator_fingerprint
+        from wbrag.records import DistilJob
+        from wbrag.retrieval.encoder import encoder_fingerprint
+
+        c, e = self.config, self.config.enrich
+        distiller = (e.distiller, e.max_sentences, e.fallback_sentences, e.max_unit_tokens)
+        tag = fingerprint(generator_fingerprint(c), encoder_fingerprint(c.encoder), self.prompt_version(), distiller)
+        return self._rows(DistilJob(c), examples, self.path / "distilled" / tag, [], "distilling evidence")
+
+    def _run(self, job: Any, name: str, limit: int | None, indexes: list[Index], label: str) -> Run:
+        from wbrag.generators import generator_fingerprint
+        from wbrag.retrieval.encoder import encoder_fingerprint
+
+        if limit is not None and limit < 1:
+            raise UsageError(f"expected a limit of at least 1, found {limit}")
+        c = job.config
+        made_with = {
+            "examples": name,
+            "method": job.method,
+            "prompt_version": self.prompt_version(),
+            "generator": generator_fingerprint(c),
+            "encoder": encoder_fingerprint(c.encoder),
+        }
+        tag = fingerprint(
+            job.kind,
+            made_with,
+            sha256_of(self.examples_file(name)),
+            c.enrich if job.kind == "enrich" else c.retrieval,
+            getattr(c.methods, job.method, None),
+            [[s.sha256 for s in manifest.shards] for manifest, _ in indexes],
+        )
+        folder = self.path / ("verdicts" if job.kind == "enrich" else "answers") / tag
+        described = {**made_with, "config": c.model_dump(mode="json")}
+        write_atomically(folder / "run.json", json.dumps(described, indent=1) + "\n")
+        return self._rows(job, self.examples(name, limit), folder, indexes, label)
+
+    def _rows(self, job: RowJob, examples: Sequence[Example], folder: Path, indexes: list[Index], label: str) -> Run:
+        from wbrag.generators import check
+        from wbrag.hosts.rows import run_rows
+
+        def handles() -> Handles:  # called only if there is a row to work on
+            asyncio.run(check(job.config, job.needs))
+            return self.session.handles(self.path / "index", indexes)
+
+        with bar(label, shown=self.progress) as update:
+            records, resumed = run_rows(self.config, job, handles, examples, folder, update)
+        return Run([records[e.id] for e in examples], resumed, folder)
