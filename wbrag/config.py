@@ -72,8 +72,10 @@ class EnrichConfig(Section):
     tau_delta: float = Field(0.01, ge=0)
     tau_doc: float = Field(0.01, ge=0)
     n_min: int = Field(2, ge=1)
-    gate_metric: Literal["task", "acc", "em", "f1", "judge"] = Field(
-        "task", description="what the gates score with; judge: a model's own verdict, for questions without answers"
+    gate_metric: Literal["task", "acc", "em", "f1", "logprob", "judge"] = Field(
+        "task",
+        description="what the gates score with; logprob: the gold answer's probability; "
+        "judge: a model's own verdict, for questions without answers",
     )
     distiller: Literal["llm", "extractive"] = "llm"
     max_sentences: int = Field(8, ge=1)

@@ -122,8 +122,8 @@ class EnrichJob:
 
     @property
     def needs(self) -> set[Needs]:
-        judged: set[Needs] = {"logprobs"} if self.config.enrich.gate_metric == "judge" else set()
-        return judged | {needs(self.method, self.config.methods)}
+        scoring: dict[str, Needs] = {"judge": "logprobs", "logprob": "scores"}
+        return {needs(self.method, self.config.methods), scoring.get(self.config.enrich.gate_metric, "text")}
 
     def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]:
         settings = self.config.enrich

@@ -104,8 +104,10 @@ def _bench_verbs(verb: Verb) -> None:
     bench.add_argument("--data", metavar="DIR", help="where the suite's relative paths begin")
     bench.add_argument("--markdown", action="store_true", help="GitHub tables on stdout")
     bench.add_argument("--csv", action="store_true", help="every score and comparison on stdout, one a line")
-    report = verb("report", _report, "draw a suite's page again from its figures", "wbrag report --suite demo")
-    report.add_argument("--suite", metavar="NAME", required=True, help="the name in the suite's file")
+    report = verb("report", _report, "one page about a suite or an enrichment run", "wbrag report --suite demo")
+    about = report.add_mutually_exclusive_group(required=True)
+    about.add_argument("--suite", metavar="NAME", help="the name in the suite's file; its page is drawn again")
+    about.add_argument("--run", metavar="FINGERPRINT", help="as `wbrag enrich` names it")
 
 
 def _asking_verbs(verb: Verb) -> None:
@@ -199,9 +201,11 @@ def _bench(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _report(a: argparse.Namespace, w: Workspace) -> Any:
-    from wbrag.bench.page import read_bench, write_report
+    from wbrag.bench.page import of_run, read_bench, write_report
 
-    return {"page": str(write_report(read_bench(w.path / "reports" / f"{a.suite}.json"), w.path / "reports"))}
+    folder = w.path / "reports" / ("suites" if a.suite else "runs")
+    bench = read_bench(folder / f"{a.suite}.json") if a.suite else of_run(w.path / "verdicts" / a.run)
+    return {"page": str(write_report(bench, folder))}
 
 
 def _publish(a: argparse.Namespace, w: Workspace) -> Any:

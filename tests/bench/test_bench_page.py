@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,10 @@ from PIL import Image, ImageStat
 
 from tests.support.browser import rendered, screenshot
 from wbrag.bench.grid import Bench, _corrected
-from wbrag.bench.page import headline, read_bench, render, write_report
+from wbrag.bench.page import headline, of_run, read_bench, render, write_report
+from wbrag.enrich.enrich import Verdict
 from wbrag.errors import WbragError
+from wbrag.records import verdict_row, write_rows
 
 HOSTILE = '<script>alert(1)</script><img src="https://example.org/x.png">'
 
@@ -30,8 +33,20 @@ def bench() -> Bench:
         for over, gain in (("closed_book", 0.2), ("base", 0.1), ("control_raw", 0.09)):
             found = {"gain": gain, "gain_ci95": [gain - 0.04, gain + 0.04], "wins": 40, "losses": 10}
             comparisons.append(cell | found | {"over": over, "p": 0.001 if method == "naive" else 0.2})
-        built = {"accepted": 60, "examples": 300, "closed_book_suffices": 99, "retrieval_did_not_help": 141}
-        built |= {"retained_docs_mean": 1.8, "source_words_mean": 180.0, "unit_words_mean": 60.0, "units": 55}
+        built = {
+            "accepted": 60,
+            "examples": 300,
+            "quarantined": 0,
+            "closed_book_suffices": 99,
+            "retrieval_did_not_help": 141,
+        }
+        built |= {
+            "retained_docs_mean": 1.8,
+            "source_words_mean": 180.0,
+            "unit_words_mean": 60.0,
+            "units": 55,
+            "quarantined": 0,
+        }
         built |= {"compression_mean": 3.0, "fallback_rate": 0.1, "retained_ranks": [30, 20, 10, 5, 1]}
         words = [[rng.randint(80, 300), rng.randint(20, 90)] for _ in range(55)]
         construction.append(cell | built | {"words": words, "leaking": ["q7"]})
@@ -80,6 +95,29 @@ def test_figures_come_back_and_the_page_is_drawn_again(tmp_path: Path) -> None:
     assert write_report(read_bench(tmp_path / "toy.json"), tmp_path).read_text(encoding="utf-8") == before
     with pytest.raises(WbragError, match="wbrag bench"):
         read_bench(tmp_path / "other.json")
+
+
+def test_an_enrichment_run_alone_has_a_page(tmp_path: Path) -> None:
+    unit: dict[str, Any] = {
+        "unit_title": "Kites",
+        "unit_text": HOSTILE,
+        "source_words": 40,
+        "unit_words": 12,
+    }
+    kept = Verdict("q1", HOSTILE, "qa", True, "accepted", s_nr=0.0, s_rag=1.0, s_doc=(0.0, 1.0), retained=(1,), **unit)
+    failed = Verdict("q2", "?", "qa", False, "error", error="no reply")
+    write_rows(tmp_path / "abc", "enrich", [verdict_row(kept), verdict_row(failed)])
+    with pytest.raises(WbragError, match="wbrag enrich"):
+        of_run(tmp_path / "abc")
+    config = {"generator": {"model": HOSTILE}, "enrich": {"top_k": 2}}
+    made = {"examples": "nq/train", "method": "naive", "config": config}
+    (tmp_path / "abc" / "run.json").write_text(json.dumps(made), encoding="utf-8")
+    found = of_run(tmp_path / "abc")
+    [built] = found.construction
+    assert (built["examples"], built["quarantined"], built["units"], built["words"]) == (2, 1, 1, [[40, 12]])
+    html = write_report(found, tmp_path).read_text(encoding="utf-8")
+    assert "1 of 2 questions were accepted and became 1 units" in html and "<script" not in html
+    assert 'id="gains"' not in html and 'id="changed"' not in html
 
 
 def test_chromium_shows_it_in_both_colour_schemes(tmp_path: Path) -> None:

@@ -259,6 +259,25 @@ def test_a_judge_needs_no_gold_answer() -> None:
     assert run_judged(World(), 0.1)[0].reason == "retrieval did not help"
 
 
+def test_the_gold_answers_probability_can_decide() -> None:
+    """Each score is p(gold | the documents read), of the likeliest of the gold answers."""
+
+    def scorer(prompt: Messages, continuation: str) -> float:
+        helps = "Fact 0" in prompt[0].content or "Fact 2" in prompt[0].content
+        return math.log({RIGHT: 0.8 if helps else 0.05, "kite": 0.2}[continuation])
+
+    generator = ScriptedGenerator(World().reply, scorer=scorer)
+    gate = EnrichConfig(gate_metric="logprob")
+    rag = Rag(generator, TableRetriever({QUESTION: HITS}), task("qa"), gate.top_k)
+    enricher = Enricher(method("naive"), rag, Distiller(generator, SimilarityEncoder({}), gate), gate)
+    verdict = asyncio.run(enricher.enrich(Example("e1", QUESTION, (RIGHT, "kite"))))
+    assert verdict.accepted and verdict.retained == (0, 2)
+    assert (verdict.s_nr, verdict.s_rag) == (pytest.approx(0.2), pytest.approx(0.8))
+    assert verdict.s_doc == pytest.approx((0.8, 0.2, 0.8, 0.2, 0.2))
+    assert verdict.calls == len(generator.calls) == (1 + 2) + (1 + 2) + 5 * (1 + 2) + 2
+    assert not any(RIGHT in str(call.prompt) for call in generator.calls), "a prompt held the gold answer"
+
+
 def test_a_unit_that_holds_an_answer_its_sources_do_not_is_a_leak() -> None:
     assert not leaks(verdict_row(run(World())[0]))
     leaking = World(unit=f"Kites\nThe {RIGHT} soars.")

@@ -98,7 +98,7 @@ def test_other_k_the_empty_prompt_and_the_judge(copy: Path, data: Path, endpoint
         "name": "toy",
         "examples": {"toy/test": {"path": "train.jsonl"}},
         "sets": {"toy": {"train": "toy/train", "test": "toy/test", "train_limit": 6, "test_limit": 4}},
-        "studies": {"top_k": [1], "empty_prompt": True, "gate_metric": ["judge"]},
+        "studies": {"top_k": [1], "empty_prompt": True, "gate_metric": ["judge", "logprob"]},
     }
     file.write_text(yaml.safe_dump(suite), encoding="utf-8")
     with Workspace(copy, config(endpoint)) as workspace:
@@ -109,6 +109,7 @@ def test_other_k_the_empty_prompt_and_the_judge(copy: Path, data: Path, endpoint
         ("closed_book", "task's prompt"),
         ("closed_book", "empty documents"),
         ("gate_metric", "judge"),
+        ("gate_metric", "logprob"),
     }
     judged = next(p for p in bench.points if p["value"] == "judge")
     assert 0 <= judged["agreement"] <= 1 and -1 <= judged["kappa"] <= 1

@@ -31,7 +31,7 @@ class Bench:
     """What a suite came to: one record per score, per paired comparison, per construction of a library, per point of
     a study, and per held-out question whose verdict write-back changed."""
 
-    suite: str
+    name: str
     scores: Rows
     comparisons: Rows
     construction: Rows
@@ -54,7 +54,7 @@ def run_grid(suite: Suite, workspace: Opener) -> Bench:
     """Every cell of `suite`; `workspace(settings)` opens the prepared workspace with a model's generator settings."""
     scores: Rows = []
     comparisons: Rows = []
-    construction: Rows = []
+    constructions: Rows = []
     points: Rows = []
     changed: Rows = []
     made: dict[tuple[str, str, str], list[Document]] = {}
@@ -69,13 +69,13 @@ def run_grid(suite: Suite, workspace: Opener) -> Bench:
                     metric = task(opened.examples(questions.test, 1)[0].task).metric
                     scores += [name | {"arm": arm, "metric": metric, **_score(rows)} for arm, rows in arms.items()]
                     comparisons += [name | {"over": arm, **_compare(arms, arm)} for arm in arms if arm != "writeback"]
-                    construction.append(name | cell.built)
+                    constructions.append(name | cell.built)
                     points += [name | point for point in cell.points]
                     changed += [name | row for row in cell.changed]
                     made[model, method, set_name] = cell.units
     if suite.studies.cross:
         points += cross(suite, workspace, made)
-    return Bench(suite.name, scores, _corrected(comparisons), construction, points, changed)
+    return Bench(suite.name, scores, _corrected(comparisons), constructions, points, changed)
 
 
 def run_cell(workspace: Workspace, suite: Suite, method: str, questions: QuestionSet) -> Cell:
@@ -98,16 +98,15 @@ def run_cell(workspace: Workspace, suite: Suite, method: str, questions: Questio
         documents |= study.controls(suite.controls) if study else {}
     for name, found in documents.items():
         arms[name] = answers(name, library(workspace, found))
-    built = summarise(verdicts, workspace.config.enrich.top_k)
-    built |= {"units": len(set(documents["writeback"])), "words": _words(verdicts)}
     points = list(study.run(suite.studies)) if study else []
     changed = changed_answers(workspace, arms["base"], arms["writeback"], documents["writeback"])
-    return Cell(arms, built, documents["writeback"], points, changed)
+    return Cell(arms, construction(verdicts, workspace.config.enrich.top_k), documents["writeback"], points, changed)
 
 
-def _words(verdicts: Rows) -> list[list[int]]:
-    """Words of the sources and of the unit, a pair an accepted example."""
-    return [[row["source_words"], row["unit_words"]] for row in verdicts if row["accepted"]]
+def construction(verdicts: Rows, top_k: int) -> dict[str, Any]:
+    """How a run's units came to be; `words` are those of the sources and of the unit, a pair an accepted example."""
+    words = [[row["source_words"], row["unit_words"]] for row in verdicts if row["accepted"]]
+    return summarise(verdicts, top_k) | {"units": len(set(units(verdicts))), "words": words}
 
 
 def changed_answers(workspace: Workspace, base: Rows, writeback: Rows, documents: list[Document]) -> Rows:

@@ -9,18 +9,19 @@ from typing import Any
 
 from markupsafe import Markup
 
-from wbrag.bench.grid import Bench
+from wbrag.bench.grid import Bench, construction
 from wbrag.bench.tables import clear, tables
 from wbrag.errors import WbragError
 from wbrag.files import write_atomically
+from wbrag.records import read_rows
 from wbrag.report import plots
 from wbrag.report.page import environment
 
 
 def write_report(bench: Bench, folder: Path) -> Path:
-    """`<suite>.json` and `<suite>.html` in `folder`; returns the page's path."""
-    write_atomically(folder / f"{bench.suite}.json", json.dumps(asdict(bench), indent=1) + "\n")
-    page = folder / f"{bench.suite}.html"
+    """`<name>.json` and `<name>.html` in `folder`; returns the page's path."""
+    write_atomically(folder / f"{bench.name}.json", json.dumps(asdict(bench), indent=1) + "\n")
+    page = folder / f"{bench.name}.html"
     write_atomically(page, render(bench))
     return page
 
@@ -29,6 +30,18 @@ def read_bench(path: Path) -> Bench:
     if not path.is_file():
         raise WbragError(f"expected a suite's figures at {path}, found nothing: run `wbrag bench --suite FILE` first")
     return Bench(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def of_run(folder: Path) -> Bench:
+    """One enrichment run, `verdicts/<fingerprint>`, with nothing to compare."""
+    about = folder / "run.json"
+    if not about.is_file():
+        raise WbragError(f"expected the verdicts of a run in {folder}, found none: `wbrag enrich` names them")
+    made = json.loads(about.read_text(encoding="utf-8"))
+    settings = made["config"]
+    name = {"model": settings["generator"]["model"], "method": made["method"], "set": made["examples"]}
+    built = construction(list(read_rows(folder).values()), settings["enrich"]["top_k"])
+    return Bench(f"run-{folder.name}", [], [], [name | built], [], [])
 
 
 def render(bench: Bench) -> str:
@@ -41,7 +54,7 @@ def render(bench: Bench) -> str:
         title=headline(bench),
         tables=tables(bench),
         funnel=[_funnel(r) for r in bench.construction],
-        gains=Markup(plots.gains([r | {"clear": clear(r)} for r in over_base])),
+        gains=Markup(plots.gains([r | {"clear": clear(r)} for r in over_base])) if over_base else "",
         studies={name: Markup(plots.curves(points, name)) for name, points in studies.items()},
         ranks=Markup(plots.ranks(bench.construction)),
         compression=Markup(plots.compression(bench.construction)),
@@ -50,6 +63,9 @@ def render(bench: Bench) -> str:
 
 def headline(bench: Bench) -> str:
     """In how many cells write-back clearly gains, loses, and beats every control; counted, never rounded up."""
+    if not bench.comparisons:
+        accepted, examples, units = (sum(r[n] for r in bench.construction) for n in ("accepted", "examples", "units"))
+        return f"{accepted} of {examples} questions were accepted and became {units} units"
     over_base = [r for r in bench.comparisons if r["over"] == "base"]
     beyond = [r for r in over_base if clear(r)]
     gained = [r for r in beyond if r["gain"] > 0]
@@ -72,7 +88,7 @@ def _controls(bench: Bench, row: dict[str, Any]) -> list[dict[str, Any]]:
 def _funnel(r: dict[str, Any]) -> dict[str, Any]:
     """From labelled questions to units, for one cell."""
     return {
-        **{name: r[name] for name in ("model", "method", "set", "examples", "accepted", "units")},
+        **{name: r[name] for name in ("model", "method", "set", "examples", "quarantined", "accepted", "units")},
         "closed": r["closed_book_suffices"],
         "no_help": r["retrieval_did_not_help"],
         "leaking": len(r["leaking"]),

@@ -13,7 +13,7 @@ from wbrag.workspace import Workspace
 
 
 def run_suite(workspace: Workspace, suite: str | Path, data: str | Path | None = None) -> Bench:
-    """Run the grid of the suite file and write its page into `reports/`; relative paths in it begin at `data`."""
+    """Run the grid of the suite file and write its page to `reports/suites/`; relative paths begin at `data`."""
     wanted = load_suite(suite)
     prepare(workspace, wanted, data)
     if any(wanted.models.values()):
@@ -28,5 +28,5 @@ def run_suite(workspace: Workspace, suite: str | Path, data: str | Path | None =
         return Workspace(workspace.path, config, progress=workspace.progress)
 
     bench = run_grid(wanted, opened)
-    write_report(bench, workspace.path / "reports")
+    write_report(bench, workspace.path / "reports" / "suites")
     return bench

@@ -44,23 +44,23 @@ class Study:
         for share in studies.training_size:
             yield self.point("training_size", share, gated(nested(self.verdicts, share, 0), self.gate))
         for metric in studies.gate_metric:
-            if metric == "judge":
-                yield self.judged()
+            if metric in ("judge", "logprob"):
+                yield self.asked(metric)
             else:
                 rows = rescored(self.verdicts, self.examples, metric)
                 yield self.point("gate_metric", metric, gated(rows, self.gate))
 
-    def judged(self) -> dict[str, Any]:
-        """The gates decided by a judge that sees no label, and how far it agrees with the labels."""
-        judging = self.workspace.varied(enrich={"gate_metric": "judge", "record": "all"})
-        verdicts = judging.verdicts(self.questions.train, method=self.method, limit=self.questions.train_limit).rows
-        labels, judge = gated(self.verdicts, self.gate), gated(verdicts, self.gate)
+    def asked(self, metric: str) -> dict[str, Any]:
+        """The gates decided by scores that the model is asked for, and how far they agree with the labels."""
+        asking = self.workspace.varied(enrich={"gate_metric": metric, "record": "all"})
+        verdicts = asking.verdicts(self.questions.train, method=self.method, limit=self.questions.train_limit).rows
+        labels, chosen = gated(self.verdicts, self.gate), gated(verdicts, self.gate)
         failed = {row["id"] for row in [*verdicts, *self.verdicts] if row["error"]}
-        both = [(row["id"] in labels, row["id"] in judge) for row in verdicts if row["id"] not in failed]
+        both = [(row["id"] in labels, row["id"] in chosen) for row in verdicts if row["id"] not in failed]
         agreement = sum(a == b for a, b in both) / max(1, len(both))
         other = copy(self)
         other.verdicts = verdicts
-        point = other.point("gate_metric", "judge", judge)
+        point = other.point("gate_metric", metric, chosen)
         return point | {"agreement": agreement, "kappa": kappa([a for a, _ in both], [b for _, b in both])}
 
     def distinct(self, cosine: float) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ class Study:
         """The verdicts with closed-book scores from the prompt with documents, over none."""
         q = self.questions
         rows = self.workspace.answers(q.train, release="closed-book", method="empty_prompt", limit=q.train_limit)
-        metric = "task" if self.gate.gate_metric == "judge" else self.gate.gate_metric
+        metric = "task" if self.gate.gate_metric in ("judge", "logprob") else self.gate.gate_metric
         score = {
             row["id"]: task(e.task).score(row["prediction"], e.golden_answers, metric)
             for row, e in zip(rows, self.examples.values())

@@ -38,8 +38,8 @@ class Studies(Section):
 
     sweeps: dict[Knob, tuple[int | float, ...]] = Field({}, description="threshold -> its values")
     training_size: tuple[Share, ...] = Field((), description="shares of the training examples")
-    gate_metric: tuple[Literal["acc", "em", "f1", "judge"], ...] = Field(
-        (), description="judge costs calls of its own, and is compared with the labels"
+    gate_metric: tuple[Literal["acc", "em", "f1", "logprob", "judge"], ...] = Field(
+        (), description="logprob and judge cost calls of their own, and are compared with the labels' metric"
     )
     near_duplicates: tuple[float, ...] = Field(
         (), description="without the training questions whose cosine to a held-out one is at least this"

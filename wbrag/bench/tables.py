@@ -83,7 +83,7 @@ def _points(bench: Bench, study: str) -> Table:
         if r["study"] == study
     ]
     judged = [r for r in bench.points if r["study"] == study and "kappa" in r]
-    agree = "; ".join(f"judge and labels agree on {_pct(r['agreement'])}%, kappa {r['kappa']:.2f}" for r in judged)
+    agree = "; ".join(f"{r['value']} agrees on {_pct(r['agreement'])}%, kappa {r['kappa']:.2f}" for r in judged)
     return f"Study: {study}" + (f" ({agree})" if agree else ""), head, body
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from wbrag.config import EnrichConfig
 from wbrag.enrich.distil import Distilled, Distiller
 from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_of_reach
-from wbrag.enrich.judge import judge
 from wbrag.enrich.leakage import audit
+from wbrag.enrich.scores import Scorer
 from wbrag.methods import Method, Rag
 from wbrag.tasks import Task
 from wbrag.types import Evidence, Example, Hit
@@ -68,20 +68,25 @@ class Enricher:
         closed = await self.method(example.question, self.rag, [])
         calls = closed.cost.calls
         verdict = Verdict(example.id, example.question, example.task, False, "", closed_book=closed.text, calls=calls)
-        if not self._judged:
-            verdict = replace(verdict, s_nr=self._metric(closed.text, example))
+        if not self.scorer.sees_retrieved:
+            verdict = replace(
+                verdict, s_nr=await self.scorer.score(closed, example, ()), calls=calls + self.scorer.calls(example)
+            )
             if gate.lossless_skip and gate.record == "needed" and self._out_of_reach(verdict):
                 return replace(verdict, reason="closed book suffices")
 
         opened = await self.method(example.question, self.rag, None)
         hits = opened.hits
-        s_rag = await self._score(opened.text, example, hits)
+        s_rag = await self.scorer.score(opened, example, hits)
+        calls = verdict.calls + opened.cost.calls + self.scorer.calls(example)
+        if self.scorer.sees_retrieved:
+            verdict = replace(verdict, s_nr=await self.scorer.score(closed, example, hits))
+            calls += self.scorer.calls(example)
         verdict = replace(
             verdict,
-            s_nr=await self._score(closed.text, example, hits) if self._judged else verdict.s_nr,
             s_rag=s_rag,
             open_book=opened.text,
-            calls=verdict.calls + opened.cost.calls + 2 * self._judged,
+            calls=calls,
             hit_ids=tuple(h.id for h in hits),
             hit_scores=tuple(round(h.score, 6) for h in hits),
         )
@@ -98,9 +103,9 @@ class Enricher:
         solo = await asyncio.gather(*(self.method(example.question, self.rag, [hit]) for hit in hits))
         return replace(
             verdict,
-            s_doc=tuple(await asyncio.gather(*(self._score(answer.text, example, hits) for answer in solo))),
+            s_doc=tuple(await asyncio.gather(*(self.scorer.score(answer, example, hits) for answer in solo))),
             solo=tuple(answer.text for answer in solo),
-            calls=verdict.calls + sum(answer.cost.calls + self._judged for answer in solo),
+            calls=verdict.calls + sum(answer.cost.calls + self.scorer.calls(example) for answer in solo),
         )
 
     async def _accept(self, verdict: Verdict, example: Example, hits: Sequence[Hit]) -> Verdict:
@@ -120,21 +125,12 @@ class Enricher:
         )
 
     @property
-    def _judged(self) -> bool:
-        return self.settings.gate_metric == "judge"
+    def scorer(self) -> Scorer:
+        return Scorer(self.rag, self.settings.gate_metric)
 
     def _out_of_reach(self, verdict: Verdict) -> bool:
         gate = self.settings
         return utility_gate_is_out_of_reach(verdict.s_nr or 0.0, tau_s=gate.tau_s, tau_delta=gate.tau_delta)
-
-    def _metric(self, answer: str, example: Example) -> float:
-        return self.rag.task.score(answer, example.golden_answers, self.settings.gate_metric)
-
-    async def _score(self, answer: str, example: Example, hits: Sequence[Hit]) -> float:
-        """By the labels, or by the judge, who sees all that was retrieved whatever the answer was read from."""
-        if not self._judged:
-            return self._metric(answer, example)
-        return await judge(self.rag.generator, example.question, answer, hits, self.rag.prompts_dir)
 
 
 def unit_fields(unit: Distilled, retained: Sequence[Hit], task: Task, example: Example) -> dict[str, Any]:

@@ -1,0 +1,46 @@
+"""What the gates score an answer with (`enrich.gate_metric`): the labels, the labels' probability, or a judge."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wbrag.enrich.judge import judge
+from wbrag.methods import Rag
+from wbrag.types import Answer, Example, Hit
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores in [0, 1] for one example's answers."""
+
+    rag: Rag
+    metric: str
+
+    @property
+    def sees_retrieved(self) -> bool:
+        """Whether an answer cannot be scored before retrieval, not even one from memory."""
+        return self.metric == "judge"
+
+    def calls(self, example: Example) -> int:
+        """Generator calls of one score."""
+        return {"judge": 1, "logprob": len(example.golden_answers)}.get(self.metric, 0)
+
+    async def score(self, answer: Answer, example: Example, retrieved: Sequence[Hit]) -> float:
+        """The judge sees all that was `retrieved`, whatever the answer was read from."""
+        if self.metric == "judge":
+            return await judge(self.rag.generator, example.question, answer.text, retrieved, self.rag.prompts_dir)
+        if self.metric == "logprob":
+            return await self._likelihood(answer.hits, example)
+        return self.rag.task.score(answer.text, example.golden_answers, self.metric)
+
+    async def _likelihood(self, documents: Sequence[Hit], example: Example) -> float:
+        """p(gold answer | task's prompt over `documents`), of the likeliest gold answer.
+
+        The documents are read as naive RAG reads them, whatever method retrieved them.
+        """
+        prompt = self.rag.task.messages(example.question, documents, self.rag.prompts_dir)
+        found = await asyncio.gather(*(self.rag.generator.score(prompt, gold) for gold in example.golden_answers))
+        return math.exp(min(0.0, max(found)))
