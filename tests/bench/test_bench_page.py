@@ -48,6 +48,7 @@ def bench() -> Bench:
             "quarantined": 0,
         }
         built |= {"compression_mean": 3.0, "fallback_rate": 0.1, "retained_ranks": [30, 20, 10, 5, 1]}
+        built |= {"units": 55, "quarantined": 0}
         words = [[rng.randint(80, 300), rng.randint(20, 90)] for _ in range(55)]
         construction.append(cell | built | {"words": words, "leaking": ["q7"]})
         for value in (0, 0.1, 0.2):
