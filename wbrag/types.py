@@ -110,6 +110,13 @@ class NextTokens(NamedTuple):
     prompt_tokens: int
 
 
+class Scored(NamedTuple):
+    """log p of a continuation in nats, summed over its tokens, and how many tokens were read for it."""
+
+    logprob: float
+    prompt_tokens: int
+
+
 class Generator(Protocol):
     """A language model behind one async door; see `wbrag.generators` for the implementations."""
 
@@ -124,8 +131,8 @@ class Generator(Protocol):
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion: ...
 
-    async def score(self, prompt: Messages, continuation: str) -> float:
-        """log p(continuation | prompt) in nats, summed over the continuation's tokens."""
+    async def score(self, prompt: Messages, continuation: str) -> Scored:
+        """log p(continuation | prompt); where the continuation ends is not scored."""
         ...
 
     async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:

@@ -16,7 +16,7 @@ import pytest
 from tests.support.openai_server import OpenAIServer, Step, cut, error, hang, ok, raw, word_logprob
 from wbrag.errors import UsageError, WbragError
 from wbrag.generators.openai import OpenAIGenerator
-from wbrag.types import Completion, Generator, Message, Sampling
+from wbrag.types import Completion, Generator, Message, Sampling, Scored
 
 T = TypeVar("T")
 PROMPT = [Message("system", "Be short."), Message("user", "Capital of France?")]
@@ -284,11 +284,11 @@ def test_score_sums_the_continuation_only() -> None:
     with OpenAIServer(vllm=True) as server:
         score = using(make(server.url), lambda g: g.score(PROMPT, " New York"))
         assert "prompt_logprobs" not in server.requests[1]
-    assert score == pytest.approx(word_logprob("New") + word_logprob("York"))
+    assert score.logprob == pytest.approx(word_logprob("New") + word_logprob("York")) and score.prompt_tokens > 2
 
 
 def test_score_of_nothing_is_certain() -> None:
-    assert using(make("http://127.0.0.1:1/v1"), lambda g: g.score(PROMPT, "")) == 0.0
+    assert using(make("http://127.0.0.1:1/v1"), lambda g: g.score(PROMPT, "")) == Scored(0.0, 0)
 
 
 @pytest.mark.parametrize("strict", [True, False])

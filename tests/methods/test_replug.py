@@ -73,9 +73,12 @@ def test_whole_answers_are_scored_under_every_document() -> None:
     def scorer(messages: Messages, continuation: str) -> float:
         return next(table[continuation] for text, table in liked.items() if text in messages[0].content)
 
-    found, _ = run("sequence", by_document, scorer=scorer)
+    found, generator = run("sequence", by_document, scorer=scorer)
     assert (found.text, found.details) == ("blue owl", {"candidates": 2.0})
-    assert found.cost.calls == 3 + 2 * 3
+    asked = [call for call in generator.calls if call.continuation]
+    assert found.cost.calls == len(generator.calls) == 3 + 2 * 3 and len(asked) == 6
+    read = [" ".join([*(m.content for m in c.prompt), c.continuation or ""]) for c in generator.calls]
+    assert found.cost.prompt_tokens == sum(len(text.split()) for text in read)
 
 
 def test_closed_book_is_the_plain_question() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wbrag.errors import UsageError
-from wbrag.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling
+from wbrag.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
 
 Reply = Callable[[Messages, Sampling], str]
 
@@ -71,11 +71,12 @@ class ScriptedGenerator:
             pieces=tuple(pieces),
         )
 
-    async def score(self, prompt: Messages, continuation: str) -> float:
+    async def score(self, prompt: Messages, continuation: str) -> Scored:
         await self._enter(Call(tuple(prompt), continuation=continuation))
         if self.scorer is None:
             raise UsageError("the 'scripted' generator was given no scorer")
-        return self.scorer(prompt, continuation)
+        words = sum(len(message.content.split()) for message in prompt) + len(continuation.split())
+        return Scored(self.scorer(prompt, continuation), words)
 
     async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         """The words that `reply` writes, one a token; ids are positions in `vocabulary`, which grows."""

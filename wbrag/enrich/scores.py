@@ -43,4 +43,4 @@ class Scorer:
         """
         prompt = self.rag.task.messages(example.question, documents, self.rag.prompts_dir)
         found = await asyncio.gather(*(self.rag.generator.score(prompt, gold) for gold in example.golden_answers))
-        return math.exp(min(0.0, max(found)))
+        return math.exp(min(0.0, max(scored.logprob for scored in found)))

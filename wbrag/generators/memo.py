@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from wbrag.generators.through import Through
-from wbrag.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling
+from wbrag.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling, Scored
 
 REMEMBERED = 100_000  # replies of a few hundred bytes each
 REMEMBERED_LONG = 5_000  # replies with log-probabilities: up to a few hundred kilobytes each
@@ -34,7 +34,7 @@ class Remembering(Through):
         key = (_plain(prompt), sampling)
         return await self._once(key, sampling.logprobs is not None, lambda: self.generator.generate(prompt, sampling))
 
-    async def score(self, prompt: Messages, continuation: str) -> float:
+    async def score(self, prompt: Messages, continuation: str) -> Scored:
         key = (_plain(prompt), continuation)
         return await self._once(key, False, lambda: self.generator.score(prompt, continuation))
 

@@ -31,7 +31,7 @@ from wbrag.generators.openai_wire import (
     squeeze,
     wire,
 )
-from wbrag.types import Completion, Message, Messages, NextTokens, Prompt, Sampling
+from wbrag.types import Completion, Message, Messages, NextTokens, Prompt, Sampling, Scored
 
 BACKOFF_BASE_S, BACKOFF_CAP_S = 1.0, 30.0
 RETRY_AFTER_CAP_S = 300.0
@@ -108,7 +108,7 @@ class OpenAIGenerator:
             raise self._no_tokens()
         return await self._generate(prompt, sampling, self._max_retries)
 
-    async def score(self, prompt: Messages, continuation: str) -> float:
+    async def score(self, prompt: Messages, continuation: str) -> Scored:
         """log p(continuation | prompt) in nats, from a vLLM (0.10.2 or newer) server's `prompt_logprobs`.
 
         The continuation is scored as the start of the assistant's turn; its tokens are those after the rendered
@@ -116,7 +116,7 @@ class OpenAIGenerator:
         other text into the scored turn than the continuation.
         """
         if not continuation:
-            return 0.0
+            return Scored(0.0, 0)
         turn = [*prompt, Message("assistant", continuation)]
         scored, whole = await self._prompt_tokens(turn, final=True)
         _, before = await self._prompt_tokens(prompt, final=False)
@@ -130,7 +130,7 @@ class OpenAIGenerator:
                 f"cannot score with {self._where}: its chat template renders the assistant's turn as {text[:80]!r} "
                 f"where {wanted[:80]!r} was expected; use the 'vllm' generator or a template without additions"
             )
-        return math.fsum(logprob for _, logprob in scored[start:])
+        return Scored(math.fsum(logprob for _, logprob in scored[start:]), len(scored))
 
     async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         raise self._no_tokens()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wbrag.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling
+from wbrag.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling, Scored
 
 
 class Through:
@@ -23,7 +23,7 @@ class Through:
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         return await self.generator.generate(prompt, sampling)
 
-    async def score(self, prompt: Messages, continuation: str) -> float:
+    async def score(self, prompt: Messages, continuation: str) -> Scored:
         return await self.generator.score(prompt, continuation)
 
     async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:

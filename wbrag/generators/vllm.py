@@ -16,7 +16,7 @@ from wbrag.config import GeneratorConfig
 from wbrag.errors import UsageError, WbragError
 from wbrag.generators import model_path
 from wbrag.installed import check_torchvision
-from wbrag.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling
+from wbrag.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
 
 
 class VLLMGenerator:
@@ -74,7 +74,7 @@ class VLLMGenerator:
             tuple(step[token].decoded_token or "" for step, token in zip(chosen, choice.token_ids)),
         )
 
-    async def score(self, prompt: Messages, continuation: str) -> float:
+    async def score(self, prompt: Messages, continuation: str) -> Scored:
         from vllm import SamplingParams
 
         tokenizer = await self._tokenizer()
@@ -82,7 +82,8 @@ class VLLMGenerator:
         space = " " if tokenizer.chat_template is None else ""  # as `_ids` goes on after "Answer:"
         rest = tokenizer.encode(space + continuation, add_special_tokens=False)
         output = await self._run(start + rest, SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0))
-        return float(sum(output.prompt_logprobs[len(start) + i][token].logprob for i, token in enumerate(rest)))
+        logprob = sum(output.prompt_logprobs[len(start) + i][token].logprob for i, token in enumerate(rest))
+        return Scored(float(logprob), len(start) + len(rest))
 
     async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         from vllm import SamplingParams

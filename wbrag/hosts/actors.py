@@ -13,7 +13,7 @@ import ray
 from wbrag.config import Config, EncoderConfig
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.manifest import Manifest, ShardFiles
-from wbrag.types import Completion, Generator, Hit, Messages, NextTokens, Origin, Prompt, Sampling
+from wbrag.types import Completion, Generator, Hit, Messages, NextTokens, Origin, Prompt, Sampling, Scored
 
 
 class EngineActor:
@@ -35,7 +35,7 @@ class EngineActor:
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         return await (await self._running()).generate(prompt, sampling)
 
-    async def score(self, prompt: Messages, continuation: str) -> float:
+    async def score(self, prompt: Messages, continuation: str) -> Scored:
         return await (await self._running()).score(prompt, continuation)
 
     async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
@@ -119,7 +119,7 @@ class RemoteGenerator:
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         return await self._next().generate.remote(prompt, sampling)  # type: ignore[no-any-return]
 
-    async def score(self, prompt: Messages, continuation: str) -> float:
+    async def score(self, prompt: Messages, continuation: str) -> Scored:
         return await self._next().score.remote(prompt, continuation)  # type: ignore[no-any-return]
 
     async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:

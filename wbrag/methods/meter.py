@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wbrag.generators.through import Through
-from wbrag.types import Completion, Cost, Generator, Hit, Messages, NextTokens, Prompt, Retriever, Sampling
+from wbrag.types import Completion, Cost, Generator, Hit, Messages, NextTokens, Prompt, Retriever, Sampling, Scored
 
 
 class Meter(Through):
-    """Both protocols. `score` and `next_tokens` are calls of one output token; the prompt of a score is not counted."""
+    """Both protocols. `score` and `next_tokens` are calls of one output token."""
 
     def __init__(self, generator: Generator, retriever: Retriever) -> None:
         super().__init__(generator)
@@ -24,9 +24,10 @@ class Meter(Through):
         self._count(completion.prompt_tokens, completion.tokens)
         return completion
 
-    async def score(self, prompt: Messages, continuation: str) -> float:
-        self._count(0, 1)
-        return await super().score(prompt, continuation)
+    async def score(self, prompt: Messages, continuation: str) -> Scored:
+        found = await super().score(prompt, continuation)
+        self._count(found.prompt_tokens, 1)
+        return found
 
     async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         found = await super().next_tokens(prompt, prefix, top)

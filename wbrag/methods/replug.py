@@ -84,7 +84,7 @@ async def _by_sequence(question: str, rag: Rag, hits: list[Hit], weights: list[f
 
     async def mixture(candidate: str) -> float:
         scores = await asyncio.gather(*(rag.generator.score(prompt, candidate) for prompt in prompts))
-        return sum(weight * math.exp(score) for weight, score in zip(weights, scores))
+        return sum(weight * math.exp(score.logprob) for weight, score in zip(weights, scores))
 
     found = await asyncio.gather(*(mixture(candidate) for candidate in candidates if candidate))
     named = [candidate for candidate in candidates if candidate]
