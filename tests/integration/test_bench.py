@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.conftest import ITEMS, config
+from tests.integration.conftest import ITEMS, config, reader
 from tests.support.openai_server import OpenAIServer
 from wbrag.bench.tables import markdown
 from wbrag.workspace import Workspace
@@ -29,7 +29,7 @@ def test_a_grid_runs_and_a_second_run_asks_nothing(
     }
     file = tmp_path / "toy.yaml"
     file.write_text(yaml.safe_dump(suite), encoding="utf-8")
-    with Workspace(copy, config(endpoint)) as workspace:
+    with Workspace(copy, config(endpoint, ray={"block_rows": 12})) as workspace:
         first = workspace.bench(file, data)
         asked = len(endpoint.requests)
         again = workspace.bench(file, data)
@@ -67,7 +67,7 @@ def test_sweeps_and_controls_repeat_no_gate_call(
         },
         "methods": ["naive", "iter_retgen"],
     }
-    with Workspace(copy, config(endpoint)) as workspace:
+    with Workspace(copy, config(endpoint, ray={"block_rows": 12})) as workspace:
         first = workspace.bench(file, data)
         file.write_text(yaml.safe_dump({**suite, **more, "methods": ["naive"]}), encoding="utf-8")
         asked = len(endpoint.requests)
@@ -92,7 +92,7 @@ def test_sweeps_and_controls_repeat_no_gate_call(
     assert [p["value"] for p in third.points if p["study"] == "cross"] == ["default naive", "default iter_retgen"]
 
 
-def test_other_k_the_empty_prompt_and_the_judge(copy: Path, data: Path, endpoint: OpenAIServer, tmp_path: Path) -> None:
+def test_other_k_the_empty_prompt_and_scores_that_are_asked_for(copy: Path, data: Path, tmp_path: Path) -> None:
     file = tmp_path / "toy.yaml"
     suite = {
         "name": "toy",
@@ -101,7 +101,10 @@ def test_other_k_the_empty_prompt_and_the_judge(copy: Path, data: Path, endpoint
         "studies": {"top_k": [1], "empty_prompt": True, "gate_metric": ["judge", "logprob"]},
     }
     file.write_text(yaml.safe_dump(suite), encoding="utf-8")
-    with Workspace(copy, config(endpoint)) as workspace:
+    with (
+        OpenAIServer(reply=reader, vllm=True) as server,
+        Workspace(copy, config(server, ray={"block_rows": 12})) as workspace,
+    ):
         bench = workspace.bench(file, data)
     values = {(p["study"], p["value"]) for p in bench.points}
     assert values == {
@@ -111,5 +114,5 @@ def test_other_k_the_empty_prompt_and_the_judge(copy: Path, data: Path, endpoint
         ("gate_metric", "judge"),
         ("gate_metric", "logprob"),
     }
-    judged = next(p for p in bench.points if p["value"] == "judge")
-    assert 0 <= judged["agreement"] <= 1 and -1 <= judged["kappa"] <= 1
+    for asked in (p for p in bench.points if p["value"] in ("judge", "logprob")):
+        assert 0 <= asked["agreement"] <= 1 and -1 <= asked["kappa"] <= 1

@@ -12,7 +12,7 @@ import ray
 
 from wbrag.config import Config, EncoderConfig
 from wbrag.retrieval.encoder import Vectors
-from wbrag.retrieval.manifest import Manifest, ShardFiles
+from wbrag.retrieval.manifest import Manifest
 from wbrag.types import Completion, Generator, Hit, Messages, NextTokens, Origin, Prompt, Sampling, Scored
 
 
@@ -77,20 +77,26 @@ class EncoderActor:
 
 
 class ShardActor:
-    def __init__(self, root: str, files: ShardFiles, manifest: Manifest, origin: Origin, gpu: bool) -> None:
-        self.arguments = (Path(root), files, manifest, origin)
-        self.gpu = gpu
+    """Holds one shard at a time. Each call says which, so that a restarted actor never answers from another."""
+
+    def __init__(self, root: str, gpu: bool) -> None:
+        self.root, self.gpu = Path(root), gpu
+        self.opened: tuple[Manifest, Origin] | None = None
         self.shard: Any = None
 
-    def ready(self) -> bool:
-        """Verify and load; a damaged file is reported here, to whoever waits."""
+    def open(self, index: Manifest, origin: Origin) -> bool:
+        """Verify and load the only shard of `index`; a damaged file is reported here, to whoever waits."""
         from wbrag.retrieval.shard import Shard
 
-        self.shard = self.shard or Shard(*self.arguments, gpu=self.gpu)
+        if self.opened != (index, origin):
+            [files] = index.shards
+            self.opened = self.shard = None  # its memory first
+            self.shard = Shard(self.root, files, index, origin, gpu=self.gpu)
+            self.opened = index, origin
         return True
 
-    def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
-        self.ready()
+    def search(self, index: Manifest, origin: Origin, queries: Vectors, k: int) -> list[list[Hit]]:
+        self.open(index, origin)
         found: list[list[Hit]] = self.shard.search(queries, k)
         return found
 
@@ -153,10 +159,10 @@ class RemoteEncoder:
 
 
 class RemoteShard:
-    """The `ShardSearcher` protocol over a shard actor."""
+    """The `ShardSearcher` protocol over a shard actor; `index` has this one shard."""
 
-    def __init__(self, actor: Any, origin: Origin) -> None:
-        self.actor, self.origin = actor, origin
+    def __init__(self, actor: Any, index: Manifest, origin: Origin) -> None:
+        self.actor, self.index, self.origin = actor, index, origin
 
     async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
-        return await self.actor.search.remote(queries, k)  # type: ignore[no-any-return]
+        return await self.actor.search.remote(self.index, self.origin, queries, k)  # type: ignore[no-any-return]

@@ -7,6 +7,7 @@ only rows in flight. Ray Data's own checkpoint keeps ids beside the output; this
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -105,9 +106,12 @@ def _guarded(failure: list[BaseException], *arguments: Any) -> None:
 
 
 def _execute(config: Config, job: RowJob, handles: Handles, todo: Sequence[Example], folder: Path) -> None:
-    data_context()
     size = config.ray.block_rows
     rows = [json.dumps(asdict(e)) for e in todo]
+    if len(rows) <= size:  # one block is nothing to share out, and Ray Data takes seconds to start
+        write_rows(folder, job.kind, asyncio.run(_here(RowActor(job, handles), rows)))
+        return
+    data_context()
     blocks = [pa.table({"example": rows[i : i + size]}) for i in range(0, len(rows), size)]
     low, high = config.generator.engines
     in_flight = max(2, config.generator.concurrency // min(size, ROWS_AT_ONCE))
@@ -117,6 +121,12 @@ def _execute(config: Config, job: RowJob, handles: Handles, todo: Sequence[Examp
     ray.data.from_arrow(blocks).map(
         RowActor, fn_constructor_args=(job, handles), compute=pool, num_cpus=0.5
     ).write_datasink(AtomicParquet(folder, job.kind), ray_remote_args={"num_cpus": 0.1})
+
+
+async def _here(actor: RowActor, rows: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows' records, worked out in this process."""
+    found = await asyncio.gather(*(actor({"example": row}) for row in rows))
+    return [json.loads(record["row"]) for record in found]
 
 
 class _Counter:

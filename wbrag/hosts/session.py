@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,7 +23,7 @@ from wbrag.hosts.actors import EncoderActor, EngineActor, RemoteEncoder, RemoteG
 from wbrag.hosts.failures import plainly
 from wbrag.hosts.quiet import quiet_start
 from wbrag.records import Handles
-from wbrag.retrieval.manifest import Manifest, ShardFiles
+from wbrag.retrieval.manifest import Manifest
 from wbrag.types import Origin
 
 
@@ -34,7 +35,7 @@ class Session:
         self._engines: list[Any] = []
         self._starting: list[Any] = []
         self._encoders: list[Any] = []
-        self._shards: dict[str, Any] = {}
+        self._shards: dict[tuple[Origin, int], Any] = {}
         self._connected = False
 
     def __enter__(self) -> Session:
@@ -112,30 +113,25 @@ class Session:
         """What a row's coroutine works with: generator, encoder, and the shards of `indexes`; all start together."""
         self._start_engines()
         self._start_encoders()
-        self._release(indexes)
         return Handles(
             self.generator(), self.encoder(), [s for m, origin in indexes for s in self.shards(root, m, origin)]
         )
 
-    def _release(self, indexes: Sequence[tuple[Manifest, Origin]]) -> None:
-        """Let the write-back shards go that `indexes` lacks: a bench looks at many libraries, each a process."""
-        wanted = {_key(origin, files) for manifest, origin in indexes for files in manifest.shards}
-        for key in [key for key in self._shards if key.startswith("writeback:") and key not in wanted]:
-            ray.kill(self._shards.pop(key))
-
     def shards(self, root: Path, manifest: Manifest, origin: Origin) -> list[RemoteShard]:
-        """An actor for every shard of the index; shards already open are used again."""
+        """An actor for every shard of the index.
+
+        The next index of this origin is opened in the same actors: a bench looks at many write-back libraries.
+        """
         self.connect()
         gpu = self.config.index.gpu == "auto"
-        fresh: list[ShardFiles] = [files for files in manifest.shards if _key(origin, files) not in self._shards]
-        for files in fresh:
-            self._shards[_key(origin, files)] = (
-                ray.remote(ShardActor)
-                .options(num_cpus=0.1, max_restarts=3, max_task_retries=3)
-                .remote(str(root.resolve()), files, manifest, origin, gpu)
-            )
-        _wait([self._shards[_key(origin, files)].ready.remote() for files in fresh])
-        return [RemoteShard(self._shards[_key(origin, files)], origin) for files in manifest.shards]
+        actor = ray.remote(ShardActor).options(num_cpus=0.1, max_restarts=3, max_task_retries=3)
+        found = []
+        for place, files in enumerate(manifest.shards):
+            if (origin, place) not in self._shards:
+                self._shards[origin, place] = actor.remote(str(root.resolve()), gpu)
+            found.append(RemoteShard(self._shards[origin, place], replace(manifest, shards=(files,)), origin))
+        _wait([shard.actor.open.remote(shard.index, origin) for shard in found])
+        return found
 
     def close(self) -> None:
         """Stop the engines in order, then leave Ray if this session joined it."""
@@ -150,10 +146,6 @@ class Session:
                 ray.kill(actor)
             ray.shutdown()
         self._engines, self._encoders, self._shards, self._connected = [], [], {}, False
-
-
-def _key(origin: Origin, files: ShardFiles) -> str:
-    return f"{origin}:{files.folder}:{sorted(files.sha256.items())}"
 
 
 def _threads(processes: int) -> dict[str, str]:
