@@ -33,6 +33,7 @@ def test_the_papers_suite_is_its_whole_table() -> None:
         ("name: x\nsets: {a: {train: a/b, test: a/c}}\nmethod: [naive]\n", "'method'"),
         ("name: x\nsets: {a: {train: a/b}}\n", "'sets.a.test'"),
         ("name: x\nsets: {a: {train: a/b, test: a/c}}\nmethods: [naiv]\n", "did you mean 'naive'"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c, methods: [flare]}}\n", "method of the suite"),
         ("name: x\nsets: {a: {train: a/b, test: a/c}}\ncontrols: [none]\n", "controls"),
         ("name: ../x\nsets: {a: {train: a/b, test: a/c}}\n", "'name'"),
         ("name: x\nsets: {a: {train: a/b, test: a/c}}\nmodels: {m: {modle: z}}\n", "generator.modle"),

@@ -14,12 +14,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.openai_server import OpenAIServer
+from tests.support.openai_server import OpenAIServer, hang, ok
 from wbrag.config import Config, load
 from wbrag.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 FACT = re.compile(r"The code of (\w+) is (\w+)\.")
+SOME = [ok()] * 90 + [hang()] * 1000  # an endpoint's script: two or three blocks of rows get done, not all
 ITEMS = [
     f"{first}{last}"
     for first in ("amber", "birch", "cedar", "delta", "ember", "fjord")
@@ -45,7 +46,7 @@ def reader(messages: list[dict[str, str]]) -> str:
     return found or "unknown"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def endpoint() -> Iterator[OpenAIServer]:
     with OpenAIServer(reply=reader) as server:
         yield server
@@ -63,7 +64,7 @@ def config(server: OpenAIServer, **more: object) -> Config:
     return load(**{**settings(server), **more})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """corpus.jsonl and train.jsonl in FlashRAG's format."""
     folder = tmp_path_factory.mktemp("data")
@@ -80,7 +81,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def indexed(data: Path, endpoint: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with its base index, to be copied and not changed."""
     folder = tmp_path_factory.mktemp("indexed")

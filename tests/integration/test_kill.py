@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.conftest import ITEMS, finished, reader, wbrag
+from tests.integration.conftest import ITEMS, SOME, finished, reader, wbrag
 from tests.support.openai_server import OpenAIServer
 
 pytestmark = pytest.mark.integration
@@ -40,7 +40,7 @@ def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], seconds
 def test_enrichment_survives_sigkill(copy: Path, tmp_path: Path) -> None:
     unbroken = tmp_path / "unbroken"
     shutil.copytree(copy, unbroken)
-    with OpenAIServer(reply=reader, delay_s=0.3) as slow:
+    with OpenAIServer(reply=reader, script=SOME) as server:
         first = wbrag(
             "enrich",
             "--examples",
@@ -49,22 +49,22 @@ def test_enrichment_survives_sigkill(copy: Path, tmp_path: Path) -> None:
             str(copy),
             "--json",
             "--generator.concurrency=4",
-            server=slow,
+            server=server,
         )
         kill_when(first, lambda: 0 < len(finished(copy / "verdicts")) < len(ITEMS))
         before = finished(copy / "verdicts")
-        asked = len(slow.requests)
-        slow.delay_s = 0.0
+        asked = len(server.requests)
+        server.script = []
         out, err = (
-            second := wbrag("enrich", "--examples", "toy/train", "--workspace", str(copy), "--json", server=slow)
+            second := wbrag("enrich", "--examples", "toy/train", "--workspace", str(copy), "--json", server=server)
         ).communicate()
         assert second.returncode == 0, err
         later = {
             match
-            for r in slow.requests[asked:]
+            for r in server.requests[asked:]
             for match in re.findall(r"code of (\w+)\?", r["messages"][-1]["content"])
         }
-        whole = wbrag("enrich", "--examples", "toy/train", "--workspace", str(unbroken), "--json", server=slow)
+        whole = wbrag("enrich", "--examples", "toy/train", "--workspace", str(unbroken), "--json", server=server)
         expected, err = whole.communicate()
         assert whole.returncode == 0, err
     resumed, reference = json.loads(out), json.loads(expected)

@@ -17,7 +17,7 @@ from wbrag.tasks import read_answer, task
 from wbrag.types import Answer, Hit, Messages, Sampling
 
 pytestmark = pytest.mark.integration
-MAX_TOKENS, TEMPERATURE, QUESTIONS = 12, 0.1, 12
+MAX_TOKENS, TEMPERATURE, QUESTIONS = 12, 0.1, 8
 
 
 def documents(question: int) -> list[Hit]:

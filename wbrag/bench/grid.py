@@ -62,7 +62,7 @@ def run_grid(suite: Suite, workspace: Opener) -> Bench:
         with workspace(settings) as opened:
             for set_name, questions in suite.sets.items():
                 closed = opened.answers(questions.test, release="closed-book", limit=questions.test_limit)
-                for method in suite.methods:
+                for method in suite.methods_of(set_name):
                     name = {"model": model, "method": method, "set": set_name}
                     cell = run_cell(opened, suite, method, questions)
                     arms = {"closed_book": closed, **cell.arms}
@@ -147,8 +147,8 @@ def cross(suite: Suite, workspace: Opener, made: dict[tuple[str, str, str], list
     for model, settings in suite.models.items():
         with workspace(settings) as opened:
             for (maker, made_with, set_name), documents in made.items():
-                for method in suite.methods:
-                    if set_name in suite.sets and (maker, made_with) != (model, method):
+                for method in suite.methods_of(set_name):
+                    if (maker, made_with) != (model, method):
                         questions = suite.sets[set_name]
                         limit = questions.test_limit
                         base = opened.answers(questions.test, release="none", method=method, limit=limit)

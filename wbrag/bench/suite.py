@@ -31,6 +31,7 @@ class QuestionSet(Section):
     test: str
     train_limit: int | None = Field(None, ge=1)
     test_limit: int | None = Field(None, ge=1)
+    methods: tuple[str, ...] | None = Field(None, description="only these of the suite's methods")
 
 
 class Studies(Section):
@@ -68,9 +69,14 @@ class Suite(Section):
         asked = s.sweeps or s.training_size or s.gate_metric or s.near_duplicates or s.top_k or s.empty_prompt
         return bool(of_stored or asked)
 
+    def methods_of(self, set_name: str) -> tuple[str, ...]:
+        """The methods that answer this set."""
+        only = self.sets[set_name].methods
+        return self.methods if only is None else only
+
     @property
     def cells(self) -> int:
-        return len(self.models) * len(self.methods) * len(self.sets)
+        return len(self.models) * sum(len(self.methods_of(name)) for name in self.sets)
 
 
 def load_suite(file: str | Path) -> Suite:
@@ -92,6 +98,9 @@ def load_suite(file: str | Path) -> Suite:
     for name in suite.methods:
         if name not in NAMES:
             raise unknown("method", name, list(NAMES))
+    for name in (name for set_name in suite.sets for name in suite.methods_of(set_name)):
+        if name not in suite.methods:
+            raise unknown("method of the suite", name, list(suite.methods))
     _check_values(suite, path)
     return suite
 
