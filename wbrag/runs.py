@@ -77,7 +77,9 @@ class Runs(Store):
 
         self.examples(examples, limit)  # a wrong name is refused before anything is opened
         job = EnrichJob(self.config, method)
-        return self._run(job, examples, limit, [(self.base()[0], "base")], "distilling what helped")
+        return self._run(
+            job, examples, limit, [(self.base()[0], "base")], f"finding and distilling what helped ({method})"
+        )
 
     def answers(
         self,
@@ -94,7 +96,8 @@ class Runs(Store):
         if indexes is None:
             indexes = [] if release == "closed-book" else self.indexes(release)
         job = EvaluateJob(self.config, bool(indexes), method)
-        label = f"answering {examples.rsplit('/')[-1]} ({'closed book' if not indexes else release})"
+        how = "" if method == "naive" else f", {method}"
+        label = f"answering {examples} ({'closed book' if not indexes else release}{how})"
         return self._run(job, examples, limit, indexes, label).rows
 
     def units(self, examples: Sequence[Example]) -> Run:

@@ -29,6 +29,7 @@ from wbrag.hosts.quiet import data_context
 from wbrag.records import Handles, RowJob, read_rows, write_rows
 from wbrag.types import Example
 
+WRITERS = 2  # a block's file takes milliseconds, a process to write it from takes seconds to start
 ROWS_AT_ONCE = 16  # coroutines of one block, Ray Data's own default for async rows
 
 
@@ -120,7 +121,7 @@ def _execute(config: Config, job: RowJob, handles: Handles, todo: Sequence[Examp
     )
     ray.data.from_arrow(blocks).map(
         RowActor, fn_constructor_args=(job, handles), compute=pool, num_cpus=0.5
-    ).write_datasink(AtomicParquet(folder, job.kind), ray_remote_args={"num_cpus": 0.1})
+    ).write_datasink(AtomicParquet(folder, job.kind), ray_remote_args={"num_cpus": 0.1}, concurrency=WRITERS)
 
 
 async def _here(actor: RowActor, rows: Sequence[str]) -> list[dict[str, Any]]:
