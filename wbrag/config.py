@@ -159,7 +159,7 @@ class JobConfig(Section):
 
     examples: str | None = Field(None, description="NAME/SPLIT to enrich or evaluate")
     method: str = "naive"
-    limit: int | None = Field(None, description="only the first so many examples")
+    limit: int | None = Field(None, description="only so many examples, drawn once for all")
     release: str = Field("latest", description="what to evaluate: latest, none, closed-book, or an id")
     against: str | None = Field(None, description="another such name to compare with")
 

@@ -11,10 +11,38 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+READ_IN_PASSING = 64 << 20  # bytes
+PIECE = 1 << 20
+NO_WEIGHTS = {"quality.json", "recipe.json", "README.md"}  # files about a model that decide no answer
+
 
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_contents(folder: Path) -> list[tuple[str, str]]:
+    """Name and digest of every file of a model folder that decides what the model does.
+
+    Of weights too large to read in passing three pieces and the size count: two checkpoints of one model differ there.
+    """
+    names = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    deciding = [
+        name for name in names if name.name not in NO_WEIGHTS and not any(p.startswith(".") for p in name.parts)
+    ]
+    return [(str(name), _digest(folder / name)) for name in deciding]
+
+
+def _digest(file: Path) -> str:
+    size = file.stat().st_size
+    if size < READ_IN_PASSING:
+        return sha256_of(file)
+    digest = hashlib.sha256(str(size).encode())
+    with file.open("rb") as opened:
+        for start in (0, size // 2, size - PIECE):
+            opened.seek(start)
+            digest.update(opened.read(PIECE))
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wbrag.records import Handles, RowJob
 
 Rows = list[dict[str, Any]]
+MAKER = 1  # raised whenever the code would make other rows from the same settings
 
 
 class Run(NamedTuple):
@@ -108,7 +109,8 @@ class Runs(Store):
 
         c, e = self.config, self.config.enrich
         distiller = (e.distiller, e.max_sentences, e.fallback_sentences, e.max_unit_tokens)
-        tag = fingerprint(generator_fingerprint(c), encoder_fingerprint(c.encoder), self.prompt_version(), distiller)
+        made_with = (generator_fingerprint(c), encoder_fingerprint(c.encoder), self.prompt_version())
+        tag = fingerprint(MAKER, *made_with, distiller)
         return self._rows(DistilJob(c), examples, self.path / "distilled" / tag, [], "distilling evidence")
 
     def _run(self, job: Any, name: str, limit: int | None, indexes: list[Index], label: str) -> Run:
@@ -126,6 +128,7 @@ class Runs(Store):
             "encoder": encoder_fingerprint(c.encoder),
         }
         tag = fingerprint(
+            MAKER,
             job.kind,
             made_with,
             sha256_of(self.examples_file(name)),

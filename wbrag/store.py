@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from wbrag.config import Config, fingerprint, load
 from wbrag.errors import WbragError
 from wbrag.files import sha256_of
-from wbrag.types import Example, Origin
+from wbrag.types import Example, Origin, content_hash
 
 if TYPE_CHECKING:
     from wbrag.retrieval.manifest import Manifest
@@ -41,14 +41,20 @@ class Store:
         return Releases(self.path / "shelf" / "releases")
 
     def examples(self, name: str, limit: int | None = None) -> list[Example]:
-        """The first `limit` examples of NAME/SPLIT."""
+        """NAME/SPLIT, or `limit` of its examples: always the same ones, and among those of any larger limit.
+
+        They are drawn, since published files are often sorted by subject.
+        """
         file = self.examples_file(name)
         if not file.is_file():
             known = sorted(f"{f.parent.name}/{f.stem}" for f in (self.path / "examples").glob("*/*.parquet"))
             raise WbragError(
                 f"expected examples {name!r}, found {', '.join(known) or 'none'}: run `wbrag ingest examples PATH`"
             )
-        rows = pq.read_table(file).slice(0, limit).to_pylist()
+        rows = pq.read_table(file).to_pylist()
+        if limit is not None and limit < len(rows):
+            drawn = {row["id"] for row in sorted(rows, key=lambda row: content_hash(row["id"]))[:limit]}
+            rows = [row for row in rows if row["id"] in drawn]
         return [Example(r["id"], r["question"], tuple(r["golden_answers"]), r["task"]) for r in rows]
 
     def base(self) -> tuple[Manifest, Path, str]:

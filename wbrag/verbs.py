@@ -91,7 +91,7 @@ def _training_verbs(verb: Verb) -> None:
     for sub in (enrich, evaluate):
         sub.add_argument("--examples", metavar="NAME/SPLIT", help="default: the setting job.examples")
         sub.add_argument("--method", help="default: the setting job.method")
-        sub.add_argument("--limit", type=int, metavar="N", help="only the first N")
+        sub.add_argument("--limit", type=int, metavar="N", help="only N of them, always the same")
     evaluate.add_argument("--release", help="latest (default), none (base corpus alone), closed-book, or an id")
     evaluate.add_argument("--against", help="another such name to compare with, question by question")
     evaluate.add_argument("--trec", metavar="FILE", help="write what was retrieved as a TREC run file")

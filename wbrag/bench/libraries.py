@@ -61,14 +61,13 @@ def unit_document(row: Mapping[str, Any]) -> Document:
 
 
 def raw(verdicts: Rows, passages: Mapping[str, Document]) -> list[Document]:
-    """The retained passages of each accepted example, concatenated; single ones are copies of a base passage."""
+    """The retained passages of each accepted example, concatenated: what is distilled, undistilled."""
     groups = {tuple(s["id"] for s in row["sources"]) for row in verdicts if row["accepted"]}
     return [
         Document(
             "raw-" + "+".join(ids), " / ".join(passages[i].title for i in ids), " ".join(passages[i].text for i in ids)
         )
         for ids in sorted(groups)
-        if len(ids) > 1
     ]
 
 

@@ -93,5 +93,6 @@ def distilled(
 
 def _work(example: Example, documents: Sequence[Document]) -> Example:
     """A row of `DistilJob`, named by everything that decides its unit."""
-    name = f"{example.id}@{fingerprint(example.question, [list(d) for d in documents])}"
+    asked = (example.question, example.golden_answers, example.task)
+    name = f"{example.id}@{fingerprint(*asked, [list(d) for d in documents])}"
     return replace(example, id=name, metadata={"documents": [list(d) for d in documents]})

@@ -25,7 +25,7 @@ class Source(Section):
 
 
 class QuestionSet(Section):
-    """Examples to train the library with, and held-out ones; `..._limit` takes the first so many."""
+    """Examples to train the library with, and held-out ones; `..._limit` draws so many, always the same."""
 
     train: str
     test: str

@@ -7,11 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from wbrag.config import Config, GeneratorConfig, fingerprint
-from wbrag.files import sha256_of
+from wbrag.files import model_contents
 from wbrag.types import Generator
-
-READ_IN_PASSING = 64 << 20  # bytes
-NO_WEIGHTS = {"quality.json", "recipe.json", "README.md"}  # files about a model that decide no answer
 
 
 def build(config: Config) -> Generator:
@@ -62,15 +59,7 @@ def generator_fingerprint(config: Config) -> str:
     """What must be equal for two runs' answers to be comparable; a model folder counts by its contents."""
     g = config.generator
     folder = Path(model_path(g)).expanduser()
-    name = _contents(folder) if g.backend == "vllm" and folder.is_dir() else g.model
+    name = model_contents(folder) if g.backend == "vllm" and folder.is_dir() else g.model
     return fingerprint(
         g.backend, name, g.revision, g.base_url, g.dtype, g.max_model_len, g.max_answer_tokens, config.seed
     )
-
-
-def _contents(folder: Path) -> list[tuple[str, str]]:
-    """Name and sha256 of every file; of those too large to read in passing (weights of billions) name and size."""
-    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name not in NO_WEIGHTS)
-    return [
-        (f.name, sha256_of(f) if f.stat().st_size < READ_IN_PASSING else f"{f.stat().st_size} bytes") for f in files
-    ]

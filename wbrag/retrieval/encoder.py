@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from wbrag.config import EncoderConfig, fingerprint
 from wbrag.errors import WbragError
+from wbrag.files import model_contents
 from wbrag.installed import check_torchvision
 
 Vectors = npt.NDArray[np.float32]  # [n, d], unit length
@@ -26,10 +27,11 @@ class QueryEncoder(Protocol):
 
 
 def encoder_fingerprint(settings: EncoderConfig) -> str:
-    """Equal for equal vectors: workspaces of another encoder are refused by it."""
-    return fingerprint(
-        settings.model, settings.revision, settings.query_prefix, settings.passage_prefix, settings.max_tokens
-    )
+    """Equal for equal vectors: workspaces of another encoder are refused by it. A folder counts by its contents."""
+    s = settings
+    folder = Path(s.model).expanduser()
+    model = model_contents(folder) if folder.is_dir() else s.model
+    return fingerprint(model, s.revision, s.query_prefix, s.passage_prefix, s.max_tokens, s.dtype)
 
 
 class Encoder:
