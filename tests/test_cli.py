@@ -76,6 +76,17 @@ def test_an_unknown_model_folder_is_refused_before_any_work() -> None:
         build(load(generator={"backend": "openai"}))
 
 
+def test_questions_without_answers_are_for_the_judge_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log.jsonl").write_text('{"question": "Who?"}\n{"question": "When?"}\n', encoding="utf-8")
+    asked = ["ingest", "examples", str(tmp_path / "log.jsonl"), "--name", "log", "--split", "may"]
+    assert run(tmp_path, capsys, *asked)[0] == 1
+    assert main([*asked, "--unlabelled", "--workspace", str(tmp_path / "w"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 2
+    for verb, code in (("enrich", 2), ("evaluate", 2), ("enrich --enrich.gate_metric judge", 1)):
+        found, line = run(tmp_path, capsys, *verb.split(), "--examples", "log/may")
+        assert found == code and ("found 2 without" if code == 2 else "wbrag index") in line
+
+
 def test_json_on_stdout_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "c.jsonl").write_text(GOOD, encoding="utf-8")
     assert main(["ingest", "corpus", str(tmp_path / "c.jsonl"), "--workspace", str(tmp_path / "w"), "--json"]) == 0

@@ -70,7 +70,7 @@ def refusal(file: Path | None = None, **overrides: Any) -> str:
 
 @pytest.mark.parametrize(
     ("key", "section", "near"),
-    [("tau_delt", "enrich", "tau_delta"), ("modle", "encoder", "model"), ("gpus", "index", "gpu")],
+    [("tau_delt", "enrich", "tau_delta"), ("modle", "encoder", "model"), ("shard", "index", "shards")],
 )
 def test_an_unknown_key_of_a_section_is_refused_with_the_nearest(yaml: Path, key: str, section: str, near: str) -> None:
     yaml.write_text(f"{section}:\n  {key}: 1\n")

@@ -42,7 +42,7 @@ class IndexConfig(Section):
     factory: str = Field("SQfp16", description="FAISS factory string; SQfp16 is exact flat search over fp16 vectors")
     shards: int = Field(2, ge=1)
     block_rows: int = Field(4096, ge=1, description="rows embedded in one go: what a killed build repeats at most")
-    gpu: Literal["auto", "never"] = Field("auto", description="search on the GPU where faiss-gpu finds one")
+    gpus_per_shard: float = Field(0.0, ge=0, description="share of a GPU to search each shard on; 0: on the CPU")
 
 
 class GeneratorConfig(Section):

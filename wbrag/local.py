@@ -16,13 +16,13 @@ from wbrag.types import Answer, Sampling
 def open_retriever(store: Store, release: str) -> IndexRetriever:
     """The indexes of `release`, verified and loaded into this process."""
     config = store.config
-    gpu = config.index.gpu == "auto"
+    gpu = config.index.gpus_per_shard > 0
     shards = [
         LocalShard(shard)
         for manifest, origin in store.indexes(release)
         for shard in open_shards(store.path / "index", manifest, origin, gpu=gpu)
     ]
-    return IndexRetriever(BatchedEncoder(Encoder(config.encoder)), shards, config.retrieval)
+    return IndexRetriever(BatchedEncoder(Encoder(config.encoder)), shards, config.retrieval, store.unit_sources())
 
 
 async def ask(store: Store, question: str, task: str, method: str, release: str) -> Answer:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -116,6 +116,12 @@ def compare(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> Compari
     wins, losses = int((right_b & ~right_a).sum()), int((right_a & ~right_b).sum())
     gain = float(difference.mean()) if difference.size else 0.0
     return Comparison(gain, bootstrap_ci(difference.tolist(), seed=seed), mcnemar(wins, losses), wins, losses)
+
+
+def paired(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
+    """Both runs' scores of every question that neither failed at: an error is no wrong answer."""
+    pairs = [(x["score"], y["score"]) for x, y in zip(a, b) if not x["error"] and not y["error"]]
+    return [before for before, _ in pairs], [after for _, after in pairs]
 
 
 def kappa(a: Sequence[bool], b: Sequence[bool]) -> float:

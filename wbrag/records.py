@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from wbrag.config import Config
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Verdict, unit_fields
+from wbrag.enrich.scores import SCORING
 from wbrag.files import file_in_one_step
 from wbrag.methods import Needs, Rag, method, needs
 from wbrag.retrieval.encoder import QueryEncoder
@@ -91,6 +92,7 @@ class Handles:
     generator: Generator
     encoder: QueryEncoder
     shards: Sequence[ShardSearcher]
+    sources: Mapping[str, frozenset[str]] | None = None  # unit id -> passages that it displaces
 
 
 class RowJob(Protocol):
@@ -122,8 +124,7 @@ class EnrichJob:
 
     @property
     def needs(self) -> set[Needs]:
-        scoring: dict[str, Needs] = {"judge": "logprobs", "logprob": "scores"}
-        return {needs(self.method, self.config.methods), scoring.get(self.config.enrich.gate_metric, "text")}
+        return {needs(self.method, self.config.methods), SCORING.get(self.config.enrich.gate_metric, "text")}
 
     def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]:
         settings = self.config.enrich
@@ -214,7 +215,7 @@ def verdict_row(verdict: Verdict) -> Record:
 
 
 def _rag(config: Config, handles: Handles, example: Example, top_k: int) -> Rag:
-    retriever = IndexRetriever(handles.encoder, handles.shards, config.retrieval)
+    retriever = IndexRetriever(handles.encoder, handles.shards, config.retrieval, handles.sources)
     sampling = Sampling(max_tokens=config.generator.max_answer_tokens)
     return Rag(handles.generator, retriever, task(example.task), top_k, sampling, config.prompts_dir, config.methods)
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -76,7 +77,8 @@ class Runs(Store):
         """Algorithm 1 on every example of NAME/SPLIT, kept in `verdicts/<fingerprint>/`; the shelf is not touched."""
         from wbrag.records import EnrichJob
 
-        self.examples(examples, limit)  # a wrong name is refused before anything is opened
+        if self.config.enrich.gate_metric != "judge":
+            self._need_labels(examples, limit)
         job = EnrichJob(self.config, method)
         return self._run(
             job, examples, limit, [(self.base()[0], "base")], f"finding and distilling what helped ({method})"
@@ -94,12 +96,21 @@ class Runs(Store):
         """One record per question, kept in `answers/<fingerprint>/`; `release` is only a label beside `indexes`."""
         from wbrag.records import EvaluateJob
 
+        self._need_labels(examples, limit)
         if indexes is None:
             indexes = [] if release == "closed-book" else self.indexes(release)
         job = EvaluateJob(self.config, bool(indexes), method)
         how = "" if method == "naive" else f", {method}"
         label = f"answering {examples} ({'closed book' if not indexes else release}{how})"
         return self._run(job, examples, limit, indexes, label).rows
+
+    def _need_labels(self, name: str, limit: int | None) -> None:
+        """Refused before anything is opened."""
+        if bare := sum(not example.golden_answers for example in self.examples(name, limit)):
+            raise UsageError(
+                f"expected an answer to every question of {name}, found {bare} without: ingest labelled ones, "
+                "or enrich with --enrich.gate_metric judge"
+            )
 
     def units(self, examples: Sequence[Example]) -> Run:
         """A unit for each example from `metadata["documents"]`, kept in `distilled/<fingerprint>/`."""
@@ -147,7 +158,8 @@ class Runs(Store):
 
         def handles() -> Handles:  # called only if there is a row to work on
             asyncio.run(check(job.config, job.needs))
-            return self.session.handles(self.path / "index", indexes)
+            opened = self.session.handles(self.path / "index", indexes)
+            return replace(opened, sources=self.unit_sources())
 
         with bar(label, shown=self.progress) as update:
             records, resumed = run_rows(self.config, job, handles, examples, folder, update)

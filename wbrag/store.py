@@ -99,6 +99,12 @@ class Store:
         base = Manifest.read(self.path / row.base_manifest, row.base_sha256)
         return [(base, "base"), (Manifest.read(self.path / row.writeback_manifest, row.writeback_sha256), "writeback")]
 
+    def unit_sources(self) -> dict[str, frozenset[str]] | None:
+        """The passages that each unit was distilled from, where units displace them (`retrieval.displace_sources`)."""
+        if not self.config.retrieval.displace_sources:
+            return None
+        return {s.unit.id: frozenset(id for id, _ in s.unit.sources) for s in self.shelf.read()}
+
     def default_release(self, release: str | None) -> str:
         """`release`, or the latest where there is one, or `none`."""
         return release if release is not None else ("latest" if self.releases.all() else "none")

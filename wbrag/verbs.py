@@ -74,6 +74,7 @@ def _data_verbs(verb: Verb, verbs: Any) -> None:
     examples.add_argument("--name", required=True)
     examples.add_argument("--split", required=True)
     examples.add_argument("--task", default="qa", help="nq boolq fever zsre hotpotqa squad qa")
+    examples.add_argument("--unlabelled", action="store_true", help="questions alone, for enrich.gate_metric judge")
     verb("index", lambda a, w: w.index(), "embed and index the corpus", "wbrag index --index.shards 4")
 
 
@@ -153,7 +154,8 @@ def _ingest_corpus(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _ingest_examples(a: argparse.Namespace, w: Workspace) -> Any:
-    result = w.ingest_examples(a.path, a.name, a.split, a.format, a.task, columns=_columns(a.columns))
+    columns = _columns(a.columns)
+    result = w.ingest_examples(a.path, a.name, a.split, a.format, a.task, columns=columns, unlabelled=a.unlabelled)
     return {**result._asdict(), "path": str(result.path)}
 
 

@@ -63,8 +63,9 @@ class Workspace(Runs):
         task: str = "qa",
         *,
         columns: Mapping[str, str] | None = None,
+        unlabelled: bool = False,
     ) -> IngestResult:
-        """Read labelled questions into `examples/NAME/SPLIT.parquet`."""
+        """Read questions into `examples/NAME/SPLIT.parquet`; `unlabelled` ones are for the judge."""
         from wbrag.datasets import ingest_examples
         from wbrag.tasks import task as known_task
 
@@ -74,7 +75,8 @@ class Workspace(Runs):
                 raise UsageError(
                     f"expected a plain name for the examples, found {part!r}: use letters, digits and dashes"
                 )
-        return ingest_examples(path, self.examples_file(f"{name}/{split}"), format=format, task=task, columns=columns)
+        out = self.examples_file(f"{name}/{split}")
+        return ingest_examples(path, out, format=format, task=task, columns=columns, unlabelled=unlabelled)
 
     # -- index --------------------------------------------------------------------------------------------------
 
@@ -177,12 +179,12 @@ class Workspace(Runs):
 
         With `against`, another such name, the paired gain over it with its 95% bootstrap interval and McNemar p.
         """
-        from wbrag.metrics import bootstrap_ci, compare
+        from wbrag.metrics import bootstrap_ci, compare, paired
         from wbrag.tasks import task
 
         start = time.time()
         rows = self.answers(examples, release=release, method=method, limit=limit)
-        scores = [row["score"] for row in rows]
+        scores = [row["score"] for row in rows if not row["error"]]
         origins = [origin for row in rows for origin in row["hit_origins"] or []]
         result: dict[str, Any] = {
             "examples": examples,
@@ -190,14 +192,14 @@ class Workspace(Runs):
             "method": method,
             "n": len(rows),
             "metric": task(self.examples(examples, 1)[0].task).metric,
-            "score": sum(scores) / len(scores),
+            "score": sum(scores) / max(1, len(scores)),
             "ci95": list(bootstrap_ci(scores, seed=self.config.seed)),
             "writeback_share": origins.count("writeback") / len(origins) if origins else 0.0,
             "errors": sum(1 for row in rows if row["error"]),
         }
         if against is not None:
             other = self.answers(examples, release=against, method=method, limit=limit)
-            c = compare([row["score"] for row in other], scores, seed=self.config.seed)
+            c = compare(*paired(other, rows), seed=self.config.seed)
             result |= {
                 "against": against,
                 "gain": c.gain,

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageStat
 
 from tests.support.browser import rendered, screenshot
-from wbrag.bench.grid import Bench, _corrected
+from wbrag.bench.grid import Bench, _correct
 from wbrag.bench.page import headline, of_run, read_bench, render, write_report
 from wbrag.enrich.enrich import Verdict
 from wbrag.errors import WbragError
@@ -28,7 +28,13 @@ def bench() -> Bench:
         cell: dict[str, Any] = {"model": "tiny", "method": method, "set": "nq"}
         cost = {"calls": 1.0, "prompt_tokens": 900.0, "output_tokens": 5.0, "retrievals": 1.0, "seconds": 0.3}
         for arm, score in (("closed_book", 0.2), ("base", 0.3), ("writeback", 0.4), ("control_raw", 0.31)):
-            found = {"score": score, "ci95": [score - 0.05, score + 0.05], "writeback_share": 0.2, "errors": 0}
+            found = {
+                "score": score,
+                "ci95": [score - 0.05, score + 0.05],
+                "writeback_share": 0.2,
+                "errors": 0,
+                "details": {"tail": 0.01},
+            }
             scores.append(cell | cost | found | {"arm": arm, "metric": "acc", "n": 300})
         for over, gain in (("closed_book", 0.2), ("base", 0.1), ("control_raw", 0.09)):
             found = {"gain": gain, "gain_ci95": [gain - 0.04, gain + 0.04], "wins": 40, "losses": 10}
@@ -59,7 +65,8 @@ def bench() -> Bench:
     changed = {"model": "tiny", "method": "naive", "set": "nq", "id": "q1", "question": HOSTILE, "golden": ["kite"]}
     changed |= {"better": True, "base_answer": "", "writeback_answer": HOSTILE}
     changed |= {"base_context": [], "writeback_context": context}
-    return Bench("toy", scores, _corrected(comparisons), construction, points, [changed])
+    _correct(comparisons)
+    return Bench("toy", scores, comparisons, construction, points, [changed])
 
 
 def test_the_page_stands_alone_and_trusts_no_text() -> None:

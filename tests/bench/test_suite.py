@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from wbrag.bench.suite import load_suite
-from wbrag.errors import UsageError
+from wbrag.bench.suite import QuestionSet, Source, Suite, load_suite, prepare
+from wbrag.errors import UsageError, WbragError
+from wbrag.workspace import Workspace
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
 
@@ -47,3 +48,16 @@ def test_a_wrong_suite_is_named(tmp_path: Path, text: str | None, said: str) -> 
         file.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=said):
         load_suite(file)
+
+
+def test_another_corpus_in_the_workspace_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"id": "a", "contents": "A\\nText of a."}\n', encoding="utf-8")
+    (tmp_path / "other.jsonl").write_text('{"id": "b", "contents": "B\\nText of b, longer."}\n', encoding="utf-8")
+    sets = {"a": QuestionSet(train="a/train", test="a/test")}
+    workspace = Workspace(tmp_path / "w")
+    with pytest.raises(WbragError, match="wbrag ingest examples"):  # the corpus was read, the examples are not there
+        prepare(workspace, Suite(name="x", corpus=Source(path="corpus.jsonl"), sets=sets), tmp_path)
+    with pytest.raises(WbragError, match="wbrag ingest examples"):
+        prepare(workspace, Suite(name="x", corpus=Source(path="corpus.jsonl"), sets=sets), tmp_path)
+    with pytest.raises(UsageError, match="found another corpus"):
+        prepare(workspace, Suite(name="x", corpus=Source(path="other.jsonl"), sets=sets), tmp_path)

@@ -21,7 +21,6 @@ def test_a_grid_runs_and_a_second_run_asks_nothing(
 ) -> None:
     suite = {
         "name": "toy",
-        "corpus": {"path": "corpus.jsonl"},
         "examples": {"toy/test": {"path": "train.jsonl"}},
         "sets": {"toy": {"train": "toy/train", "test": "toy/test", "train_limit": 8, "test_limit": 6}},
         "methods": ["naive", "iter_retgen"],

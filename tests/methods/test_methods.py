@@ -180,6 +180,16 @@ def test_selfrag_reads_a_models_own_tokens() -> None:
     assert found.details["score"] == pytest.approx(0.5 + 1 + 0 + 1)
 
 
+def test_selfrag_explains_a_closed_set_to_a_model_with_its_tokens() -> None:
+    generator = ScriptedGenerator(lambda messages, sampling: "[Relevant] True", special=TOKENS)
+    found, _ = run("selfrag", generator, {}, documents=[KITE], task_name="boolq")
+    assert found.text == "True"
+    assert all(
+        "True or False" in c.prompt[0].content and f"## Input:\n\n{QUESTION}" in c.prompt[0].content
+        for c in generator.calls
+    )
+
+
 def test_the_score_is_the_papers() -> None:
     weights = SelfRagConfig(w_rel=2.0, w_sup=3.0, w_use=4.0)
     found = score(0.5, 0.25, (0.5, 0.25, 0.25), (0.2, 0.2, 0.2, 0.2, 0.2), weights)

@@ -6,15 +6,16 @@ bench goes on at the row it was in and a second one repeats nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wbrag.bench.libraries import Document, copies, library, passages_of, raw, retained_passages, units
-from wbrag.bench.studies import Study, against, paired
+from wbrag.bench.studies import Study, against
 from wbrag.bench.suite import QuestionSet, Suite
 from wbrag.enrich.summary import summarise
-from wbrag.metrics import bootstrap_ci, compare, holm
+from wbrag.metrics import bootstrap_ci, compare, holm, paired
 from wbrag.store import Index
 from wbrag.tasks import task
 from wbrag.types import Cost
@@ -28,8 +29,8 @@ Opener = Callable[[dict[str, Any]], Workspace]  # generator settings -> a worksp
 
 @dataclass(frozen=True)
 class Bench:
-    """What a suite came to: one record per score, per paired comparison, per construction of a library, per point of
-    a study, and per held-out question whose verdict write-back changed."""
+    """What a suite came to, so far: a record per score, paired comparison, construction of a library, point of a study,
+    and held-out question whose verdict write-back changed (the first few of each cell)."""
 
     name: str
     scores: Rows
@@ -50,32 +51,32 @@ class Cell:
     changed: Rows
 
 
-def run_grid(suite: Suite, workspace: Opener) -> Bench:
-    """Every cell of `suite`; `workspace(settings)` opens the prepared workspace with a model's generator settings."""
-    scores: Rows = []
-    comparisons: Rows = []
-    constructions: Rows = []
-    points: Rows = []
-    changed: Rows = []
+def run_grid(suite: Suite, workspace: Opener) -> Iterator[Bench]:
+    """What `suite` came to so far, after every cell; `workspace(settings)` opens the prepared workspace with a model's
+    generator settings."""
+    bench = Bench(suite.name, [], [], [], [], [])
     made: dict[tuple[str, str, str], list[Document]] = {}
     for model, settings in suite.models.items():
         with workspace(settings) as opened:
             for set_name, questions in suite.sets.items():
                 closed = opened.answers(questions.test, release="closed-book", limit=questions.test_limit)
+                metric = task(opened.examples(questions.test, 1)[0].task).metric
                 for method in suite.methods_of(set_name):
                     name = {"model": model, "method": method, "set": set_name}
                     cell = run_cell(opened, suite, method, questions)
                     arms = {"closed_book": closed, **cell.arms}
-                    metric = task(opened.examples(questions.test, 1)[0].task).metric
-                    scores += [name | {"arm": arm, "metric": metric, **_score(rows)} for arm, rows in arms.items()]
-                    comparisons += [name | {"over": arm, **_compare(arms, arm)} for arm in arms if arm != "writeback"]
-                    constructions.append(name | cell.built)
-                    points += [name | point for point in cell.points]
-                    changed += [name | row for row in cell.changed]
+                    bench.scores.extend(name | {"arm": arm, "metric": metric} | _score(arms[arm]) for arm in arms)
+                    over = [arm for arm in arms if arm != "writeback"]
+                    bench.comparisons.extend(name | {"over": arm} | _compare(arms, arm) for arm in over)
+                    _correct(bench.comparisons)
+                    bench.construction.append(name | cell.built)
+                    bench.points.extend(name | point for point in cell.points)
+                    bench.changed.extend(name | row for row in cell.changed)
                     made[model, method, set_name] = cell.units
+                    yield bench
     if suite.studies.cross:
-        points += cross(suite, workspace, made)
-    return Bench(suite.name, scores, _corrected(comparisons), constructions, points, changed)
+        bench.points.extend(cross(suite, workspace, made))
+        yield bench
 
 
 def run_cell(workspace: Workspace, suite: Suite, method: str, questions: QuestionSet) -> Cell:
@@ -163,7 +164,8 @@ def cross(suite: Suite, workspace: Opener, made: dict[tuple[str, str, str], list
 
 
 def _score(rows: Rows) -> dict[str, Any]:
-    values = [row["score"] for row in rows if not row["error"]]
+    answered = [row for row in rows if not row["error"]]
+    values = [row["score"] for row in answered]
     origins = [origin for row in rows for origin in row["hit_origins"] or []]
     return {
         "n": len(rows),
@@ -171,20 +173,28 @@ def _score(rows: Rows) -> dict[str, Any]:
         "ci95": list(bootstrap_ci(values)),
         "writeback_share": origins.count("writeback") / len(origins) if origins else 0.0,
         "errors": sum(1 for row in rows if row["error"]),
-        **{name: sum(row[name] or 0 for row in rows) / len(rows) for name in COSTS},
+        **{name: sum(row[name] for row in answered) / max(1, len(answered)) for name in COSTS},
+        "details": _means([json.loads(row["details"]) for row in answered]),
     }
 
 
+def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of every figure over the records that have it."""
+    found: dict[str, list[float]] = {}
+    for name, value in (pair for record in records for pair in record.items()):
+        found.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
 def _compare(arms: dict[str, Rows], other: str) -> dict[str, Any]:
-    pairs = paired(arms[other], arms["writeback"])
-    c = compare([before for before, _ in pairs], [after for _, after in pairs])
-    return {"n": len(pairs), "gain": c.gain, "gain_ci95": list(c.ci95), "p": c.p, "wins": c.wins, "losses": c.losses}
+    before, after = paired(arms[other], arms["writeback"])
+    c = compare(before, after)
+    return {"n": len(after), "gain": c.gain, "gain_ci95": list(c.ci95), "p": c.p, "wins": c.wins, "losses": c.losses}
 
 
-def _corrected(comparisons: Rows) -> Rows:
-    """With `p_holm`: corrected over all cells of the grid, for each of the libraries that write-back is compared to."""
+def _correct(comparisons: Rows) -> None:
+    """Sets `p_holm`: corrected over all cells of the grid, for each of the libraries that write-back is compared to."""
     for over in {row["over"] for row in comparisons}:
         family = [row for row in comparisons if row["over"] == over]
         for row, p in zip(family, holm([row["p"] for row in family])):
             row["p_holm"] = p
-    return comparisons

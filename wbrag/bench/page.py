@@ -29,7 +29,10 @@ def write_report(bench: Bench, folder: Path) -> Path:
 def read_bench(path: Path) -> Bench:
     if not path.is_file():
         raise WbragError(f"expected a suite's figures at {path}, found nothing: run `wbrag bench --suite FILE` first")
-    return Bench(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return Bench(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError):
+        raise WbragError(f"expected figures of this version's bench in {path}, found others: run it again") from None
 
 
 def of_run(folder: Path) -> Bench:
@@ -38,9 +41,12 @@ def of_run(folder: Path) -> Bench:
     if not about.is_file():
         raise WbragError(f"expected the verdicts of a run in {folder}, found none: `wbrag enrich` names them")
     made = json.loads(about.read_text(encoding="utf-8"))
+    rows = list(read_rows(folder).values())
+    if not rows:
+        raise WbragError(f"expected finished rows in {folder}, found none: run the same `wbrag enrich` again")
     settings = made["config"]
     name = {"model": settings["generator"]["model"], "method": made["method"], "set": made["examples"]}
-    built = construction(list(read_rows(folder).values()), settings["enrich"]["top_k"])
+    built = construction(rows, settings["enrich"]["top_k"])
     return Bench(f"run-{folder.name}", [], [], [name | built], [], [])
 
 

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from wbrag.bench.libraries import Document, corpus_ids, library
 from wbrag.bench.selections import Chosen, Distilled, at_random, distilled, gated, nested, rescored
 from wbrag.bench.suite import QuestionSet, Studies
-from wbrag.metrics import bootstrap_ci, compare, kappa
+from wbrag.enrich.scores import SCORING
+from wbrag.errors import UsageError
+from wbrag.hosts.failures import plainly
+from wbrag.metrics import bootstrap_ci, compare, kappa, paired
 from wbrag.tasks import task
 
 if TYPE_CHECKING:
@@ -25,6 +28,11 @@ class Study:
     def __init__(self, workspace: Workspace, method: str, questions: QuestionSet, base: Rows) -> None:
         self.workspace, self.method, self.questions, self.base = workspace, method, questions, base
         self.gate = workspace.config.enrich
+        if self.gate.gate_metric in SCORING:
+            raise UsageError(
+                f"expected gates decided by labels in a study, found enrich.gate_metric {self.gate.gate_metric}: "
+                "leave it at task, and name the other among the study's gate_metric"
+            )
         scoring = workspace.varied(enrich={"record": "all"})
         self.verdicts = scoring.verdicts(questions.train, method=method, limit=questions.train_limit).rows
         self.examples = {e.id: e for e in workspace.examples(questions.train, questions.train_limit)}
@@ -44,7 +52,7 @@ class Study:
         for share in studies.training_size:
             yield self.point("training_size", share, gated(nested(self.verdicts, share, 0), self.gate))
         for metric in studies.gate_metric:
-            if metric in ("judge", "logprob"):
+            if metric in SCORING:
                 yield self.asked(metric)
             else:
                 rows = rescored(self.verdicts, self.examples, metric)
@@ -67,7 +75,8 @@ class Study:
         """The verdicts of training questions that no held-out question is nearer to than `cosine`."""
         test = self.workspace.examples(self.questions.test, self.questions.test_limit)
         questions = [self.examples[row["id"]].question for row in self.verdicts]
-        vectors = asyncio.run(self.workspace.session.encoder().queries([*questions, *(e.question for e in test)]))
+        with plainly("the embedding of questions"):
+            vectors = asyncio.run(self.workspace.session.encoder().queries([*questions, *(e.question for e in test)]))
         nearest = (vectors[: len(questions)] @ vectors[len(questions) :].T).max(axis=1)
         return [row for row, near in zip(self.verdicts, nearest) if near < cosine]
 
@@ -75,7 +84,7 @@ class Study:
         """The verdicts with closed-book scores from the prompt with documents, over none."""
         q = self.questions
         rows = self.workspace.answers(q.train, release="closed-book", method="empty_prompt", limit=q.train_limit)
-        metric = "task" if self.gate.gate_metric in ("judge", "logprob") else self.gate.gate_metric
+        metric = self.gate.gate_metric
         score = {
             row["id"]: task(e.task).score(row["prediction"], e.golden_answers, metric)
             for row, e in zip(rows, self.examples.values())
@@ -131,16 +140,10 @@ class Study:
         return found | against(self.base, rows)
 
 
-def paired(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
-    """Both scores of every question that neither run failed at: an error is no wrong answer."""
-    return [(x["score"], y["score"]) for x, y in zip(a, b) if not x["error"] and not y["error"]]
-
-
 def against(base: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Score and paired gain of `rows` over `base`."""
-    pairs = paired(base, rows)
-    scores = [after for _, after in pairs]
-    c = compare([before for before, _ in pairs], scores)
+    before, scores = paired(base, rows)
+    c = compare(before, scores)
     return {
         "n": len(scores),
         "score": sum(scores) / max(1, len(scores)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field, PositiveInt, ValidationError
 
 from wbrag.config import Config, Section
 from wbrag.errors import UsageError, unknown
+from wbrag.files import write_atomically
 
 Control = Literal["raw", "copies", "random", "no_utility_gate", "no_document_gate"]
 Knob = Literal["tau_s", "tau_delta", "tau_doc", "n_min"]
@@ -55,8 +57,9 @@ class Suite(Section):
     world: Literal["demo"] | None = Field(None, description="build the demo's world instead of reading data")
     corpus: Source | None = None
     examples: dict[str, Source] = Field({}, description="NAME/SPLIT -> where it comes from")
+    encoder: dict[str, Any] = Field({}, description="settings of `encoder`")
     models: dict[str, dict[str, Any]] = Field({"default": {}}, description="name -> settings of `generator`")
-    sets: dict[str, QuestionSet]
+    sets: dict[str, QuestionSet] = Field(min_length=1)
     methods: tuple[str, ...] = ("naive",)
     controls: tuple[Control, ...] = ()
     studies: Studies = Studies()
@@ -107,7 +110,7 @@ def load_suite(file: str | Path) -> Suite:
 
 def _check_values(suite: Suite, path: Path) -> None:
     """What the settings themselves would refuse, refused before hours of work."""
-    points = [("generator", settings) for settings in suite.models.values()]
+    points = [("encoder", suite.encoder), *(("generator", settings) for settings in suite.models.values())]
     points += [("enrich", {knob: value}) for knob, values in suite.studies.sweeps.items() for value in values]
     for section, values in points:
         try:
@@ -124,8 +127,8 @@ def prepare(workspace: Any, suite: Suite, data: str | Path | None) -> None:
         from wbrag.demo.run import prepare as prepare_demo
 
         prepare_demo(workspace, None)
-    if suite.corpus and not any((workspace.path / "corpus").glob("*.parquet")):
-        workspace.ingest_corpus(_path(suite.corpus, data), suite.corpus.format)
+    if suite.corpus:
+        _read_corpus(workspace, suite.corpus, _path(suite.corpus, data))
     for name, source in suite.examples.items():
         if not workspace.examples_file(name).is_file():
             set_name, _, split = name.partition("/")
@@ -135,6 +138,21 @@ def prepare(workspace: Any, suite: Suite, data: str | Path | None) -> None:
         workspace.examples(question_set.test, 1)
     if not workspace.indexed():
         workspace.index()
+
+
+def _read_corpus(workspace: Any, source: Source, path: Path) -> None:
+    """Into an empty workspace; a corpus that is there must be this one."""
+    record = workspace.path / "corpus.json"
+    told = {"file": path.name, "bytes": path.stat().st_size if path.is_file() else None, "format": source.format}
+    if any((workspace.path / "corpus").glob("*.parquet")):
+        if not record.is_file() or json.loads(record.read_text(encoding="utf-8")) != told:
+            raise UsageError(
+                f"expected an empty workspace or one with the suite's corpus {path.name}, "
+                f"found another corpus in {workspace.path}: use --workspace DIR"
+            )
+        return
+    write_atomically(record, json.dumps(told) + "\n")  # first, so that a killed run is recognised
+    workspace.ingest_corpus(path, source.format)
 
 
 def _path(source: Source, data: str | Path | None) -> Path:

@@ -108,12 +108,13 @@ def _construction(bench: Bench) -> Table:
 
 
 def _costs(bench: Bench) -> Table:
-    head = ["model", "method", *(name.replace("_", " ") for name in COSTS)]
+    head = ["model", "method", *(name.replace("_", " ") for name in COSTS), "of its own"]
     body = []
     for model in _distinct(bench.scores, "model"):
         for method in _distinct(bench.scores, "method"):
             rows = [r for r in bench.scores if (r["model"], r["method"], r["arm"]) == (model, method, "base")]
-            body.append([model, method, *(f"{sum(r[n] for r in rows) / len(rows):.3g}" for n in COSTS)])
+            own = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in rows[0]["details"].items())
+            body.append([model, method, *(f"{sum(r[n] for r in rows) / len(rows):.3g}" for n in COSTS), own])
     return (
         "Cost of an answer over the base library, means; equal prompts are answered once, so seconds depend on order",
         head,
@@ -133,7 +134,7 @@ def markdown(bench: Bench) -> str:
 def as_csv(bench: Bench) -> str:
     """Every score and comparison, one a line."""
     out = io.StringIO()
-    records = [{"record": "score", **r} for r in bench.scores]
+    records = [{"record": "score", **{k: v for k, v in r.items() if k != "details"}} for r in bench.scores]
     records += [{"record": "comparison", **r} for r in bench.comparisons]
     records += [{"record": "point", **r} for r in bench.points]
     records += [{"record": "construction", **{k: v for k, v in r.items() if k != "words"}} for r in bench.construction]

@@ -127,11 +127,12 @@ def ingest_examples(
     task: str,
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
+    unlabelled: bool = False,
 ) -> IngestResult:
     """Write the labelled questions at `path` (the first `limit`) as one Parquet file with EXAMPLES_SCHEMA's columns.
 
     `task` is stored with every example. `out_file` changes only at the end. An example without golden
-    answers is an error; one whose answers are all blank is quarantined and counted.
+    answers is an error; one whose answers are all blank is quarantined and counted; `unlabelled` reads no answers.
     Raises UsageError for an unknown format or column or a limit below 1, WbragError for input that does not fit.
     """
     if limit is not None and limit < 1:
@@ -139,7 +140,7 @@ def ingest_examples(
     target = Path(out_file).resolve()
     if target.is_dir():
         raise WbragError(f"{target}: expected a Parquet file to write, found a folder; add a file name")
-    given, records = _open(path, format, "examples", columns or {})
+    given, records = _open(path, format, "examples", columns or {}, unlabelled)
     rows = dropped = 0
     with ExitStack() as stack:
         staging = stack.enter_context(_staging(target))
@@ -155,7 +156,9 @@ def ingest_examples(
     return IngestResult(rows, rows + given.quarantined, dropped, target, given.quarantined)
 
 
-def _open(path: str | Path, format: str, kind: str, columns: Mapping[str, str]) -> tuple[Input, Iterator[Any]]:
+def _open(
+    path: str | Path, format: str, kind: str, columns: Mapping[str, str], unlabelled: bool = False
+) -> tuple[Input, Iterator[Any]]:
     """The input and the records that `format` reads from it, once the request makes sense."""
     if format not in FORMATS:
         raise unknown("format", format, list(FORMATS))
@@ -171,7 +174,7 @@ def _open(path: str | Path, format: str, kind: str, columns: Mapping[str, str]) 
             raise unknown(f"{kind} column", name, FIELDS[kind])
     if format != "hf" and not Path(path).exists():
         raise WbragError(f"expected a {format} file at {path}, found nothing; check the path")
-    given = Input(str(path), columns)
+    given = Input(str(path), columns, unlabelled)
     return given, _guarded(reader(given), given.path, format)
 
 

@@ -54,7 +54,7 @@ def example(source: Input, where: str, record: Mapping[str, Any]) -> Iterator[Ex
         where,
         _get(where, record, columns, "id", None),
         as_text(_need(where, record, columns, "question")),
-        _need(where, record, columns, "golden_answers"),
+        None if source.unlabelled else _need(where, record, columns, "golden_answers"),
         metadata if isinstance(metadata, dict) else {"metadata": metadata},
     )
 
@@ -79,8 +79,8 @@ def labelled(
             f"{name}: expected golden answers as a list or text, found an object with {', '.join(map(str, answers))}; "
             "name the part that holds them, as in --columns golden_answers=answers.text"
         )
-    golden = golden_answers(answers)
-    if not golden:
+    golden = () if source.unlabelled else golden_answers(answers)
+    if not golden and not source.unlabelled:
         if isinstance(answers, list) and answers:
             source.quarantined += 1
             return

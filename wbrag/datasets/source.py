@@ -38,6 +38,7 @@ class Input:
 
     path: str
     columns: Mapping[str, str] = field(default_factory=dict)
+    unlabelled: bool = False  # questions alone are wanted, whatever answers the file has
     quarantined: int = 0
     bytes_total: int = 0
     finished: int = 0

@@ -13,7 +13,7 @@ from wbrag.bench.libraries import copies, library, raw, retained_passages
 from wbrag.demo.facts import demo_world, examples
 from wbrag.errors import UsageError
 from wbrag.files import write_atomically
-from wbrag.metrics import Comparison, bootstrap_ci, compare
+from wbrag.metrics import Comparison, bootstrap_ci, compare, paired
 from wbrag.workspace import Workspace
 
 Rows = list[dict[str, Any]]
@@ -115,14 +115,19 @@ def compare_arms(arms: dict[str, Rows], seed: int) -> dict[str, Comparison]:
         "gain_over_control_copies": ("control_copies", ""),
     }
     return {
-        name: compare(scores(arms[other], prefix), scores(arms["writeback"], prefix), seed=seed)
+        name: compare(*paired(half(arms[other], prefix), half(arms["writeback"], prefix)), seed=seed)
         for name, (other, prefix) in wanted.items()
     }
 
 
-def scores(rows: Rows, prefix: str = "") -> list[float]:
-    """Scores of the questions whose id starts with `prefix`."""
-    return [row["score"] for row in rows if row["id"].startswith(prefix)]
+def half(rows: Rows, prefix: str) -> Rows:
+    """The questions whose id starts with `prefix`."""
+    return [row for row in rows if row["id"].startswith(prefix)]
+
+
+def scores(rows: Rows) -> list[float]:
+    """Of every question that did not fail."""
+    return [row["score"] for row in rows if not row["error"]]
 
 
 def headline(arms: dict[str, Rows], gains: dict[str, Comparison], enrichment: dict[str, Any]) -> dict[str, Any]:

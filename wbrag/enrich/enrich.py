@@ -64,29 +64,30 @@ class Enricher:
 
     async def enrich(self, example: Example) -> Verdict:
         """Algorithm 1 for `example`; calls that do not depend on each other run together."""
+        scorer = Scorer.of(self.rag, self.settings.gate_metric)
+        verdict = await self._decide(example, scorer)
+        return replace(verdict, calls=verdict.calls + scorer.meter.calls)
+
+    async def _decide(self, example: Example, scorer: Scorer) -> Verdict:
         gate = self.settings
         closed = await self.method(example.question, self.rag, [])
-        calls = closed.cost.calls
-        verdict = Verdict(example.id, example.question, example.task, False, "", closed_book=closed.text, calls=calls)
-        if not self.scorer.sees_retrieved:
-            verdict = replace(
-                verdict, s_nr=await self.scorer.score(closed, example, ()), calls=calls + self.scorer.calls(example)
-            )
+        verdict = Verdict(example.id, example.question, example.task, False, "", closed_book=closed.text)
+        verdict = replace(verdict, calls=closed.cost.calls)
+        if not scorer.sees_retrieved:
+            verdict = replace(verdict, s_nr=await scorer.score(closed, example, ()))
             if gate.lossless_skip and gate.record == "needed" and self._out_of_reach(verdict):
                 return replace(verdict, reason="closed book suffices")
 
         opened = await self.method(example.question, self.rag, None)
         hits = opened.hits
-        s_rag = await self.scorer.score(opened, example, hits)
-        calls = verdict.calls + opened.cost.calls + self.scorer.calls(example)
-        if self.scorer.sees_retrieved:
-            verdict = replace(verdict, s_nr=await self.scorer.score(closed, example, hits))
-            calls += self.scorer.calls(example)
+        s_rag = await scorer.score(opened, example, hits)
+        if scorer.sees_retrieved:
+            verdict = replace(verdict, s_nr=await scorer.score(closed, example, hits))
         verdict = replace(
             verdict,
             s_rag=s_rag,
             open_book=opened.text,
-            calls=calls,
+            calls=verdict.calls + opened.cost.calls,
             hit_ids=tuple(h.id for h in hits),
             hit_scores=tuple(round(h.score, 6) for h in hits),
         )
@@ -95,17 +96,19 @@ class Enricher:
             suffices = self._out_of_reach(verdict)
             verdict = replace(verdict, reason="closed book suffices" if suffices else "retrieval did not help")
         if passed or gate.record == "all":
-            verdict = await self._score_documents(verdict, example, hits)
+            verdict = await self._score_documents(verdict, example, hits, scorer)
         return await self._accept(verdict, example, hits) if passed else verdict
 
-    async def _score_documents(self, verdict: Verdict, example: Example, hits: Sequence[Hit]) -> Verdict:
+    async def _score_documents(
+        self, verdict: Verdict, example: Example, hits: Sequence[Hit], scorer: Scorer
+    ) -> Verdict:
         """Every document alone in the context (eq. 8)."""
         solo = await asyncio.gather(*(self.method(example.question, self.rag, [hit]) for hit in hits))
         return replace(
             verdict,
-            s_doc=tuple(await asyncio.gather(*(self.scorer.score(answer, example, hits) for answer in solo))),
+            s_doc=tuple(await asyncio.gather(*(scorer.score(answer, example, hits) for answer in solo))),
             solo=tuple(answer.text for answer in solo),
-            calls=verdict.calls + sum(answer.cost.calls + self.scorer.calls(example) for answer in solo),
+            calls=verdict.calls + sum(answer.cost.calls for answer in solo),
         )
 
     async def _accept(self, verdict: Verdict, example: Example, hits: Sequence[Hit]) -> Verdict:
@@ -123,10 +126,6 @@ class Enricher:
             calls=verdict.calls + unit.calls,
             **unit_fields(unit, retained, self.rag.task, example),
         )
-
-    @property
-    def scorer(self) -> Scorer:
-        return Scorer(self.rag, self.settings.gate_metric)
 
     def _out_of_reach(self, verdict: Verdict) -> bool:
         gate = self.settings

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wbrag.enrich.judge import judge
-from wbrag.methods import Rag
+from wbrag.methods import Needs, Rag
+from wbrag.methods.meter import Meter
 from wbrag.types import Answer, Example, Hit
+
+SCORING: dict[str, Needs] = {"judge": "logprobs", "logprob": "scores"}  # what asking for scores needs
 
 
 @dataclass(frozen=True)
@@ -18,15 +21,18 @@ class Scorer:
 
     rag: Rag
     metric: str
+    meter: Meter
+
+    @staticmethod
+    def of(rag: Rag, metric: str) -> Scorer:
+        """A scorer that counts its own calls."""
+        meter = Meter(rag.generator, rag.retriever)
+        return Scorer(replace(rag, generator=meter, retriever=meter), metric, meter)
 
     @property
     def sees_retrieved(self) -> bool:
         """Whether an answer cannot be scored before retrieval, not even one from memory."""
         return self.metric == "judge"
-
-    def calls(self, example: Example) -> int:
-        """Generator calls of one score."""
-        return {"judge": 1, "logprob": len(example.golden_answers)}.get(self.metric, 0)
 
     async def score(self, answer: Answer, example: Example, retrieved: Sequence[Hit]) -> float:
         """The judge sees all that was `retrieved`, whatever the answer was read from."""

@@ -38,7 +38,8 @@ def summarise(rows: Sequence[Row], top_k: int) -> dict[str, Any]:
     """Counts and means over verdict rows.
 
     `calls.formula` is what Algorithm 1 asks without the lossless skip: for naive RAG 2N + K|D|, and two for each
-    distillation. A skipped answer counts as one call, whatever the method.
+    distillation. A skipped answer counts as one call, whatever the method. With `enrich.record: all`, and where the
+    model is asked for scores, both counts hold what that costs on top.
     """
     accepted = [row for row in rows if row["accepted"]]
     made = sum(row["calls"] for row in rows)

@@ -28,8 +28,9 @@ class EngineActor:
         from wbrag.generators import build
         from wbrag.generators.memo import Remembering
 
-        self.generator = Remembering(build(self.config))
-        await self.generator.start()
+        generator = Remembering(build(self.config))
+        await generator.start()
+        self.generator = generator
         return True
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
@@ -102,7 +103,7 @@ class ShardActor:
 
 
 class RemoteGenerator:
-    """The `Generator` protocol over engine actors, in turn; engines join as they come up.
+    """The `Generator` protocol over engine actors, in turn; engines join as they come up, those that fail never.
 
     `starting` are the references that resolve when the engine of the same position is ready.
     """
@@ -116,7 +117,14 @@ class RemoteGenerator:
         if self._starting:
             wanted = 1 if not self._ready else len(self._starting)
             done, _ = ray.wait(list(self._starting), num_returns=wanted, timeout=0 if self._ready else None)
-            self._ready += [self._starting.pop(reference) for reference in done]
+            for reference in done:
+                engine = self._starting.pop(reference)
+                try:
+                    ray.get(reference)
+                    self._ready.append(engine)
+                except ray.exceptions.RayError:
+                    if not self._ready and not self._starting:
+                        raise
         return self._ready[next(self._turn) % len(self._ready)]
 
     async def start(self) -> None:

@@ -36,7 +36,7 @@ class Session:
         self._starting: list[Any] = []
         self._encoders: list[Any] = []
         self._shards: dict[tuple[Origin, int], Any] = {}
-        self._connected = False
+        self._connected = self._started = False
 
     def __enter__(self) -> Session:
         return self
@@ -62,6 +62,7 @@ class Session:
                         ray.init(
                             address="local", num_cpus=max(8, os.cpu_count() or 1), include_dashboard=False, **quiet
                         )
+                self._started = True
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise WbragError(
                     f"expected a Ray cluster at {address or 'this machine'}, found {error}: check ray.address"
@@ -123,18 +124,19 @@ class Session:
         The next index of this origin is opened in the same actors: a bench looks at many write-back libraries.
         """
         self.connect()
-        gpu = self.config.index.gpu == "auto"
-        actor = ray.remote(ShardActor).options(num_cpus=0.1, max_restarts=3, max_task_retries=3)
+        gpus = self.config.index.gpus_per_shard
+        resources = {"num_gpus": gpus} if gpus else {"num_cpus": 0.1}
+        actor = ray.remote(ShardActor).options(**resources, max_restarts=3, max_task_retries=3)
         found = []
         for place, files in enumerate(manifest.shards):
             if (origin, place) not in self._shards:
-                self._shards[origin, place] = actor.remote(str(root.resolve()), gpu)
+                self._shards[origin, place] = actor.remote(str(root.resolve()), gpus > 0)
             found.append(RemoteShard(self._shards[origin, place], replace(manifest, shards=(files,)), origin))
         _wait([shard.actor.open.remote(shard.index, origin) for shard in found])
         return found
 
     def close(self) -> None:
-        """Stop the engines in order, then leave Ray if this session joined it."""
+        """Stop the engines in order, then leave Ray, unless it was there before this session."""
         if not self._connected:
             return
         if ray.is_initialized():
@@ -144,8 +146,9 @@ class Session:
                 logging.getLogger(__name__).debug("engine did not close: %s", error)
             for actor in [*self._engines, *self._encoders, *self._shards.values()]:
                 ray.kill(actor)
-            ray.shutdown()
-        self._engines, self._encoders, self._shards, self._connected = [], [], {}, False
+            if self._started:
+                ray.shutdown()
+        self._engines, self._encoders, self._shards, self._connected, self._started = [], [], {}, False, False
 
 
 def _threads(processes: int) -> dict[str, str]:

@@ -22,6 +22,7 @@ from wbrag.config import SelfRagConfig
 from wbrag.labels import SHOWN, label_shares
 from wbrag.methods import Rag, naive
 from wbrag.metrics import normalise
+from wbrag.prompts import render
 from wbrag.tasks import read_answer, reference
 from wbrag.types import Answer, Completion, Hit
 
@@ -102,23 +103,26 @@ async def _ask(rag: Rag, prompt: str, labels: Sequence[str], **values: str) -> l
 # -- a model with reflection tokens --------------------------------------------------------------------------------
 
 
-def _instruction(question: str) -> str:
-    return f"### Instruction:\n{question}\n\n### Response:\n"
+def _instruction(question: str, rag: Rag) -> str:
+    """The original's prompt; as there, a closed set of labels is explained before the question."""
+    explained = render(f"{rag.task.name}.closed", rag.prompts_dir, question=question)[0].content
+    asked = f"{explained}\n\n## Input:\n\n{question}" if rag.task.closed else question
+    return f"### Instruction:\n{asked}\n\n### Response:\n"
 
 
 async def _needs_token(question: str, rag: Rag) -> bool:
     sampling = replace(rag.sampling, max_tokens=1, logprobs=SHOWN)
-    reply = await rag.generator.generate(_instruction(question), sampling)
+    reply = await rag.generator.generate(_instruction(question, rag), sampling)
     return _token_shares(reply.top_logprobs[:1], NEED)[0] > rag.settings.selfrag.threshold
 
 
 async def _alone(question: str, rag: Rag) -> Answer:
-    reply = await rag.generator.generate(_instruction(question) + NEED[1], rag.sampling)
+    reply = await rag.generator.generate(_instruction(question, rag) + NEED[1], rag.sampling)
     return Answer(read_answer(_without_tokens(reply.text)))
 
 
 async def _critique_tokens(question: str, rag: Rag, hit: Hit) -> Critique:
-    prompt = f"{_instruction(question)}{NEED[0]}<paragraph>{hit.title}\n{hit.text}</paragraph>"
+    prompt = f"{_instruction(question, rag)}{NEED[0]}<paragraph>{hit.title}\n{hit.text}</paragraph>"
     sampling = replace(rag.sampling, max_tokens=rag.sampling.max_tokens + MARKS, logprobs=SHOWN)
     reply = await rag.generator.generate(prompt, sampling)
     total = score(

@@ -18,6 +18,8 @@ from wbrag.types import Message
 @cache
 def load(name: str, folder: str | None = None) -> str:
     """The template called `name`, the user's own where `folder` has one."""
+    if folder and not Path(folder).is_dir():  # also on a node that does not see it
+        raise UsageError(f"expected a folder at prompts_dir, found none at {folder}: name one that every node sees")
     own = Path(folder) / f"{name}.txt" if folder else None
     if own is not None and own.is_file():
         return own.read_text(encoding="utf-8").rstrip("\n")

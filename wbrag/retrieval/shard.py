@@ -115,7 +115,7 @@ class Shard:
         self.origin, self.count = origin, files.count
         self.index = faiss.read_index(str(folder / "vectors.faiss"))
         if gpu and getattr(faiss, "get_num_gpus", lambda: 0)() > 0:
-            self.index = faiss.index_cpu_to_all_gpus(self.index)
+            self.index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self.index)  # Ray shows it one
         self.exact = _exact(manifest.factory)
         self.vectors = (
             None
