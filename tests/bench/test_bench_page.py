@@ -87,11 +87,11 @@ def test_ids_of_different_plots_never_meet() -> None:
 
 
 def test_the_headline_counts_and_never_flatters() -> None:
-    assert headline(bench()) == "Write-back clearly gains in 1 of 2 settings; 1 of them also beat every control"
+    assert headline(bench()) == "Write-back clearly gains in 1 of 2 settings; 1 of them also beat every control (raw)"
     turned = {"wins": 10, "losses": 40}
     lost = [r | turned | {"gain": -r["gain"]} if r["over"] == "base" else r for r in bench().comparisons]
     assert headline(replace(bench(), comparisons=lost)) == (
-        "Write-back clearly gains in 0 of 2 settings and loses in 1; 0 of them also beat every control"
+        "Write-back clearly gains in 0 of 2 settings and loses in 1; 0 of them also beat every control (raw)"
     )
 
 

@@ -79,8 +79,8 @@ def headline(bench: Bench) -> str:
     text = f"Write-back clearly gains in {len(gained)} of {len(over_base)} settings"
     if len(beyond) > len(gained):
         text += f" and loses in {len(beyond) - len(gained)}"
-    if any(_controls(bench, r) for r in over_base):
-        text += f"; {len(of_method)} of them also beat every control"
+    if names := dict.fromkeys(r["over"].removeprefix("control_") for r in bench.comparisons if "control_" in r["over"]):
+        text += f"; {len(of_method)} of them also beat every control ({', '.join(names).replace('_', ' ')})"
     return text
 
 

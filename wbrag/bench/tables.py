@@ -88,7 +88,7 @@ def _points(bench: Bench, study: str) -> Table:
 
 
 def _construction(bench: Bench) -> Table:
-    head = ["model", "method", "set", "accepted", "retained docs"]
+    head = ["model", "method", "set", "accepted", "docs kept"]
     head += ["source words", "unit words", "compression", "fallback"]
     body = [
         [
@@ -114,7 +114,7 @@ def _costs(bench: Bench) -> Table:
         for method in _distinct(bench.scores, "method"):
             rows = [r for r in bench.scores if (r["model"], r["method"], r["arm"]) == (model, method, "base")]
             own = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in rows[0]["details"].items())
-            body.append([model, method, *(f"{sum(r[n] for r in rows) / len(rows):.3g}" for n in COSTS), own])
+            body.append([model, method, *(_short(sum(r[n] for r in rows) / len(rows)) for n in COSTS), own])
     return (
         "Cost of an answer over the base library, means; equal prompts are answered once, so seconds depend on order",
         head,
@@ -152,6 +152,10 @@ def _one(rows: Sequence[Record], cell: Callable[[Record], str], **wanted: str) -
 
 def _distinct(rows: Sequence[Record], name: str) -> list[str]:
     return list(dict.fromkeys(row[name] for row in rows))
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _pct(share: float) -> str:
