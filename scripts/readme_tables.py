@@ -92,7 +92,8 @@ def main() -> None:
             write_between(root / "README.md", "demo-run", table(found))
         else:
             bench = Bench(**found)
-            write_between(root / "suites" / "RESULTS.md", bench.name, markdown(bench))
+            whole = f"{headline(bench)}.\n\n{markdown(bench)}"
+            write_between(root / "suites" / "RESULTS.md", bench.name, whole)
             if f"<!-- {bench.name}:start -->" in (root / "README.md").read_text(encoding="utf-8"):
                 write_between(root / "README.md", bench.name, suite(bench))
     found = json.loads((root / "wbrag" / "demo" / "model" / "quality.json").read_text(encoding="utf-8"))
