@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wbrag.bench.grid import Bench
-from wbrag.bench.page import headline
+from wbrag.bench.page import headline, provenance
 from wbrag.bench.tables import ARMS, clear, markdown
 
 
@@ -92,7 +92,8 @@ def main() -> None:
             write_between(root / "README.md", "demo-run", table(found))
         else:
             bench = Bench(**found)
-            whole = f"{headline(bench)}.\n\n{markdown(bench)}"
+            made = [f"{name}: {value}" for name, value in provenance(bench) if name != "suite"]
+            whole = f"{headline(bench)}.\n\n{markdown(bench)}\nHow it was made: {'; '.join(made)}."
             write_between(root / "suites" / "RESULTS.md", bench.name, whole)
             if f"<!-- {bench.name}:start -->" in (root / "README.md").read_text(encoding="utf-8"):
                 write_between(root / "README.md", bench.name, suite(bench))

@@ -13,7 +13,7 @@ from PIL import Image, ImageStat
 
 from tests.support.browser import rendered, screenshot
 from wbrag.bench.grid import Bench, _correct
-from wbrag.bench.page import headline, of_run, read_bench, render, write_report
+from wbrag.bench.page import headline, of_run, provenance, read_bench, render, write_report
 from wbrag.enrich.enrich import Verdict
 from wbrag.errors import WbragError
 from wbrag.records import verdict_row, write_rows
@@ -66,7 +66,15 @@ def bench() -> Bench:
     changed |= {"better": True, "base_answer": "", "writeback_answer": HOSTILE}
     changed |= {"base_context": [], "writeback_context": context}
     _correct(comparisons)
-    return Bench("toy", scores, comparisons, construction, points, [changed])
+    return Bench(
+        "toy",
+        scores,
+        comparisons,
+        construction,
+        points,
+        [changed],
+        {"seed": 7, "settings": {"encoder": {"dtype": HOSTILE}}, "empty": {}},
+    )
 
 
 def test_the_page_stands_alone_and_trusts_no_text() -> None:
@@ -75,6 +83,11 @@ def test_the_page_stands_alone_and_trusts_no_text() -> None:
     outside = [part for part in ("http://", "https://") if part in html.replace("http://www.w3.org", "")]
     assert outside == ["https://"] and html.count("https://") == html.count("https://example.org")  # the hostile text
     assert "#00000" not in html, "a stand-in colour was left"
+
+
+def test_what_it_takes_to_repeat_it_is_on_the_page() -> None:
+    assert provenance(bench()) == [("seed", "7"), ("settings", f"encoder.dtype {HOSTILE}")]
+    assert "How it was made" in render(bench())
 
 
 def test_ids_of_different_plots_never_meet() -> None:

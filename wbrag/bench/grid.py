@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wbrag.bench.libraries import Document, copies, library, passages_of, raw, retained_passages, units
@@ -38,6 +38,7 @@ class Bench:
     construction: Rows
     points: Rows
     changed: Rows
+    made: dict[str, Any] = field(default_factory=dict)  # what it takes to repeat it
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,11 @@ class Cell:
     changed: Rows
 
 
-def run_grid(suite: Suite, workspace: Opener) -> Iterator[Bench]:
+def run_grid(suite: Suite, workspace: Opener, made: dict[str, Any]) -> Iterator[Bench]:
     """What `suite` came to so far, after every cell; `workspace(settings)` opens the prepared workspace with a model's
-    generator settings."""
-    bench = Bench(suite.name, [], [], [], [], [])
-    made: dict[tuple[str, str, str], list[Document]] = {}
+    generator settings, and `made` says what it takes to repeat it."""
+    bench = Bench(suite.name, [], [], [], [], [], made)
+    units_of: dict[tuple[str, str, str], list[Document]] = {}
     for model, settings in suite.models.items():
         with workspace(settings) as opened:
             for set_name, questions in suite.sets.items():
@@ -72,10 +73,10 @@ def run_grid(suite: Suite, workspace: Opener) -> Iterator[Bench]:
                     bench.construction.append(name | cell.built)
                     bench.points.extend(name | point for point in cell.points)
                     bench.changed.extend(name | row for row in cell.changed)
-                    made[model, method, set_name] = cell.units
+                    units_of[model, method, set_name] = cell.units
                     yield bench
     if suite.studies.cross:
-        bench.points.extend(cross(suite, workspace, made))
+        bench.points.extend(cross(suite, workspace, units_of))
         yield bench
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def of_run(folder: Path) -> Bench:
     settings = made["config"]
     name = {"model": settings["generator"]["model"], "method": made["method"], "set": made["examples"]}
     built = construction(rows, settings["enrich"]["top_k"])
-    return Bench(f"run-{folder.name}", [], [], [name | built], [], [])
+    return Bench(f"run-{folder.name}", [], [], [name | built], [], [], made)
 
 
 def render(bench: Bench) -> str:
@@ -59,12 +60,31 @@ def render(bench: Bench) -> str:
         bench=bench,
         title=headline(bench),
         tables=tables(bench),
+        made=provenance(bench),
         funnel=[_funnel(r) for r in bench.construction],
         gains=Markup(plots.gains([r | {"clear": clear(r)} for r in over_base])) if over_base else "",
         studies={name: Markup(plots.curves(points, name)) for name, points in studies.items()},
         ranks=Markup(plots.ranks(bench.construction)),
         compression=Markup(plots.compression(bench.construction)),
     ).lstrip()
+
+
+def provenance(bench: Bench) -> list[tuple[str, str]]:
+    """What it takes to repeat the figures, as names and values."""
+    return [(name, _plain(value)) for name, value in bench.made.items() if value not in ({}, None)]
+
+
+def _plain(value: Any) -> str:
+    """Nested settings as text: `encoder.dtype bfloat16, seed 0`."""
+
+    def pairs(prefix: str, part: Any) -> Iterator[str]:
+        if isinstance(part, dict):
+            for name, inner in part.items():
+                yield from pairs(f"{prefix}.{name}" if prefix else name, inner)
+        else:
+            yield f"{prefix} {', '.join(map(str, part)) if isinstance(part, list) else part}".strip()
+
+    return "; ".join(pairs("", value))
 
 
 def headline(bench: Bench) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from wbrag.bench.page import write_report
 from wbrag.bench.suite import Suite, load_suite, prepare
 from wbrag.config import Config, EncoderConfig, GeneratorConfig
 from wbrag.enrich.scores import SCORING
-from wbrag.generators import check
+from wbrag.generators import check, generator_fingerprint
 from wbrag.methods import Needs, needs
+from wbrag.report.made import hardware, versions
+from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.shelf.releases import now
 from wbrag.workspace import Workspace
 
 
@@ -35,11 +39,29 @@ def run_suite(workspace: Workspace, suite: str | Path, data: str | Path | None =
         config = config.model_copy(update={"generator": changed})
         return Workspace(workspace.path, config, progress=workspace.progress)
 
-    for settings in wanted.models.values():
-        asyncio.run(check(opened(settings).config, _needs(wanted, workspace.config)))
-    for bench in run_grid(wanted, opened):
+    configs = {name: opened(settings).config for name, settings in wanted.models.items()}
+    for config in configs.values():
+        asyncio.run(check(config, _needs(wanted, config)))
+    for bench in run_grid(wanted, opened, _made(wanted, workspace, configs)):
         write_report(bench, workspace.path / "reports" / "suites")
     return bench
+
+
+def _made(suite: Suite, workspace: Workspace, configs: Mapping[str, Config]) -> dict[str, Any]:
+    """What travels with the figures: settings other than the defaults, and the fingerprints of all that decides them."""
+    config = workspace.config
+    return {
+        "created": now(),
+        "hardware": hardware(),
+        "versions": versions(),
+        "prompts": workspace.prompt_version(),
+        "seed": config.seed,
+        "generators": {name: generator_fingerprint(c) for name, c in configs.items()},
+        "encoder": f"{config.encoder.model} {encoder_fingerprint(config.encoder)}",
+        "corpus": workspace.corpus_fingerprint(),
+        "settings": config.model_dump(mode="json", exclude_defaults=True, exclude={"workspace"}),
+        "suite": suite.model_dump(mode="json", exclude_defaults=True),
+    }
 
 
 def _needs(suite: Suite, config: Config) -> set[Needs]:

