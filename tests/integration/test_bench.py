@@ -74,7 +74,9 @@ def test_sweeps_and_controls_repeat_no_gate_call(
         new = [request["messages"] for request in endpoint.requests[asked:]]
         file.write_text(yaml.safe_dump({**suite, **more}), encoding="utf-8")
         third = workspace.bench(file, data)
-    trained = [item for item in ITEMS[4:12]]  # asked about in training alone
+        drawn = {limit: {e.id for e in workspace.examples("toy/train", limit)} for limit in (4, 12)}
+    trained = [ITEMS[int(id[1:])] for id in drawn[12] - drawn[4]]  # asked about in training alone
+    assert len(trained) == 8, "a smaller sample is not part of a larger one"
     gate_calls = [
         messages
         for messages in new

@@ -48,7 +48,7 @@ def run_suite(workspace: Workspace, suite: str | Path, data: str | Path | None =
 
 
 def _made(suite: Suite, workspace: Workspace, configs: Mapping[str, Config]) -> dict[str, Any]:
-    """What travels with the figures: settings other than the defaults, and the fingerprints of all that decides them."""
+    """What travels with the figures: settings other than the defaults, and the fingerprints of what decides them."""
     config = workspace.config
     return {
         "created": now(),
