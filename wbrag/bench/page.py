@@ -21,10 +21,15 @@ from wbrag.report.page import environment
 
 def write_report(bench: Bench, folder: Path) -> Path:
     """`<name>.json` and `<name>.html` in `folder`; returns the page's path."""
-    write_atomically(folder / f"{bench.name}.json", json.dumps(asdict(bench), indent=1) + "\n")
+    write_figures(bench, folder)
     page = folder / f"{bench.name}.html"
     write_atomically(page, render(bench))
     return page
+
+
+def write_figures(bench: Bench, folder: Path) -> None:
+    """`<name>.json`, from which the page can be drawn at any time."""
+    write_atomically(folder / f"{bench.name}.json", json.dumps(asdict(bench), indent=1) + "\n")
 
 
 def read_bench(path: Path) -> Bench:

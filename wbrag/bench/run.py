@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wbrag.bench.grid import Bench, run_grid
-from wbrag.bench.page import write_report
+from wbrag.bench.page import write_figures, write_report
 from wbrag.bench.suite import Suite, load_suite, prepare
 from wbrag.config import Config, EncoderConfig, GeneratorConfig
 from wbrag.enrich.scores import SCORING
@@ -42,8 +42,10 @@ def run_suite(workspace: Workspace, suite: str | Path, data: str | Path | None =
     configs = {name: opened(settings).config for name, settings in wanted.models.items()}
     for config in configs.values():
         asyncio.run(check(config, _needs(wanted, config)))
+    folder = workspace.path / "reports" / "suites"
     for bench in run_grid(wanted, opened, _made(wanted, workspace, configs)):
-        write_report(bench, workspace.path / "reports" / "suites")
+        write_figures(bench, folder)
+    write_report(bench, folder)
     return bench
 
 
