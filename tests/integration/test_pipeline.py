@@ -52,9 +52,10 @@ def test_enrich_publish_evaluate_roll_back(copy: Path, endpoint: OpenAIServer) -
 
 def test_a_row_that_fails_is_quarantined_and_tried_again(copy: Path) -> None:
     broken = {"on": True}
+    [asked] = Workspace(copy).examples("toy/train", 1)  # also among the eight
 
     def reply(messages: list[dict[str, str]]) -> str:
-        if broken["on"] and ITEMS[3] in messages[-1]["content"]:
+        if broken["on"] and asked.question in messages[-1]["content"]:
             raise RuntimeError("the endpoint fell over")
         return "unknown"
 
