@@ -26,6 +26,8 @@ from wbrag.records import Handles
 from wbrag.retrieval.manifest import Manifest
 from wbrag.types import Origin
 
+CLOSING_S = 10  # an engine whose calls all hang is not waited for longer
+
 
 class Session:
     """Connects to the cluster on first use; `close()` shuts the engines down before the actors go."""
@@ -141,7 +143,7 @@ class Session:
             return
         if ray.is_initialized():
             try:
-                ray.get([engine.close.remote() for engine in self._engines], timeout=30)
+                ray.get([engine.close.remote() for engine in self._engines], timeout=CLOSING_S)
             except Exception as error:  # an engine that died earlier must not hide why the job ended
                 logging.getLogger(__name__).debug("engine did not close: %s", error)
             for actor in [*self._engines, *self._encoders, *self._shards.values()]:
