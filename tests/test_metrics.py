@@ -16,6 +16,7 @@ from wbrag.metrics import (
     kappa,
     mcnemar,
     normalise,
+    paired,
     precision,
     recall,
     retrieval_recall,
@@ -193,3 +194,9 @@ def test_kappa_is_agreement_beyond_chance() -> None:
     assert kappa(
         [True] * 20 + [False] * 15 + [True] * 5 + [False] * 10, [True] * 20 + [False] * 15 + [False] * 5 + [True] * 10
     ) == pytest.approx(0.4)
+
+
+def test_a_failed_row_is_no_wrong_answer_in_a_pair() -> None:
+    a = [{"score": 1.0, "error": ""}, {"score": 0.0, "error": "no reply"}, {"score": 0.0, "error": ""}]
+    b = [{"score": 1.0, "error": ""}, {"score": 1.0, "error": ""}, {"score": 1.0, "error": ""}]
+    assert paired(a, b) == ([1.0, 0.0], [1.0, 1.0])

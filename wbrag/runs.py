@@ -77,12 +77,11 @@ class Runs(Store):
         """Algorithm 1 on every example of NAME/SPLIT, kept in `verdicts/<fingerprint>/`; the shelf is not touched."""
         from wbrag.records import EnrichJob
 
+        asked = self.examples(examples, limit)
         if self.config.enrich.gate_metric != "judge":
-            self._need_labels(examples, limit)
-        job = EnrichJob(self.config, method)
-        return self._run(
-            job, examples, limit, [(self.base()[0], "base")], f"finding and distilling what helped ({method})"
-        )
+            _need_labels(examples, asked)
+        label = f"finding and distilling what helped ({method})"
+        return self._run(EnrichJob(self.config, method), examples, asked, [(self.base()[0], "base")], label)
 
     def answers(
         self,
@@ -96,21 +95,14 @@ class Runs(Store):
         """One record per question, kept in `answers/<fingerprint>/`; `release` is only a label beside `indexes`."""
         from wbrag.records import EvaluateJob
 
-        self._need_labels(examples, limit)
+        asked = self.examples(examples, limit)
+        _need_labels(examples, asked)
         if indexes is None:
             indexes = [] if release == "closed-book" else self.indexes(release)
         job = EvaluateJob(self.config, bool(indexes), method)
         how = "" if method == "naive" else f", {method}"
         label = f"answering {examples} ({'closed book' if not indexes else release}{how})"
-        return self._run(job, examples, limit, indexes, label).rows
-
-    def _need_labels(self, name: str, limit: int | None) -> None:
-        """Refused before anything is opened."""
-        if bare := sum(not example.golden_answers for example in self.examples(name, limit)):
-            raise UsageError(
-                f"expected an answer to every question of {name}, found {bare} without: ingest labelled ones, "
-                "or enrich with --enrich.gate_metric judge"
-            )
+        return self._run(job, examples, asked, indexes, label).rows
 
     def units(self, examples: Sequence[Example]) -> Run:
         """A unit for each example from `metadata["documents"]`, kept in `distilled/<fingerprint>/`."""
@@ -124,12 +116,10 @@ class Runs(Store):
         tag = fingerprint(MAKER, *made_with, distiller)
         return self._rows(DistilJob(c), examples, self.path / "distilled" / tag, [], "distilling evidence")
 
-    def _run(self, job: Any, name: str, limit: int | None, indexes: list[Index], label: str) -> Run:
+    def _run(self, job: Any, name: str, examples: list[Example], indexes: list[Index], label: str) -> Run:
         from wbrag.generators import generator_fingerprint
         from wbrag.retrieval.encoder import encoder_fingerprint
 
-        if limit is not None and limit < 1:
-            raise UsageError(f"expected a limit of at least 1, found {limit}")
         c = job.config
         made_with = {
             "examples": name,
@@ -146,11 +136,12 @@ class Runs(Store):
             c.enrich if job.kind == "enrich" else c.retrieval,
             getattr(c.methods, job.method, None),
             [[s.sha256 for s in manifest.shards] for manifest, _ in indexes],
+            {unit: sorted(sources) for unit, sources in (self.unit_sources() or {}).items()},
         )
         folder = self.path / ("verdicts" if job.kind == "enrich" else "answers") / tag
         described = {**made_with, "config": c.model_dump(mode="json")}
         write_atomically(folder / "run.json", json.dumps(described, indent=1) + "\n")
-        return self._rows(job, self.examples(name, limit), folder, indexes, label)
+        return self._rows(job, examples, folder, indexes, label)
 
     def _rows(self, job: RowJob, examples: Sequence[Example], folder: Path, indexes: list[Index], label: str) -> Run:
         from wbrag.generators import check
@@ -164,3 +155,11 @@ class Runs(Store):
         with bar(label, shown=self.progress) as update:
             records, resumed = run_rows(self.config, job, handles, examples, folder, update)
         return Run([records[e.id] for e in examples], resumed, folder)
+
+
+def _need_labels(name: str, examples: Sequence[Example]) -> None:
+    if bare := sum(not example.golden_answers for example in examples):
+        raise UsageError(
+            f"expected an answer to every question of {name}, found {bare} without: ingest labelled ones, "
+            "or enrich with --enrich.gate_metric judge"
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from wbrag.config import Config, fingerprint, load
-from wbrag.errors import WbragError
+from wbrag.errors import UsageError, WbragError
 from wbrag.files import sha256_of
 from wbrag.types import Example, Origin, content_hash
 
@@ -51,6 +51,8 @@ class Store:
             raise WbragError(
                 f"expected examples {name!r}, found {', '.join(known) or 'none'}: run `wbrag ingest examples PATH`"
             )
+        if limit is not None and limit < 1:
+            raise UsageError(f"expected a limit of at least 1, found {limit}")
         rows = pq.read_table(file).to_pylist()
         if limit is not None and limit < len(rows):
             drawn = {row["id"] for row in sorted(rows, key=lambda row: content_hash(row["id"]))[:limit]}

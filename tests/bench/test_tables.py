@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any
 
-from wbrag.bench.grid import Bench, _correct, _means
+from wbrag.bench.grid import Bench, _correct, means
 from wbrag.bench.libraries import Document, copies, raw, units
 from wbrag.bench.tables import as_csv, markdown, tables
 
@@ -44,7 +44,7 @@ def test_every_number_is_there_once() -> None:
 
 
 def test_a_methods_own_figures_are_averaged_over_the_answers_that_have_them() -> None:
-    assert _means([{"tail": 0.5, "unsure": 1.0}, {"tail": 0.25}, {}]) == {"tail": 0.375, "unsure": 1.0}
+    assert means([{"tail": 0.5, "unsure": 1.0}, {"tail": 0.25}, {}]) == {"tail": 0.375, "unsure": 1.0}
 
 
 def test_csv_holds_every_record() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from wbrag.bench.libraries import Document, copies, library, passages_of, raw, retained_passages, units
@@ -23,7 +23,7 @@ from wbrag.workspace import Workspace
 
 Rows = list[dict[str, Any]]
 SHOWN = 8  # changed questions of each kind in a cell
-COSTS = Cost.__slots__  # means a question
+COSTS = tuple(field.name for field in fields(Cost))  # means a question
 Opener = Callable[[dict[str, Any]], Workspace]  # generator settings -> a workspace that uses them
 
 
@@ -175,11 +175,11 @@ def _score(rows: Rows) -> dict[str, Any]:
         "writeback_share": origins.count("writeback") / len(origins) if origins else 0.0,
         "errors": sum(1 for row in rows if row["error"]),
         **{name: sum(row[name] for row in answered) / max(1, len(answered)) for name in COSTS},
-        "details": _means([json.loads(row["details"]) for row in answered]),
+        "details": means([json.loads(row["details"]) for row in answered]),
     }
 
 
-def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of every figure over the records that have it."""
     found: dict[str, list[float]] = {}
     for name, value in (pair for record in records for pair in record.items()):

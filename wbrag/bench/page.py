@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from wbrag.bench.grid import Bench, construction
+from wbrag.bench.grid import SHOWN, Bench, construction
 from wbrag.bench.tables import clear, tables
 from wbrag.errors import WbragError
 from wbrag.files import write_atomically
@@ -66,6 +66,7 @@ def render(bench: Bench) -> str:
         title=headline(bench),
         tables=tables(bench),
         made=provenance(bench),
+        shown=SHOWN,
         funnel=[_funnel(r) for r in bench.construction],
         gains=Markup(plots.gains([r | {"clear": clear(r)} for r in over_base])) if over_base else "",
         studies={name: Markup(plots.curves(points, name)) for name, points in studies.items()},

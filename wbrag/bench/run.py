@@ -12,6 +12,7 @@ from wbrag.bench.page import write_figures, write_report
 from wbrag.bench.suite import Suite, load_suite, prepare
 from wbrag.config import Config, EncoderConfig, GeneratorConfig
 from wbrag.enrich.scores import SCORING
+from wbrag.errors import UsageError
 from wbrag.generators import check, generator_fingerprint
 from wbrag.methods import Needs, needs
 from wbrag.report.made import hardware, versions
@@ -23,6 +24,7 @@ from wbrag.workspace import Workspace
 def run_suite(workspace: Workspace, suite: str | Path, data: str | Path | None = None) -> Bench:
     """Run the grid of the suite file and write its page to `reports/suites/`; relative paths begin at `data`."""
     wanted = load_suite(suite)
+    _check_settings(wanted, workspace.config)
     if wanted.encoder:
         workspace.close()
         encoder = EncoderConfig(**{**workspace.config.encoder.model_dump(), **wanted.encoder})
@@ -31,15 +33,16 @@ def run_suite(workspace: Workspace, suite: str | Path, data: str | Path | None =
     if any(wanted.models.values()):
         workspace.close()  # each model opens a session of its own, and needs the GPUs
 
+    def configured(generator: dict[str, Any]) -> Config:
+        changed = GeneratorConfig(**{**workspace.config.generator.model_dump(), **generator})
+        return workspace.config.model_copy(update={"generator": changed})
+
     def opened(generator: dict[str, Any]) -> Workspace:
         if not generator:
             return workspace
-        config = workspace.config
-        changed = GeneratorConfig(**{**config.generator.model_dump(), **generator})
-        config = config.model_copy(update={"generator": changed})
-        return Workspace(workspace.path, config, progress=workspace.progress)
+        return Workspace(workspace.path, configured(generator), progress=workspace.progress)
 
-    configs = {name: opened(settings).config for name, settings in wanted.models.items()}
+    configs = {name: configured(settings) for name, settings in wanted.models.items()}
     for config in configs.values():
         asyncio.run(check(config, _needs(wanted, config)))
     folder = workspace.path / "reports" / "suites"
@@ -47,6 +50,19 @@ def run_suite(workspace: Workspace, suite: str | Path, data: str | Path | None =
         write_figures(bench, folder)
     write_report(bench, folder)
     return bench
+
+
+def _check_settings(suite: Suite, config: Config) -> None:
+    metric = config.enrich.gate_metric
+    if suite.needs_all_scores and metric in SCORING:
+        raise UsageError(
+            f"expected gates decided by labels in a suite with studies, found enrich.gate_metric {metric}: "
+            "leave it at task, and name the other among the studies' gate_metric"
+        )
+    if config.retrieval.displace_sources:
+        raise UsageError(
+            "expected retrieval.displace_sources off in a suite, found it on: it knows the units of the shelf alone"
+        )
 
 
 def _made(suite: Suite, workspace: Workspace, configs: Mapping[str, Config]) -> dict[str, Any]:

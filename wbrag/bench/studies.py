@@ -11,7 +11,6 @@ from wbrag.bench.libraries import Document, corpus_ids, library
 from wbrag.bench.selections import Chosen, Distilled, at_random, distilled, gated, nested, rescored
 from wbrag.bench.suite import QuestionSet, Studies
 from wbrag.enrich.scores import SCORING
-from wbrag.errors import UsageError
 from wbrag.hosts.failures import plainly
 from wbrag.metrics import bootstrap_ci, compare, kappa, paired
 from wbrag.tasks import task
@@ -28,11 +27,6 @@ class Study:
     def __init__(self, workspace: Workspace, method: str, questions: QuestionSet, base: Rows) -> None:
         self.workspace, self.method, self.questions, self.base = workspace, method, questions, base
         self.gate = workspace.config.enrich
-        if self.gate.gate_metric in SCORING:
-            raise UsageError(
-                f"expected gates decided by labels in a study, found enrich.gate_metric {self.gate.gate_metric}: "
-                "leave it at task, and name the other among the study's gate_metric"
-            )
         scoring = workspace.varied(enrich={"record": "all"})
         self.verdicts = scoring.verdicts(questions.train, method=method, limit=questions.train_limit).rows
         self.examples = {e.id: e for e in workspace.examples(questions.train, questions.train_limit)}

@@ -33,7 +33,7 @@ class QuestionSet(Section):
     test: str
     train_limit: int | None = Field(None, ge=1)
     test_limit: int | None = Field(None, ge=1)
-    methods: tuple[str, ...] | None = Field(None, description="only these of the suite's methods")
+    methods: tuple[str, ...] | None = Field(None, min_length=1, description="only these of the suite's methods")
 
 
 class Studies(Section):
@@ -60,7 +60,7 @@ class Suite(Section):
     encoder: dict[str, Any] = Field({}, description="settings of `encoder`")
     models: dict[str, dict[str, Any]] = Field({"default": {}}, description="name -> settings of `generator`")
     sets: dict[str, QuestionSet] = Field(min_length=1)
-    methods: tuple[str, ...] = ("naive",)
+    methods: tuple[str, ...] = Field(("naive",), min_length=1)
     controls: tuple[Control, ...] = ()
     studies: Studies = Studies()
 
@@ -101,9 +101,10 @@ def load_suite(file: str | Path) -> Suite:
     for name in suite.methods:
         if name not in NAMES:
             raise unknown("method", name, list(NAMES))
-    for name in (name for set_name in suite.sets for name in suite.methods_of(set_name)):
-        if name not in suite.methods:
-            raise unknown("method of the suite", name, list(suite.methods))
+    for set_name in suite.sets:
+        for name in suite.methods_of(set_name):
+            if name not in suite.methods:
+                raise unknown("method of the suite", name, list(suite.methods))
     _check_values(suite, path)
     return suite
 

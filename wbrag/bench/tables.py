@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wbrag.bench.grid import COSTS, Bench
+from wbrag.bench.grid import COSTS, Bench, means
 from wbrag.terminal import Table
 
 Record = dict[str, Any]
@@ -113,7 +113,9 @@ def _costs(bench: Bench) -> Table:
     for model in _distinct(bench.scores, "model"):
         for method in _distinct(bench.scores, "method"):
             rows = [r for r in bench.scores if (r["model"], r["method"], r["arm"]) == (model, method, "base")]
-            own = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in rows[0]["details"].items())
+            own = ", ".join(
+                f"{name.replace('_', ' ')} {value:.3g}" for name, value in means([r["details"] for r in rows]).items()
+            )
             body.append([model, method, *(_short(sum(r[n] for r in rows) / len(rows)) for n in COSTS), own])
     return (
         "Cost of an answer over the base library, means; equal prompts are answered once, so seconds depend on order",

@@ -13,6 +13,7 @@ from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_
 from wbrag.enrich.leakage import audit
 from wbrag.enrich.scores import Scorer
 from wbrag.methods import Method, Rag
+from wbrag.methods.meter import Meter
 from wbrag.tasks import Task
 from wbrag.types import Evidence, Example, Hit
 
@@ -64,15 +65,15 @@ class Enricher:
 
     async def enrich(self, example: Example) -> Verdict:
         """Algorithm 1 for `example`; calls that do not depend on each other run together."""
-        scorer = Scorer.of(self.rag, self.settings.gate_metric)
-        verdict = await self._decide(example, scorer)
-        return replace(verdict, calls=verdict.calls + scorer.meter.calls)
+        meter = Meter(self.rag.generator, self.rag.retriever)  # of the calls that scores cost
+        verdict = await self._decide(example, Scorer(replace(self.rag, generator=meter), self.settings.gate_metric))
+        return replace(verdict, calls=verdict.calls + meter.calls)
 
     async def _decide(self, example: Example, scorer: Scorer) -> Verdict:
         gate = self.settings
         closed = await self.method(example.question, self.rag, [])
-        verdict = Verdict(example.id, example.question, example.task, False, "", closed_book=closed.text)
-        verdict = replace(verdict, calls=closed.cost.calls)
+        calls = closed.cost.calls
+        verdict = Verdict(example.id, example.question, example.task, False, "", closed_book=closed.text, calls=calls)
         if not scorer.sees_retrieved:
             verdict = replace(verdict, s_nr=await scorer.score(closed, example, ()))
             if gate.lossless_skip and gate.record == "needed" and self._out_of_reach(verdict):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from wbrag.enrich.judge import judge
 from wbrag.methods import Needs, Rag
-from wbrag.methods.meter import Meter
 from wbrag.types import Answer, Example, Hit
 
 SCORING: dict[str, Needs] = {"judge": "logprobs", "logprob": "scores"}  # what asking for scores needs
@@ -21,13 +20,6 @@ class Scorer:
 
     rag: Rag
     metric: str
-    meter: Meter
-
-    @staticmethod
-    def of(rag: Rag, metric: str) -> Scorer:
-        """A scorer that counts its own calls."""
-        meter = Meter(rag.generator, rag.retriever)
-        return Scorer(replace(rag, generator=meter, retriever=meter), metric, meter)
 
     @property
     def sees_retrieved(self) -> bool:

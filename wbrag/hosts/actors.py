@@ -114,7 +114,7 @@ class RemoteGenerator:
         self._starting = dict(zip(starting, engines))
 
     def _next(self) -> Any:
-        if self._starting:
+        while self._starting:
             wanted = 1 if not self._ready else len(self._starting)
             done, _ = ray.wait(list(self._starting), num_returns=wanted, timeout=0 if self._ready else None)
             for reference in done:
@@ -125,6 +125,8 @@ class RemoteGenerator:
                 except ray.exceptions.RayError:
                     if not self._ready and not self._starting:
                         raise
+            if self._ready:
+                break
         return self._ready[next(self._turn) % len(self._ready)]
 
     async def start(self) -> None:

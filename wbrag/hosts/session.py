@@ -11,7 +11,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import ray
@@ -39,14 +38,6 @@ class Session:
         self._encoders: list[Any] = []
         self._shards: dict[tuple[Origin, int], Any] = {}
         self._connected = self._started = False
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def connect(self) -> None:
         """Join the job's cluster (`ray.address`, RAY_ADDRESS), else start Ray on this machine."""
