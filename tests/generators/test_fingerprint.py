@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from wbrag import files
 from wbrag.config import load
 from wbrag.generators import generator_fingerprint
 
@@ -21,6 +24,16 @@ def test_a_model_folder_counts_by_its_contents(tmp_path: Path) -> None:
     assert found("a") == found("b")
     (tmp_path / "b" / "model.safetensors").write_bytes(b"others!")
     assert found("a") != found("b")
+
+
+def test_two_checkpoints_too_large_to_read_in_passing_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "READ_IN_PASSING", 1000)
+    monkeypatch.setattr(files, "PIECE", 100)
+    weights = bytes(5000)
+    for name, content in (("a", weights), ("b", weights[:2550] + b"x" + weights[2551:]), ("c", weights + b"x")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(content)
+    assert len({str(files.model_contents(tmp_path / name)) for name in "abc"}) == 3
 
 
 def test_an_endpoint_counts_by_its_names() -> None:
