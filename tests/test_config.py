@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from wbrag.config import Config, EnrichConfig, fingerprint, flags, load
+from wbrag.config import Config, fingerprint, flags, load
 from wbrag.errors import UsageError
+from wbrag.sections import EnrichConfig
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +136,7 @@ def test_settings_cannot_be_changed() -> None:
 def leaves(tree: dict[str, Any], prefix: str = "--") -> set[str]:
     found: set[str] = set()
     for name, value in tree.items():
-        found |= leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name}
+        found |= leaves(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name}
     return found
 
 

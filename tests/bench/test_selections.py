@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wbrag.bench.selections import at_random, gated, nested, rescored
-from wbrag.config import EnrichConfig
 from wbrag.enrich.gates import document_gate, utility_gate
+from wbrag.sections import EnrichConfig
 from wbrag.types import Example
 
 score = st.sampled_from([0.0, 0.05, 0.1, 0.11, 0.5, 1.0])

@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.fakes import SimilarityEncoder
 from tests.support.scripted import ScriptedGenerator
-from wbrag.config import EnrichConfig
 from wbrag.enrich.distil import Distiller, parse_evidence, parse_unit
+from wbrag.sections import EnrichConfig
 from wbrag.types import Completion, Evidence, Hit, Messages, Sampling
 
 KITES = Hit("k", "Kites", "Red kites soar.  They eat\ncarrion. They nest in trees.", 0.9)

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import SimilarityEncoder, TableRetriever
 from tests.support.scripted import ScriptedGenerator
-from wbrag.config import EnrichConfig
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Verdict
 from wbrag.enrich.leakage import leaks
 from wbrag.methods import Rag, method
 from wbrag.records import verdict_row
+from wbrag.sections import EnrichConfig
 from wbrag.tasks import task
 from wbrag.types import Evidence, Example, Hit, Messages, Sampling
 

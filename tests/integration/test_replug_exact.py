@@ -9,11 +9,11 @@ from typing import Any, Literal
 import pytest
 from scipy.special import softmax
 
-from wbrag.config import GeneratorConfig, MethodsConfig, ReplugConfig
 from wbrag.demo.facts import demo_world, examples
 from wbrag.generators.vllm import VLLMGenerator
 from wbrag.methods import Rag
 from wbrag.methods.replug import answer
+from wbrag.sections import GeneratorConfig, MethodsConfig, ReplugConfig
 from wbrag.tasks import read_answer, task
 from wbrag.types import Answer, Example, Hit, Messages, Sampling
 

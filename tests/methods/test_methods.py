@@ -11,13 +11,13 @@ import pytest
 
 from tests.support.fakes import TableRetriever
 from tests.support.scripted import ScriptedGenerator
-from wbrag.config import MethodsConfig, SelfRagConfig
 from wbrag.errors import UsageError
 from wbrag.labels import shares
 from wbrag.methods import NAMES, Rag, method
 from wbrag.methods.flare import first_sentence, unsure_spans
 from wbrag.methods.planner import sub_questions
 from wbrag.methods.selfrag import TOKENS, score
+from wbrag.sections import MethodsConfig, SelfRagConfig
 from wbrag.tasks import task
 from wbrag.types import Answer, Completion, Hit, Messages, Prompt, Sampling
 

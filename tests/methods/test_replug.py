@@ -12,9 +12,9 @@ from scipy.special import softmax
 
 from tests.support.fakes import TableRetriever
 from tests.support.scripted import ScriptedGenerator
-from wbrag.config import MethodsConfig, ReplugConfig
 from wbrag.methods import Rag, method
 from wbrag.methods.replug import mix
+from wbrag.sections import MethodsConfig, ReplugConfig
 from wbrag.tasks import task
 from wbrag.types import Hit, Messages, NextToken, Sampling
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tests.support.fakes import CountingEncoder
-from wbrag.config import RetrievalConfig
 from wbrag.retrieval.encoder import BatchedEncoder, Vectors
 from wbrag.retrieval.merge import best
 from wbrag.retrieval.retriever import IndexRetriever
+from wbrag.sections import RetrievalConfig
 from wbrag.types import Hit, Origin
 
 

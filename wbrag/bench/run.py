@@ -10,13 +10,14 @@ from typing import Any
 from wbrag.bench.grid import Bench, run_grid
 from wbrag.bench.page import write_figures, write_report
 from wbrag.bench.suite import Suite, load_suite, prepare
-from wbrag.config import Config, EncoderConfig, GeneratorConfig
+from wbrag.config import Config
 from wbrag.enrich.scores import SCORING
 from wbrag.errors import UsageError
 from wbrag.generators import check, generator_fingerprint
 from wbrag.methods import Needs, needs
 from wbrag.report.made import hardware, versions
 from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.sections import EncoderConfig, GeneratorConfig
 from wbrag.shelf.releases import now
 from wbrag.workspace import Workspace
 

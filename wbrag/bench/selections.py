@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wbrag.bench.libraries import Document, passages_of, unit_document
-from wbrag.config import EnrichConfig, fingerprint
+from wbrag.config import fingerprint
 from wbrag.enrich.gates import document_gate, utility_gate
 from wbrag.enrich.leakage import leaks
+from wbrag.sections import EnrichConfig
 from wbrag.tasks import task
 from wbrag.types import Example
 

@@ -12,12 +12,12 @@ import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from wbrag.config import GeneratorConfig
 from wbrag.demo.english import TASKS, English
 from wbrag.demo.facts import well_known
 from wbrag.demo.samples import Sample, closed_book, evidence, reading, rewrite
 from wbrag.generators.vllm import VLLMGenerator
 from wbrag.metrics import em
+from wbrag.sections import GeneratorConfig
 from wbrag.types import Completion, Message, Sampling
 
 Draw = Callable[[random.Random], Sample]

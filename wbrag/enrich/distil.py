@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wbrag.config import EnrichConfig
 from wbrag.prompts import render
 from wbrag.retrieval.encoder import QueryEncoder
+from wbrag.sections import EnrichConfig
 from wbrag.tasks import reference
 from wbrag.text import sentences
 from wbrag.types import Evidence, Generator, Hit, Sampling

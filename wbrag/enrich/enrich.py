@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wbrag.config import EnrichConfig
 from wbrag.enrich.distil import Distilled, Distiller
 from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_of_reach
 from wbrag.enrich.leakage import audit
 from wbrag.enrich.scores import Scorer
 from wbrag.methods import Method, Rag
 from wbrag.methods.meter import Meter
+from wbrag.sections import EnrichConfig
 from wbrag.tasks import Task
 from wbrag.types import Evidence, Example, Hit
 

@@ -6,8 +6,9 @@ from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 
-from wbrag.config import Config, GeneratorConfig, fingerprint
+from wbrag.config import Config, fingerprint
 from wbrag.files import model_contents
+from wbrag.sections import GeneratorConfig
 from wbrag.types import Generator
 
 

@@ -12,10 +12,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from wbrag.config import GeneratorConfig
 from wbrag.errors import UsageError, WbragError
 from wbrag.generators import model_path
 from wbrag.installed import check_torchvision
+from wbrag.sections import GeneratorConfig
 from wbrag.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
 
 

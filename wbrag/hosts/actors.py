@@ -10,9 +10,10 @@ from typing import Any
 
 import ray
 
-from wbrag.config import Config, EncoderConfig
+from wbrag.config import Config
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.manifest import Manifest
+from wbrag.sections import EncoderConfig
 from wbrag.types import Completion, Generator, Hit, Messages, NextTokens, Origin, Prompt, Sampling, Scored
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Literal
 
-from wbrag.config import MethodsConfig
 from wbrag.errors import unknown
 from wbrag.methods.meter import Meter
+from wbrag.sections import MethodsConfig
 from wbrag.tasks import Task
 from wbrag.types import Answer, Completion, Generator, Hit, Message, Retriever, Sampling
 

@@ -15,9 +15,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wbrag.config import FlareConfig
 from wbrag.methods import Rag, naive
 from wbrag.prompts import render
+from wbrag.sections import FlareConfig
 from wbrag.tasks import read_answer
 from wbrag.text import sentences
 from wbrag.types import Answer, Completion, Hit

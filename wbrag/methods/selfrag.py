@@ -18,11 +18,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from wbrag.config import SelfRagConfig
 from wbrag.labels import SHOWN, label_shares
 from wbrag.methods import Rag, naive
 from wbrag.metrics import normalise
 from wbrag.prompts import render
+from wbrag.sections import SelfRagConfig
 from wbrag.tasks import read_answer, reference
 from wbrag.types import Answer, Completion, Hit
 

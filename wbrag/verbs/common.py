@@ -1,0 +1,20 @@
+"""What every verb's module is written with."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wbrag.workspace import Workspace
+
+Work = Callable[[argparse.Namespace, "Workspace"], Any]
+Verb = Callable[..., argparse.ArgumentParser]  # name, work, help, example, and the subparsers that it is one of
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """A dataclass as a dictionary."""
+    from dataclasses import asdict
+
+    return asdict(record)
