@@ -15,8 +15,10 @@ from wbrag.types import Example, Origin, content_hash
 
 if TYPE_CHECKING:
     from wbrag.retrieval.manifest import Manifest
-    from wbrag.shelf.releases import Releases
+    from wbrag.shelf.decisions import Decisions
+    from wbrag.shelf.releases import Release, Releases
     from wbrag.shelf.units import Shelf
+    from wbrag.shelf.usage import Usage
 
 Index = tuple["Manifest", Origin]
 
@@ -39,6 +41,18 @@ class Store:
         from wbrag.shelf.releases import Releases
 
         return Releases(self.path / "shelf" / "releases")
+
+    @property
+    def decisions(self) -> Decisions:
+        from wbrag.shelf.decisions import Decisions
+
+        return Decisions(self.path / "shelf" / "decisions")
+
+    @property
+    def usage(self) -> Usage:
+        from wbrag.shelf.usage import Usage
+
+        return Usage(self.path / "shelf")
 
     def examples(self, name: str, limit: int | None = None) -> list[Example]:
         """NAME/SPLIT, or `limit` of its examples: always the same ones, and among those of any larger limit.
@@ -85,21 +99,32 @@ class Store:
         self.base()
         return bool(json.loads(pointer.read_text(encoding="utf-8"))["corpus"] == self.corpus_fingerprint())
 
-    def indexes(self, release: str = "latest") -> list[Index]:
-        """The indexes that `release` answers from; `none` is the base index alone."""
+    def release(self, name: str = "latest") -> Release:
+        """The row of a release; `none` is the base index in use, alone."""
         from wbrag.retrieval.encoder import encoder_fingerprint
-        from wbrag.retrieval.manifest import Manifest
+        from wbrag.shelf.releases import Release
 
-        if release == "none":
-            return [(self.base()[0], "base")]
-        row = self.releases.get(release)
+        if name == "none":
+            _, path, digest = self.base()
+            return Release.of_base(str(path.relative_to(self.path)), digest, encoder_fingerprint(self.config.encoder))
+        row = self.releases.get(name)
         if row.encoder != encoder_fingerprint(self.config.encoder):
             raise WbragError(
                 f"expected a release made with the encoder {self.config.encoder.model!r}, "
                 f"found {row.id} made with another: publish again"
             )
-        base = Manifest.read(self.path / row.base_manifest, row.base_sha256)
-        return [(base, "base"), (Manifest.read(self.path / row.writeback_manifest, row.writeback_sha256), "writeback")]
+        return row
+
+    def indexes(self, release: str | Release = "latest") -> list[Index]:
+        """The indexes that `release` answers from, by name or by row."""
+        from wbrag.retrieval.manifest import Manifest
+
+        row = self.release(release) if isinstance(release, str) else release
+        found: list[Index] = [(Manifest.read(self.path / row.base_manifest, row.base_sha256), "base")]
+        if row.writeback_manifest:
+            manifest = Manifest.read(self.path / row.writeback_manifest, row.writeback_sha256)
+            found.append((manifest, "writeback"))
+        return found
 
     def unit_sources(self) -> dict[str, frozenset[str]] | None:
         """The passages that each unit was distilled from, where units displace them (`retrieval.displace_sources`)."""

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, PositiveInt, ValidationError
 
-from wbrag.config import Config, Section
+from wbrag.config import Config
 from wbrag.errors import UsageError, unknown
 from wbrag.files import write_atomically
+from wbrag.sections import Section
 
 Control = Literal["raw", "copies", "random", "no_utility_gate", "no_document_gate"]
 Knob = Literal["tau_s", "tau_delta", "tau_doc", "n_min"]

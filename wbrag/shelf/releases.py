@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
 
 from wbrag.errors import WbragError
+from wbrag.shelf.log import Log
 
 _text = pa.string()
 RELEASES = pa.schema(
@@ -28,6 +29,8 @@ RELEASES = pa.schema(
         ("units", pa.int64()),
         ("encoder", _text),
         ("note", _text),
+        ("by", _text),
+        ("canary", _text),
     ]
 )
 
@@ -50,20 +53,26 @@ class Release:
     units: int
     encoder: str
     note: str = ""
+    by: str = ""
+    canary: str = ""  # the canary's report as JSON, where one was run
+
+    @staticmethod
+    def of_base(manifest: str, sha256: str, encoder: str) -> Release:
+        """The base index alone, which is no row of the table."""
+        return Release("none", 0, "none", "", "", "", manifest, sha256, "", "", -1, 0, encoder)
 
 
 class Releases:
     """The releases table at `folder`; rows are only ever appended."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.log = Log(folder, RELEASES)
 
     def all(self) -> list[Release]:
         """Every release, oldest first."""
-        if not DeltaTable.is_deltatable(str(self.folder)):
-            return []
-        rows = DeltaTable(str(self.folder)).to_pyarrow_table().to_pylist()
-        return sorted((Release(**row) for row in rows), key=lambda r: r.number)
+        plain: list[dict[str, Any]] = [{k: "" if v is None else v for k, v in row.items()} for row in self.log.rows()]
+        found = (Release(**row) for row in plain)
+        return sorted(found, key=lambda r: r.number)
 
     def get(self, name: str) -> Release:
         """`latest`, or a release by its id."""
@@ -79,10 +88,10 @@ class Releases:
         raise WbragError(f"expected a release id, found {name!r}: choose one of {known}")
 
     def append(self, release: Release) -> Release:
-        write_deltalake(str(self.folder), pa.Table.from_pylist([asdict(release)], RELEASES), mode="append")
+        self.log.append([asdict(release)])
         return release
 
-    def rollback(self, name: str) -> Release:
+    def rollback(self, name: str, *, by: str = "", note: str = "") -> Release:
         """Append a release that answers exactly as `name` did."""
         target, latest = self.get(name), self.get("latest")
         number = latest.number + 1
@@ -95,6 +104,8 @@ class Releases:
                 created_at=now(),
                 parent=latest.id,
                 restores=target.id,
+                note=note or target.note,
+                by=by,
             )
         )
 

@@ -1,0 +1,24 @@
+"""The endpoint: an OpenAI-compatible door over a library that changes under it, and the knowledge owner's desk.
+
+`gateway` and `desk` are plain FastAPI over the protocols below; `host` puts them on Ray Serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from wbrag.shelf.releases import Release
+from wbrag.types import Hit
+
+
+class Library(Protocol):
+    """The retriever of any release. Every call names its release, so that no answer mixes two."""
+
+    async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
+        """The best `k` hits of each query, best first; the release is loaded if it is not."""
+        ...
+
+    async def prepare(self, release: Release) -> None:
+        """Load `release` and test it on itself; raises `WbragError` with what is wrong."""
+        ...
