@@ -37,6 +37,8 @@ UNIT_FIELDS = [
     ("rewrite_fallback", _flag),
     ("source_words", pa.int32()),
     ("unit_words", pa.int32()),
+    ("s_unit", _number),
+    ("s_kept", _number),
     ("answer_in_unit", _flag),
     ("answer_in_sources", _flag),
     ("calls", pa.int32()),

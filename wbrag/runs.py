@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wbrag.records import Handles, RowJob
 
 Rows = list[dict[str, Any]]
-MAKER = 1  # raised whenever the code would make other rows from the same settings
+MAKER = 2  # raised whenever the code would make other rows from the same settings
 
 
 class Run(NamedTuple):

@@ -71,6 +71,7 @@ class EnrichConfig(Section):
     record: Literal["needed", "all"] = Field(
         "needed", description="all: score every example and document, so that a sweep needs no further call"
     )
+    round_trip: bool = Field(True, description="answer from the unit alone too, which the check of that name reads")
     lossless_skip: bool = Field(True, description="make no call whose outcome cannot change the verdict")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,13 @@ import pyarrow.parquet as pq
 from wbrag.config import Config, fingerprint, load
 from wbrag.errors import UsageError, WbragError
 from wbrag.files import sha256_of
-from wbrag.types import Example, Origin, content_hash
+from wbrag.types import Example, Origin, Passage, content_hash
 
 if TYPE_CHECKING:
     from wbrag.retrieval.manifest import Manifest
     from wbrag.shelf.decisions import Decisions
     from wbrag.shelf.releases import Release, Releases
+    from wbrag.shelf.results import Results
     from wbrag.shelf.units import Shelf
     from wbrag.shelf.usage import Usage
 
@@ -49,6 +51,12 @@ class Store:
         return Decisions(self.path / "shelf" / "decisions")
 
     @property
+    def results(self) -> Results:
+        from wbrag.shelf.results import Results
+
+        return Results(self.path / "shelf" / "checks")
+
+    @property
     def usage(self) -> Usage:
         from wbrag.shelf.usage import Usage
 
@@ -72,6 +80,16 @@ class Store:
             drawn = {row["id"] for row in sorted(rows, key=lambda row: content_hash(row["id"]))[:limit]}
             rows = [row for row in rows if row["id"] in drawn]
         return [Example(r["id"], r["question"], tuple(r["golden_answers"]), r["task"]) for r in rows]
+
+    def passages(self, ids: Collection[str]) -> dict[str, Passage]:
+        """Those of the corpus's passages that `ids` name, as they are now."""
+        from pyarrow import dataset
+
+        if not ids or not list((self.path / "corpus").glob("*.parquet")):
+            return {}
+        wanted = dataset.field("id").isin(list(ids))
+        found = dataset.dataset(self.path / "corpus", format="parquet").to_table(filter=wanted).to_pylist()
+        return {row["id"]: Passage(**row) for row in found}
 
     def base(self) -> tuple[Manifest, Path, str]:
         """The base index in use: its manifest, the manifest's path, and its sha256."""

@@ -38,6 +38,7 @@ class World:
     solo: tuple[str, ...] = (RIGHT, WRONG, RIGHT, WRONG, WRONG)
     evidence: str = "[Doc 1] Fact 0 holds.\n[Doc 2] Detail 2 follows."
     unit: str = "Kites\nFact 0 holds and detail 2 follows."
+    read: str = RIGHT  # from the unit alone
 
     def reply(self, messages: Messages, sampling: Sampling) -> str:
         system = messages[0].content
@@ -45,6 +46,8 @@ class World:
             return self.evidence
         if system.startswith("Write one high-utility"):
             return self.unit
+        if "Fact 0 holds and detail 2 follows." in system:
+            return self.read
         shown = [n for n, hit in enumerate(HITS) if hit.text in system]
         if not shown:
             return self.closed
@@ -54,7 +57,7 @@ class World:
 def run(
     world: World, golden: Sequence[str] = (RIGHT,), hits: Sequence[Hit] = HITS, **options: Any
 ) -> tuple[Verdict, ScriptedGenerator]:
-    gate = EnrichConfig(**options)
+    gate = EnrichConfig(**{"round_trip": False, **options})
     generator = ScriptedGenerator(world.reply)
     rag = Rag(generator, TableRetriever({QUESTION: hits}), task("qa"), gate.top_k)
     enricher = Enricher(method("naive"), rag, Distiller(generator, SimilarityEncoder({}), gate), gate)
@@ -75,6 +78,20 @@ def test_accepted() -> None:
     assert verdict.evidence == (Evidence("p0", "Fact 0 holds."), Evidence("p2", "Detail 2 follows."))
     assert (verdict.source_words, verdict.unit_words) == (2 * 8, 8)
     assert verdict.calls == len(generator.calls) == 1 + 1 + 5 + 2
+
+
+@pytest.mark.parametrize(("read", "score"), [(RIGHT, 1.0), (WRONG, 0.0)])
+def test_the_unit_is_read_as_its_documents_were(read: str, score: float) -> None:
+    verdict, generator = run(World(read=read), round_trip=True)
+    assert (verdict.s_unit, verdict.s_kept) == (score, 1.0)
+    assert verdict.calls == len(generator.calls) == 9 + 2, "two documents were kept: they are read together once more"
+
+
+@pytest.mark.parametrize("solo", [(RIGHT, WRONG, WRONG, WRONG, WRONG), (RIGHT,) * 5])
+def test_what_was_read_before_is_not_read_again(solo: tuple[str, ...]) -> None:
+    verdict, generator = run(World(solo=solo), round_trip=True)
+    assert (verdict.s_unit, verdict.s_kept) == (1.0, 1.0)
+    assert verdict.calls == len(generator.calls) == 9 + 1
 
 
 def test_no_document_helps_alone() -> None:
@@ -243,7 +260,7 @@ def run_judged(world: World, supported: float, **options: Any) -> tuple[Verdict,
         yes = supported if f"Answer: {RIGHT}" in text else 0.1
         return {"yes": math.log(yes), " No": math.log(1 - yes)} if "Answer:" in text else {}
 
-    gate = EnrichConfig(gate_metric="judge", **options)
+    gate = EnrichConfig(gate_metric="judge", round_trip=False, **options)
     generator = ScriptedGenerator(world.reply, first_token=first_token)
     rag = Rag(generator, TableRetriever({QUESTION: HITS}), task("qa"), gate.top_k)
     enricher = Enricher(method("naive"), rag, Distiller(generator, SimilarityEncoder({}), gate), gate)
@@ -267,7 +284,7 @@ def test_the_gold_answers_probability_can_decide() -> None:
         return math.log({RIGHT: 0.8 if helps else 0.05, "kite": 0.2}[continuation])
 
     generator = ScriptedGenerator(World().reply, scorer=scorer)
-    gate = EnrichConfig(gate_metric="logprob")
+    gate = EnrichConfig(gate_metric="logprob", round_trip=False)
     rag = Rag(generator, TableRetriever({QUESTION: HITS}), task("qa"), gate.top_k)
     enricher = Enricher(method("naive"), rag, Distiller(generator, SimilarityEncoder({}), gate), gate)
     verdict = asyncio.run(enricher.enrich(Example("e1", QUESTION, (RIGHT, "kite"))))

@@ -15,14 +15,15 @@ from wbrag.methods import Method, Rag
 from wbrag.methods.meter import Meter
 from wbrag.sections import EnrichConfig
 from wbrag.tasks import Task
-from wbrag.types import Evidence, Example, Hit
+from wbrag.types import Evidence, Example, Hit, unit_id
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What became of one example: every score, every document, and the unit where there is one.
 
-    `s_rag` and `s_doc` are None where the lossless skip made the call unnecessary.
+    `s_rag` and `s_doc` are None where the lossless skip made the call unnecessary. `s_unit` and `s_kept` are the two
+    sides of the paper's equation 11: the answer read from the unit alone, and from the documents it was distilled from.
     """
 
     id: str
@@ -48,6 +49,8 @@ class Verdict:
     rewrite_fallback: bool = False
     source_words: int = 0
     unit_words: int = 0
+    s_unit: float | None = None
+    s_kept: float | None = None
     answer_in_unit: bool | None = None
     answer_in_sources: bool | None = None
     calls: int = 0
@@ -98,7 +101,7 @@ class Enricher:
             verdict = replace(verdict, reason="closed book suffices" if suffices else "retrieval did not help")
         if passed or gate.record == "all":
             verdict = await self._score_documents(verdict, example, hits, scorer)
-        return await self._accept(verdict, example, hits) if passed else verdict
+        return await self._accept(verdict, example, hits, scorer) if passed else verdict
 
     async def _score_documents(
         self, verdict: Verdict, example: Example, hits: Sequence[Hit], scorer: Scorer
@@ -112,13 +115,13 @@ class Enricher:
             calls=verdict.calls + sum(answer.cost.calls for answer in solo),
         )
 
-    async def _accept(self, verdict: Verdict, example: Example, hits: Sequence[Hit]) -> Verdict:
-        """Keep the documents that helped (eq. 9) and distil them (eq. 10)."""
+    async def _accept(self, verdict: Verdict, example: Example, hits: Sequence[Hit], scorer: Scorer) -> Verdict:
+        """Keep the documents that helped (eq. 9), distil them (eq. 10), and read the unit as they were read (eq. 11)."""
         gate = self.settings
         ranks, fallback = document_gate(verdict.s_nr or 0.0, verdict.s_doc, tau_doc=gate.tau_doc, n_min=gate.n_min)
         retained = [hits[rank] for rank in ranks]
         unit = await self.distiller.distil(example.question, retained)
-        return replace(
+        verdict = replace(
             verdict,
             accepted=True,
             reason="accepted",
@@ -126,6 +129,24 @@ class Enricher:
             fallback=fallback,
             calls=verdict.calls + unit.calls,
             **unit_fields(unit, retained, self.rag.task, example),
+        )
+        return await self._round_trip(verdict, example, hits, scorer) if gate.round_trip else verdict
+
+    async def _round_trip(self, verdict: Verdict, example: Example, hits: Sequence[Hit], scorer: Scorer) -> Verdict:
+        """Equation 11's two sides; what was scored already (all documents, or one alone) is not asked again."""
+        unit = Hit(unit_id(f"{verdict.unit_title}\n{verdict.unit_text}"), verdict.unit_title, verdict.unit_text, 1.0)
+        read = [self.method(example.question, self.rag, [unit])]
+        ranks = verdict.retained
+        known = verdict.s_rag if len(ranks) == len(hits) else verdict.s_doc[ranks[0]] if len(ranks) == 1 else None
+        if known is None:
+            read.append(self.method(example.question, self.rag, [hits[rank] for rank in ranks]))
+        answers = await asyncio.gather(*read)
+        scores = await asyncio.gather(*(scorer.score(answer, example, hits) for answer in answers))
+        return replace(
+            verdict,
+            s_unit=scores[0],
+            s_kept=scores[-1] if known is None else known,
+            calls=verdict.calls + sum(answer.cost.calls for answer in answers),
         )
 
     def _out_of_reach(self, verdict: Verdict) -> bool:

@@ -23,9 +23,11 @@ DECIDING = (
     "sources",
     "unit_title",
     "unit_text",
+    "s_unit",
     "evidence",
     "error",
 )
+SCORES = ("s_nr", "s_rag", "s_unit", "s_kept", "answer_in_unit", "answer_in_sources")  # what a unit carries along
 
 
 def verdicts_sha256(rows: Sequence[Row]) -> str:
@@ -37,8 +39,8 @@ def verdicts_sha256(rows: Sequence[Row]) -> str:
 def summarise(rows: Sequence[Row], top_k: int) -> dict[str, Any]:
     """Counts and means over verdict rows.
 
-    `calls.formula` is what Algorithm 1 asks without the lossless skip: for naive RAG 2N + K|D|, and two for each
-    distillation. A skipped answer counts as one call, whatever the method. With `enrich.record: all`, and where the
+    `calls.formula` is what Algorithm 1 asks without the lossless skip: for naive RAG 2N + K|D|, two for each
+    distillation, and one or two for its round trip. A skipped answer counts as one call, whatever the method. With `enrich.record: all`, and where the
     model is asked for scores, both counts hold what that costs on top.
     """
     accepted = [row for row in rows if row["accepted"]]
@@ -58,6 +60,7 @@ def summarise(rows: Sequence[Row], top_k: int) -> dict[str, Any]:
         "rewrite_fallback_rate": _mean([row["rewrite_fallback"] for row in accepted]),
         "source_words_mean": _mean([row["source_words"] for row in accepted]),
         "unit_words_mean": _mean([row["unit_words"] for row in accepted]),
+        "round_trip_rate": _mean([row["s_unit"] >= row["s_kept"] for row in accepted if row.get("s_unit") is not None]),
         "compression_mean": _mean([row["source_words"] / max(1, row["unit_words"]) for row in accepted]),
         "leaking": sorted(row["id"] for row in accepted if leaks(row)),
         "retained_ranks": [sum(rank in row["retained"] for row in accepted) for rank in range(top_k)],
@@ -72,7 +75,8 @@ def unit_of(row: Row, **made_with: str) -> Unit:
         (row["id"],),
         tuple((source["id"], source["content_hash"]) for source in row["sources"]),
         tuple(Evidence(e["passage_id"], e["sentence"]) for e in row["evidence"]),
-        {"s_nr": row["s_nr"], "s_rag": row["s_rag"], **{f"s_doc_{i}": s for i, s in enumerate(row["s_doc"])}},
+        {name: float(row[name]) for name in SCORES if row.get(name) is not None}
+        | {f"s_doc_{i}": s for i, s in enumerate(row["s_doc"])},
         **made_with,
     )
 

@@ -1,0 +1,72 @@
+"""What the checks found, kept beside the shelf: the newest row of a unit counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from wbrag.checks import Checked, Span
+from wbrag.shelf.log import Log
+from wbrag.shelf.releases import now
+
+_text = pa.string()
+CHECKS = pa.schema(
+    [("number", pa.int64()), ("unit_id", _text), ("at", _text), ("fingerprint", _text), ("results", _text)]
+)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One examination of a unit. `fingerprint` names the settings and the corpus that it was made under."""
+
+    unit_id: str
+    at: str
+    fingerprint: str
+    results: tuple[Checked, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(result.passed for result in self.results)
+
+    @property
+    def failed(self) -> tuple[Checked, ...]:
+        return tuple(result for result in self.results if not result.passed)
+
+
+class Results:
+    """The checks table at `folder`; rows are only ever appended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = Log(folder, CHECKS)
+
+    def latest(self) -> dict[str, Examined]:
+        """The newest examination of every unit that was examined."""
+        rows = sorted(self.log.rows(), key=lambda row: row["number"])
+        return {row["unit_id"]: _from_row(row) for row in rows}
+
+    def add(self, found: Mapping[str, Sequence[Checked]], fingerprint: str) -> None:
+        """One row a unit, in one commit."""
+        number, at = self.log.version + 1, now()
+        self.log.append(
+            {
+                "number": number,
+                "unit_id": id,
+                "at": at,
+                "fingerprint": fingerprint,
+                "results": json.dumps([asdict(result) for result in results]),
+            }
+            for id, results in found.items()
+        )
+
+
+def _from_row(row: Mapping[str, Any]) -> Examined:
+    results = tuple(
+        Checked(**{**result, "spans": tuple(Span(**span) for span in result["spans"])})
+        for result in json.loads(row["results"])
+    )
+    return Examined(row["unit_id"], row["at"], row["fingerprint"], results)

@@ -1,0 +1,86 @@
+"""Watching: what each unit was used for, and the work list that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from wbrag.shelf.decisions import State
+from wbrag.shelf.results import Examined
+from wbrag.shelf.usage import Feedback, Served
+
+Reason = Literal["stale", "answers turned worse", "failed a check", "waits for a decision", "never retrieved"]
+WATCHED = 100  # answers that a release must have served before an unused unit is worth a look
+RATED = 4  # ratings in each half before a turn for the worse is one
+DROP = 0.25  # a fall of the mean rating, of 2 at most, that is worth a look
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a unit did: answers that had it among their hits, thumbs on these, and the mean rating by half, in order."""
+
+    hits: int = 0
+    up: int = 0
+    down: int = 0
+    last_at: str = ""
+    earlier: float | None = None  # mean rating in [-1, 1] of the first half of the rated answers
+    later: float | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One line of the work list."""
+
+    unit_id: str
+    title: str
+    reason: Reason
+    detail: str
+
+
+def use_of(served: Iterable[Served], ratings: Mapping[str, Feedback]) -> dict[str, Use]:
+    """Each unit's use over `served`, which comes oldest first."""
+    seen: dict[str, list[Served]] = {}
+    for answer in served:
+        for id, origin in zip(answer.hit_ids, answer.hit_origins):
+            if origin == "writeback":
+                seen.setdefault(id, []).append(answer)
+    return {id: _use(answers, ratings) for id, answers in seen.items()}
+
+
+def _use(answers: Sequence[Served], ratings: Mapping[str, Feedback]) -> Use:
+    rated = [ratings[a.request_id].rating for a in answers if a.request_id in ratings]
+    middle = len(rated) // 2
+    halves = (rated[:middle], rated[middle:]) if middle >= RATED else ((), ())
+    earlier, later = (sum(half) / len(half) if half else None for half in halves)
+    return Use(len(answers), rated.count(1), rated.count(-1), answers[-1].at, earlier, later)
+
+
+def work_list(
+    titles: Mapping[str, str],
+    states: Mapping[str, State],
+    examined: Mapping[str, Examined],
+    uses: Mapping[str, Use],
+    published: Mapping[str, int],
+) -> list[Task]:
+    """What wants a person's look, most urgent first.
+
+    `titles` names every unit; `published` says, of each unit in the current release, how many answers were served
+    while it was.
+    """
+    found: list[Task] = []
+    for id, title in titles.items():
+        state, use, exam = states.get(id, "candidate"), uses.get(id, Use()), examined.get(id)
+        if state == "stale":
+            found.append(Task(id, title, "stale", "a source changed or its time is up: distil it again, or retire it"))
+        if use.earlier is not None and use.later is not None and use.earlier - use.later >= DROP:
+            change = f"mean rating fell from {use.earlier:+.2f} to {use.later:+.2f} over {use.up + use.down} ratings"
+            found.append(Task(id, title, "answers turned worse", change))
+        if state == "candidate" and exam is not None and not exam.passed:
+            found.append(Task(id, title, "failed a check", "; ".join(c.explanation for c in exam.failed)))
+        elif state == "candidate":
+            found.append(Task(id, title, "waits for a decision", "passed every check" if exam else "not checked yet"))
+        if id in published and published[id] >= WATCHED and not use.hits:
+            found.append(Task(id, title, "never retrieved", f"in none of {published[id]} answers"))
+    order = {reason: i for i, reason in enumerate(("stale", "answers turned worse", "failed a check"))}
+    return sorted(found, key=lambda task: (order.get(task.reason, len(order)), task.reason, task.unit_id))
