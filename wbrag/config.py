@@ -31,6 +31,8 @@ from wbrag.sections import (
     PublishConfig,
     RayConfig,
     RetrievalConfig,
+    RetrieverConfig,
+    ServingConfig,
 )
 
 
@@ -56,6 +58,8 @@ class Config(BaseSettings):
     learn: LearnConfig = LearnConfig()
     publish: PublishConfig = PublishConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
+    retriever: RetrieverConfig = RetrieverConfig()
+    serving: ServingConfig = ServingConfig()
     ray: RayConfig = RayConfig()
     job: JobConfig = JobConfig()
 

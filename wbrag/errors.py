@@ -9,6 +9,10 @@ class UsageError(WbragError):
     """The request itself is wrong: an unknown name, option or config key (exit 2)."""
 
 
+class PromptTooLong(WbragError):
+    """A prompt that the model has no room for."""
+
+
 def unknown(kind: str, name: str, known: list[str]) -> UsageError:
     """A `UsageError` that names the right choices and, where one is near, the likely one."""
     from difflib import get_close_matches

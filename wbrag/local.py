@@ -9,6 +9,7 @@ from wbrag.retrieval.encoder import BatchedEncoder, Encoder
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
 from wbrag.retrieval.shard import open_shards
 from wbrag.store import Store
+from wbrag.stores import open_base
 from wbrag.tasks import task as known_task
 from wbrag.types import Answer, Sampling
 
@@ -22,7 +23,8 @@ def open_retriever(store: Store, release: str) -> IndexRetriever:
         for manifest, origin in store.indexes(release)
         for shard in open_shards(store.path / "index", manifest, origin, gpu=gpu)
     ]
-    return IndexRetriever(BatchedEncoder(Encoder(config.encoder)), shards, config.retrieval, store.unit_sources())
+    encoder = BatchedEncoder(Encoder(config.encoder))
+    return IndexRetriever(encoder, shards, config.retrieval, store.unit_sources(), open_base(config, encoder))
 
 
 async def ask(store: Store, question: str, task: str, method: str, release: str) -> Answer:

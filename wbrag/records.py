@@ -15,11 +15,13 @@ import pyarrow.parquet as pq
 from wbrag.config import Config
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Verdict, unit_fields
-from wbrag.enrich.scores import SCORING
+from wbrag.enrich.round_trip import round_trip
+from wbrag.enrich.scores import SCORING, Scorer
 from wbrag.files import file_in_one_step
 from wbrag.methods import Needs, Rag, method, needs
-from wbrag.retrieval.encoder import QueryEncoder
-from wbrag.retrieval.retriever import IndexRetriever, ShardSearcher
+from wbrag.retrieval.encoder import TextEncoder, Vectors
+from wbrag.retrieval.retriever import Base, IndexRetriever, ShardSearcher
+from wbrag.stores import open_base
 from wbrag.tasks import task
 from wbrag.types import Example, Generator, Hit, Sampling
 
@@ -27,6 +29,7 @@ Record = dict[str, Any]
 _text, _number, _flag = pa.string(), pa.float64(), pa.bool_()
 _pair = pa.struct([("id", _text), ("content_hash", _text)])
 _evidence = pa.struct([("passage_id", _text), ("sentence", _text)])
+_passage = pa.struct([("id", _text), ("title", _text), ("text", _text)])
 
 UNIT_FIELDS = [
     ("sources", pa.list_(_pair)),
@@ -62,6 +65,7 @@ VERDICTS = pa.schema(
         ("retained", pa.list_(pa.int32())),
         ("fallback", _flag),
         *UNIT_FIELDS,
+        ("source_passages", pa.list_(_passage)),  # where the corpus is elsewhere
     ]
 )
 ANSWERS = pa.schema(
@@ -92,7 +96,7 @@ class Handles:
     """The models that a row's coroutine calls, local or remote."""
 
     generator: Generator
-    encoder: QueryEncoder
+    encoder: TextEncoder
     shards: Sequence[ShardSearcher]
     sources: Mapping[str, frozenset[str]] | None = None  # unit id -> passages that it displaces
 
@@ -105,6 +109,9 @@ class RowJob(Protocol):
 
     @property
     def config(self) -> Config: ...
+
+    @property
+    def retrieve(self) -> bool: ...
 
     @property
     def needs(self) -> set[Needs]:
@@ -122,6 +129,7 @@ class EnrichJob:
 
     config: Config
     method: str = "naive"
+    retrieve: bool = True
     kind: Literal["enrich"] = "enrich"
 
     @property
@@ -130,11 +138,14 @@ class EnrichJob:
 
     def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]:
         settings = self.config.enrich
+        base = open_base(self.config, handles.encoder)
 
         async def run(example: Example) -> Record:
-            rag = _rag(self.config, handles, example, settings.top_k)
+            seen = _Seen(base) if base is not None else None
+            rag = _rag(self.config, handles, example, settings.top_k, seen)
             distiller = Distiller(handles.generator, handles.encoder, settings, self.config.prompts_dir)
-            return verdict_row(await Enricher(method(self.method), rag, distiller, settings).enrich(example))
+            row = verdict_row(await Enricher(method(self.method), rag, distiller, settings).enrich(example))
+            return row | {"source_passages": seen.passages(row["sources"])} if seen else row
 
         return run
 
@@ -156,8 +167,10 @@ class EvaluateJob:
         return {needs(self.method, self.config.methods)}
 
     def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Record]]:
+        base = open_base(self.config, handles.encoder) if self.retrieve else None
+
         async def run(example: Example) -> Record:
-            rag = _rag(self.config, handles, example, self.config.retrieval.top_k)
+            rag = _rag(self.config, handles, example, self.config.retrieval.top_k, base)
             answer = await method(self.method)(example.question, rag, None if self.retrieve else [])
             return {
                 **_answer_head(example),
@@ -182,6 +195,8 @@ class DistilJob:
     """Distillation alone, from documents that somebody else chose: `metadata["documents"]` holds (id, title, text)."""
 
     config: Config
+    round_trip: bool = False  # read the unit as its documents are, for the check of that name
+    retrieve: bool = False
     kind: Literal["distil"] = "distil"
 
     @property
@@ -198,7 +213,12 @@ class DistilJob:
             row = {"id": example.id, "question": example.question, "calls": unit.calls, "error": ""}
             fields = unit_fields(unit, documents, task(example.task), example)
             evidence = [asdict(e) for e in unit.evidence]
-            return row | fields | {"sources": _pairs(fields["sources"]), "evidence": evidence}
+            row |= fields | {"sources": _pairs(fields["sources"]), "evidence": evidence}
+            if self.round_trip and example.golden_answers:
+                rag, shown = _rag(self.config, handles, example, settings.top_k), Hit("", unit.title, unit.text, 1.0)
+                s = await round_trip(method("naive"), rag, Scorer(rag, "task"), example, shown, documents)
+                row |= {"s_unit": s.s_unit, "s_kept": s.s_kept, "calls": unit.calls + s.calls}
+            return row
 
         return run
 
@@ -216,8 +236,24 @@ def verdict_row(verdict: Verdict) -> Record:
     return row
 
 
-def _rag(config: Config, handles: Handles, example: Example, top_k: int) -> Rag:
-    retriever = IndexRetriever(handles.encoder, handles.shards, config.retrieval, handles.sources)
+class _Seen:
+    """An outside `Base` for one example, and the passages that it gave."""
+
+    def __init__(self, base: Base) -> None:
+        self.base, self.hits = base, dict[str, Hit]()
+
+    async def search(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
+        found = await self.base.search(queries, vectors, k)
+        self.hits |= {hit.id: hit for hits in found for hit in hits}
+        return found
+
+    def passages(self, sources: Sequence[Record]) -> list[Record]:
+        hits = [self.hits[source["id"]] for source in sources]
+        return [{"id": hit.id, "title": hit.title, "text": hit.text} for hit in hits]
+
+
+def _rag(config: Config, handles: Handles, example: Example, top_k: int, base: Base | None = None) -> Rag:
+    retriever = IndexRetriever(handles.encoder, handles.shards, config.retrieval, handles.sources, base)
     sampling = Sampling(max_tokens=config.generator.max_answer_tokens)
     return Rag(handles.generator, retriever, task(example.task), top_k, sampling, config.prompts_dir, config.methods)
 

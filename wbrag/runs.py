@@ -15,7 +15,10 @@ from wbrag.config import Config, fingerprint
 from wbrag.errors import UsageError
 from wbrag.files import sha256_of, write_atomically
 from wbrag.progress import bar
+from wbrag.retrieval.retriever import Base, IndexRetriever
 from wbrag.store import Index, Store
+from wbrag.stores import open_base, outside, state
+from wbrag.stores.sources import remember
 from wbrag.types import Example
 
 if TYPE_CHECKING:
@@ -81,7 +84,10 @@ class Runs(Store):
         if self.config.enrich.gate_metric != "judge":
             _need_labels(examples, asked)
         label = f"finding and distilling what helped ({method})"
-        return self._run(EnrichJob(self.config, method), examples, asked, [(self.base()[0], "base")], label)
+        run = self._run(EnrichJob(self.config, method), examples, asked, self.indexes("none"), label)
+        if outside(self.config):
+            remember(self.path / "sources", run.folder.name, run.rows)
+        return run
 
     def answers(
         self,
@@ -97,14 +103,15 @@ class Runs(Store):
 
         asked = self.examples(examples, limit)
         _need_labels(examples, asked)
+        retrieve = indexes is not None or release != "closed-book"
         if indexes is None:
-            indexes = [] if release == "closed-book" else self.indexes(release)
-        job = EvaluateJob(self.config, bool(indexes), method)
+            indexes = self.indexes(release) if retrieve else []
+        job = EvaluateJob(self.config, retrieve, method)
         how = "" if method == "naive" else f", {method}"
-        label = f"answering {examples} ({'closed book' if not indexes else release}{how})"
+        label = f"answering {examples} ({release if retrieve else 'closed book'}{how})"
         return self._run(job, examples, asked, indexes, label).rows
 
-    def units(self, examples: Sequence[Example]) -> Run:
+    def units(self, examples: Sequence[Example], *, round_trip: bool = False) -> Run:
         """A unit for each example from `metadata["documents"]`, kept in `distilled/<fingerprint>/`."""
         from wbrag.generators import generator_fingerprint
         from wbrag.records import DistilJob
@@ -113,8 +120,8 @@ class Runs(Store):
         c, e = self.config, self.config.enrich
         distiller = (e.distiller, e.max_sentences, e.fallback_sentences, e.max_unit_tokens)
         made_with = (generator_fingerprint(c), encoder_fingerprint(c.encoder), self.prompt_version())
-        tag = fingerprint(MAKER, *made_with, distiller)
-        return self._rows(DistilJob(c), examples, self.path / "distilled" / tag, [], "distilling evidence")
+        tag = fingerprint(MAKER, *made_with, distiller, round_trip)
+        return self._rows(DistilJob(c, round_trip), examples, self.path / "distilled" / tag, [], "distilling evidence")
 
     def _run(self, job: Any, name: str, examples: list[Example], indexes: list[Index], label: str) -> Run:
         from wbrag.generators import generator_fingerprint
@@ -137,11 +144,18 @@ class Runs(Store):
             getattr(c.methods, job.method, None),
             [[s.sha256 for s in manifest.shards] for manifest, _ in indexes],
             {unit: sorted(sources) for unit, sources in (self.unit_sources() or {}).items()},
+            *(state(c) if job.retrieve else ()),
         )
         folder = self.path / ("verdicts" if job.kind == "enrich" else "answers") / tag
         described = {**made_with, "config": c.model_dump(mode="json")}
         write_atomically(folder / "run.json", json.dumps(described, indent=1) + "\n")
         return self._rows(job, examples, folder, indexes, label)
+
+    def base_search(self) -> tuple[list[Any], Base | None]:
+        """What the base passages are searched with by vectors: the shards of wbrag's own index, or an outside store."""
+        if outside(self.config):
+            return [], open_base(self.config, self.session.encoder())
+        return list(self.session.shards(self.path / "index", self.base()[0], "base")), None
 
     def _rows(self, job: RowJob, examples: Sequence[Example], folder: Path, indexes: list[Index], label: str) -> Run:
         from wbrag.generators import check
@@ -150,6 +164,8 @@ class Runs(Store):
         def handles() -> Handles:  # called only if there is a row to work on
             asyncio.run(check(job.config, job.needs))
             opened = self.session.handles(self.path / "index", indexes)
+            if base := open_base(job.config, opened.encoder) if job.retrieve else None:  # refused here, not row by row
+                asyncio.run(IndexRetriever(opened.encoder, [], base=base).search(["wbrag"], 1))
             return replace(opened, sources=self.unit_sources())
 
         with bar(label, shown=self.progress) as update:

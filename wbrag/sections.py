@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -143,7 +143,7 @@ class ChecksConfig(Section):
         description="a cross-encoder for entailment, folder or Hugging Face name; default: words and names",
     )
     grounding: float = Field(
-        0.7,
+        0.5,
         ge=0,
         le=1,
         description="least share of a sentence's words that its evidence holds; with nli_model, entailment",
@@ -178,12 +178,66 @@ class LearnConfig(Section):
     judge: float = Field(0.8, ge=0, le=1, description="least judge score of an answer nobody rated")
 
 
+class ServingConfig(Section):
+    """The endpoint: where it listens, what a request may ask for, and how much work it takes on."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; any but a loopback one needs keys")
+    port: int = Field(8000, ge=0, le=65535)
+    https: bool = Field(False, description="a proxy in front speaks https: cookies are sent over nothing else")
+    methods: tuple[str, ...] = Field(
+        ("naive", "iter_retgen", "flare", "replug", "selfrag", "planner"),
+        min_length=1,
+        description="methods a request may name, the first one answers those that name none",
+    )
+    tasks: tuple[str, ...] = Field(
+        ("qa", "nq", "hotpotqa", "squad", "zsre", "boolq", "fever"),
+        min_length=1,
+        description="tasks a request may name, the first one answers those that name none",
+    )
+    releases: Literal["latest-only", "any"] = Field(
+        "latest-only", description="any: a request may name a release, or none for the base corpus alone"
+    )
+    max_top_k: int = Field(20, ge=1, description="most hits that a request may ask for")
+    max_tokens: int = Field(256, ge=1, description="most tokens of one answer, whatever a request asks for")
+    max_question_chars: int = Field(4000, ge=1)
+    max_body_bytes: int = Field(1_000_000, ge=1000)
+    concurrency: int = Field(32, ge=1, description="requests at work in one gateway")
+    queue: int = Field(64, ge=0, description="requests waiting in one gateway; more are answered 429 at once")
+    timeout_s: float = Field(60.0, gt=0, description="longest time for one request, its wait included")
+    drain_s: float = Field(30.0, ge=0, description="how long a stopping gateway waits for what it has begun")
+    record: Literal["none", "hits", "answers"] = Field(
+        "hits", description="what the usage table keeps; answers: the questions and answers too"
+    )
+    gateways: tuple[int, int] = Field((1, 4), description="gateway replicas, at least and at most")
+    retrievers: tuple[int, int] = Field((1, 4), description="retriever replicas, at least and at most")
+    generators: tuple[int, int] = Field((1, 4), description="generator replicas, at least and at most")
+    cache_dir: str | None = Field(None, description="local folder for shards of a shared store; default: none needed")
+    poll_s: float = Field(2.0, gt=0, description="how often the newest release is looked for")
+
+
 class RetrievalConfig(Section):
     top_k: int = Field(5, ge=1)
     max_writeback_share: float = Field(
         1.0, ge=0, le=1, description="at most this share of the hits from the write-back index"
     )
     displace_sources: bool = Field(False, description="a unit takes the place of the passages it was distilled from")
+
+
+class RetrieverConfig(Section):
+    """Where the base passages come from: wbrag's own index, or a store that wbrag does not own."""
+
+    kind: str = Field("faiss", description="faiss: wbrag's own index; http, pgvector, or the name of a plugin")
+    options: dict[str, Any] = Field({}, description="what the store is told; docs/other-frameworks.md lists them")
+    version: str = Field("", description="a name for the store's present contents; default: what it says of itself")
+    rescore: bool = Field(
+        True,
+        description="score a plugin's or an http store's hits with wbrag's encoder, so that they compare with units; "
+        "false: its scores are inner products of that encoder",
+    )
+    push: bool = Field(False, description="publishing and rolling back also push the units into the store's collection")
+    connections: int = Field(8, ge=1, description="searches in flight per process")
+    timeout_s: float = Field(30.0, gt=0)
+    max_retries: int = Field(4, ge=0)
 
 
 class RayConfig(Section):

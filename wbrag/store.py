@@ -81,10 +81,23 @@ class Store:
             rows = [row for row in rows if row["id"] in drawn]
         return [Example(r["id"], r["question"], tuple(r["golden_answers"]), r["task"]) for r in rows]
 
+    def every_example(self) -> dict[str, Example]:
+        """The examples of every set, by id; of two with one id the first in the order of the files."""
+        files = sorted((self.path / "examples").glob("*/*.parquet"))
+        found = [e for file in files for e in self.examples(f"{file.parent.name}/{file.stem}")]
+        return {e.id: e for e in reversed(found)}
+
     def passages(self, ids: Collection[str]) -> dict[str, Passage]:
-        """Those of the corpus's passages that `ids` name, as they are now."""
+        """Those of the corpus's passages that `ids` name, as they are now.
+
+        Of an outside store that cannot be asked by id, as they were last retrieved.
+        """
         from pyarrow import dataset
 
+        from wbrag.stores import outside, passages
+
+        if outside(self.config):
+            return passages(self.config, ids, self.path / "sources")
         if not ids or not list((self.path / "corpus").glob("*.parquet")):
             return {}
         wanted = dataset.field("id").isin(list(ids))
@@ -95,7 +108,13 @@ class Store:
         """The base index in use: its manifest, the manifest's path, and its sha256."""
         from wbrag.retrieval.encoder import encoder_fingerprint
         from wbrag.retrieval.manifest import Manifest
+        from wbrag.stores import outside
 
+        if outside(self.config):
+            raise WbragError(
+                f"expected wbrag's own index for this, found retriever.kind {self.config.retriever.kind!r}: "
+                "ingest the corpus and set retriever.kind faiss"
+            )
         pointer = self.path / "index" / "base.json"
         if not pointer.is_file():
             raise WbragError(f"expected an index in {self.path}, found none: run `wbrag index` first")
@@ -108,6 +127,15 @@ class Store:
                 f"{manifest.encoder_model!r} in {self.path}: use that encoder, or run `wbrag index` again"
             )
         return manifest, path, str(found["sha256"])
+
+    def base_row(self) -> tuple[str, str]:
+        """What a release's row says of the base in use: manifest and sha256, or "" and the name of an outside store."""
+        from wbrag.stores import identity, outside
+
+        if outside(self.config):
+            return "", identity(self.config)
+        _, path, digest = self.base()
+        return str(path.relative_to(self.path)), digest
 
     def indexed(self) -> bool:
         """Whether the base index in use is one of the present corpus and encoder."""
@@ -123,8 +151,7 @@ class Store:
         from wbrag.shelf.releases import Release
 
         if name == "none":
-            _, path, digest = self.base()
-            return Release.of_base(str(path.relative_to(self.path)), digest, encoder_fingerprint(self.config.encoder))
+            return Release.of_base(*self.base_row(), encoder_fingerprint(self.config.encoder))
         row = self.releases.get(name)
         if row.encoder != encoder_fingerprint(self.config.encoder):
             raise WbragError(
@@ -134,11 +161,20 @@ class Store:
         return row
 
     def indexes(self, release: str | Release = "latest") -> list[Index]:
-        """The indexes that `release` answers from, by name or by row."""
+        """The indexes that `release` answers from, by name or by row; an outside store is none of them."""
         from wbrag.retrieval.manifest import Manifest
+        from wbrag.stores import outside
 
         row = self.release(release) if isinstance(release, str) else release
-        found: list[Index] = [(Manifest.read(self.path / row.base_manifest, row.base_sha256), "base")]
+        if bool(row.base_manifest) == outside(self.config):
+            made = "wbrag's own index" if row.base_manifest else "an outside store"
+            raise WbragError(
+                f"expected a release made beside retriever.kind {self.config.retriever.kind!r}, "
+                f"found {row.id} made beside {made}: publish again"
+            )
+        found: list[Index] = []
+        if row.base_manifest:
+            found.append((Manifest.read(self.path / row.base_manifest, row.base_sha256), "base"))
         if row.writeback_manifest:
             manifest = Manifest.read(self.path / row.writeback_manifest, row.writeback_sha256)
             found.append((manifest, "writeback"))

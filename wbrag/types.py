@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 Origin = Literal["base", "writeback"]
 Role = Literal["system", "user", "assistant"]
@@ -151,6 +151,19 @@ class Generator(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A generator that can hand its reply over piece by piece."""
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Completion]:
+        """Each item holds the new text and new tokens alone; the last one has `finish_reason`, empty in the others.
+
+        `prompt_tokens` are 0 until they are known, which is in the last item at the latest. No log-probabilities.
+        Whoever stops early closes the iterator, and with it the work.
+        """
+        ...
 
 
 class Retriever(Protocol):

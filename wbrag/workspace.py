@@ -13,16 +13,15 @@ from wbrag.config import fingerprint
 from wbrag.errors import UsageError
 from wbrag.files import write_atomically
 from wbrag.progress import bar
-from wbrag.runs import Runs
+from wbrag.shelving import Shelving
 from wbrag.types import Answer, Hit
 
 if TYPE_CHECKING:
     from wbrag.bench.grid import Bench
     from wbrag.datasets import IngestResult
-    from wbrag.shelf.releases import Release
 
 
-class Workspace(Runs):
+class Workspace(Shelving):
     """One folder with a corpus, examples, indexes, verdicts, the shelf and its releases.
 
     Settings come from `config`, else from the environment and the defaults. Models start once per workspace object;
@@ -103,20 +102,16 @@ class Workspace(Runs):
             "seconds": round(time.time() - start, 2),
         }
 
-    # -- enrichment and publishing ------------------------------------------------------------------------------
+    # -- enrichment ------------------------------------------------------------------------------
 
     def enrich(self, examples: str, *, method: str = "naive", limit: int | None = None) -> dict[str, Any]:
-        """Algorithm 1 over NAME/SPLIT; verdicts go to `verdicts/<fingerprint>/`, units to the shelf.
-
-        A unit that holds a gold answer which none of its sources does (`leaking`) is not put on the shelf.
-        """
-        from wbrag.enrich.leakage import leaks
+        """Algorithm 1 over NAME/SPLIT; verdicts go to `verdicts/<fingerprint>/`, units to the shelf and its checks."""
         from wbrag.enrich.summary import summarise
 
         start = time.time()
         run = self.verdicts(examples, method=method, limit=limit)
-        kept = [row for row in run.rows if row["accepted"] and not leaks(row)]
-        added = self._shelve(kept, run.folder.name)
+        added = self.shelve([row for row in run.rows if row["accepted"]], run.folder.name)
+        self.check()
         summary = summarise(run.rows, self.config.enrich.top_k)
         return {
             **summary,
@@ -126,43 +121,6 @@ class Workspace(Runs):
             "verdicts": str(run.folder),
             "seconds": round(time.time() - start, 2),
         }
-
-    def _shelve(self, accepted: list[dict[str, Any]], config_fingerprint: str) -> dict[str, int]:
-        from wbrag.enrich.summary import unit_of
-        from wbrag.generators import generator_fingerprint
-        from wbrag.hosts.failures import plainly
-        from wbrag.retrieval.encoder import encoder_fingerprint
-        from wbrag.shelf.releases import now
-
-        made_with = {
-            "model": f"{self.config.generator.model}@{generator_fingerprint(self.config)}",
-            "prompt_version": self.prompt_version(),
-            "config_fingerprint": config_fingerprint,
-            "created_at": now(),
-        }
-        encoder = encoder_fingerprint(self.config.encoder)
-        known = {s.unit.id: s.vector for s in self.shelf.read()}
-        units = [unit_of(row, **made_with) for row in sorted(accepted, key=lambda row: str(row["id"]))]
-        fresh = list({u.id: u for u in units if u.id not in known}.values())
-        if fresh:  # only new units are embedded
-            with plainly("the embedding of new units"):
-                vectors = asyncio.run(self.session.encoder().passages([u.contents for u in fresh]))
-            known |= {u.id: vector for u, vector in zip(fresh, vectors)}
-        if not units:
-            return {"units_new": 0, "units_merged": 0}
-        import numpy as np
-
-        result = self.shelf.add(
-            units, np.array([known[u.id] for u in units]), encoder, self.config.publish.near_duplicate
-        )
-        return {"units_new": len(result.new), "units_merged": result.merged}
-
-    def publish(self, note: str = "") -> Release:
-        """Everything on the shelf becomes the newest release."""
-        from wbrag.shelf.publish import publish
-
-        _, path, digest = self.base()
-        return publish(self.config, self.path, self.shelf, self.releases, path, digest, note)
 
     # -- answers ------------------------------------------------------------------------------------------------
 

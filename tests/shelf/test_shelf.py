@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wbrag.config import load
+from wbrag.config import Config, load
 from wbrag.errors import WbragError
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.manifest import Manifest
-from wbrag.shelf.publish import publish
-from wbrag.shelf.releases import Releases
+from wbrag.shelf.publish import propose
+from wbrag.shelf.releases import Release, Releases
 from wbrag.shelf.units import Shelf, merge_units
 from wbrag.types import Evidence, Unit
 
@@ -63,6 +63,23 @@ def test_the_same_and_nearly_the_same_are_merged_with_both_provenances(tmp_path:
     assert len(shelf.read(0)[0].unit.question_ids) == 1, "an earlier version must stay readable"
 
 
+def test_what_was_decided_against_takes_nothing_in(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "units")
+    [rejected] = shelf.add([unit("one")], vectors(0), ENCODER, 0.97).new
+    result = shelf.add([unit("one, nearly", "q2")], vectors(0.1), ENCODER, 0.97, {rejected.unit.id})
+    assert (len(result.new), result.merged) == (1, 0)
+
+
+def test_of_a_source_that_changed_only_the_new_text_counts() -> None:
+    before = unit("one")
+    after = replace(
+        before, sources=(("p-q1", "new hash"),), evidence=(Evidence("p-q1", "new line"),), scores={"s_unit": 1.0}
+    )
+    [kept], merged = merge_units([], [(before, vectors(0)[0]), (after, vectors(0)[0])], 0.97)
+    assert merged == 1
+    assert (kept.unit.sources, kept.unit.evidence, kept.unit.scores) == (after.sources, after.evidence, {"s_unit": 1.0})
+
+
 def test_another_title_or_a_lower_cosine_is_another_unit() -> None:
     stock, merged = merge_units(
         [], list(zip([unit("a"), unit("b", title="Lamb"), unit("c")], vectors(0, 0, 0.5))), 0.97
@@ -73,6 +90,16 @@ def test_another_title_or_a_lower_cosine_is_another_unit() -> None:
 def base_index(workspace: Path) -> tuple[Path, str]:
     path = workspace / "index" / "base-x.json"
     return path, Manifest(ENCODER, "embedded", 3, "SQfp16", ()).write(path)
+
+
+def publish(
+    config: Config, workspace: Path, shelf: Shelf, releases: Releases, base: Path, digest: str, *without: str
+) -> Release:
+    """All of the shelf as a release, but for the units whose texts are `without`."""
+    version, history = shelf.version, releases.all()
+    stock = [s for s in shelf.read(version) if s.unit.text not in without]
+    proposed = propose(config, workspace, stock, version, history, base, digest)
+    return proposed if proposed in history else releases.append(proposed)
 
 
 def test_releases_are_appended_and_only_new_units_are_indexed(tmp_path: Path) -> None:
@@ -95,6 +122,11 @@ def test_releases_are_appended_and_only_new_units_are_indexed(tmp_path: Path) ->
     assert releases.get("latest") == back and [r.id for r in releases.all()] == ["r0001", "r0002", "r0003"]
     with pytest.raises(WbragError, match="r0001, r0002, r0003"):
         releases.get("r0007")
+
+    less = publish(CONFIG, tmp_path, shelf, releases, base, digest, "one")
+    assert (less.units, Manifest.read(tmp_path / less.writeback_manifest).count) == (1, 1)
+    none = publish(CONFIG, tmp_path, shelf, releases, base, digest, "one", "two")
+    assert (none.number, none.units, Manifest.read(tmp_path / none.writeback_manifest).count) == (5, 0, 0)
 
 
 def test_many_small_shards_become_one(tmp_path: Path) -> None:

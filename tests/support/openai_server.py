@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -70,6 +72,7 @@ class OpenAIServer:
     vllm: bool = False
     think: str = ""
     delay_s: float = 0.0
+    pause_s: float = 0.0  # between the words of a stream
     requests: list[Body] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     in_flight: int = 0
@@ -133,6 +136,8 @@ class OpenAIServer:
             return _error(step.status, step.body, headers=step.headers)
         if step.kind == "raw":
             return web.Response(text=step.body, content_type=step.content_type)
+        if step.kind == "cut" and body.get("stream"):
+            return await self._stream(request, body, whole=False)
         if step.kind == "cut":
             response = web.StreamResponse(headers={"content-length": "1000", "content-type": "application/json"})
             await response.prepare(request)
@@ -140,16 +145,37 @@ class OpenAIServer:
             assert request.transport is not None
             request.transport.close()
             return response
-        return self._answer(body)
+        if (refusal := self._refusal(body)) is not None:
+            return refusal
+        return await self._stream(request, body) if body.get("stream") else web.json_response(self._completion(body))
 
-    def _answer(self, body: Body) -> web.Response:
+    async def _stream(self, request: web.Request, body: Body, whole: bool = True) -> web.StreamResponse:
+        """The answer word by word; without its end where it is not `whole`."""
+        done = self._completion(body)
+        head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
+        text = done["choices"][0]["message"]["content"]
+        parts: list[Body] = [{"delta": {"content": piece}} for piece in re.findall(r"\s*\S+", text)]
+        parts += [{"delta": {}, "finish_reason": "stop"}] if whole else []
+        chunks: list[Body] = [{**head, "choices": [{"index": 0, "finish_reason": None, **part}]} for part in parts]
+        if whole and (body.get("stream_options") or {}).get("include_usage"):
+            chunks.append({**head, "choices": [], "usage": {**done["usage"], "total_tokens": 0}})
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for chunk in chunks:
+            await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            await asyncio.sleep(self.pause_s)
+        if whole:
+            await response.write(b"data: [DONE]\n\n")
+        return response
+
+    def _refusal(self, body: Body) -> web.StreamResponse | None:
         if self.api_key is not None and self.keys[-1] != self.api_key:
             return _error(401, f"Incorrect API key provided: {self.keys[-1]}", code="invalid_api_key")
         if self.models is not None and body["model"] not in self.models:
             return _error(404, f"The model `{body['model']}` does not exist.", code="model_not_found")
         if self.strict and (strange := sorted(set(body) - STANDARD_FIELDS)):
             return _error(400, f"Unrecognized request arguments supplied: {', '.join(strange)}")
-        return web.json_response(self._completion(body))
+        return None
 
     def _completion(self, body: Body) -> Body:
         text = self.reply(body["messages"])

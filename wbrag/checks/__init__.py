@@ -6,63 +6,49 @@ scored in the enrichment pass, while the model is up), so that thresholds can be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable
 
+from wbrag.checks.conflict import conflict
+from wbrag.checks.grounding import grounding
+from wbrag.checks.instructions import instructions
+from wbrag.checks.leakage import leakage
+from wbrag.checks.novelty import novelty
+from wbrag.checks.round_trip import round_trip
+from wbrag.checks.subject import Check, Checked, Neighbour, Nli, Span, Subject
+from wbrag.checks.trust import trust, unit_trust
 from wbrag.sections import ChecksConfig
-from wbrag.types import Passage, Unit
 
-NAMES = ("grounding", "round_trip", "leakage", "instructions", "novelty", "conflict", "trust")
+__all__ = [
+    "CHECKS",
+    "NAMES",
+    "Check",
+    "Checked",
+    "Neighbour",
+    "Nli",
+    "Span",
+    "Subject",
+    "passed",
+    "run",
+    "unit_trust",
+]
 
-
-class Nli(Protocol):
-    """A model of entailment: for each (premise, hypothesis) the probabilities (entailment, neutral, contradiction)."""
-
-    def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, float, float]]: ...
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A text near a unit: another unit on the shelf or a passage of the corpus. `cosine` is to the unit."""
-
-    id: str
-    title: str
-    text: str
-    cosine: float
-    kind: str  # "unit" or "passage"
-    updated_at: str = ""
-    state: str = ""  # of a unit
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A unit with what it is checked against."""
-
-    unit: Unit
-    sources: tuple[Passage, ...]  # as they stand in the corpus now; one that has gone is missing
-    neighbours: tuple[Neighbour, ...] = ()  # nearest first
+CHECKS: dict[str, Check] = {
+    "grounding": grounding,
+    "round_trip": round_trip,
+    "leakage": leakage,
+    "instructions": instructions,
+    "novelty": novelty,
+    "conflict": conflict,
+    "trust": trust,
+}
+NAMES = tuple(CHECKS)
 
 
-@dataclass(frozen=True)
-class Span:
-    """Characters [start, end) of the unit's text that need a look, or that are supported."""
-
-    start: int
-    end: int
-    supported: bool
+def run(subject: Subject, settings: ChecksConfig, nli: Nli | None = None) -> list[Checked]:
+    """What each enabled check finds, in the order of `CHECKS`."""
+    return [check(subject, settings, nli) for name, check in CHECKS.items() if name in settings.enabled]
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What one check found; `score` against `threshold` in the check's own terms, None where there is no number."""
-
-    name: str
-    passed: bool
-    score: float | None
-    threshold: float | None
-    explanation: str
-    spans: tuple[Span, ...] = ()
-
-
-Check = Callable[[Subject, ChecksConfig, Nli | None], Checked]
+def passed(results: Iterable[Checked]) -> bool:
+    """Whether no check failed."""
+    return all(result.passed for result in results)

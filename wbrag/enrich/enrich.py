@@ -10,6 +10,7 @@ from typing import Any
 from wbrag.enrich.distil import Distilled, Distiller
 from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_of_reach
 from wbrag.enrich.leakage import audit
+from wbrag.enrich.round_trip import round_trip
 from wbrag.enrich.scores import Scorer
 from wbrag.methods import Method, Rag
 from wbrag.methods.meter import Meter
@@ -116,7 +117,7 @@ class Enricher:
         )
 
     async def _accept(self, verdict: Verdict, example: Example, hits: Sequence[Hit], scorer: Scorer) -> Verdict:
-        """Keep the documents that helped (eq. 9), distil them (eq. 10), and read the unit as they were read (eq. 11)."""
+        """Keep the documents that helped (eq. 9), distil them (eq. 10), and read the unit as they were (eq. 11)."""
         gate = self.settings
         ranks, fallback = document_gate(verdict.s_nr or 0.0, verdict.s_doc, tau_doc=gate.tau_doc, n_min=gate.n_min)
         retained = [hits[rank] for rank in ranks]
@@ -133,21 +134,14 @@ class Enricher:
         return await self._round_trip(verdict, example, hits, scorer) if gate.round_trip else verdict
 
     async def _round_trip(self, verdict: Verdict, example: Example, hits: Sequence[Hit], scorer: Scorer) -> Verdict:
-        """Equation 11's two sides; what was scored already (all documents, or one alone) is not asked again."""
-        unit = Hit(unit_id(f"{verdict.unit_title}\n{verdict.unit_text}"), verdict.unit_title, verdict.unit_text, 1.0)
-        read = [self.method(example.question, self.rag, [unit])]
+        """Equation 11; what was scored already (all documents, or one alone) is not asked again."""
         ranks = verdict.retained
         known = verdict.s_rag if len(ranks) == len(hits) else verdict.s_doc[ranks[0]] if len(ranks) == 1 else None
-        if known is None:
-            read.append(self.method(example.question, self.rag, [hits[rank] for rank in ranks]))
-        answers = await asyncio.gather(*read)
-        scores = await asyncio.gather(*(scorer.score(answer, example, hits) for answer in answers))
-        return replace(
-            verdict,
-            s_unit=scores[0],
-            s_kept=scores[-1] if known is None else known,
-            calls=verdict.calls + sum(answer.cost.calls for answer in answers),
+        unit = Hit(unit_id(f"{verdict.unit_title}\n{verdict.unit_text}"), verdict.unit_title, verdict.unit_text, 1.0)
+        found = await round_trip(
+            self.method, self.rag, scorer, example, unit, [hits[rank] for rank in ranks], s_kept=known
         )
+        return replace(verdict, s_unit=found.s_unit, s_kept=found.s_kept, calls=verdict.calls + found.calls)
 
     def _out_of_reach(self, verdict: Verdict) -> bool:
         gate = self.settings

@@ -40,8 +40,8 @@ def summarise(rows: Sequence[Row], top_k: int) -> dict[str, Any]:
     """Counts and means over verdict rows.
 
     `calls.formula` is what Algorithm 1 asks without the lossless skip: for naive RAG 2N + K|D|, two for each
-    distillation, and one or two for its round trip. A skipped answer counts as one call, whatever the method. With `enrich.record: all`, and where the
-    model is asked for scores, both counts hold what that costs on top.
+    distillation, and one or two for its round trip. A skipped answer counts as one call, whatever the method. With
+    `enrich.record: all`, and where the model is asked for scores, both counts hold what that costs on top.
     """
     accepted = [row for row in rows if row["accepted"]]
     made = sum(row["calls"] for row in rows)
@@ -76,7 +76,7 @@ def unit_of(row: Row, **made_with: str) -> Unit:
         tuple((source["id"], source["content_hash"]) for source in row["sources"]),
         tuple(Evidence(e["passage_id"], e["sentence"]) for e in row["evidence"]),
         {name: float(row[name]) for name in SCORES if row.get(name) is not None}
-        | {f"s_doc_{i}": s for i, s in enumerate(row["s_doc"])},
+        | {f"s_doc_{i}": s for i, s in enumerate(row.get("s_doc") or ())},
         **made_with,
     )
 

@@ -12,7 +12,8 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from wbrag.generators.openai_wire import (
     completion,
     prompt_side,
     read_key,
+    read_stream,
     retry_after_s,
     root,
     server_says,
@@ -108,6 +110,22 @@ class OpenAIGenerator:
             raise self._no_tokens()
         return await self._generate(prompt, sampling, self._max_retries)
 
+    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Completion]:
+        """A completion as it comes. What has begun is not tried again: a reply that breaks off is a `WbragError`."""
+        if isinstance(prompt, str):
+            raise self._no_tokens()
+        body = self._body(prompt, sampling) | {"stream": True, "stream_options": {"include_usage": True}}
+        async with self._door().slots:
+            chunks = await self._send(body, lambda reply: reply, self._max_retries, held=True)
+            try:
+                async for piece in read_stream(chunks):
+                    yield piece
+            except (openai.OpenAIError, AttributeError, TypeError, ValueError) as error:
+                said = self._quote(root(error))
+                raise WbragError(f"{self._where} broke off its reply ({said}): ask again") from None
+            finally:
+                await chunks.close()
+
     async def score(self, prompt: Messages, continuation: str) -> Scored:
         """log p(continuation | prompt) in nats, from a vLLM (0.10.2 or newer) server's `prompt_logprobs`.
 
@@ -177,7 +195,7 @@ class OpenAIGenerator:
             self._doors[loop] = _Door(client, asyncio.Semaphore(self._max_concurrency))
         return self._doors[loop]
 
-    async def _generate(self, prompt: Messages, sampling: Sampling, retries: int) -> Completion:
+    def _body(self, prompt: Messages, sampling: Sampling) -> dict[str, Any]:
         body: dict[str, Any] = {
             "messages": wire(prompt),
             "max_tokens": sampling.max_tokens,
@@ -188,6 +206,10 @@ class OpenAIGenerator:
             body["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
         if sampling.stop:
             body["stop"] = list(sampling.stop)
+        return body
+
+    async def _generate(self, prompt: Messages, sampling: Sampling, retries: int) -> Completion:
+        body = self._body(prompt, sampling)
         if sampling.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
         done = await self._chat(body, completion, retries)
@@ -206,12 +228,15 @@ class OpenAIGenerator:
         return found or [], ids
 
     async def _chat(self, body: dict[str, Any], parse: Callable[[Any], T], retries: int) -> T:
-        """The one place that sends: try, judge, wait, try again."""
+        return await self._send(body, parse, retries, held=False)
+
+    async def _send(self, body: dict[str, Any], parse: Callable[[Any], T], retries: int, held: bool) -> T:
+        """The one place that sends: try, judge, wait, try again. `held`: the caller has taken a slot for all of it."""
         seen: Counter[str] = Counter()
         started = time.monotonic()
         while True:
             door = self._door()
-            async with door.slots:
+            async with nullcontext() if held else door.slots:
                 outcome = await self._try(door.client, body, parse)
             if not isinstance(outcome, _Failure):
                 return outcome

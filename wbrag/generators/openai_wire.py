@@ -7,7 +7,7 @@ import math
 import os
 import time
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,6 +53,24 @@ def completion(reply: Any) -> Completion:
         top_logprobs=tuple(_alternatives(token.top_logprobs or ()) for token in content),
         pieces=tuple(str(token.token) for token in content),
     )
+
+
+async def read_stream(chunks: AsyncIterable[Any]) -> AsyncGenerator[Completion]:
+    """The pieces of a streamed reply, and at its end one without text that carries the counts.
+
+    Raises `ValueError` where the stream ends without a finish reason, and what `completion` raises.
+    """
+    reason, usage = "", None
+    async for chunk in chunks:
+        usage = chunk.usage or usage
+        for choice in chunk.choices:
+            reason = choice.finish_reason or reason
+            if choice.delta.content:
+                yield Completion(choice.delta.content, finish_reason="")
+    if not reason:
+        raise ValueError("the stream ended in the middle")
+    counts = (int(usage.completion_tokens), int(usage.prompt_tokens)) if usage else (0, 0)
+    yield Completion("", *counts, reason)
 
 
 def _alternatives(tops: Iterable[Any]) -> dict[str, float]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
-from wbrag.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling, Scored
+from wbrag.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling, Scored, Streams
 
 
 class Through:
@@ -22,6 +23,15 @@ class Through:
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         return await self.generator.generate(prompt, sampling)
+
+    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Completion]:
+        """The reply as the generator within streams it; where that cannot, the whole of it as one piece."""
+        if not isinstance(self.generator, Streams):
+            yield await self.generator.generate(prompt, sampling)
+            return
+        async with aclosing(self.generator.stream(prompt, sampling)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def score(self, prompt: Messages, continuation: str) -> Scored:
         return await self.generator.score(prompt, continuation)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from wbrag.errors import UsageError, WbragError
+from wbrag.errors import PromptTooLong, UsageError, WbragError
 from wbrag.generators import model_path
 from wbrag.installed import check_torchvision
 from wbrag.sections import GeneratorConfig
@@ -50,18 +51,7 @@ class VLLMGenerator:
                     ) from None
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
-        from vllm import SamplingParams
-
-        output = await self._run(
-            self._ids(await self._tokenizer(), prompt),
-            SamplingParams(
-                max_tokens=sampling.max_tokens,
-                temperature=sampling.temperature,
-                seed=self.seed + sampling.seed,
-                stop=list(sampling.stop) or None,
-                logprobs=sampling.logprobs,
-            ),
-        )
+        output = await self._run(self._ids(await self._tokenizer(), prompt), self._params(sampling))
         [choice] = output.outputs
         chosen = choice.logprobs or []
         return Completion(
@@ -73,6 +63,18 @@ class VLLMGenerator:
             tuple({entry.decoded_token or "": entry.logprob for entry in step.values()} for step in chosen),
             tuple(step[token].decoded_token or "" for step, token in zip(chosen, choice.token_ids)),
         )
+
+    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Completion]:
+        from vllm.sampling_params import RequestOutputKind
+
+        params = self._params(sampling)
+        params.output_kind = RequestOutputKind.DELTA
+        ids = self._ids(await self._tokenizer(), prompt)
+        async with aclosing(self._outputs(ids, params)) as outputs:
+            async for output in outputs:
+                [choice] = output.outputs
+                reason = (choice.finish_reason or "stop") if output.finished else ""
+                yield Completion(choice.text, len(choice.token_ids), len(ids), reason)
 
     async def score(self, prompt: Messages, continuation: str) -> Scored:
         from vllm import SamplingParams
@@ -109,23 +111,43 @@ class VLLMGenerator:
             self._engine.shutdown()
             self._engine = None
 
+    def _params(self, sampling: Sampling) -> Any:
+        from vllm import SamplingParams
+
+        return SamplingParams(
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            seed=self.seed + sampling.seed,
+            stop=list(sampling.stop) or None,
+            logprobs=sampling.logprobs,
+        )
+
     async def _run(self, ids: list[int], params: Any) -> Any:
-        from vllm.inputs import TokensPrompt
+        """The whole reply in one output: nobody reads these tokens one by one."""
         from vllm.sampling_params import RequestOutputKind
+
+        params.output_kind = RequestOutputKind.FINAL_ONLY
+        async with aclosing(self._outputs(ids, params)) as outputs:
+            async for output in outputs:
+                if output.finished:
+                    return output
+        raise WbragError("expected the engine to finish its reply, found its stream closed: run the command again")
+
+    async def _outputs(self, ids: list[int], params: Any) -> AsyncGenerator[Any]:
+        """The engine's outputs for one request; closing early aborts the request in the engine."""
+        from vllm.inputs import TokensPrompt
 
         await self.start()
         limit = self._engine.model_config.max_model_len
         if len(ids) + params.max_tokens > limit:
-            raise WbragError(
+            raise PromptTooLong(
                 f"expected a prompt of at most {limit - params.max_tokens} tokens, found {len(ids)}: "
                 "lower top_k or raise max_model_len"
             )
-        params.output_kind = RequestOutputKind.FINAL_ONLY  # nobody reads the tokens one by one
         request = f"wbrag-{next(self._numbers)}"
-        async for output in self._engine.generate(TokensPrompt(prompt_token_ids=ids), params, request):
-            if output.finished:
-                return output
-        raise WbragError(f"expected the engine to finish {request}, found its stream closed: run the command again")
+        async with aclosing(self._engine.generate(TokensPrompt(prompt_token_ids=ids), params, request)) as outputs:
+            async for output in outputs:
+                yield output
 
     async def _tokenizer(self) -> Any:
         await self.start()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from wbrag.generators.through import Through
 from wbrag.types import Completion, Cost, Generator, Hit, Messages, NextTokens, Prompt, Retriever, Sampling, Scored
@@ -23,6 +24,16 @@ class Meter(Through):
         completion = await super().generate(prompt, sampling)
         self._count(completion.prompt_tokens, completion.tokens)
         return completion
+
+    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Completion]:
+        prompt_tokens = output_tokens = 0
+        try:
+            async with aclosing(super().stream(prompt, sampling)) as pieces:
+                async for piece in pieces:
+                    prompt_tokens, output_tokens = piece.prompt_tokens or prompt_tokens, output_tokens + piece.tokens
+                    yield piece
+        finally:  # also where the caller has read enough
+            self._count(prompt_tokens, output_tokens)
 
     async def score(self, prompt: Messages, continuation: str) -> Scored:
         found = await super().score(prompt, continuation)

@@ -27,6 +27,12 @@ class QueryEncoder(Protocol):
     async def queries(self, texts: Sequence[str]) -> Vectors: ...
 
 
+class TextEncoder(QueryEncoder, Protocol):
+    """One that also encodes passages, by their `title\\ntext`."""
+
+    async def passages(self, contents: Sequence[str]) -> Vectors: ...
+
+
 def encoder_fingerprint(settings: EncoderConfig) -> str:
     """Equal for equal vectors: workspaces of another encoder are refused by it. A folder counts by its contents."""
     s = settings
@@ -87,6 +93,10 @@ class BatchedEncoder:
         if self._worker is None or self._worker.done():
             self._worker = loop.create_task(self._drain())
         return np.stack(await asyncio.gather(*futures))
+
+    async def passages(self, contents: Sequence[str]) -> Vectors:
+        encode = self.encoder.encode_passages
+        return await asyncio.get_running_loop().run_in_executor(self._thread, encode, contents)
 
     async def _drain(self) -> None:
         await asyncio.sleep(0)  # let the coroutines that woke together join the batch

@@ -21,6 +21,14 @@ class ShardSearcher(Protocol):
     async def search(self, queries: Vectors, k: int) -> list[list[Hit]]: ...
 
 
+class Base(Protocol):
+    """Base passages that are kept elsewhere; given the queries and their vectors [n, d], whichever it searches by."""
+
+    async def search(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
+        """The best `k` passages of each query; scores compare with those of wbrag's own shards."""
+        ...
+
+
 class LocalShard:
     """A shard of this process; FAISS releases the interpreter lock, so it searches in a thread."""
 
@@ -32,7 +40,7 @@ class LocalShard:
 
 
 class IndexRetriever:
-    """Base index and write-back index behind the `Retriever` protocol."""
+    """Base index and write-back index behind the `Retriever` protocol. `base` is searched beside the shards."""
 
     def __init__(
         self,
@@ -40,8 +48,9 @@ class IndexRetriever:
         shards: Sequence[ShardSearcher],
         settings: RetrievalConfig = RetrievalConfig(),
         sources: Mapping[str, frozenset[str]] | None = None,
+        base: Base | None = None,
     ) -> None:
-        self.encoder, self.shards, self.settings = encoder, shards, settings
+        self.encoder, self.shards, self.settings, self.base = encoder, shards, settings, base
         self.sources = sources if settings.displace_sources else None
         self.spare = max(map(len, self.sources.values()), default=0) if self.sources else 0
 
@@ -51,7 +60,10 @@ class IndexRetriever:
             return []
         vectors = await self.encoder.queries(queries)
         depth = k * (1 + self.spare)  # k units may displace so many
-        found = await asyncio.gather(*(shard.search(vectors, depth) for shard in self.shards))
+        searches = [shard.search(vectors, depth) for shard in self.shards]
+        if self.base is not None:
+            searches.append(self.base.search(queries, vectors, depth))
+        found = await asyncio.gather(*searches)
         return [self._merge([hit for lists in found for hit in lists[row]], k) for row in range(len(queries))]
 
     def _merge(self, hits: Sequence[Hit], k: int) -> list[Hit]:

@@ -24,7 +24,7 @@ NEXT: Mapping[State, frozenset[State]] = {
     "approved": frozenset({"retired", "stale"}),
     "rejected": frozenset({"approved", "candidate"}),
     "retired": frozenset({"approved", "candidate"}),
-    "stale": frozenset({"approved", "retired"}),
+    "stale": frozenset({"approved", "candidate", "retired"}),
 }
 _text = pa.string()
 DECISIONS = pa.schema(

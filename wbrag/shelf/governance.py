@@ -15,8 +15,9 @@ from wbrag.shelf.decisions import STATES, Decision, State
 from wbrag.shelf.publish import unit_ids
 from wbrag.shelf.releases import Release
 from wbrag.shelf.results import Examined
-from wbrag.shelf.review import Use, use_of
+from wbrag.shelf.review import Task, Use, use_of, work_list
 from wbrag.shelf.units import Shelved
+from wbrag.shelf.usage import Served
 from wbrag.store import Store
 from wbrag.types import Passage, Unit
 
@@ -123,16 +124,34 @@ class Governance:
         """The ids of the units that `release` answers from; its files are immutable."""
         return self._once(f"ids {release.writeback_sha256}", "", lambda: release_ids(self.store, release))
 
+    def tasks(self) -> list[Task]:
+        """What wants a person's look: see `wbrag.shelf.review.work_list`."""
+        cards, releases = self._cards(), self.releases()
+        served = Counter(answer.release for answer in self._served())
+        holding = {release.id: self.ids_in(release) for release in releases}
+        current = holding[releases[-1].id] if releases else frozenset[str]()
+        published = {id: sum(served[name] for name, ids in holding.items() if id in ids) for id in current}
+        return work_list(
+            {id: card.unit.title for id, card in cards.items()},
+            {id: card.state for id, card in cards.items()},
+            {id: card.examined for id, card in cards.items() if card.examined},
+            {id: card.use for id, card in cards.items()},
+            published,
+        )
+
     # -- doing --------------------------------------------------------------------------------------------------
 
     def decide(self, ids: Iterable[str], state: State, *, by: str, why: str) -> list[Decision]:
         """A person's decision over units that exist; see `Decisions.decide`."""
-        wanted = [self.card(id).unit.id for id in ids]
+        known = self._cards()  # once: every look asks five tables for their versions
+        wanted = [id if id in known else self.card(id).unit.id for id in ids]
         return self.store.decisions.decide(wanted, state, by=by, why=why)
 
     def rollback(self, id: str, *, by: str, why: str = "") -> Release:
         """Append a release that answers as release `id` did."""
-        return self.store.releases.rollback(id, by=by, note=why)
+        from wbrag.stores.push import pushed
+
+        return pushed(self.store, self.store.releases.rollback(id, by=by, note=why))
 
     # -- tables, read once a version ----------------------------------------------------------------------------
 
@@ -145,6 +164,10 @@ class Governance:
     def _decisions(self) -> list[Decision]:
         table = self.store.decisions
         return self._once("decisions", table.log.version, table.all)
+
+    def _served(self) -> list[Served]:
+        usage = self.store.usage
+        return self._once("served", usage.answers.version, usage.served)
 
     def _cards(self) -> dict[str, Card]:
         usage, results = self.store.usage, self.store.results
@@ -162,7 +185,7 @@ class Governance:
         last = {d.unit_id: d for d in self._decisions()}
         examined = self._once("results", self.store.results.log.version, self.store.results.latest)
         uses = self._once(
-            "uses", (usage.answers.version, usage.feedback.version), lambda: use_of(usage.served(), usage.ratings())
+            "uses", (usage.answers.version, usage.feedback.version), lambda: use_of(self._served(), usage.ratings())
         )
         return {
             id: Card(

@@ -34,5 +34,10 @@ class Log:
         if len(table):
             write_deltalake(str(self.folder), table, mode="append", schema_mode="merge")
 
+    def compact(self) -> None:
+        """The same rows in few files: a table that is appended to every few seconds has thousands."""
+        if self._exists():
+            DeltaTable(str(self.folder)).optimize.compact()
+
     def _exists(self) -> bool:
         return DeltaTable.is_deltatable(str(self.folder))

@@ -1,4 +1,4 @@
-"""Publishing: units that no earlier release holds become one more immutable shard, then one row is appended."""
+"""What is published: units that no earlier release holds become one more immutable shard beside the base index."""
 
 from __future__ import annotations
 
@@ -12,58 +12,71 @@ from wbrag.errors import WbragError
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.manifest import Manifest, ShardFiles
 from wbrag.retrieval.shard import PASSAGES, build_once
-from wbrag.shelf.releases import Release, Releases, now, release_id
-from wbrag.shelf.units import Shelf, Shelved
+from wbrag.shelf.releases import Release, now, release_id
+from wbrag.shelf.units import Shelved
 
 
-def publish(
+def propose(
     config: Config,
     workspace: Path,
-    shelf: Shelf,
-    releases: Releases,
-    base_manifest: Path,
+    stock: list[Shelved],
+    units_version: int,
+    history: list[Release],
+    base_manifest: Path | None,
     base_sha256: str,
+    *,
     note: str = "",
+    by: str = "",
 ) -> Release:
-    """A release of everything on the shelf beside the base index; what is already published is not indexed again.
+    """The next release: the units of `stock` beside the base index, its files written, its row not yet appended.
 
-    Where nothing has changed since the latest release, that one is returned and no row is appended.
+    `base_manifest` is None where the base is an outside store, which `base_sha256` then names.
+    What is already published is not indexed again. Where the latest release answers from the same files, that one is
+    returned. Without units there is a release only after another one, to take its units back.
     """
-    version = shelf.version
-    stock = shelf.read(version if version >= 0 else None)
-    if not stock:
-        raise WbragError("expected units on the shelf, found none: run `wbrag enrich` first")
-    base = Manifest.read(base_manifest, base_sha256)
-    encoder = encoder_fingerprint(config.encoder)
-    if base.encoder != encoder:
+    latest = history[-1] if history else None
+    if not stock and latest is None:
         raise WbragError(
-            f"expected an index of encoder {config.encoder.model!r}, found one of {base.encoder_model!r}: index again"
+            "expected approved units on the shelf, found none: run `wbrag enrich`, or approve units with `wbrag units`"
         )
-    history = releases.all()
+    encoder = encoder_fingerprint(config.encoder)
+    if base_manifest is not None:
+        base = Manifest.read(base_manifest, base_sha256)
+        if base.encoder != encoder:
+            raise WbragError(
+                f"expected an index of encoder {config.encoder.model!r}, found one of {base.encoder_model!r}: "
+                "index again"
+            )
+        dimension = base.dimension
+    elif stock:
+        dimension = len(stock[0].vector)
+    else:
+        assert latest is not None
+        dimension = Manifest.read(workspace / latest.writeback_manifest, latest.writeback_sha256).dimension
     root = workspace / "index"
-    old = _reusable(workspace, history[-1] if history else None, stock, encoder)
-    manifest = Manifest(
-        encoder, config.encoder.model, base.dimension, "SQfp16", _shards(config, root, old, stock, base.dimension)
-    )
-    number = history[-1].number + 1 if history else 1
+    old = _reusable(workspace, latest, stock, encoder)
+    shards = _shards(config, root, old, stock, dimension)
+    manifest = Manifest(encoder, config.encoder.model, dimension, "SQfp16", shards)
+    number = latest.number + 1 if latest else 1
     path = root / f"writeback-{fingerprint([s.sha256 for s in manifest.shards])}.json"
     release = Release(
         release_id(number),
         number,
         "publish",
         now(),
-        history[-1].id if history else "",
+        latest.id if latest else "",
         "",
-        str(base_manifest.relative_to(workspace)),
+        "" if base_manifest is None else str(base_manifest.relative_to(workspace)),
         base_sha256,
         str(path.relative_to(workspace)),
         manifest.write(path),
-        version,
+        units_version,
         len(stock),
         encoder,
         note,
+        by,
     )
-    return history[-1] if history and answers_alike(history[-1], release) else releases.append(release)
+    return latest if latest and answers_alike(latest, release) else release
 
 
 def answers_alike(a: Release, b: Release) -> bool:

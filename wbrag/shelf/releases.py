@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from wbrag.errors import WbragError
+from wbrag.files import locked
 from wbrag.shelf.log import Log
 
 _text = pa.string()
@@ -88,7 +89,15 @@ class Releases:
         raise WbragError(f"expected a release id, found {name!r}: choose one of {known}")
 
     def append(self, release: Release) -> Release:
-        self.log.append([asdict(release)])
+        """Add the next release. Raises `WbragError` where another one took its number meanwhile."""
+        with locked(self.log.folder.with_suffix(".lock")):
+            latest = max((r.number for r in self.all()), default=0)
+            if release.number != latest + 1:
+                raise WbragError(
+                    f"expected to add release {release_id(latest + 1)}, found {release.id}: another one was published "
+                    "meanwhile; do it again"
+                )
+            self.log.append([asdict(release)])
         return release
 
     def rollback(self, name: str, *, by: str = "", note: str = "") -> Release:

@@ -46,8 +46,11 @@ class Results:
 
     def latest(self) -> dict[str, Examined]:
         """The newest examination of every unit that was examined."""
-        rows = sorted(self.log.rows(), key=lambda row: row["number"])
-        return {row["unit_id"]: _from_row(row) for row in rows}
+        return {examined.unit_id: examined for examined in self.all()}
+
+    def all(self) -> list[Examined]:
+        """Every examination, oldest first."""
+        return [_from_row(row) for row in sorted(self.log.rows(), key=lambda row: row["number"])]
 
     def add(self, found: Mapping[str, Sequence[Checked]], fingerprint: str) -> None:
         """One row a unit, in one commit."""

@@ -7,7 +7,7 @@ from `near_duplicate`) is merged into the unit that was there first, whose prove
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,16 +68,29 @@ class Shelf:
 
     def read(self, version: int | None = None) -> list[Shelved]:
         """All units, as of `version` if given, in the order of their ids."""
-        if not self._exists() or version == -1:
-            return []
-        rows = DeltaTable(str(self.folder), version=version).to_pyarrow_table().to_pylist()
-        return [_from_row(row) for row in sorted(rows, key=lambda r: str(r["id"]))]
+        return [_from_row(row) for row in self.table(version).to_pylist()]
 
-    def add(self, units: Sequence[Unit], vectors: Vectors, encoder: str, near_duplicate: float) -> Merged:
-        """Merge `units` (with `vectors` [n, d] of their contents) into the shelf in one commit."""
+    def table(self, version: int | None = None) -> pa.Table:
+        """The rows of `read` as they are kept."""
+        if not self._exists() or version == -1:
+            return UNITS.empty_table()
+        return DeltaTable(str(self.folder), version=version).to_pyarrow_table().sort_by("id")
+
+    def add(
+        self,
+        units: Sequence[Unit],
+        vectors: Vectors,
+        encoder: str,
+        near_duplicate: float,
+        closed: Collection[str] = (),
+    ) -> Merged:
+        """Merge `units` (with `vectors` [n, d] of their contents) into the shelf in one commit.
+
+        No near-duplicate goes into a unit of `closed`: what was rejected, retired or stale takes nothing in.
+        """
         stock = self.read()
         before = {s.unit.id: s.unit for s in stock}
-        after, merged = merge_units(stock, list(zip(units, vectors)), near_duplicate)
+        after, merged = merge_units(stock, list(zip(units, vectors)), near_duplicate, closed)
         changed = [s for s in after if before.get(s.unit.id) != s.unit]
         if changed:
             self._upsert(pa.Table.from_pylist([_to_row(s, encoder) for s in changed], UNITS))
@@ -97,7 +110,10 @@ class Shelf:
 
 
 def merge_units(
-    stock: Sequence[Shelved], incoming: Sequence[tuple[Unit, Vectors]], near_duplicate: float
+    stock: Sequence[Shelved],
+    incoming: Sequence[tuple[Unit, Vectors]],
+    near_duplicate: float,
+    closed: Collection[str] = (),
 ) -> tuple[list[Shelved], int]:
     """`stock` with `incoming` merged in, in order; and how many of them became part of another unit.
 
@@ -105,7 +121,7 @@ def merge_units(
     """
     shelf = list(stock)
     position = {s.unit.id: i for i, s in enumerate(shelf)}
-    matrix = np.array([s.vector for s in shelf], dtype=np.float32)
+    matrix = np.array([np.zeros_like(s.vector) if s.unit.id in closed else s.vector for s in shelf], dtype=np.float32)
     merged = 0
     for unit, vector in incoming:
         twin = position.get(unit.id)
@@ -127,12 +143,16 @@ def merge_units(
 
 
 def _with_provenance(kept: Unit, other: Unit) -> Unit:
-    """`kept` with the questions, sources and evidence of `other` added."""
+    """`kept` with the questions, sources and evidence of `other` added; of a source that changed, only the new."""
+    before, after = dict(kept.sources), dict(other.sources)
+    changed = {id for id in before.keys() & after.keys() if before[id] != after[id]}
+    evidence = [e for e in kept.evidence if e.passage_id not in changed]
     return replace(
         kept,
         question_ids=tuple(dict.fromkeys((*kept.question_ids, *other.question_ids))),
-        sources=tuple(dict.fromkeys((*kept.sources, *other.sources))),
-        evidence=tuple(dict.fromkeys((*kept.evidence, *other.evidence))),
+        sources=tuple((before | after).items()),
+        evidence=tuple(dict.fromkeys((*evidence, *other.evidence))),
+        scores=other.scores if changed else kept.scores,
     )
 
 

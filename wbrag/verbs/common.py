@@ -18,3 +18,13 @@ def plain(record: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
     return asdict(record)
+
+
+def whoever() -> str:
+    """The user of this machine, for decisions that nobody signed."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbrag.errors import UsageError
-from wbrag.verbs.common import Verb, plain
+from wbrag.verbs.common import Verb, plain, whoever
 
 if TYPE_CHECKING:
     from wbrag.workspace import Workspace
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 def add(verb: Verb, verbs: Any) -> None:
     helped = "find where retrieval helped, and distil it into units"
     enrich = verb("enrich", _enrich, helped, "wbrag enrich --examples nq/train --limit 300")
-    publish = verb("publish", _publish, "make a release of the units on the shelf", "wbrag publish --note 'first try'")
+    released = "make a release of the approved units, after checks and canary"
+    publish = verb("publish", _publish, released, "wbrag publish --note 'first try'")
     publish.add_argument("--note", default="")
+    publish.add_argument("--by", metavar="NAME", help="who publishes (default: the user of this machine)")
+    publish.add_argument("--policy", choices=("auto", "manual"), help="default: the setting checks.policy")
     evaluate = verb(
         "evaluate",
         _evaluate,
@@ -59,4 +62,4 @@ def _evaluate(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _publish(a: argparse.Namespace, w: Workspace) -> Any:
-    return plain(w.publish(a.note))
+    return plain(w.publish(a.note, by=a.by or whoever(), policy=a.policy))

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wbrag.errors import UsageError
+from wbrag.shelf.decisions import NEXT, STATES, Decisions, State
+
+
+def test_a_units_life_is_a_row_a_step(tmp_path: Path) -> None:
+    decisions = Decisions(tmp_path / "decisions")
+    assert decisions.all() == [] and decisions.states() == {}
+    decisions.decide(["a", "b"], "approved", by="wbrag", why="passed every check", policy="checks")
+    [step] = decisions.decide(["a"], "retired", by="ana", why="out of date")
+    assert (step.before, step.state, step.by, step.policy) == ("approved", "retired", "ana", "person")
+    assert decisions.states() == {"a": "retired", "b": "approved"}
+    assert [(d.unit_id, d.state, d.number) for d in decisions.all()] == [
+        ("a", "approved", 1),
+        ("b", "approved", 1),
+        ("a", "retired", 2),
+    ]
+
+
+def test_deciding_the_same_again_leaves_no_row(tmp_path: Path) -> None:
+    decisions = Decisions(tmp_path / "decisions")
+    decisions.decide(["a", "a"], "approved", by="ana", why="read it")
+    assert decisions.decide(["a"], "approved", by="ben", why="me too") == []
+    assert len(decisions.all()) == 1
+
+
+def test_a_step_that_is_none_is_refused_whole(tmp_path: Path) -> None:
+    decisions = Decisions(tmp_path / "decisions")
+    decisions.decide(["a"], "approved", by="ana", why="read it")
+    with pytest.raises(UsageError, match="expected b to become approved or rejected, found 'retired'"):
+        decisions.decide(["a", "b"], "retired", by="ana", why="old")
+    assert decisions.states() == {"a": "approved"}, "half of a refused decision was written"
+    with pytest.raises(UsageError, match="state"):
+        decisions.decide(["a"], "gone", by="ana", why="")  # type: ignore[arg-type]
+
+
+@given(st.lists(st.sampled_from(STATES), max_size=8))
+def test_history_leads_to_the_state(tmp_path_factory: pytest.TempPathFactory, wanted: list[State]) -> None:
+    decisions = Decisions(tmp_path_factory.mktemp("life") / "decisions")
+    state: State = "candidate"
+    for step in wanted:
+        try:
+            decisions.decide(["u"], step, by="ana", why="")
+            assert step == state or step in NEXT[state]
+            state = step
+        except UsageError:
+            assert step not in NEXT[state]
+    assert decisions.states().get("u", "candidate") == state
+    history = decisions.all()
+    assert all(later.before == earlier.state for earlier, later in pairwise(history))

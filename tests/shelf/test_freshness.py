@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from wbrag.shelf.freshness import stale
+from wbrag.types import Passage, Unit
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+P1, P2 = Passage("p1", "One", "First."), Passage("p2", "Two", "Second.")
+UNIT = Unit(
+    "T", "x", ("q",), (("p1", P1.content_hash), ("p2", P2.content_hash)), (), created_at="2026-05-01T00:00:00+00:00"
+)
+
+
+def test_a_unit_of_unchanged_sources_is_fresh() -> None:
+    assert stale([UNIT], {"p1": P1, "p2": P2}, now=NOW, ttl_days=None) == {}
+
+
+def test_a_changed_source_a_gone_one_and_age_make_it_stale() -> None:
+    changed = Passage("p2", "Two", "Another second.")
+    assert stale([UNIT], {"p1": P1, "p2": changed}, now=NOW, ttl_days=None) == {UNIT.id: "source p2 changed"}
+    assert stale([UNIT], {"p2": P2}, now=NOW, ttl_days=None) == {UNIT.id: "source p1 is gone"}
+    both = {"p1": P1, "p2": P2}
+    assert stale([UNIT], both, now=NOW, ttl_days=31) == {}
+    assert stale([UNIT], both, now=NOW, ttl_days=30) == {UNIT.id: "31 days old, expected at most 30"}

@@ -1,0 +1,62 @@
+"""A workspace's index, shelf and releases, made with any encoder and without Ray."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from wbrag.files import write_atomically
+from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
+from wbrag.retrieval.manifest import Manifest
+from wbrag.retrieval.shard import PASSAGES, build_once
+from wbrag.shelf.publish import propose
+from wbrag.shelf.releases import Release
+from wbrag.store import Store
+from wbrag.types import Unit
+
+
+class Encodes(Protocol):
+    def encode_passages(self, contents: Sequence[str]) -> Vectors: ...
+
+
+def contents(row: dict[str, str]) -> str:
+    return f"{row['title']}\n{row['text']}"
+
+
+def index(store: Store, rows: list[dict[str, str]], vectors: Vectors) -> None:
+    """A base index of two shards, and the pointer to it."""
+    half, dimension = len(rows) // 2, vectors.shape[1]
+    shards = tuple(
+        build_once(
+            store.path / "index",
+            f"base-{number}",
+            "SQfp16",
+            dimension,
+            [(vectors[part], pa.Table.from_pylist(rows[part], PASSAGES))],
+        )
+        for number, part in enumerate((slice(0, half), slice(half, None)))
+    )
+    encoder = store.config.encoder
+    manifest = Manifest(encoder_fingerprint(encoder), encoder.model, dimension, "SQfp16", shards)
+    pointer = {"manifest": "index/base-1.json", "corpus": "c"}
+    pointer["sha256"] = manifest.write(store.path / "index" / "base-1.json")
+    write_atomically(store.path / "index" / "base.json", json.dumps(pointer))
+
+
+def shelve(store: Store, encoder: Encodes, units: Sequence[Unit]) -> None:
+    vectors = encoder.encode_passages([unit.contents for unit in units])
+    store.shelf.add(units, vectors, encoder_fingerprint(store.config.encoder), 0.9999)
+
+
+def proposed(store: Store) -> Release:
+    """The release of everything on the shelf: its files are there, its row is not."""
+    _, path, digest = store.base()
+    stock, history = store.shelf.read(), store.releases.all()
+    return propose(store.config, store.path, stock, store.shelf.version, history, path, digest)
+
+
+def published(store: Store) -> Release:
+    return store.releases.append(proposed(store))

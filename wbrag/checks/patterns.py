@@ -1,0 +1,108 @@
+"""How text looks that is not prose for a reader: each rule's name is the explanation that the owner reads."""
+
+from __future__ import annotations
+
+import re
+
+# "ignore the instructions" may be said of a player; "ignore your previous instructions" is said to one who reads.
+_WHOSE = (
+    r"(?:(?:all|any|every|the|these|those|of|other|and)\s+){0,4}(?:previous|prior|above|preceding|earlier|your|my|our|"
+    r"system|given|provided|safety|original|initial|existing)\s+(?:\w+\s+){0,2}?"
+)
+_ORDERS = (
+    r"(?:instructions?|directions?|directives?|prompts?|guidelines|rules|commands|context|documents|messages?|"
+    r"constraints|guardrails)"
+)
+_AI = r"(?:assistant|chat\s?bot|language\s+model|llm|gpt|claude|the\s+model|dan\b|an?\s+ai|ai\s+(?:model|system))"
+_SAY = (
+    r"(?:answer|reply|respond|say|write|output|print|state|return|repeat|reveal|disclose|include|append|translate|"
+    r"recommend|call|use|click|visit)"
+)
+_DROP = r"(?:ignore|disregard|forget|override|bypass|overrule|discard|skip|cancel|do\s+not\s+(?:follow|obey))"
+_MUST = r"(?:must|should|shall|will|are\s+to|have\s+to|need\s+to|are\s+required\s+to|are\s+instructed\s+to)"
+_TOKENS = (
+    r"(?:s|bos|eos|pad|unk|think|tool_call|tool_response|function_calls?|invoke|start_of_turn|end_of_turn|im_start|"
+    r"im_end|system|assistant|user)"
+)
+_TAGS = r"(?:script|iframe|img|svg|object|embed|form|input|meta|link|style|base|body|html|div|span|a)"
+
+_RULES: dict[str, tuple[str, ...]] = {
+    "asks to drop earlier instructions": (
+        rf"\b{_DROP}\s+{_WHOSE}{_ORDERS}\b",
+        rf"\b{_DROP}\s+(?:all|any|every|these|those)\s+(?:of\s+)?(?:the\s+|other\s+)*(?:instructions?|prompts?)\b",
+        r"\b(?:ignore|disregard|forget)\s+(?:everything|anything|all|what)\s+(?:that\s+)?"
+        r"(?:(?:was|is|were|has\s+been|you\s+were|you\s+have\s+been)\s+)?"
+        r"(?:above|before|previously|said|told|written|you|so\s+far|stated)\b",
+        r"\b(?:new|updated|real|actual|following|hidden|secret)\s+(?:system\s+)?(?:instructions?|prompt|directive)\s*:",
+        r"\b(?:system|developer|hidden|initial)\s+prompt\b",
+        rf"\b(?:instead\s+of|rather\s+than)\s+(?:answering|following|using)\s+(?:the|your|these|any)\s+(?:question|{_ORDERS})",
+    ),
+    "tells a model what to answer": (
+        rf"\byou\s+{_MUST}\s+(?:(?:now|always|only|never|not|first|immediately)\s+)*{_SAY}\b",
+        r"(?:^|[.!?:;]\s+|\b(?:please|always|instead,?|now|only|simply|just)\s+)(?:answer|reply|respond)\s+"
+        r"(?:(?:only|always|instead|simply|just|exactly)\s+)*"
+        r"(?:with|in|as|by|that|to\s+(?:the|this|every|all|any)|[\"'“:])",
+        r"\bthe\s+(?:only\s+)?(?:correct|right|final|true|expected)\s+answer\s+"
+        r"(?:to\s+(?:this|the|every|any|all)\s+[\w\s]{0,30})?(?:is|must\s+be)\b",
+        r"\b(?:answer|reply|respond)\s+(?:to\s+)?(?:this|every|all|any|the)\s+(?:questions?|users?|quer(?:y|ies))\s+"
+        r"(?:with|by|as)\b",
+        r"\bwhen(?:ever)?\s+(?:(?:you\s+are|anyone|the\s+user|a\s+user|someone|users)\s+)?(?:asked|asks?)\b"
+        rf"[^.]{{0,60}}?,?\s*(?:(?:you|always|please)\s+)*{_SAY}\b",
+        r"\b(?:do\s+not|don[’']t|never)\s+(?:mention|reveal|disclose|tell|cite|use)\s+(?:to\s+)?"
+        r"(?:(?:the|any|this|these|your)\s+)*(?:users?|documents?|instructions?|prompt|sources?)\b",
+    ),
+    "gives a model a role": (
+        rf"\byou\s+are\s+(?:(?:now|no\s+longer|actually|really)\s+)*(?:(?:an?|the|my)\s+)?(?:\w+\s+){{0,2}}{_AI}",
+        r"\byou\s+are\s+(?:now|no\s+longer)\s+(?:in\s+)?(?:an?\s+|the\s+)?\w+",
+        r"\b(?:pretend|act|behave|role-?play)\s+(?:that\s+you|as\s+(?:if|though)\s+you|like\s+you)\b",
+        rf"\b(?:pretend|act|behave|role-?play)\s+(?:as|to\s+be)\s+(?:an?\s+)?(?:\w+\s+){{0,2}}{_AI}",
+        rf"\b(?:dear|attention|hey|hello|note\s+to|message\s+(?:to|for)|instructions?\s+(?:to|for))[,:]?\s+"
+        rf"(?:(?:the|any|all)\s+)?(?:ai\b|{_AI})",
+        r"\b(?:enter|enable|activate|switch\s+to)\s+(?:the\s+)?"
+        r"(?:developer|debug|admin|god|jailbreak|maintenance|dan|unrestricted)\s+mode\b",
+    ),
+    "marks a turn of a dialogue": (
+        r"(?:^|[\n.!?\]\)>]\s*)(?:\#{1,4}\s*)?(?:system|assistant|user|human|ai|instruction|response)\s*:\s",
+        r"(?:^|\n)\s*\#{2,4}\s*(?:system|assistant|user|human|instruction|response|input)s?\b",
+        r"\b[\"']?role[\"']?\s*[:=]\s*[\"'](?:system|assistant|user|tool|developer)[\"']",
+        r"\bquestion:\s.{0,200}?\b(?:short\s+)?answer:\s",
+        r"\bdoc\s*\d+\s*\(\s*title\s*:",
+    ),
+    "holds a chat template's token": (
+        r"<\s*[|｜][^<>\n]{1,40}?[|｜]\s*>",
+        r"\[/?\s*(?:inst|sys|system_prompt|available_tools|tool_calls|tool_results|img)\s*\]",
+        r"<<\s*/?\s*sys\s*>>",
+        rf"<\s*/?\s*{_TOKENS}\s*>",
+    ),
+    "calls a tool": (
+        r"\{\s*[\"'](?:name|function|tool|tool_calls|arguments|action)[\"']\s*:\s*[\"'\[{]",
+        r"\b(?:call|invoke|run|execute|use)\s+the\s+[\w.]{1,40}\s+(?:tool|function|plugin|api|command)\s+(?:with|and|to)\b",
+        r"(?:^|\n)\s*(?:action|tool|function)(?:\s+input)?\s*:\s*\S",
+        r"\b(?:rm\s+-rf|curl\s+-|wget\s+http|sudo\s+\w+|powershell\s+-|eval\(|exec\(|os\.system|subprocess\.)",
+    ),
+    "carries markup or a link that loads or sends something": (
+        rf"<\s*/?\s*{_TAGS}\b[^>]{{0,400}}>?",
+        r"\b(?:javascript|data|vbscript)\s*:\s*(?:text/|image/|application/|[\w.]+\()",
+        r"\bon(?:error|load|click|mouseover)\s*=",
+        r"!?\[[^\]\n]{0,200}\]\(\s*(?:https?:|//|data:|javascript:)[^)\s]*",
+        r"https?://\S*[?&=]\S*(?:\{|%7b|\$)|https?://[^\s/]*@",
+        r"\b(?:visit|click|go\s+to|log\s?in\s+at|sign\s+in\s+at|download|fetch|open|send\b[^.]{0,60}\bto)\s+"
+        r"(?:(?:the\s+link|it\s+at|from|here:?)\s+)?(?:https?://|www\.)",
+    ),
+    "holds a long encoded block": (
+        r"(?<![\w/+.:-])(?=[\w/+-]*\d)(?-i:(?=[\w/+-]*[A-Z])(?=[\w/+-]*[a-z]))[A-Za-z0-9+/_-]{48,}={0,2}(?![\w/+-])",
+        r"(?:\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|%[0-9a-f]{2}){6,}",
+    ),
+}
+RULES = tuple((name, re.compile("|".join(parts), re.IGNORECASE)) for name, parts in _RULES.items())
+
+# Stray joiners, byte order marks and direction marks stand in any text from the web, so they are only taken out. What
+# hides something: characters of no width inside a word or in a row, overrides of direction, tags, control characters.
+_NO_WIDTH = "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
+_CONTROL = r"\U000e0000-\U000e007f\x00-\x08\x0e-\x1f\x7f"
+INVISIBLE = re.compile(rf"[{_NO_WIDTH}{_CONTROL}]")
+HIDING = re.compile(
+    rf"[{_NO_WIDTH}]{{3,}}|(?<=[A-Za-z])[\u200b\u2060-\u2064\ufeff]+(?=[A-Za-z])|[\u202d\u202e{_CONTROL}]+"
+)
+# Cyrillic letters that look like Latin ones.
+LOOKALIKE = str.maketrans("аеорсухіјѕԁАВЕКМНОРСТХІЈЅ", "aeopcyxijsdABEKMHOPCTXIJS")

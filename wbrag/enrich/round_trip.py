@@ -1,0 +1,36 @@
+"""Equation 11 of the paper: the unit should answer its question at least as well as the documents it rests on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from wbrag.enrich.scores import Scorer
+from wbrag.methods import Method, Rag
+from wbrag.types import Example, Hit
+
+
+class RoundTrip(NamedTuple):
+    """The answer's score read from the unit alone, and from the retained documents; `calls` of the generator."""
+
+    s_unit: float
+    s_kept: float
+    calls: int
+
+
+async def round_trip(
+    method: Method,
+    rag: Rag,
+    scorer: Scorer,
+    example: Example,
+    unit: Hit,
+    retained: Sequence[Hit],
+    *,
+    s_kept: float | None = None,
+) -> RoundTrip:
+    """Both sides of the equation; `s_kept` where it is known already."""
+    contexts = [[unit], list(retained)] if s_kept is None else [[unit]]
+    answers = await asyncio.gather(*(method(example.question, rag, documents) for documents in contexts))
+    scores = await asyncio.gather(*(scorer.score(answer, example, retained) for answer in answers))
+    return RoundTrip(scores[0], scores[-1] if s_kept is None else s_kept, sum(answer.cost.calls for answer in answers))

@@ -1,0 +1,106 @@
+"""A Ray Serve LLM deployment as a `Generator`: the OpenAI wire format, but no network in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, Protocol, TypeVar
+from uuid import uuid4
+
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from wbrag.errors import PromptTooLong, WbragError
+from wbrag.generators.openai import OpenAIGenerator
+from wbrag.generators.openai_wire import read_stream
+from wbrag.sections import GeneratorConfig
+from wbrag.types import Completion, Prompt, Sampling
+
+T = TypeVar("T")
+Body = dict[str, Any]
+TRIES = 3  # of a request whose replica died before it said anything
+
+
+class Ask(Protocol):
+    """The deployment: a chat-completions body to its reply, or to its chunks where the body asks for a stream.
+
+    `{"error": {"message": ...}}` is a refusal. Raises `ConnectionError` where the replica died. Closing the iterator
+    cancels the request.
+    """
+
+    def __call__(self, body: Body) -> AsyncGenerator[Body]: ...
+
+
+class ServeGenerator(OpenAIGenerator):
+    """`OpenAIGenerator` with a deployment in place of a URL; a call that is cancelled here is cancelled in the engine.
+
+    Single tokens (`next_tokens`, `decode`) are refused by name, as those of any other endpoint.
+    """
+
+    def __init__(self, settings: GeneratorConfig, ask: Ask, seed: int = 0) -> None:
+        super().__init__(settings.model, "http://serve", timeout_s=settings.timeout_s, seed=seed)
+        self.settings, self.ask = settings, ask
+
+    @property
+    def fingerprint(self) -> str:
+        """`VLLMGenerator`'s: the engine is the same."""
+        return f"vllm:{self.settings.model}@{self.settings.revision or 'default'}:{self.settings.dtype}"
+
+    async def close(self) -> None:
+        """Ray Serve stops the engine."""
+
+    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Completion]:
+        """The reply as it is written; a replica that dies in the middle of it is a `WbragError`."""
+        if isinstance(prompt, str):
+            raise self._no_tokens()
+        body = self._body(prompt, sampling) | {"stream": True, "stream_options": {"include_usage": True}}
+        async with aclosing(self._asked(body)) as parts:
+            try:
+                async for piece in read_stream(ChatCompletionChunk.model_validate(part) async for part in parts):
+                    yield piece
+            except (AttributeError, TypeError, ValueError) as error:
+                raise WbragError(f"{self._where} broke off its reply ({error}): ask again") from None
+
+    @property
+    def _where(self) -> str:
+        return f"the model {self.model!r} on Ray Serve"
+
+    async def _chat(self, body: Body, parse: Callable[[Any], T], retries: int) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_s), aclosing(self._asked(body)) as parts:
+                async for reply in parts:
+                    return parse(ChatCompletion.model_validate(reply))
+        except TimeoutError:
+            raise WbragError(
+                f"expected an answer of {self._where} within {self._timeout_s:g} s, found none: "
+                "raise generator.timeout_s or serving.generators"
+            ) from None
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise WbragError(f"expected a chat completion from {self._where}, found {error}") from None
+        raise WbragError(f"expected a reply of {self._where}, found none: ask again")
+
+    async def _asked(self, body: Body) -> AsyncGenerator[Body]:
+        """The replies, asked for again where the replica dies before the first."""
+        sent = {"model": self.model, **body, **body.get("extra_body", {})}
+        sent.pop("extra_body", None)
+        for left in reversed(range(TRIES)):
+            # vLLM wants ids of its own: one request to the gateway may become several here.
+            parts, begun = self.ask({**sent, "request_id": uuid4().hex}), False
+            try:
+                async with aclosing(parts):
+                    async for part in parts:
+                        begun = True
+                        if "error" in part:
+                            raise self._refused(part["error"])
+                        yield part
+                return
+            except ConnectionError:
+                if begun or not left:
+                    raise WbragError(
+                        f"expected {self._where} to finish its reply, found its replica gone: ask again"
+                    ) from None
+
+    def _refused(self, error: Any) -> WbragError:
+        said = str(error.get("message", error)) if isinstance(error, dict) else str(error)
+        kind = PromptTooLong if "maximum context length" in said else WbragError
+        return kind(f"{self._where} refused the request: {self._quote(said)}")

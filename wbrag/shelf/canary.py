@@ -1,0 +1,51 @@
+"""The canary: a release goes out only if it answers held-out questions no worse than the one before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wbrag.metrics import compare, paired
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Accuracy of both releases over the same `n` questions; gain with its 95% interval and McNemar's p."""
+
+    examples: str
+    against: str
+    n: int
+    before: float
+    after: float
+    gain: float
+    ci95: tuple[float, float]
+    p: float
+    wins: int
+    losses: int
+    passed: bool
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def weigh(
+    examples: str,
+    against: str,
+    before: Sequence[Mapping[str, Any]],
+    after: Sequence[Mapping[str, Any]],
+    *,
+    alpha: float,
+    seed: int,
+) -> Canary:
+    """Compare two releases' answer rows (`id`, `score`, `error`) pair by pair.
+
+    It fails where accuracy fell and McNemar's p is below `alpha`; a fall that chance explains does not stop a release.
+    """
+    old, new = paired(list(before), list(after))
+    c = compare(old, new, seed=seed)
+    means = [sum(scores) / max(1, len(scores)) for scores in (old, new)]
+    ci95 = (float(c.ci95[0]), float(c.ci95[1]))
+    fell = c.gain < 0 and c.p < alpha
+    return Canary(examples, against, len(old), means[0], means[1], c.gain, ci95, c.p, c.wins, c.losses, not fell)
