@@ -1,0 +1,8 @@
+"""The endpoint for Ray Serve's tools: `serve run serve.app:build config=my.yaml`, `serve deploy serve/config.yaml`.
+
+The workspace must be a path that every node of the cluster sees.
+"""
+
+from wbrag.serving.host import build
+
+__all__ = ["build"]

@@ -1,0 +1,103 @@
+"""Publishing from the desk, on real Delta tables and a real shard, with a scripted library and model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.scripted import ScriptedGenerator
+from wbrag.checks import Checked
+from wbrag.config import load
+from wbrag.errors import WbragError
+from wbrag.files import write_atomically
+from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.retrieval.manifest import Manifest
+from wbrag.serving.publishing import Publisher
+from wbrag.shelf.governance import release_ids
+from wbrag.shelf.releases import Release
+from wbrag.types import Hit, Messages, Sampling, Unit
+from wbrag.workspace import Workspace
+
+QUESTIONS = 12
+
+
+class Books:
+    """A library in which only releases of `good` units hold the answers."""
+
+    def __init__(self, workspace: Workspace, *, damaged: bool = False) -> None:
+        self.workspace, self.damaged = workspace, damaged
+        self.prepared: list[str] = []
+
+    async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
+        texts = {s.unit.id: s.unit.text for s in self.workspace.shelf.read()}
+        held = " ".join(texts[id] for id in release_ids(self.workspace, release))
+        return [[Hit("p", "T", held or "base: right", 1.0)] for _ in queries]
+
+    async def prepare(self, release: Release) -> None:
+        if self.damaged:
+            raise WbragError("expected a shard with sha256 12, found 34: index again")
+        self.prepared.append(release.id)
+
+
+def reader(messages: Messages, sampling: Sampling) -> str:
+    return "right" if "right" in messages[0].content else "wrong"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    w = Workspace(tmp_path, load(canary={"examples": "toy/dev"}))
+    encoder = encoder_fingerprint(w.config.encoder)
+    manifest = w.path / "index" / "base-x.json"
+    digest = Manifest(encoder, "embedded", 3, "SQfp16", ()).write(manifest)
+    pointer = {"manifest": "index/base-x.json", "sha256": digest, "corpus": "x"}
+    write_atomically(w.path / "index" / "base.json", json.dumps(pointer))
+    rows = [{"id": f"q{i}", "question": f"which {i}?", "golden_answers": ["right"]} for i in range(QUESTIONS)]
+    write_atomically(tmp_path / "dev.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    w.ingest_examples(tmp_path / "dev.jsonl", "toy", "dev")
+    return w
+
+
+def shelve(w: Workspace, text: str, angle: float, *, passed: bool = True) -> str:
+    unit = Unit(text, text, ("q0",), (("p", "h"),), ())
+    vector = np.array([[np.cos(angle), np.sin(angle), 0]], dtype=np.float32)
+    w.shelf.add([unit], vector, encoder_fingerprint(w.config.encoder), 0.97)
+    w.results.add({unit.id: [Checked("grounding", passed, 1.0, 0.7, "")]}, "f")
+    return unit.id
+
+
+def test_what_passed_is_approved_tested_and_published(workspace: Workspace) -> None:
+    good, bad = shelve(workspace, "right", 0), shelve(workspace, "right too", 1, passed=False)
+    books = Books(workspace)
+    publisher = Publisher(workspace, books, ScriptedGenerator(reader))
+    release = asyncio.run(publisher.publish("ana", "first"))
+    assert (release.id, release.by, release.note, release.units) == ("r0001", "ana", "first", 1)
+    assert workspace.decisions.states() == {good: "approved"} and bad not in release_ids(workspace, release)
+    report = json.loads(release.canary)
+    assert (report["n"], report["before"], report["after"], report["passed"]) == (QUESTIONS, 1.0, 1.0, True)
+    assert books.prepared == ["r0001"]
+    assert asyncio.run(publisher.publish("ana", "again")) == release, "nothing new must make no release"
+
+
+def test_a_release_that_answers_worse_or_is_damaged_is_not_published(workspace: Workspace) -> None:
+    shelve(workspace, "nonsense", 0)
+    with pytest.raises(WbragError, match="not to fall, found 100.0% before and 0.0% after over 12 questions"):
+        asyncio.run(Publisher(workspace, Books(workspace), ScriptedGenerator(reader)).publish("ana", ""))
+    with pytest.raises(WbragError, match="sha256"):
+        asyncio.run(Publisher(workspace, Books(workspace, damaged=True), ScriptedGenerator(reader)).publish("ana", ""))
+    assert workspace.releases.all() == []
+
+
+def test_two_at_once_make_one_release(workspace: Workspace) -> None:
+    shelve(workspace, "right", 0)
+    publisher = Publisher(workspace, Books(workspace), ScriptedGenerator(reader))
+
+    async def both() -> list[Release]:
+        return await asyncio.gather(publisher.publish("ana", ""), publisher.publish("ben", ""))
+
+    one, two = asyncio.run(both())
+    assert one == two and workspace.releases.all() == [one]

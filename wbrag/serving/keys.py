@@ -1,0 +1,151 @@
+"""Who may knock: WORKSPACE/keys.json, one entry per key, never the key itself.
+
+A key is 256 random bits. A slow hash protects secrets that can be guessed; nobody guesses 256 random bits, so sha256 is
+enough, and a wrong key costs the gateway microseconds instead of a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import json
+import os
+import re
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+from uuid import uuid4
+
+from wbrag.errors import UsageError, WbragError, unknown
+from wbrag.files import file_in_one_step, locked
+from wbrag.shelf.releases import now
+
+Role = Literal["reader", "reviewer", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Key:
+    name: str
+    role: Role
+    sha256: str
+    created_at: str
+
+
+class Keys:
+    """The keys of one workspace; a change of the file counts from the next request on."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.path = workspace / "keys.json"
+        self._seen: tuple[int, int, int] | None = None
+        self._keys: list[Key] = []
+
+    def all(self) -> list[Key]:
+        """Every key, oldest first. Raises `WbragError` where the file is not as wbrag writes it."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            self._seen, self._keys = None, []
+            return []
+        state = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if state != self._seen:
+            self._keys, self._seen = _read(self.path), state
+        return list(self._keys)
+
+    def add(self, name: str, role: str) -> str:
+        """A new key, which is shown here and never again."""
+        if not NAME.fullmatch(name):
+            raise UsageError(
+                f"expected a name of at most 64 letters, digits, dots, dashes and @, found {name!r}: choose another"
+            )
+        if role not in ROLES:
+            raise unknown("role", role, list(ROLES))
+        token = f"wbrag-{secrets.token_urlsafe(32)}"
+        with locked(self.path.with_suffix(".lock")):
+            keys = self.all()
+            if any(key.name == name for key in keys):
+                raise UsageError(
+                    f"expected a new name, found {name!r} in use: remove that key first, or choose another"
+                )
+            self._write([*keys, Key(name, role, digest(token), now())])  # type: ignore[arg-type]
+        return token
+
+    def remove(self, name: str) -> None:
+        """The key stops working at once, and so do the sessions that it opened."""
+        with locked(self.path.with_suffix(".lock")):
+            keys = self.all()
+            if all(key.name != name for key in keys):
+                raise unknown("key", name, [key.name for key in keys])
+            self._write([key for key in keys if key.name != name])
+
+    def find(self, token: str) -> Key | None:
+        """The key whose secret this is; every key is compared, each in constant time."""
+        return self.of_digest(digest(token))
+
+    def of_digest(self, sha256: str) -> Key | None:
+        """The key with this digest, as a session remembers it."""
+        found = None
+        for key in self.all():
+            if hmac.compare_digest(key.sha256.encode(), sha256.encode()):
+                found = key
+        return found
+
+    def _write(self, keys: list[Key]) -> None:
+        with file_in_one_step(self.path) as scratch:
+            scratch.touch(mode=0o600)
+            scratch.write_text(json.dumps([asdict(key) for key in keys], indent=1) + "\n", encoding="utf-8")
+
+
+def digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def check_bind(host: str, keys: Keys) -> None:
+    """Raises `UsageError` for an address that others can reach, as long as no key is set."""
+    if not is_loopback(host) and not keys.all():
+        raise UsageError(
+            f"expected keys before listening on {host!r}, found none: run `wbrag keys add --name NAME --role admin`, "
+            "or listen on 127.0.0.1"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`, a name or an address without port."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def session_secret(workspace: Path) -> str:
+    """What signs the pages' cookies: made once per workspace, the same for every replica."""
+    path = workspace / ".session_secret"
+    if not path.is_file():
+        workspace.mkdir(parents=True, exist_ok=True)
+        scratch = path.parent / f".session_secret.{uuid4().hex[:8]}.tmp"
+        try:
+            scratch.touch(mode=0o600)
+            scratch.write_text(secrets.token_hex(32), encoding="ascii")
+            os.link(scratch, path)  # unlike a rename it fails where another replica was first
+        except FileExistsError:
+            pass
+        finally:
+            scratch.unlink(missing_ok=True)
+    return path.read_text(encoding="ascii")
+
+
+def _read(path: Path) -> list[Key]:
+    try:
+        keys = [Key(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        if all(k.role in ROLES and re.fullmatch("[0-9a-f]{64}", k.sha256) and isinstance(k.name, str) for k in keys):
+            return keys
+    except (TypeError, ValueError):
+        pass
+    raise WbragError(
+        f"expected a list of keys in {path}, found something else: restore it, or remove it and add the keys again"
+    )

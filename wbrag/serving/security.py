@@ -1,0 +1,135 @@
+"""Who is asking, and whether they may: bearer keys for the API, a signed session for the pages.
+
+Without keys the gateway is open on this machine alone: then everyone is an admin, and the `Host` header must name a
+loopback address, because a foreign page that lets its own name point to 127.0.0.1 (DNS rebinding) cannot forge it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from wbrag.serving.keys import ROLES, Key, Keys, Role, is_loopback
+
+PAGES = "/desk"  # below it a session counts; everywhere else only a bearer key does
+SESSION_S = 12 * 3600
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who asks: the name of the key, "" on an open loopback."""
+
+    name: str
+    role: Role
+
+    def may(self, role: Role) -> bool:
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The keys of the workspace and the address served; `create_app` puts it at `app.state.guard`."""
+
+    keys: Keys
+    host: str
+    https: bool = False
+
+    @property
+    def open(self) -> bool:
+        return is_loopback(self.host) and not self.keys.all()
+
+
+def principal(request: Request) -> Principal:
+    """Who asks; 401 where that cannot be told."""
+    guard: Guard = request.app.state.guard
+    if guard.open:
+        return Principal("", "admin")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    key: Key | None = None
+    if scheme.lower() == "bearer" and token:
+        key = guard.keys.find(token.strip())
+    elif in_pages(request) and isinstance(mark := request.session.get("key"), str):
+        key = guard.keys.of_digest(mark)
+    if key is None:
+        raise HTTPException(
+            401, "a key is needed: send the header Authorization: Bearer KEY", {"www-authenticate": "Bearer"}
+        )
+    return Principal(key.name, key.role)
+
+
+def require(role: Role) -> Callable[[Request], Awaitable[Principal]]:
+    """A dependency: the principal, who must have `role` or a higher one; 401 or 403 otherwise."""
+
+    async def allowed(request: Request) -> Principal:
+        who = principal(request)
+        if not who.may(role):
+            raise HTTPException(403, f"this needs a key of the role {role}, and yours is a {who.role}")
+        return who
+
+    return allowed
+
+
+def login(request: Request, token: str) -> Principal | None:
+    """Open a session for the holder of a key; None for a wrong one. Guessing 256 random bits needs no throttle."""
+    key = request.app.state.guard.keys.find(token.strip())
+    if key is None:
+        return None
+    request.session.clear()  # the CSRF token of before the login dies with it
+    request.session["key"] = key.sha256
+    return Principal(key.name, key.role)
+
+
+def logout(request: Request) -> None:
+    request.session.clear()
+
+
+def csrf_token(request: Request) -> str:
+    """The session's token: every form carries it as the field `csrf`, or a script as the header `x-csrf-token`."""
+    if not isinstance(request.session.get("csrf"), str):
+        request.session["csrf"] = secrets.token_urlsafe(32)
+    return str(request.session["csrf"])
+
+
+async def check_csrf(request: Request) -> None:
+    """A dependency: 403 for a change that was not sent from a page of ours. GET and HEAD pass."""
+    if request.method in SAFE_METHODS:
+        return
+    if not _same_origin(request):
+        raise HTTPException(403, "this came from another site's page: use the desk's own pages")
+    sent = request.headers.get("x-csrf-token")
+    if sent is None:
+        field = (await request.form()).get("csrf")
+        sent = field if isinstance(field, str) else ""
+    known = request.session.get("csrf")
+    if not isinstance(known, str) or not hmac.compare_digest(sent.encode(errors="replace"), known.encode()):
+        raise HTTPException(403, "this page's form has expired: load the page again")
+
+
+def in_pages(request: Request) -> bool:
+    return request.url.path == PAGES or request.url.path.startswith(f"{PAGES}/")
+
+
+def host_allowed(guard: Guard, host: str) -> bool:
+    """Whether a request with this `Host` header may be answered: on an open loopback only a loopback name."""
+    if not guard.open:
+        return True
+    try:
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False
+
+
+def _same_origin(request: Request) -> bool:
+    """As the browser says it; a client that says nothing is no browser, and needs the token all the same."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
