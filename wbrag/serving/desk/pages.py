@@ -1,0 +1,190 @@
+"""What every page of the desk shares: its parts, its templates and its refusals."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
+
+from fastapi import Depends
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from jinja2 import ChoiceLoader, Environment, PackageLoader
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+
+from wbrag.errors import UsageError, WbragError
+from wbrag.report import page as report
+from wbrag.serving.answering import InUse
+from wbrag.serving.security import Principal, csrf_token, principal, require
+from wbrag.shelf.decisions import State
+from wbrag.shelf.governance import Card, Governance
+from wbrag.shelf.releases import Release
+from wbrag.shelving import FROM_TRAFFIC
+from wbrag.store import Store
+from wbrag.types import Answer
+
+Ask = Callable[[str, str, str], Awaitable[Answer]]  # question, name of the release ("none": base alone), task
+Publish = Callable[[str, str], Awaitable[Release]]  # by, note
+Counters = Callable[[], Mapping[str, float]]
+
+Reader = Annotated[Principal, Depends(require("reader"))]
+Reviewer = Annotated[Principal, Depends(require("reviewer"))]
+Admin = Annotated[Principal, Depends(require("admin"))]
+
+STATIC = Path(__file__).parent / "static"
+VERBS: Mapping[State, tuple[str, str]] = {  # what the button says, and what was done
+    "approved": ("Approve", "Approved"),
+    "rejected": ("Reject", "Rejected"),
+    "retired": ("Retire", "Retired"),
+    "candidate": ("Reopen", "Reopened"),
+    "stale": ("Mark stale", "Marked stale"),
+}
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the pages work with; `publish` and `counters` are None where the gateway has none."""
+
+    store: Store
+    governance: Governance
+    current: InUse
+    ask: Ask
+    publish: Publish | None = None
+    counters: Counters | None = None
+
+
+class DeskRoute(APIRoute):
+    """Answers what was refused with a page, or with one plain sentence where htmx asks."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def page(request: Request) -> Response:
+            try:
+                response = await handle(request)
+            except HTTPException as error:
+                response = refusal(request, error.status_code, str(error.detail))
+            except RequestValidationError:
+                response = refusal(request, 400, "this address or form has a value that the desk does not know")
+            except WbragError as error:
+                response = refusal(request, 400 if isinstance(error, UsageError) else 404, str(error))
+            return response
+
+        return page
+
+
+def refusal(request: Request, status: int, why: str) -> Response:
+    """A page that says why; who has not logged in is asked to."""
+    if status == 401:
+        door = f"/desk/login?back={quote(came_from(request), safe='')}"
+        if is_htmx(request):
+            return Response(status_code=401, headers={"hx-redirect": door})
+        return RedirectResponse(door, 303)
+    if is_htmx(request):
+        return PlainTextResponse(why, status)
+    return render(request, "refusal.html.j2", status=status, why=why)
+
+
+def came_from(request: Request) -> str:
+    """The page that the reader sees, as a path."""
+    if is_htmx(request):
+        return inside(request.headers.get("hx-current-url", ""))
+    return inside(f"{request.url.path}?{request.url.query}") if request.method == "GET" else "/desk"
+
+
+def inside(address: str) -> str:
+    """The path and query of `address` where they lie on the desk, else the desk's first page."""
+    found = urlsplit(address.replace("\\", "/"))
+    if found.path != "/desk" and not found.path.startswith("/desk/"):
+        return "/desk"
+    return f"{found.path}?{found.query}" if found.query else found.path
+
+
+def is_htmx(request: Request) -> bool:
+    return request.headers.get("hx-request") == "true"
+
+
+def say(request: Request, text: str, *, wrong: bool = False, unit: str = "") -> None:
+    """A sentence for the next page, once; `unit` is linked."""
+    request.session["said"] = {"text": text[:500], "wrong": wrong, "unit": unit}
+
+
+def learned(card: Card) -> bool:
+    """Whether the unit was learned from served answers: only a person approves it."""
+    return FROM_TRAFFIC in card.unit.scores
+
+
+def who_did(who: Principal) -> str:
+    """The name that a decision is signed with."""
+    return who.name or "localhost"
+
+
+def render(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
+    """The page `template`, with who asks and what is to be said once."""
+    who: Principal | None
+    try:
+        who = principal(request)
+    except HTTPException:
+        who = None
+    common = {
+        "who": who,
+        "csrf": csrf_token(request),
+        "said": request.session.pop("said", None),
+        "here": request.url.path,
+        "version": static_version(),
+    }
+    html = templates().get_template(template).render(common | context)
+    return HTMLResponse(html.lstrip(), status)
+
+
+@cache
+def templates() -> Environment:
+    """The report's environment, which trusts no text, with the desk's templates before the report's."""
+    made = report.environment()
+    assert made.loader is not None
+    made.loader = ChoiceLoader([PackageLoader("wbrag.serving.desk"), made.loader])
+    made.filters.update(when=when, figure=figure, age=age)
+    made.globals.update(VERBS=VERBS)
+    made.tests["learned"] = learned
+    return made
+
+
+@cache
+def colours() -> str:
+    """The palette, which the report's pages use too."""
+    return templates().get_template("colours.css.j2").render()
+
+
+@cache
+def static_version() -> str:
+    """Changes with the files, so that browsers may keep them."""
+    parts = [file.read_bytes() for file in sorted(STATIC.iterdir())]
+    return hashlib.sha256(b"".join([*parts, colours().encode()])).hexdigest()[:12]
+
+
+def when(at: str) -> str:
+    """2026-11-22T04:27:16+00:00 -> 22 Nov 2026, 04:27"""
+    try:
+        return f"{datetime.fromisoformat(at).astimezone(UTC):%-d %b %Y, %H:%M}"
+    except ValueError:
+        return at
+
+
+def figure(value: float) -> str:
+    """A score as short as it can be said: 1, 0.7, 0.62, with a true minus sign."""
+    return f"{value:.3f}".rstrip("0").rstrip(".").replace("-", "\N{MINUS SIGN}") or "0"
+
+
+def age(seconds: float) -> str:
+    """90 -> 1 min, 7200 -> 2 h, 172800 -> 2 days"""
+    for size, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= size * (2 if name == "days" else 1):
+            return f"{int(seconds // size)} {name}"
+    return f"{int(seconds)} s"

@@ -1,0 +1,188 @@
+"""The review queue, one unit, and decisions over one or many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import APIRouter, Form, Query
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from wbrag.errors import UsageError, WbragError
+from wbrag.serving.desk.marks import reasons, sources, unit_pieces
+from wbrag.serving.desk.pages import VERBS, Desk, DeskRoute, Reader, Reviewer, inside, render, say, who_did
+from wbrag.serving.desk.watching import answers_with, questions_of
+from wbrag.shelf.decisions import NEXT, STATES, State
+from wbrag.shelf.governance import Card, Governance
+
+PAGE = 50  # units on one page of a list
+WAITING: tuple[State, ...] = ("candidate", "stale")
+NEEDS_A_REASON = ("rejected", "retired")
+USUAL = ("Its sources do not say this.", "No longer true.", "Nobody asks for this.", "Another unit says it better.")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which units a list shows. `check`: any (""), "failed", "passed", "unchecked", or a check that failed."""
+
+    state: str = "waiting"  # candidates and stale ones; or a state; or "all"
+    check: str = ""
+    q: str = ""
+    page: int = 1
+
+    def url(self, **change: Any) -> str:
+        plain = {k: v for k, v in (asdict(self) | change).items() if v != _DEFAULTS.get(k)}
+        return f"/desk?{urlencode(plain)}" if plain else "/desk"
+
+    @staticmethod
+    def read(query: Mapping[str, str]) -> Filter:
+        """What is not understood reads as its default."""
+        known = {k: query[k][:200] for k in ("state", "check", "q") if k in query}
+        found = Filter(**known, page=int(page) if (page := query.get("page", "1")).isascii() and page.isdigit() else 1)
+        return found if found.state in ("waiting", "all", *STATES) else replace(found, state="waiting")
+
+
+_DEFAULTS = asdict(Filter()) | {"unit": ""}
+
+
+def chosen(governance: Governance, by: Filter) -> list[Card]:
+    """The units that `by` lets through; of those that wait, failed ones first, then stale ones."""
+    state: State | None = by.state if by.state in STATES else None  # type: ignore[assignment]
+    cards = [card for card in governance.cards(state, by.q) if _checked(card, by.check)]
+    if by.state == "waiting":
+        cards = [card for card in cards if card.state in WAITING]
+        cards.sort(key=lambda card: (not _failed(card), card.state != "stale"))
+    return cards
+
+
+def _failed(card: Card) -> bool:
+    return card.examined is not None and not card.examined.passed
+
+
+def _checked(card: Card, check: str) -> bool:
+    if check in ("", "unchecked"):
+        return not check or card.examined is None
+    if card.examined is None or check == "passed":
+        return card.examined is not None and card.examined.passed
+    return not card.examined.passed and (check == "failed" or check in (c.name for c in card.examined.failed))
+
+
+def queue_routes(desk: Desk) -> APIRouter:
+    router = APIRouter(route_class=DeskRoute)
+
+    @router.get("/desk")
+    def queue(request: Request, who: Reader, unit: Annotated[str, Query()] = "") -> Response:
+        by = Filter.read(request.query_params)
+        cards = chosen(desk.governance, by)
+        ids = [card.unit.id for card in cards]
+        pages = max(1, -(-len(ids) // PAGE))
+        at = ids.index(unit) if unit in ids else (min(max(by.page, 1), pages) - 1) * PAGE
+        by = replace(by, page=at // PAGE + 1)
+        start = (by.page - 1) * PAGE
+        counts = desk.governance.counts()
+        return render(
+            request,
+            "queue.html.j2",
+            by=by,
+            cards=cards[start : start + PAGE],
+            total=len(cards),
+            pages=pages,
+            start=start,
+            at=at,
+            opened=unit in ids,
+            before=ids[at - 1] if at > 0 else "",
+            after=ids[at + 1] if at + 1 < len(ids) else "",
+            view=_view(desk, ids[at]) if ids else None,
+            counts=counts,
+            waiting=sum(counts[state] for state in WAITING),
+            checks=_failing(desk.governance),
+            NEXT=NEXT,
+        )
+
+    @router.get("/desk/units/{id}")
+    def unit(request: Request, who: Reader, id: str) -> Response:
+        return render(
+            request,
+            "unit.html.j2",
+            view=_view(desk, id),
+            served=answers_with(desk.store, id),
+            releases={r.id: r for r in desk.governance.releases()},
+            NEXT=NEXT,
+        )
+
+    @router.post("/desk/decide")
+    def decide(
+        request: Request,
+        who: Reviewer,
+        state: Annotated[State, Form()],
+        ids: Annotated[list[str], Form()] = [],  # noqa: B006
+        matching: Annotated[int, Form()] = 0,
+        where: Annotated[str, Form()] = "",
+        why: Annotated[str, Form(max_length=2000)] = "",
+        back: Annotated[str, Form()] = "/desk",
+    ) -> Response:
+        try:
+            if matching:
+                ids = _all_that_match(desk.governance, where, matching)
+            steps = _decide(desk.governance, ids, state, who_did(who), why.strip())
+        except WbragError as error:
+            say(request, str(error), wrong=True)
+        else:
+            say(request, *steps[:1], unit=steps[1])
+        return RedirectResponse(inside(back), 303)
+
+    return router
+
+
+def _decide(governance: Governance, ids: Sequence[str], state: State, by: str, why: str) -> tuple[str, str]:
+    """Decide, and say what was done; the unit is named where there was one."""
+    known = {card.unit.id: card for card in governance.cards()}
+    cards = [known[id] if id in known else governance.card(id) for id in dict.fromkeys(ids)]
+    if not cards:
+        raise UsageError("expected at least one unit, found none: choose a unit, or select some with x")
+    if not why and state in NEEDS_A_REASON:
+        raise UsageError(f"expected a reason, found none: say why this is {state}, for whoever reads the history")
+    if not why and state == "approved" and any(_failed(card) for card in cards):
+        raise UsageError("expected a reason, found none: say why this is right although it failed a check")
+    steps = governance.decide(ids, state, by=by, why=why)
+    done = VERBS[state][1]
+    if len(cards) == 1:
+        title, id = cards[0].unit.title, cards[0].unit.id
+        return (f"{done} “{title[:80]}”." if steps else f"“{title[:80]}” is {state} already."), id
+    already = f", {len(cards) - len(steps)} were so already" if len(steps) < len(cards) else ""
+    return f"{done} {len(steps):,} units{already}.", ""
+
+
+def _all_that_match(governance: Governance, where: str, expected: int) -> list[str]:
+    """The ids that a filter lets through, if they are as many as the reader saw."""
+    ids = [card.unit.id for card in chosen(governance, Filter.read(dict(parse_qsl(where.lstrip("?")))))]
+    if len(ids) != expected:
+        raise WbragError(f"expected {expected:,} units, found {len(ids):,}: the list has changed, look at it again")
+    return ids
+
+
+def _view(desk: Desk, id: str) -> dict[str, Any]:
+    page = desk.governance.unit(id)
+    card = page.card
+    results = sorted(card.examined.results, key=lambda c: c.passed) if card.examined else ()
+    return {
+        "page": page,
+        "card": card,
+        "unit": card.unit,
+        "pieces": unit_pieces(card.unit.text, card.examined),
+        "sources": sources(page),
+        "questions": questions_of(desk.store, card.unit),
+        "results": results,
+        "reasons": reasons(card.examined, USUAL),
+        "failed": _failed(card),
+    }
+
+
+def _failing(governance: Governance) -> list[tuple[str, int]]:
+    """The checks that units which wait have failed, and how many each."""
+    waiting = (card for card in governance.cards(flagged=True) if card.state in WAITING and card.examined)
+    return Counter(check.name for card in waiting for check in card.examined.failed).most_common()  # type: ignore[union-attr]

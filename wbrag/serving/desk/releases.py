@@ -1,0 +1,172 @@
+"""Releases: what each holds, publishing the next, comparing two, and rolling back."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from wbrag.errors import WbragError
+from wbrag.metrics import Interval
+from wbrag.report.charts import Forest, forest
+from wbrag.report.story import Gain
+from wbrag.serving.desk.pages import Admin, Desk, DeskRoute, Reader, learned, render, say, who_did
+from wbrag.shelf.governance import Governance
+from wbrag.shelf.releases import Release
+
+PAGE = 20  # releases on one page
+SHOWN = 100  # units of each side of a comparison
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A release's canary report, drawn."""
+
+    examples: str
+    n: int
+    before: float
+    after: float
+    passed: bool
+    plot: Forest
+
+
+@dataclass(frozen=True)
+class Line:
+    """A release in the list. `added` and `removed` are against its parent, None where files cannot be read."""
+
+    release: Release
+    added: int | None
+    removed: int | None
+    canary: Canary | None
+    refused: str  # why it does not answer, "" where it may
+
+
+@dataclass(frozen=True)
+class Next:
+    """What publishing would change, as far as it can be seen before the checks run."""
+
+    added: int
+    removed: int
+    candidates: int  # that pass every check, which the policy `auto` approves
+    unchecked: int
+
+
+def release_routes(desk: Desk) -> APIRouter:
+    router = APIRouter(route_class=DeskRoute)
+
+    @router.get("/desk/releases")
+    def releases(request: Request, who: Reader, page: Annotated[int, Query(ge=1, le=10**6)] = 1) -> Response:
+        rows = desk.governance.releases()[::-1]
+        pages = max(1, -(-len(rows) // PAGE))
+        page = min(page, pages)
+        return render(
+            request,
+            "releases.html.j2",
+            lines=[_line(desk, row) for row in rows[(page - 1) * PAGE : page * PAGE]],
+            all=rows,
+            page=page,
+            pages=pages,
+            serving=desk.current.release,
+            next=_next(desk.governance, rows[0] if rows else None),
+            policy=desk.store.config.checks.policy,
+            can_publish=desk.publish is not None,
+        )
+
+    @router.post("/desk/releases/publish")
+    async def publish(request: Request, who: Admin, note: Annotated[str, Form(max_length=500)] = "") -> Response:
+        if desk.publish is None:
+            raise WbragError("expected a gateway that can publish, found one that cannot: run `wbrag publish`")
+        newest = (await run_in_threadpool(desk.governance.releases))[-1:]
+        try:
+            made = await desk.publish(who_did(who), note.strip())
+        except WbragError as error:
+            say(request, str(error), wrong=True)
+        else:
+            same = bool(newest) and newest[0].id == made.id
+            say(
+                request,
+                f"Nothing has changed since {made.id}." if same else f"Published {made.id}: {made.units:,} units.",
+            )
+        return RedirectResponse("/desk/releases", 303)
+
+    @router.get("/desk/releases/compare")
+    def compare(request: Request, who: Reader, before: str, after: str) -> Response:
+        found = desk.governance.compare(before, after)
+        return render(request, "compare.html.j2", found=found, all=desk.governance.releases()[::-1], SHOWN=SHOWN)
+
+    @router.get("/desk/releases/{id}/rollback")
+    def confirm(request: Request, who: Admin, id: str) -> Response:
+        newest = desk.governance.releases()[-1:]
+        found = desk.governance.compare(newest[0].id if newest else "none", id)
+        return render(request, "rollback.html.j2", found=found, SHOWN=SHOWN)
+
+    @router.post("/desk/releases/{id}/rollback")
+    def rollback(
+        request: Request,
+        who: Admin,
+        id: str,
+        seen: Annotated[str, Form()],
+        why: Annotated[str, Form(max_length=500)] = "",
+    ) -> Response:
+        newest = desk.governance.releases()[-1]
+        if newest.id != seen:
+            say(request, f"expected {seen} to be the newest release, found {newest.id}: look again", wrong=True)
+            return RedirectResponse(f"/desk/releases/{id}/rollback", 303)
+        made = desk.governance.rollback(id, by=who_did(who), why=why.strip())
+        say(request, f"Rolled back: {made.id} answers as {made.restores} did. It serves once it has been loaded.")
+        return RedirectResponse("/desk/releases", 303)
+
+    return router
+
+
+def _line(desk: Desk, release: Release) -> Line:
+    parents = {r.id: r for r in desk.governance.releases()}
+    parent = parents.get(release.parent)
+    added: int | None
+    removed: int | None
+    try:
+        new = desk.governance.ids_in(release)
+        old = desk.governance.ids_in(parent) if parent else frozenset[str]()
+        added, removed = len(new - old), len(old - new)
+    except (WbragError, OSError):  # files that were taken away
+        added = removed = None
+    return Line(release, added, removed, canary_of(release), desk.current.refused.get(release.id, ""))
+
+
+def _next(governance: Governance, latest: Release | None) -> Next:
+    held = governance.ids_in(latest) if latest else frozenset[str]()
+    approved = {card.unit.id for card in governance.cards("approved")}
+    candidates = governance.cards("candidate")
+    passing = sum(1 for card in candidates if card.examined is not None and card.examined.passed and not learned(card))
+    unchecked = sum(1 for card in candidates if card.examined is None)
+    return Next(len(approved - held), len(held - approved), passing, unchecked)
+
+
+def canary_of(release: Release) -> Canary | None:
+    """The report that was stored with a release; None where there is none, or none that can be read."""
+    if not release.canary:
+        return None
+    try:
+        found: dict[str, Any] = json.loads(release.canary)
+        low, high = found["ci95"]
+        gain = Gain(
+            "canary",
+            "Change against the release before",
+            float(found["gain"]),
+            Interval(float(low), float(high)),
+            float(found["p"]),
+            int(found["wins"]),
+            int(found["losses"]),
+        )
+        numbers = (gain.gain, gain.p, *gain.ci95, before := float(found["before"]), after := float(found["after"]))
+        if not all(math.isfinite(number) for number in numbers):
+            return None
+        return Canary(str(found["examples"]), int(found["n"]), before, after, bool(found["passed"]), forest([gain]))
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,81 @@
+"""The desk's router: its pages, the door, and the files that they load."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+
+from wbrag.serving.answering import InUse
+from wbrag.serving.desk.asking import ask_routes
+from wbrag.serving.desk.pages import (
+    STATIC,
+    Ask,
+    Counters,
+    Desk,
+    DeskRoute,
+    Publish,
+    colours,
+    inside,
+    render,
+    say,
+    static_version,
+)
+from wbrag.serving.desk.queue import queue_routes
+from wbrag.serving.desk.releases import release_routes
+from wbrag.serving.desk.watching import watching_routes
+from wbrag.serving.security import check_csrf, login, logout
+from wbrag.shelf.governance import Governance
+from wbrag.store import Store
+
+FOR_GOOD = {"cache-control": "public, max-age=31536000, immutable"}  # the address changes with the files
+
+
+def desk_router(
+    store: Store, current: InUse, *, ask: Ask, publish: Publish | None = None, counters: Counters | None = None
+) -> APIRouter:
+    """The pages below `/desk`. The app around them has `SessionMiddleware` and `app.state.guard`."""
+    desk = Desk(store, Governance(store), current, ask, publish, counters)
+    router = APIRouter(dependencies=[Depends(check_csrf)], include_in_schema=False)
+    for routes in (queue_routes(desk), release_routes(desk), ask_routes(desk), watching_routes(desk), door_routes()):
+        router.include_router(routes)
+    return router
+
+
+def door_routes() -> APIRouter:
+    router = APIRouter(route_class=DeskRoute)
+    files = {file.name: file for file in STATIC.iterdir() if file.is_file()}
+
+    @router.get("/desk/static/{version}/{name}")
+    def static(version: str, name: str) -> Response:
+        kept = FOR_GOOD if version == static_version() else None
+        if name == "colours.css":
+            return Response(colours(), media_type="text/css", headers=kept)
+        if name not in files:
+            raise HTTPException(404, f"the desk has no file {name!r}")
+        return FileResponse(files[name], headers=kept)
+
+    @router.get("/desk/login")
+    def door(request: Request, back: str = "/desk") -> Response:
+        if request.app.state.guard.open:
+            return RedirectResponse("/desk", 303)
+        return render(request, "login.html.j2", back=inside(back), wrong=False)
+
+    @router.post("/desk/login")
+    def enter(
+        request: Request, key: Annotated[str, Form(max_length=200)] = "", back: Annotated[str, Form()] = "/desk"
+    ) -> Response:
+        if login(request, key) is None:
+            return render(request, "login.html.j2", status=401, back=inside(back), wrong=True)
+        return RedirectResponse(inside(back), 303)
+
+    @router.post("/desk/logout")
+    def leave(request: Request) -> Response:
+        logout(request)
+        say(request, "You are logged out.")
+        return RedirectResponse("/desk/login", 303)
+
+    return router

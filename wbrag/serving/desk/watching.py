@@ -1,0 +1,82 @@
+"""The work list, live counters, and what units were used for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from wbrag.serving.desk.pages import Desk, DeskRoute, Reader, render
+from wbrag.store import Store
+from wbrag.types import Unit
+
+SHOWN = 30  # lines of each list
+
+
+def watching_routes(desk: Desk) -> APIRouter:
+    router = APIRouter(route_class=DeskRoute)
+
+    @router.get("/desk/review")
+    def review(request: Request, who: Reader) -> Response:
+        tasks = desk.governance.tasks()
+        groups = [(reason, list(group)) for reason, group in groupby(tasks, key=lambda task: task.reason)]
+        return render(request, "review.html.j2", groups=groups, total=len(tasks), SHOWN=SHOWN)
+
+    @router.get("/desk/usage")
+    def usage(request: Request, who: Reader) -> Response:
+        cards = desk.governance.cards()
+        release = desk.current.release
+        held = desk.governance.ids_in(release) if release else frozenset()
+        used = sorted((card for card in cards if card.use.hits), key=lambda card: (-card.use.hits, card.unit.title))
+        unused = [card for card in cards if card.unit.id in held and not card.use.hits]
+        return render(
+            request,
+            "usage.html.j2",
+            live=live(desk),
+            used=used,
+            unused=unused,
+            held=len(held),
+            release=release,
+            SHOWN=SHOWN,
+        )
+
+    @router.get("/desk/usage/live")
+    def counters(request: Request, who: Reader) -> Response:
+        return render(request, "live.html.j2", live=live(desk))
+
+    return router
+
+
+def live(desk: Desk) -> Mapping[str, float] | None:
+    """The gateway's counters; None where it has none."""
+    return desk.counters() if desk.counters else None
+
+
+def questions_of(store: Store, unit: Unit) -> list[str]:
+    """The labelled questions that a unit was written for, as the run that wrote it kept them."""
+    files = sorted((store.path / "verdicts").glob(f"{unit.config_fingerprint}/*.parquet"))
+    if not unit.config_fingerprint or not files:
+        return []
+    wanted = ds.field("id").isin(list(unit.question_ids))
+    rows = ds.dataset(files, format="parquet").to_table(["question"], filter=wanted)
+    return sorted(set(rows["question"].to_pylist()))
+
+
+def answers_with(store: Store, id: str, count: int = 10) -> list[dict[str, Any]]:
+    """The newest served answers that had unit `id` among their hits, newest first, each with its `feedback`."""
+    log = store.usage.answers
+    if log.version < 0:
+        return []
+    table = DeltaTable(str(log.folder)).to_pyarrow_table()
+    inside = pc.equal(pc.list_flatten(table["hit_ids"]), id)
+    rows = table.take(pc.unique(pc.list_parent_indices(table["hit_ids"]).filter(inside)))
+    newest = rows.sort_by([("at", "descending")]).slice(0, count).to_pylist()
+    ratings = store.usage.ratings()
+    return [row | {"feedback": ratings.get(row["request_id"])} for row in newest]
