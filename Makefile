@@ -1,5 +1,5 @@
 PY := .venv/bin/python
-PYTHONS := wbrag $(wildcard jobs/*.py)
+PYTHONS := wbrag $(wildcard jobs/*.py serve/*.py)
 
 .PHONY: help demo test lint setup clean
 

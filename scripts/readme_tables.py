@@ -1,6 +1,7 @@
 """Write the measured tables into the READMEs: `python scripts/readme_tables.py REPORT.json ...`.
 
-A report is the demo's (`workspace/reports/demo.json`) or a suite's (`workspace/reports/suites/NAME.json`). Short tables
+A report is the demo's (`workspace/reports/demo.json`), a suite's (`workspace/reports/suites/NAME.json`) or one that
+brings its own text (`workspace/reports/security.json`, by `benchmarks/security.py`). Short tables
 go into README.md where it has markers for them, a suite's whole ones into `suites/RESULTS.md`, and the embedded model's
 (`wbrag/demo/model/quality.json`) into `wbrag/demo/README.md`.
 """
@@ -90,6 +91,8 @@ def main() -> None:
         found = json.loads(report.read_text(encoding="utf-8"))
         if "story" in found:
             write_between(root / "README.md", "demo-run", table(found))
+        elif "markdown" in found:
+            write_between(root / "README.md", found["name"], found["markdown"])
         else:
             bench = Bench(**found)
             made = [f"{name}: {value}" for name, value in provenance(bench) if name != "suite"]

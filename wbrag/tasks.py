@@ -5,6 +5,7 @@ The two prompts of a task differ only in the document block and the words about 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,8 +34,28 @@ class Task:
 
 
 def reference(documents: Sequence[Hit | Passage]) -> str:
-    """FlashRAG's document block: one line a document, `Doc i(Title: t) text`."""
-    return "\n".join(f"Doc {i}(Title: {d.title}) {d.text}" for i, d in enumerate(documents, 1))
+    """FlashRAG's document block: one line a document, `Doc i(Title: t) text`; no document can end its line."""
+    return "\n".join(f"Doc {i}(Title: {as_data(d.title)}) {as_data(d.text)}" for i, d in enumerate(documents, 1))
+
+
+# What would end a line, a document or a turn: line breaks, another document's head, the marks of chat templates.
+_BREAKS = re.compile(r"[^\S\n\v\f\r\x1c-\x1e\x85\u2028\u2029]*[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]\s*")
+_HEAD = re.compile(r"(Doc\s*\d+\s*)\((?=\s*Title\s*:)", re.IGNORECASE)
+_MARKS = re.compile(
+    r"(?<=[<\[])(?=[|｜])|(?<=[|｜])(?=[>\]])|(?<=<<)(?=/?SYS>>)"
+    r"|(?<=\[)(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"
+    r"|(?<=<)(?=/?(?:s|bos|eos|pad|unk|think|tool_call|tool_response|start_of_turn|end_of_turn|im_start|im_end)>)",
+    re.IGNORECASE,
+)
+
+
+def as_data(text: str) -> str:
+    """`text` with nothing in it that a prompt's structure is made of; ordinary text comes back as it is.
+
+    Line breaks become spaces, `Doc 2(Title:` becomes `Doc 2[Title:`, and `<|im_end|>`, `[INST]`, `</s>` get a space
+    inside, so that no tokenizer reads them as control tokens.
+    """
+    return _MARKS.sub(" ", _HEAD.sub(r"\1[", _BREAKS.sub(" ", text)))
 
 
 def read_answer(text: str) -> str:

@@ -124,8 +124,8 @@ def _numbers(text: str) -> Iterator[Figure]:
     text = _blank(text, [Figure(m.start(), m.end()) for m in _DIGITS.finditer(text)])
     for match in _SPELT_RUN.finditer(text):
         if match[0].lower() not in _SCALES:  # "million" alone belongs to digits, and those are read
-            value = _spelt(re.findall(r"[a-z]+", match[0].lower()))
-            yield Figure(match.start(), match.end(), number=plain(Decimal(value)), claimed=match[0].lower() != "one")
+            spelt = _spelt(re.findall(r"[a-z]+", match[0].lower()))
+            yield Figure(match.start(), match.end(), number=plain(Decimal(spelt)), claimed=match[0].lower() != "one")
 
 
 def plain(value: Decimal) -> str:

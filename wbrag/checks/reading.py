@@ -27,9 +27,10 @@ STOP = frozenset(
 PRONOUNS = frozenset("he him his she her hers it its they them their theirs himself herself itself themselves".split())
 DEMONSTRATIVES = frozenset("this that these those such".split())  # refer back at the head of a sentence
 NEGATIONS = frozenset("no not never cannot without neither nor".split())
-# A lone capital at the head of a sentence may be any noun that needs no article; these endings say that it is one.
+# A lone capital at the head of a sentence may be any noun that needs no article; these endings say that it is one. An
+# invented name with such an ending ("Clement left") counts there as one more word that the evidence does not hold.
 _ORDINARY = re.compile(r"(?:[a-z]{2}(?:tion|sion|ment|ity|ness|ism|ance|ence|ship|ics|ing|ly)|[^s']s)$")
-_SINGULAR = frozenset("is was has does".split())  # "Paris was", but "Payments were"
+_SINGULAR = frozenset("is was has does".split())  # "Paris was", "Beijing is"; but "Payments were", "Building began"
 _WORD = re.compile(r"(?:[^\W\d_]\.){2,}|[^\W_]+(?:[.'’][^\W_]+)*", re.UNICODE)
 _ENDINGS = "ations ation ings ing ions ion edly ed ers er ors or ies es s ly e y".split()
 
@@ -125,7 +126,7 @@ def _is_name(i: int, words: list[_Word]) -> bool:
     follows = words[1] if len(words) > 1 else None
     if follows and follows.raw[:1].isupper():
         return True
-    if follows and follows.folded in _SINGULAR and word.folded.endswith("s"):
+    if follows and follows.folded in _SINGULAR and word.folded.endswith(("s", "ing", "ly")):
         return True
     return not _ORDINARY.search(word.folded)
 

@@ -26,7 +26,7 @@ from wbrag.store import Store
 from wbrag.types import Generator, Hit
 
 UNBOUNDED = 100_000  # requests in one replica: the gateway's own admission answers 429, Serve must never answer 503
-JOINING_S = 30.0
+JOINING_S = 30.0  # longest wait of a new gateway replica for its release and its model
 QUIET = {"enable_access_log": False, "log_level": "INFO"}  # the gateway writes a line per request, without keys
 
 
@@ -115,6 +115,7 @@ def application(config: Config) -> serve.Application:
     ).bind(config)
     generator = None
     if config.generator.backend == "vllm":
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # Ray loads vLLM here, to check its settings
         from wbrag.serving.host_llm import build_generator
 
         generator = build_generator(

@@ -57,7 +57,6 @@ class LocalModel(CallbackBase):
 
 def build_generator(config: Config, gpus: bool, options: dict[str, Any]) -> Any:
     """The deployment; `options` are Serve's (name, replicas, health checks)."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # Ray imports vLLM here, to check the settings
     g, path = config.generator, model_path(config.generator)
     local = Path(path).expanduser().is_dir()
     engine: dict[str, Any] = {

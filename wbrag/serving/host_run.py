@@ -93,7 +93,8 @@ def _cluster(config: Config) -> Iterator[None]:
 
 def _deploy(config: Config, stop: threading.Event, update: Any) -> None:
     """Returns when every replica is up, or when told to stop. Raises `WbragError` with why one did not come up."""
-    app = application(config)
+    with quiet_start():  # importing Ray's part for language models writes a line of its own
+        app = application(config)
     serve.run_many([serve.RunTarget(app, name=NAME)], wait_for_applications_running=False)
     deadline = time.monotonic() + STARTED_S
     while not stop.wait(WATCH_S):

@@ -5,8 +5,9 @@ Reads are kept until a table changes, since a page asks for the same ones again 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,10 @@ from wbrag.shelf.releases import Release
 from wbrag.shelf.results import Examined
 from wbrag.shelf.review import Task, Use, use_of, work_list
 from wbrag.shelf.units import Shelved
-from wbrag.shelf.usage import Served
 from wbrag.store import Store
 from wbrag.types import Passage, Unit
+
+RESTING = 20
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Governance:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._kept: dict[str, tuple[Any, Any]] = {}
+        self._used: tuple[Any, float, tuple[dict[str, Use], Counter[str]]] | None = None  # version, rests until, found
 
     # -- looking ------------------------------------------------------------------------------------------------
 
@@ -127,7 +130,7 @@ class Governance:
     def tasks(self) -> list[Task]:
         """What wants a person's look: see `wbrag.shelf.review.work_list`."""
         cards, releases = self._cards(), self.releases()
-        served = Counter(answer.release for answer in self._served())
+        _, served = self._use()
         holding = {release.id: self.ids_in(release) for release in releases}
         current = holding[releases[-1].id] if releases else frozenset[str]()
         published = {id: sum(served[name] for name, ids in holding.items() if id in ids) for id in current}
@@ -165,28 +168,29 @@ class Governance:
         table = self.store.decisions
         return self._once("decisions", table.log.version, table.all)
 
-    def _served(self) -> list[Served]:
-        usage = self.store.usage
-        return self._once("served", usage.answers.version, usage.served)
+    def _use(self) -> tuple[dict[str, Use], Counter[str]]:
+        """Each unit's use, and how many answers each release gave.
+
+        Under traffic these tables change every few seconds, so they are read again only after `RESTING` times as long
+        as reading took: a page may show figures a little old, but never waits for millions of rows each time.
+        """
+        now, usage = time.monotonic(), self.store.usage
+        version = usage.answers.version, usage.feedback.version
+        if self._used is None or (version != self._used[0] and now >= self._used[1]):
+            served = usage.served()
+            found = use_of(served, usage.ratings()), Counter(answer.release for answer in served)
+            self._used = version, now + (1 + RESTING) * (time.monotonic() - now), found
+        return self._used[2]
 
     def _cards(self) -> dict[str, Card]:
-        usage, results = self.store.usage, self.store.results
-        versions = (
-            self.store.shelf.version,
-            self.store.decisions.log.version,
-            results.log.version,
-            usage.answers.version,
-            usage.feedback.version,
-        )
-        return self._once("cards", versions, self._make_cards)
+        uses, _ = self._use()
+        tables = self.store.shelf, self.store.decisions.log, self.store.results.log
+        versions = (*(table.version for table in tables), id(uses))
+        return self._once("cards", versions, lambda: self._make_cards(uses))
 
-    def _make_cards(self) -> dict[str, Card]:
-        usage = self.store.usage
+    def _make_cards(self, uses: Mapping[str, Use]) -> dict[str, Card]:
         last = {d.unit_id: d for d in self._decisions()}
         examined = self._once("results", self.store.results.log.version, self.store.results.latest)
-        uses = self._once(
-            "uses", (usage.answers.version, usage.feedback.version), lambda: use_of(self._served(), usage.ratings())
-        )
         return {
             id: Card(
                 shelved.unit,

@@ -67,7 +67,7 @@ def _units_list(a: argparse.Namespace, w: Workspace) -> Any:
             "state": card.state,
             "checks": "not run" if not card.examined else ", ".join(c.name for c in card.examined.failed) or "passed",
             "title": card.unit.title,
-            "text": card.unit.text,
+            **({"text": card.unit.text} if a.json else {}),  # too wide for a table
             "questions": len(card.unit.question_ids),
             "hits": card.use.hits,
         }

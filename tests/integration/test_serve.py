@@ -1,0 +1,349 @@
+"""`wbrag serve` as a process of its own: releases that change, replicas that die, crowds, clients that leave.
+
+The model is a scripted endpoint, so that its answers take as long as a test wants; the last test starts the real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from aiohttp import web
+
+from tests.integration.conftest import ITEMS, reader, settings, wbrag
+from tests.support.library import contents, index, proposed, published, shelve
+from tests.support.openai_server import OpenAIServer
+from wbrag.config import load
+from wbrag.retrieval.encoder import Encoder
+from wbrag.serving.library import ReleaseLibrary
+from wbrag.shelf.releases import Release
+from wbrag.store import Store
+from wbrag.types import Unit
+
+pytestmark = pytest.mark.integration
+CONCURRENCY, QUEUE = 4, 4
+CHAT = "/v1/chat/completions"
+
+
+@dataclass
+class Endpoint(OpenAIServer):
+    """Counts the clients that hung up before their answer."""
+
+    gone: int = 0
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        watching = asyncio.create_task(self._watch(request))
+        try:
+            return await super()._chat(request)
+        finally:
+            watching.cancel()
+
+    async def _watch(self, request: web.Request) -> None:
+        while request.transport is not None and not request.transport.is_closing():
+            await asyncio.sleep(0.02)
+        self.gone += 1
+
+
+@dataclass
+class Served:
+    """A running endpoint, its workspace, and the model behind it."""
+
+    process: subprocess.Popen[str]
+    url: str
+    store: Store
+    encoder: Encoder
+    model: Endpoint
+    answers: list[tuple[float, int]] = field(default_factory=list)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=10)
+
+    def metric(self, name: str) -> float:
+        lines = self.get("/metrics").text.splitlines()
+        return float(next(line.split()[-1] for line in lines if line.startswith(f"{name} ")))
+
+    def replicas(self, name: str) -> list[int]:
+        """Process ids of a deployment's replicas."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        return [p.pid for p in family if f"ServeReplica:wbrag:{name}" in " ".join(_command(p))]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return process.cmdline()
+    return []
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(httpx.HTTPError, StopIteration):
+            if condition():
+                return
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def question(item: str) -> str:
+    return f"What is the code of {item}?"
+
+
+def body(item: str, **more: object) -> dict[str, object]:
+    return {"model": "wbrag", "messages": [{"role": "user", "content": question(item)}], **more}
+
+
+def units(items: Sequence[str]) -> list[Unit]:
+    return [Unit(item, f"The code of {item} is u{item}.", (item,), (("p0", "h"),), ()) for item in items]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Endpoint(reply=reader) as model:
+        store = Store(tmp_path_factory.mktemp("served"), load(**settings(model)))
+        encoder = Encoder(store.config.encoder)
+        rows = [
+            {"id": f"p{i}", "title": f"Note {i}", "text": f"The code of {item} is k{i}."}
+            for i, item in enumerate(ITEMS)
+        ]
+        index(store, rows, encoder.encode_passages([contents(row) for row in rows]))
+        shelve(store, encoder, units(ITEMS[:4]))
+        published(store)
+        port = free_port()
+        flags = {
+            "port": port,
+            "concurrency": CONCURRENCY,
+            "queue": QUEUE,
+            "poll_s": 0.3,
+            "drain_s": 20,
+            "timeout_s": 60,
+            "cache_dir": tmp_path_factory.mktemp("cache"),
+        }
+        process = wbrag(
+            "serve",
+            "--workspace",
+            str(store.path),
+            *(f"--serving.{name}={value}" for name, value in flags.items()),
+            server=model,
+        )
+        served = Served(process, f"http://127.0.0.1:{port}", store, encoder, model)
+        try:
+            wait_for(lambda: process.poll() is not None or served.get("/readyz").status_code == 200, "a start", 180)
+            assert process.poll() is None, process.communicate()
+            yield served
+        finally:
+            if process.poll() is None:
+                family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+                for member in family:
+                    with suppress(psutil.NoSuchProcess):
+                        member.kill()
+            process.wait(30)
+
+
+async def ask(client: httpx.AsyncClient, item: str) -> tuple[int, httpx.Headers, dict[str, Any], float]:
+    """Status, headers, body and seconds of one answer; every request must get one."""
+    start = time.perf_counter()
+    response = await client.post(CHAT, json=body(item))
+    told = response.json() if "json" in response.headers.get("content-type", "") else {}
+    return response.status_code, response.headers, told, time.perf_counter() - start
+
+
+async def crowd(
+    served: Served, clients: int, until: Callable[[], bool]
+) -> list[tuple[int, httpx.Headers, dict[str, Any], float]]:
+    """`clients` that ask one question after another."""
+    found = []
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=served.url, timeout=120, limits=limits) as client:
+
+        async def one(number: int) -> None:
+            while not until():
+                found.append(await ask(client, ITEMS[(number + len(found)) % 8]))
+
+        await asyncio.gather(*(one(number) for number in range(clients)))
+    return found
+
+
+def expected(served: Served, releases: Sequence[Release]) -> dict[tuple[str, str], list[str]]:
+    """The ids that each release gives for each question, worked out in this process."""
+    library = ReleaseLibrary(served.store, served.encoder)
+
+    async def all_of() -> dict[tuple[str, str], list[str]]:
+        found = {}
+        for release in releases:
+            lists = await library.search([question(item) for item in ITEMS[:8]], 5, release)
+            found |= {(release.id, item): [hit.id for hit in hits] for item, hits in zip(ITEMS, lists)}
+        return found
+
+    return asyncio.run(all_of())
+
+
+def test_swap_and_rollback_under_load_lose_nothing(served: Served) -> None:
+    store, done = served.store, False
+    found: list[tuple[int, httpx.Headers, dict[str, Any], float]] = []
+
+    async def scenario() -> None:
+        nonlocal done, found
+        load_run = asyncio.create_task(crowd(served, 6, lambda: done))
+        for step in range(6):
+            await asyncio.sleep(1.5)
+            if step % 2:
+                await asyncio.to_thread(store.releases.rollback, "r0001")
+            else:
+                await asyncio.to_thread(shelve, store, served.encoder, units(ITEMS[4 + step : 6 + step]))
+                await asyncio.to_thread(published, store)
+        await asyncio.to_thread(wait_for, lambda: served.metric("wbrag_release_number") == 7, "the last release")
+        await asyncio.sleep(0.5)
+        done = True
+        found = await load_run
+
+    asyncio.run(scenario())
+    assert Counter(status for status, *_ in found) == {200: len(found)}
+    right = expected(served, store.releases.all())
+    seen = Counter()
+    for _, _, told, _ in found:
+        block = told["wbrag"]
+        seen[block["release"]] += 1
+        asked = next(
+            item for item in ITEMS if [hit["id"] for hit in block["hits"]] == right.get((block["release"], item))
+        )
+        assert told["choices"][0]["message"]["content"] in (f"u{asked}", f"k{ITEMS.index(asked)}")
+    assert {"r0001", "r0007"} < set(seen), seen
+    assert len({tuple(right[name, ITEMS[4]]) for name in ("r0001", "r0002")}) == 2, "the releases differ"
+
+
+def test_a_damaged_release_is_refused(served: Served) -> None:
+    store, before = served.store, served.metric("wbrag_release_number")
+    shelve(store, served.encoder, units(ITEMS[20:22]))
+    bad = proposed(store)
+    old = {folder.name for folder in (store.path / "index").glob("units-*/")}
+    newest = max((store.path / "index").glob("units-*/vectors.faiss"), key=lambda file: file.stat().st_mtime_ns)
+    assert newest.parent.name in old
+    whole = newest.read_bytes()
+    newest.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    store.releases.append(bad)
+    wait_for(lambda: served.metric("wbrag_releases_refused") == 1, "the refusal")
+    assert served.get("/readyz").status_code == 200
+    assert served.metric("wbrag_release_number") == before
+    reply = httpx.post(served.url + CHAT, json=body(ITEMS[0]), timeout=60)
+    assert (reply.status_code, reply.json()["wbrag"]["release"]) == (200, f"r{int(before):04d}")
+    newest.write_bytes(whole)  # mended, and published again
+    store.releases.rollback(bad.id)
+    wait_for(lambda: served.metric("wbrag_release_number") == before + 2, "the mended release")
+    assert served.metric("wbrag_releases_refused") == 0
+
+
+def test_ten_times_the_load_gives_answers_and_429s_alone(served: Served) -> None:
+    served.model.delay_s = 0.1
+
+    async def quiet() -> float:
+        async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+            return median([(await ask(client, ITEMS[n]))[3] for n in range(8)])
+
+    async def scenario() -> None:
+        before, end = await quiet(), time.monotonic() + 6
+        found = await crowd(served, 10 * (CONCURRENCY + QUEUE), lambda: time.monotonic() > end)
+        after = await quiet()
+        statuses = Counter(status for status, *_ in found)
+        assert set(statuses) == {200, 429}, statuses
+        assert all(int(headers["retry-after"]) >= 1 for status, headers, _, _ in found if status == 429)
+        assert after < 2 * before + 0.2, (before, after)
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        served.model.delay_s = 0.0
+
+
+@pytest.mark.parametrize("name", ["Retriever", "Gateway"])
+def test_a_killed_replica_loses_nothing_without_a_word(served: Served, name: str) -> None:
+    served.model.delay_s = 0.05
+    [victim] = served.replicas(name)
+    done = False
+
+    async def scenario() -> list[tuple[int, httpx.Headers, dict[str, Any], float]]:
+        nonlocal done
+        load_run = asyncio.create_task(crowd(served, 4, lambda: done))
+        await asyncio.sleep(1)
+        os.kill(victim, signal.SIGKILL)
+        await asyncio.to_thread(wait_for, lambda: victim not in (now := served.replicas(name)) and now, "a new replica")
+        await asyncio.to_thread(
+            wait_for,
+            lambda: httpx.post(served.url + CHAT, json=body(ITEMS[0]), timeout=60).status_code == 200,
+            "an answer",
+        )
+        done = True
+        return await load_run
+
+    found = asyncio.run(scenario())  # a request without an answer raises here
+    statuses = Counter(status for status, *_ in found)
+    assert statuses[200] and all(status == 200 or status >= 500 for status in statuses), statuses
+    if name == "Retriever":  # a search is asked for again, and waits for the new replica as long as its request may
+        assert set(statuses) <= {200, 504}, statuses
+    served.model.delay_s = 0.0
+
+
+def test_a_client_that_leaves_stops_the_generation(served: Served) -> None:
+    served.model.delay_s, before = 30, served.model.gone
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(served.url + CHAT, json=body(ITEMS[0]), timeout=1)
+    wait_for(lambda: served.model.gone == before + 1, "the model's client to leave", 10)
+    with httpx.Client(base_url=served.url, timeout=1) as client, pytest.raises(httpx.ReadTimeout):  # a stream too
+        client.post(CHAT, json=body(ITEMS[0], stream=True))
+    wait_for(lambda: served.model.gone == before + 2, "the model's client to leave", 10)
+    served.model.delay_s = 0.0
+    wait_for(lambda: served.metric("wbrag_in_flight") == 0, "an empty gateway", 10)
+
+
+def test_sigterm_finishes_what_was_begun(served: Served) -> None:
+    served.model.delay_s, asked = 3, len(served.model.requests)
+
+    async def scenario() -> None:
+        async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+            begun = [asyncio.create_task(ask(client, item)) for item in ITEMS[:4]]
+            while len(served.model.requests) < asked + 4:
+                await asyncio.sleep(0.02)
+            served.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(1)
+            status, headers, _, _ = await ask(client, ITEMS[0])
+            assert status == 503 and headers["retry-after"]
+            assert [status for status, *_ in await asyncio.gather(*begun)] == [200] * 4
+
+    asyncio.run(scenario())
+    out, err = served.process.communicate(timeout=60)
+    assert served.process.returncode == 0, err
+    assert "everything begun was finished" in out
+    assert "Traceback" not in err, err
+    assert f"{served.url}/desk" in err
+
+
+def test_a_port_in_use_is_said_in_one_sentence(served: Served) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = wbrag("serve", "--workspace", str(served.store.path), f"--serving.port={port}", server=served.model)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.strip() == (
+        f"wbrag: expected to listen on 127.0.0.1:{port}, found Address already in use: "
+        "stop what runs there or choose another --serving.port"
+    )
