@@ -111,12 +111,13 @@ class Workspace(Shelving):
         start = time.time()
         run = self.verdicts(examples, method=method, limit=limit)
         added = self.shelve([row for row in run.rows if row["accepted"]], run.folder.name)
-        self.check()
+        checks = self.check()
         summary = summarise(run.rows, self.config.enrich.top_k)
         return {
             **summary,
             "resumed": run.resumed,
             **added,
+            "checks": {"passed": checks["passed"], "failed": checks["failed"]},
             "fingerprint": run.folder.name,
             "verdicts": str(run.folder),
             "seconds": round(time.time() - start, 2),

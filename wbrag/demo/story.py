@@ -25,6 +25,7 @@ from wbrag.report.story import (
 )
 from wbrag.shelf.releases import now
 from wbrag.terminal import Table
+from wbrag.types import unit_id
 from wbrag.workspace import Workspace
 
 Rows = list[dict[str, Any]]
@@ -87,7 +88,7 @@ def tell(
         funnel=_funnel(workspace, enrichment),
         writeback_share=origins.count("writeback") / max(1, len(origins)),
         retained_ranks={rank + 1: count for rank, count in enumerate(enrichment["retained_ranks"])},
-        units=tuple(_unit(row) for row in verdicts if row["accepted"] and not row["rewrite_fallback"])[:3],
+        units=_published(workspace, verdicts)[:3],
         changed=_changed(workspace, arms["base"], arms["writeback"]),
         provenance=_provenance(workspace, enrichment, stages),
     )
@@ -122,6 +123,12 @@ def _funnel(workspace: Workspace, e: Mapping[str, Any]) -> Funnel:
         e["fallback_rate"],
         e["compression_mean"],
     )
+
+
+def _published(workspace: Workspace, verdicts: Rows) -> tuple[ExampleUnit, ...]:
+    approved = {id for id, state in workspace.decisions.states().items() if state == "approved"}
+    rows = [row for row in verdicts if row["accepted"] and not row["rewrite_fallback"]]
+    return tuple(_unit(row) for row in rows if unit_id(f"{row['unit_title']}\n{row['unit_text']}") in approved)
 
 
 def _unit(row: Mapping[str, Any]) -> ExampleUnit:

@@ -14,7 +14,7 @@ import numpy as np
 from wbrag.prompts import render
 from wbrag.retrieval.encoder import QueryEncoder
 from wbrag.sections import EnrichConfig
-from wbrag.tasks import reference
+from wbrag.tasks import as_data, reference
 from wbrag.text import sentences
 from wbrag.types import Evidence, Generator, Hit, Sampling
 
@@ -82,7 +82,7 @@ class Distiller:
     async def rewrite(self, question: str, evidence: Sequence[Evidence]) -> tuple[str, str]:
         """Step 2: title and paragraph; an empty paragraph where the model wrote no such thing."""
         prompt = render(
-            "rewrite", self.prompts_dir, question=question, evidence="\n".join(e.sentence for e in evidence)
+            "rewrite", self.prompts_dir, question=question, evidence="\n".join(as_data(e.sentence) for e in evidence)
         )
         completion = await self.generator.generate(prompt, Sampling(max_tokens=self.settings.max_unit_tokens))
         return parse_unit(completion.text, cut=completion.finish_reason == "length")

@@ -122,8 +122,16 @@ def funnel_bars(funnel: Funnel) -> tuple[Bar, ...]:
     steps = (
         ("Labelled questions", funnel.examples, "what training starts from"),
         ("Passed the utility gate", funnel.accepted, "the library made the answer better"),
-        ("Units on the shelf", funnel.units_new, "one short passage per accepted question, equal ones counted once"),
-        ("Units published", funnel.units_published, f"searchable; {count(funnel.units_merged)} near-duplicates merged"),
+        (
+            "Units on the shelf",
+            funnel.units_new,
+            f"one passage per accepted question; {count(funnel.units_merged)} near-duplicates merged",
+        ),
+        (
+            "Units published",
+            funnel.units_published,
+            "passed every check: grounded, round trip, no conflict and four more",
+        ),
     )
     top = max(number for _, number, _ in steps)
     return tuple(Bar(label, count(number), detail, place(number, 0, top)) for label, number, detail in steps)
