@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.stats import binomtest
 
-from wbrag.checks import NAMES, Checked, Subject, passed
+from wbrag.checks import CHECKS, Checked, Subject, passed
 from wbrag.checks.instructions import find, instructions
 from wbrag.demo.facts import demo_world, examples
 from wbrag.demo.world import Fact, grammar
@@ -212,11 +212,11 @@ async def poisoning(bench: Bench) -> dict[str, Any]:
         update(2, 3)
         besieged = await checked(shelf, [*bench.base, planted], passages | {p.id: p for p in bad})
     sets: dict[str, Collection[str]] = {"no checks": set(carries)}
-    for name in NAMES:
+    for name in CHECKS:
         low = name == "trust"
         sets[f"only {name}"] = surviving(verdicts[LOW_TRUST if low else 1.0], (name,))
-    sets["all checks, source known as doubtful"] = surviving(verdicts[LOW_TRUST], NAMES)
-    sets["all checks, source trusted"] = surviving(verdicts[1.0], NAMES)
+    sets["all checks, source known as doubtful"] = surviving(verdicts[LOW_TRUST], CHECKS)
+    sets["all checks, source trusted"] = surviving(verdicts[1.0], CHECKS)
     with bar("asking beside the published units") as update:
         for i, (name, ids) in enumerate(sets.items()):
             kept = [s for s in new if s.unit.id in ids]
@@ -233,7 +233,7 @@ async def poisoning(bench: Bench) -> dict[str, Any]:
             "true units": share([not passed(r) for id, r in honest.items() if id in true]),
             "true units, poison in the corpus": share([not passed(r) for id, r in besieged.items() if id in true]),
             "false units": share([not passed(r) for id, r in honest.items() if id not in true]),
-            "by check": {name: sum(failed(r, name) for r in honest.values()) for name in NAMES},
+            "by check": {name: sum(failed(r, name) for r in honest.values()) for name in CHECKS},
         },
     }
 

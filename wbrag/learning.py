@@ -8,6 +8,7 @@ not count as evidence, so that the library never learns from itself.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ LEARNED = pa.schema(
 
 @dataclass(frozen=True)
 class Lesson:
-    """What became of one served answer: `outcome` is `candidate` or `rejected`, and `why` says it."""
+    """What became of one served answer: `outcome` is `candidate`, `rejected` or `passed over`, and `why` says it."""
 
     request_id: str
     at: str
@@ -76,16 +77,23 @@ def learn(workspace: Shelving) -> dict[str, Any]:
     log = Log(workspace.path / "shelf" / "learned", LEARNED)
     seen = {row["request_id"] for row in log.rows()}
     ratings = workspace.usage.ratings()
-    fresh = [s for s in workspace.usage.served() if s.request_id not in seen and s.question and s.answer]
+    served = workspace.usage.served()
+    if served and not any(s.question for s in served):
+        raise UsageError(
+            f"expected served answers with their questions, found {len(served)} without: "
+            "serve with serving.record answers"
+        )
+    fresh = [s for s in served if s.request_id not in seen and s.question and s.answer]
     liked = _liked(workspace, fresh, ratings, settings)
     lessons, groups = _attribute(workspace, [s for s in fresh if s.request_id in liked], settings)
     lessons += _distil(workspace, groups, settings)
+    unliked = [s for s in fresh if s.request_id not in liked]
+    log.append(asdict(Lesson(s.request_id, now(), "passed over", "nobody liked it")) for s in unliked)
     log.append(asdict(lesson) for lesson in lessons)
     if any(lesson.outcome == "candidate" for lesson in lessons):
         workspace.check()
     made = sum(lesson.outcome == "candidate" for lesson in lessons)
-    unliked = len(fresh) - len(liked)
-    return {"answers": len(fresh), "not_liked": unliked, "candidates": made, "rejected": len(lessons) - made}
+    return {"answers": len(fresh), "not_liked": len(unliked), "candidates": made, "rejected": len(lessons) - made}
 
 
 def _liked(
@@ -104,7 +112,11 @@ def _liked(
     async def score(s: Served) -> float:
         hits = [Hit(p.id, p.title, p.text, 0.0) for id in s.hit_ids if (p := passages.get(id))]
         async with slots:
-            return await judge(generator, s.question, s.answer, hits, workspace.config.prompts_dir)
+            try:
+                return await judge(generator, s.question, s.answer, hits, workspace.config.prompts_dir)
+            except Exception as error:  # one answer that cannot be judged is passed over, the others go on
+                logging.getLogger(__name__).warning("could not judge %s: %s", s.request_id, error)
+                return 0.0
 
     async def scores() -> list[float]:
         return await asyncio.gather(*(score(s) for s in unrated))
@@ -143,8 +155,7 @@ def _distil(
     from wbrag.enrich.summary import unit_of
     from wbrag.hosts.failures import plainly
     from wbrag.shelf.examine import nearest_passages
-    from wbrag.shelf.units import Shelved
-    from wbrag.shelving import FROM_TRAFFIC
+    from wbrag.shelf.units import FROM_TRAFFIC, Shelved
 
     if not groups:
         return []

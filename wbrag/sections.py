@@ -133,8 +133,8 @@ class ChecksConfig(Section):
     """What a unit must pass before it is published. Every check can be left out of `enabled`."""
 
     enabled: tuple[
-        Literal["grounding", "round_trip", "leakage", "instructions", "novelty", "conflict", "trust"], ...
-    ] = ("grounding", "round_trip", "leakage", "instructions", "novelty", "conflict", "trust")
+        Literal["grounding", "round_trip", "leakage", "instructions", "novelty", "conflict", "trust", "sources"], ...
+    ] = ("grounding", "round_trip", "leakage", "instructions", "novelty", "conflict", "trust", "sources")
     policy: Literal["auto", "manual"] = Field(
         "auto", description="auto: publish what passes every check; manual: wait for a person's approval"
     )

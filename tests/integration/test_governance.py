@@ -71,6 +71,7 @@ def refresh_after_a_change(w: Workspace, folder: Path) -> None:
     }  # fmt: skip
     alone = [u for u in standing.values() if len(u.sources) == 1]
     changed, gone = alone[0], alone[1]
+    before = w.passages([id for id, _ in changed.sources])
     [number] = [i for i, item in enumerate(ITEMS) if item == changed.title]
     edit_corpus(folder, {
         changed.sources[0][0]: {"text": f"The code of {changed.title} is z{number}."}, gone.sources[0][0]: None
@@ -84,6 +85,14 @@ def refresh_after_a_change(w: Workspace, folder: Path) -> None:
     assert w.refresh()["stale"] == 0
     assert w.results.latest()[new.id].results, "a unit that was distilled again was not checked"
     assert "s_unit" in new.scores
+
+    edit_corpus(folder, {changed.sources[0][0]: {"text": before[changed.sources[0][0]].text}})
+    w.index()
+    assert w.publish().units == len(standing) - 2, "a unit whose source changed again was published"
+    back = w.refresh()
+    assert (back["retired"], back["distilled"], back["units_new"]) == (0, 1, 0)
+    assert (w.decisions.states()[changed.id], w.decisions.states()[new.id]) == ("candidate", "retired")
+    assert w.results.latest()[changed.id].passed
 
 
 def test_the_canary_stops_a_release_that_answers_worse(copy: Path, endpoint: OpenAIServer) -> None:

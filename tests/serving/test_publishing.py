@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from tests.support.scripted import ScriptedGenerator
-from wbrag.checks import Checked
 from wbrag.config import load
 from wbrag.errors import WbragError
 from wbrag.files import write_atomically
@@ -20,10 +19,11 @@ from wbrag.retrieval.manifest import Manifest
 from wbrag.serving.publishing import Publisher
 from wbrag.shelf.governance import release_ids
 from wbrag.shelf.releases import Release
-from wbrag.types import Hit, Messages, Sampling, Unit
+from wbrag.types import Evidence, Hit, Messages, Passage, Sampling, Unit
 from wbrag.workspace import Workspace
 
 QUESTIONS = 12
+NOTE = Passage("p", "Note", "It is right, or right too, or nonsense.")
 
 
 class Books:
@@ -36,7 +36,7 @@ class Books:
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
         texts = {s.unit.id: s.unit.text for s in self.workspace.shelf.read()}
         held = " ".join(texts[id] for id in release_ids(self.workspace, release))
-        return [[Hit("p", "T", held or "base: right", 1.0)] for _ in queries]
+        return [[Hit("p", "Note", held or "base: right", 0.5)] for _ in queries]
 
     async def prepare(self, release: Release) -> None:
         if self.damaged:
@@ -59,14 +59,19 @@ def workspace(tmp_path: Path) -> Workspace:
     rows = [{"id": f"q{i}", "question": f"which {i}?", "golden_answers": ["right"]} for i in range(QUESTIONS)]
     write_atomically(tmp_path / "dev.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     w.ingest_examples(tmp_path / "dev.jsonl", "toy", "dev")
+    write_atomically(tmp_path / "corpus.jsonl", json.dumps({"id": NOTE.id, "contents": NOTE.contents}) + "\n")
+    w.ingest_corpus(tmp_path / "corpus.jsonl")
     return w
 
 
 def shelve(w: Workspace, text: str, angle: float, *, passed: bool = True) -> str:
-    unit = Unit(text, text, ("q0",), (("p", "h"),), ())
+    """A unit that its evidence supports, or not; examined under the workspace's settings."""
+    evidence = (Evidence(NOTE.id, text if passed else "Something else."),)
+    unit = Unit("Note", text, ("q0",), ((NOTE.id, NOTE.content_hash),), evidence)
     vector = np.array([[np.cos(angle), np.sin(angle), 0]], dtype=np.float32)
     w.shelf.add([unit], vector, encoder_fingerprint(w.config.encoder), 0.97)
-    w.results.add({unit.id: [Checked("grounding", passed, 1.0, 0.7, "")]}, "f")
+    w.examine(w.unexamined([unit.id]), {})
+    assert w.results.latest()[unit.id].passed == passed, w.results.latest()[unit.id].failed
     return unit.id
 
 
@@ -89,6 +94,24 @@ def test_a_release_that_answers_worse_or_is_damaged_is_not_published(workspace: 
         asyncio.run(Publisher(workspace, Books(workspace), ScriptedGenerator(reader)).publish("ana", ""))
     with pytest.raises(WbragError, match="sha256"):
         asyncio.run(Publisher(workspace, Books(workspace, damaged=True), ScriptedGenerator(reader)).publish("ana", ""))
+    assert workspace.releases.all() == []
+
+
+def test_checks_made_under_other_settings_approve_nothing(workspace: Workspace) -> None:
+    loose = Workspace(workspace.path, load(checks={"enabled": ["instructions"]}))
+    shelve(workspace, "right", 0, passed=False)
+    loose.examine(loose.unexamined(), {})
+    assert all(found.passed for found in workspace.results.latest().values())
+    assert workspace.approve_what_passed() == 0
+    with pytest.raises(WbragError, match="approved units"):
+        asyncio.run(Publisher(workspace, Books(workspace), ScriptedGenerator(reader)).publish("ana", ""))
+
+
+def test_a_canary_without_answers_stops_the_release(workspace: Workspace) -> None:
+    shelve(workspace, "right", 0)
+    dead = ScriptedGenerator(reader, failures=dict.fromkeys(range(100), OSError("gone")))
+    with pytest.raises(WbragError, match="at least half of the questions of toy/dev, found 0"):
+        asyncio.run(Publisher(workspace, Books(workspace), dead).publish("ana", ""))
     assert workspace.releases.all() == []
 
 

@@ -35,11 +35,18 @@ def test_deciding_the_same_again_leaves_no_row(tmp_path: Path) -> None:
 def test_a_step_that_is_none_is_refused_whole(tmp_path: Path) -> None:
     decisions = Decisions(tmp_path / "decisions")
     decisions.decide(["a"], "approved", by="ana", why="read it")
-    with pytest.raises(UsageError, match="expected b to become approved or rejected, found 'retired'"):
+    with pytest.raises(UsageError, match="expected b to become approved or rejected or stale, found 'retired'"):
         decisions.decide(["a", "b"], "retired", by="ana", why="old")
     assert decisions.states() == {"a": "approved"}, "half of a refused decision was written"
     with pytest.raises(UsageError, match="state"):
         decisions.decide(["a"], "gone", by="ana", why="")  # type: ignore[arg-type]
+
+
+def test_a_policy_leaves_alone_what_was_decided_meanwhile(tmp_path: Path) -> None:
+    decisions = Decisions(tmp_path / "decisions")
+    decisions.decide(["a"], "rejected", by="ana", why="wrong")
+    steps = decisions.decide(["a", "b"], "approved", by="wbrag", why="", policy="checks", only=["candidate"])
+    assert [step.unit_id for step in steps] == ["b"] and decisions.states()["a"] == "rejected"
 
 
 @given(st.lists(st.sampled_from(STATES), max_size=8))

@@ -89,7 +89,8 @@ def workspace(folder: Path, others: int = 4) -> Shelving:
     vectors = np.random.default_rng(0).normal(size=(len(units), 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     store.shelf.add(units, vectors, fingerprint, 1.1)
-    store.results.add({INVENTED.id: FAILED, **{u.id: PASSED for u in units if u not in (INVENTED, LOST)}}, "fp")
+    found = {INVENTED.id: FAILED, **{u.id: PASSED for u in units if u not in (INVENTED, LOST)}}
+    store.results.add(found, dict.fromkeys(found, "fp"))
     return store
 
 

@@ -14,13 +14,13 @@ from wbrag.checks.instructions import instructions
 from wbrag.checks.leakage import leakage
 from wbrag.checks.novelty import novelty
 from wbrag.checks.round_trip import round_trip
+from wbrag.checks.sources import sources
 from wbrag.checks.subject import Check, Checked, Neighbour, Nli, Span, Subject
 from wbrag.checks.trust import trust, unit_trust
 from wbrag.sections import ChecksConfig
 
 __all__ = [
     "CHECKS",
-    "NAMES",
     "Check",
     "Checked",
     "Neighbour",
@@ -40,8 +40,8 @@ CHECKS: dict[str, Check] = {
     "novelty": novelty,
     "conflict": conflict,
     "trust": trust,
+    "sources": sources,
 }
-NAMES = tuple(CHECKS)
 
 
 def run(subject: Subject, settings: ChecksConfig, nli: Nli | None = None) -> list[Checked]:

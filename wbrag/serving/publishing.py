@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 from wbrag.methods import Rag
@@ -11,9 +10,9 @@ from wbrag.methods import method as named
 from wbrag.serving import Library
 from wbrag.serving.live import Pinned
 from wbrag.shelf.canary import Canary, weigh
+from wbrag.shelf.examine import NEAREST
 from wbrag.shelf.releases import Release
-from wbrag.shelving import Shelving, refused
-from wbrag.stores.push import pushed
+from wbrag.shelving import Shelving
 from wbrag.tasks import task
 from wbrag.types import Example, Generator, Sampling
 
@@ -30,33 +29,35 @@ class Publisher:
     async def publish(self, by: str, note: str) -> Release:
         """The new release, or the present one where nothing changed.
 
-        Units whose checks have not been run stay candidates: `wbrag check` runs them. Raises `WbragError` where the
-        release fails its self-test or the canary.
+        Raises `WbragError` where the release fails its self-test or the canary.
         """
+        w, auto = self.shelving, self.shelving.config.checks.policy == "auto"
         async with self._one:
-            proposed, old = await asyncio.to_thread(self._propose, by, note)
-            if old:
-                return proposed
-            await self.library.prepare(proposed)
-            if self.shelving.config.canary.examples:
-                report = await self._canary(proposed)
-                if not report.passed:
-                    raise refused(report)
-                proposed = replace(proposed, canary=report.to_json())
-            made = await asyncio.to_thread(self.shelving.releases.append, proposed)
-            return await asyncio.to_thread(pushed, self.shelving, made)
+            await asyncio.to_thread(w.mark_stale)
+            if auto:
+                await self._check()
+                await asyncio.to_thread(w.approve_what_passed)
+            proposed = await asyncio.to_thread(w.propose, note, by=by)
+            report = None
+            if not await asyncio.to_thread(w.stands, proposed):
+                await self.library.prepare(proposed)
+                report = await self._canary(proposed) if w.config.canary.examples else None
+            return await asyncio.to_thread(w.conclude, proposed, report)
 
-    def _propose(self, by: str, note: str) -> tuple[Release, bool]:
-        if self.shelving.config.checks.policy == "auto":
-            self.shelving.approve_what_passed()
-        proposed = self.shelving.propose(note, by=by)
-        return proposed, proposed in self.shelving.releases.all()
+    async def _check(self) -> None:
+        """What `Shelving.check` does, with the library that serves as the one that finds neighbours."""
+        todo = await asyncio.to_thread(self.shelving.unexamined)
+        if todo:
+            base = await asyncio.to_thread(self.shelving.release, "none")
+            found = await self.library.search([s.unit.contents for s in todo], NEAREST, base)
+            near = {s.unit.id: hits for s, hits in zip(todo, found)}
+            await asyncio.to_thread(self.shelving.examine, todo, near)
 
     async def _canary(self, proposed: Release) -> Canary:
         settings, seed = self.shelving.config.canary, self.shelving.config.seed
         assert settings.examples is not None
         examples = await asyncio.to_thread(self.shelving.examples, settings.examples, settings.limit)
-        before = await asyncio.to_thread(lambda: self.shelving.release(self.shelving.default_release(None)))
+        before = await asyncio.to_thread(self.shelving.answering)
         slots = asyncio.Semaphore(AT_ONCE)
         arms = [
             await asyncio.gather(*(self._row(example, release, slots) for example in examples))

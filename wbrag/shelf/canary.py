@@ -42,10 +42,13 @@ def weigh(
     """Compare two releases' answer rows (`id`, `score`, `error`) pair by pair.
 
     It fails where accuracy fell and McNemar's p is below `alpha`; a fall that chance explains does not stop a release.
+    A question that fails with the new release alone is a wrong answer. Where fewer than half of the questions could be
+    compared nothing was shown, and it fails.
     """
-    old, new = paired(list(before), list(after))
+    answered = [row | {"score": 0.0, "error": ""} if row["error"] else row for row in map(dict, after)]
+    old, new = paired(list(before), answered)
     c = compare(old, new, seed=seed)
     means = [sum(scores) / max(1, len(scores)) for scores in (old, new)]
     ci95 = (float(c.ci95[0]), float(c.ci95[1]))
-    fell = c.gain < 0 and c.p < alpha
-    return Canary(examples, against, len(old), means[0], means[1], c.gain, ci95, c.p, c.wins, c.losses, not fell)
+    passed = len(old) * 2 >= len(before) > 0 and not (c.gain < 0 and c.p < alpha)
+    return Canary(examples, against, len(old), means[0], means[1], c.gain, ci95, c.p, c.wins, c.losses, passed)

@@ -1,12 +1,12 @@
 """A unit's life: `candidate -> approved -> retired`, or `rejected`; each step is a row that says who, when and why.
 
-A unit without a decision is a candidate. `stale` is what a change of its sources, or age, makes of an approved unit.
+A unit without a decision is a candidate. `stale` is what a change of its sources, or age, makes of one.
 Only approved units are published.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +15,13 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 from wbrag.errors import UsageError, unknown
+from wbrag.files import locked
 from wbrag.shelf.log import Log
 
 State = Literal["candidate", "approved", "rejected", "retired", "stale"]
 STATES: tuple[State, ...] = get_args(State)
 NEXT: Mapping[State, frozenset[State]] = {
-    "candidate": frozenset({"approved", "rejected"}),
+    "candidate": frozenset({"approved", "rejected", "stale"}),
     "approved": frozenset({"retired", "stale"}),
     "rejected": frozenset({"approved", "candidate"}),
     "retired": frozenset({"approved", "candidate"}),
@@ -70,25 +71,37 @@ class Decisions:
         """The state of every unit that was decided on; the others are candidates."""
         return {d.unit_id: d.state for d in self.all()}
 
-    def decide(self, ids: Iterable[str], state: State, *, by: str, why: str, policy: str = "person") -> list[Decision]:
+    def decide(
+        self,
+        ids: Iterable[str],
+        state: State,
+        *,
+        by: str,
+        why: str,
+        policy: str = "person",
+        only: Collection[State] | None = None,
+    ) -> list[Decision]:
         """Move units to `state` in one commit; those that are there already stay as they are.
 
-        Raises `UsageError` for a step that a unit's life does not have, and then writes nothing.
+        `only`: units that are in one of these states when it comes to it; the others are left alone, so that no policy
+        overrides what a person decided meanwhile. Raises `UsageError` for a step that a unit's life does not have, and
+        then writes nothing.
         """
         if state not in STATES:
             raise unknown("state", state, list(STATES))
-        history = self.all()
-        states = {d.unit_id: d.state for d in history}
-        number = history[-1].number + 1 if history else 1
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        steps = []
-        for id in dict.fromkeys(ids):
-            before = states.get(id, "candidate")
-            if before == state:
-                continue
-            if state not in NEXT[before]:
-                allowed = " or ".join(sorted(NEXT[before]))
-                raise UsageError(f"expected {id} to become {allowed}, found {state!r}: it is {before} now")
-            steps.append(Decision(number, id, state, before, at, by, policy, why))
-        self.log.append(asdict(step) for step in steps)
+        with locked(self.log.folder.with_suffix(".lock")):
+            history = self.all()
+            states = {d.unit_id: d.state for d in history}
+            number = history[-1].number + 1 if history else 1
+            at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            steps = []
+            for id in dict.fromkeys(ids):
+                before = states.get(id, "candidate")
+                if before == state or (only is not None and before not in only):
+                    continue
+                if state not in NEXT[before]:
+                    allowed = " or ".join(sorted(NEXT[before]))
+                    raise UsageError(f"expected {id} to become {allowed}, found {state!r}: it is {before} now")
+                steps.append(Decision(number, id, state, before, at, by, policy, why))
+            self.log.append(asdict(step) for step in steps)
         return steps

@@ -36,7 +36,7 @@ async def nearest_passages(
 def examine(
     stock: Sequence[Shelved],
     todo: Collection[str],
-    states: Mapping[str, State],
+    stands: Mapping[str, State],
     passages: Mapping[str, Passage],
     near: Mapping[str, Sequence[Hit]],
     settings: ChecksConfig,
@@ -44,19 +44,20 @@ def examine(
 ) -> dict[str, list[Checked]]:
     """Every check on the units `todo`, in the order of their ids.
 
-    A unit is compared with the approved ones, and with those before it that passed: of two that say the same, or
-    contradict each other, the first may stay. `passages` are the corpus's, by id; `near` as `nearest_passages` gives.
+    A unit is compared with those that stand (`stands`: approved ones, and candidates that passed), and with those
+    before it that pass: of two that say the same, or contradict each other, the first may stay. `passages` are the
+    corpus's, by id; `near` as `nearest_passages` gives.
     """
-    standing = [s for s in stock if states.get(s.unit.id) == "approved" and s.unit.id not in todo]
+    standing = _Standing([s for s in stock if s.unit.id in stands and s.unit.id not in todo], len(stock))
     found: dict[str, list[Checked]] = {}
     for shelved in sorted((s for s in stock if s.unit.id in todo), key=lambda s: s.unit.id):
         unit = shelved.unit
-        neighbours = [*_passages(near.get(unit.id, ()), passages), *_units(shelved, standing, states)]
+        neighbours = [*_passages(near.get(unit.id, ()), passages), *standing.nearest(shelved, stands)]
         sources = tuple(passages[id] for id, _ in unit.sources if id in passages)
         subject = Subject(unit, sources, tuple(sorted(neighbours, key=lambda n: -n.cosine)))
         found[unit.id] = run(subject, settings, nli)
         if passed(found[unit.id]):
-            standing.append(shelved)
+            standing.add(shelved)
     return found
 
 
@@ -67,13 +68,28 @@ def _passages(hits: Sequence[Hit], passages: Mapping[str, Passage]) -> list[Neig
     ]
 
 
-def _units(shelved: Shelved, standing: Sequence[Shelved], states: Mapping[str, State]) -> list[Neighbour]:
-    """The nearest of the units that stand."""
-    if not standing:
-        return []
-    cosines: Vectors = np.array([s.vector for s in standing]) @ shelved.vector
-    return [
-        Neighbour(s.unit.id, s.unit.title, s.unit.text, float(cosines[i]), "unit", state=states.get(s.unit.id, ""))
-        for i in np.argsort(-cosines, kind="stable")[:NEAREST]
-        for s in [standing[i]]
-    ]
+class _Standing:
+    """Units that others are compared with, their vectors in one matrix [capacity, d] that fills up."""
+
+    def __init__(self, units: Sequence[Shelved], capacity: int) -> None:
+        self.units: list[Shelved] = []
+        self.matrix: Vectors = np.empty((0, 0), np.float32)
+        self.capacity = max(1, capacity)
+        for shelved in units:
+            self.add(shelved)
+
+    def add(self, shelved: Shelved) -> None:
+        if not self.units:
+            self.matrix = np.empty((self.capacity, len(shelved.vector)), np.float32)
+        self.matrix[len(self.units)] = shelved.vector
+        self.units.append(shelved)
+
+    def nearest(self, shelved: Shelved, states: Mapping[str, State]) -> list[Neighbour]:
+        if not self.units:
+            return []
+        cosines = self.matrix[: len(self.units)] @ shelved.vector
+        return [
+            Neighbour(s.unit.id, s.unit.title, s.unit.text, float(cosines[i]), "unit", state=states.get(s.unit.id, ""))
+            for i in np.argsort(-cosines, kind="stable")[:NEAREST]
+            for s in [self.units[i]]
+        ]

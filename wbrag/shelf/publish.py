@@ -53,6 +53,8 @@ def propose(
     else:
         assert latest is not None
         dimension = Manifest.read(workspace / latest.writeback_manifest, latest.writeback_sha256).dimension
+    if any(s.encoder != encoder for s in stock):
+        raise WbragError("expected units with vectors of the present encoder, found others: run `wbrag publish`")
     root = workspace / "index"
     old = _reusable(workspace, latest, stock, encoder)
     shards = _shards(config, root, old, stock, dimension)
@@ -99,12 +101,12 @@ def _reusable(
 def _shards(
     config: Config, root: Path, old: list[tuple[ShardFiles, set[str]]], stock: list[Shelved], dimension: int
 ) -> tuple[ShardFiles, ...]:
-    if len(old) >= config.publish.max_writeback_shards:
-        old = []  # many small shards cost a search each: write them into one
     held = set[str]().union(*(ids for _, ids in old))
     fresh = [s for s in stock if s.unit.id not in held]
     if not fresh:
         return tuple(files for files, _ in old)
+    if len(old) >= config.publish.max_writeback_shards:  # many small shards cost a search each: write them into one
+        old, fresh = [], stock
     vectors = np.array([s.vector for s in fresh], dtype=np.float32)
     passages = pa.Table.from_pylist(
         [{"id": s.unit.id, "title": s.unit.title, "text": s.unit.text} for s in fresh], PASSAGES

@@ -52,15 +52,15 @@ class Results:
         """Every examination, oldest first."""
         return [_from_row(row) for row in sorted(self.log.rows(), key=lambda row: row["number"])]
 
-    def add(self, found: Mapping[str, Sequence[Checked]], fingerprint: str) -> None:
-        """One row a unit, in one commit."""
+    def add(self, found: Mapping[str, Sequence[Checked]], fingerprints: Mapping[str, str]) -> None:
+        """One row a unit, in one commit; `fingerprints` say what each examination depended on."""
         number, at = self.log.version + 1, now()
         self.log.append(
             {
                 "number": number,
                 "unit_id": id,
                 "at": at,
-                "fingerprint": fingerprint,
+                "fingerprint": fingerprints[id],
                 "results": json.dumps([asdict(result) for result in results]),
             }
             for id, results in found.items()

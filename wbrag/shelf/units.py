@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
+from wbrag.files import locked
 from wbrag.retrieval.encoder import Vectors
 from wbrag.types import Evidence, Unit
 
@@ -37,6 +38,7 @@ UNITS = pa.schema(
         ("vector", pa.list_(pa.float32())),
     ]
 )
+FROM_TRAFFIC = "from_traffic"  # a score that marks a unit learned from served answers: only a person approves it
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Shelved:
 
     unit: Unit
     vector: Vectors  # [d]
+    encoder: str = ""  # fingerprint of what made the vector
 
 
 @dataclass(frozen=True)
@@ -86,17 +89,25 @@ class Shelf:
     ) -> Merged:
         """Merge `units` (with `vectors` [n, d] of their contents) into the shelf in one commit.
 
-        No near-duplicate goes into a unit of `closed`: what was rejected, retired or stale takes nothing in.
+        No near-duplicate goes into a unit of `closed` (rejected, retired or stale); the same text, written again, takes
+        its place there with the new provenance.
         """
-        stock = self.read()
-        before = {s.unit.id: s.unit for s in stock}
-        after, merged = merge_units(stock, list(zip(units, vectors)), near_duplicate, closed)
-        changed = [s for s in after if before.get(s.unit.id) != s.unit]
-        if changed:
-            self._upsert(pa.Table.from_pylist([_to_row(s, encoder) for s in changed], UNITS))
+        with locked(self.folder.with_suffix(".lock")):
+            stock = self.read()
+            before = {s.unit.id: s.unit for s in stock}
+            after, merged = merge_units(stock, list(zip(units, vectors)), near_duplicate, closed)
+            self._upsert([s for s in after if before.get(s.unit.id) != s.unit], encoder)
         return Merged([s for s in after if s.unit.id not in before], merged)
 
-    def _upsert(self, rows: pa.Table) -> None:
+    def embed_again(self, stale: Sequence[Shelved], vectors: Vectors, encoder: str) -> None:
+        """Give these units the vectors [n, d] of another encoder."""
+        with locked(self.folder.with_suffix(".lock")):
+            self._upsert([replace(s, vector=vector) for s, vector in zip(stale, vectors)], encoder)
+
+    def _upsert(self, changed: Sequence[Shelved], encoder: str) -> None:
+        if not changed:
+            return
+        rows = pa.Table.from_pylist([_to_row(s, encoder) for s in changed], UNITS)
         if not self._exists():
             write_deltalake(str(self.folder), rows)
             return
@@ -121,25 +132,33 @@ def merge_units(
     """
     shelf = list(stock)
     position = {s.unit.id: i for i, s in enumerate(shelf)}
-    matrix = np.array([np.zeros_like(s.vector) if s.unit.id in closed else s.vector for s in shelf], dtype=np.float32)
+    titled: dict[str, list[int]] = {}  # only units of one title merge: look-alike subjects lie close together
+    for i, s in enumerate(shelf):
+        if s.unit.id not in closed:
+            titled.setdefault(s.unit.title, []).append(i)
     merged = 0
     for unit, vector in incoming:
         twin = position.get(unit.id)
-        if twin is None and len(shelf):
-            nearest = int(np.argmax(matrix @ vector))
-            # Only units with the same title: look-alike subjects lie close together and must not be mixed.
-            if float(matrix[nearest] @ vector) >= near_duplicate and shelf[nearest].unit.title == unit.title:
-                twin = nearest
+        near = titled.get(unit.title, [])
+        if twin is None and near:
+            cosines = np.array([shelf[i].vector for i in near]) @ vector
+            if cosines.max() >= near_duplicate:
+                twin = near[int(np.argmax(cosines))]
         if twin is None:
             position[unit.id] = len(shelf)
+            titled.setdefault(unit.title, []).append(len(shelf))
             shelf.append(Shelved(unit, vector))
-            matrix = np.vstack([matrix, vector]) if matrix.size else vector[None, :]
             continue
-        both = _with_provenance(shelf[twin].unit, unit)
+        both = _again(shelf[twin].unit, unit) if unit.id in closed else _with_provenance(shelf[twin].unit, unit)
         if both != shelf[twin].unit:
             merged += 1
             shelf[twin] = replace(shelf[twin], unit=both)
     return shelf, merged
+
+
+def _again(closed: Unit, unit: Unit) -> Unit:
+    """`unit`, written once more after it was closed: only the questions are kept."""
+    return replace(unit, question_ids=tuple(dict.fromkeys((*closed.question_ids, *unit.question_ids))))
 
 
 def _with_provenance(kept: Unit, other: Unit) -> Unit:
@@ -152,7 +171,7 @@ def _with_provenance(kept: Unit, other: Unit) -> Unit:
         question_ids=tuple(dict.fromkeys((*kept.question_ids, *other.question_ids))),
         sources=tuple((before | after).items()),
         evidence=tuple(dict.fromkeys((*evidence, *other.evidence))),
-        scores=other.scores if changed else kept.scores,
+        scores=other.scores | {k: v for k, v in kept.scores.items() if k == FROM_TRAFFIC} if changed else kept.scores,
     )
 
 
@@ -188,4 +207,4 @@ def _from_row(row: dict[str, Any]) -> Shelved:
         row["config_fingerprint"],
         row["created_at"],
     )
-    return Shelved(unit, np.asarray(row["vector"], dtype=np.float32))
+    return Shelved(unit, np.asarray(row["vector"], dtype=np.float32), row["encoder"])

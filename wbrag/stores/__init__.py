@@ -126,6 +126,6 @@ def passages(config: Config, ids: Some[str], kept: Path) -> dict[str, Passage]:
     from wbrag.stores.sources import remembered
 
     store = open_store(config.retriever)
-    if not ids or not isinstance(store, KnowsPassages):
+    if not ids or not isinstance(store, KnowsPassages) or not getattr(store, "knows_passages", True):
         return remembered(kept, ids)
     return store.passages(ids)

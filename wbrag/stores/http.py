@@ -86,9 +86,16 @@ class HttpStore:
         return [[Hit(**hit.model_dump()) for hit in hits] for hits in reply.hits]
 
     def passages(self, ids: Some[str]) -> dict[str, Passage]:
-        """`POST {"ids": [...]}` gives `{"passages": [{"id", "title", "text"}]}` of those it has."""
+        """`POST {"ids": [...]}` gives `{"passages": [{"id", "title", "text"}]}` of those it has.
+
+        Only where the option `passages_url` is given, which `wbrag.stores.passages` asks `knows_passages` for.
+        """
         reply = self._call(_Passages, self._url("passages_url"), {"ids": sorted(ids)})
         return {p.id: Passage(p.id, p.title, p.text) for p in reply.passages if p.id in ids}
+
+    @property
+    def knows_passages(self) -> bool:
+        return self.options.passages_url is not None
 
     def held(self) -> Held:
         """`GET` gives `{"release": "r0001", "ids": [...]}`."""

@@ -140,13 +140,16 @@ class PgVector:
             before = frozenset()
         wanted = {s.unit.id: s for s in units}
         run("DELETE FROM {units} WHERE id = ANY(%s)", (sorted(before - wanted.keys()),))
-        fresh = [
+        rows = [
             (s.unit.id, s.unit.title, s.unit.text, [id for id, _ in s.unit.sources], _literal(s.vector))
             for id, s in wanted.items()
-            if id not in before
         ]
         with connection.cursor() as cursor:
-            cursor.executemany(sql.SQL("INSERT INTO {units} VALUES (%s, %s, %s, %s, %s)").format(**names), fresh)
+            upsert = (
+                "INSERT INTO {units} VALUES (%s, %s, %s, %s, %s) "
+                "ON CONFLICT (id) DO UPDATE SET sources = EXCLUDED.sources, embedding = EXCLUDED.embedding"
+            )
+            cursor.executemany(sql.SQL(upsert).format(**names), rows)
         run("DELETE FROM {release}")
         row = (release.id, release.encoder, len(wanted))
         run("INSERT INTO {release} (release, encoder, units) VALUES (%s, %s, %s)", row)
