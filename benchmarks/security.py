@@ -304,18 +304,23 @@ def markdown(found: dict[str, Any]) -> str:
     """What stands between the markers `<!-- security:start -->` and `<!-- security:end -->` of the README."""
     p, i = found["poisoning"], found["injection"]
     rows = [
-        "| what the library holds | attack succeeds | answered right | poisoned units in | honest units in |",
-        "|---|---|---|---|---|",
+        "| what the library holds | attack succeeds | answered right | poisoned units in |",
+        "|---|---|---|---|",
     ]
+    alone = []
     for name, row in p["rows"].items():
-        parts = [_cell(row["attacked"]), _cell(row["right"])]
-        parts += [of(row[k]) if k in row else "" for k in ("poisoned", "honest")]
-        rows.append(f"| {name[0].upper()}{name[1:]} | {' | '.join(parts)} |")
+        poisoned = of(row["poisoned"]) if "poisoned" in row else ""
+        if name.startswith("only "):
+            alone.append(f"{name.removeprefix('only ').replace('_', ' ')} {row['poisoned']['count']}")
+        else:
+            cells = (_cell(row["attacked"]), _cell(row["right"]), poisoned)
+            rows.append(f"| {name[0].upper()}{name[1:]} | {' | '.join(cells)} |")
     refused = p["refused"]
     notes = [
         f"{TARGETS} target questions, {PASSAGES_EACH} poisoned passages each; from the third row on the poison is out "
-        "of the corpus again, and only units that were distilled from served answers are left of it; each check alone "
-        "with a source that is trusted, but for trust. In % with Wilson's 95% interval.",
+        "of the corpus again, and only units that were distilled from served answers are left of it. In % with "
+        f"Wilson's 95% interval. Poisoned units that each check alone lets in: {', '.join(alone)} (trust: of a source known as "
+        "doubtful, the others: of a trusted one).",
         f"Of the demo's units, the checks refuse {of(refused['false units'])} that say something false, and "
         f"{of(refused['true units'])} that do not ({of(refused['true units, poison in the corpus'])} while the poison "
         "lies in the corpus).",

@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
+import pyarrow as pa
+
 from wbrag.checks import Checked
 from wbrag.shelf.results import Examined
 from wbrag.shelf.review import RATED, WATCHED, Use, use_of, work_list
-from wbrag.shelf.usage import Feedback, Served
+from wbrag.shelf.usage import USAGE, Feedback, Served
+
+
+def table(*answers: Served) -> pa.Table:
+    return pa.Table.from_pylist([asdict(answer) for answer in answers], USAGE)
 
 
 def served(n: int, *ids: str, origin: str = "writeback") -> Served:
@@ -28,17 +36,17 @@ def thumbs(*ratings: int) -> dict[str, Feedback]:
 
 
 def test_hits_and_thumbs_are_counted_for_units_alone() -> None:
-    uses = use_of([served(0, "a", "b"), served(1, "a"), served(2, "p", origin="base")], thumbs(1, -1, 1))
+    uses = use_of(table(served(1, "a"), served(0, "a", "b"), served(2, "p", origin="base")), thumbs(1, -1, 1))
     assert uses == {"a": Use(2, 1, 1, "2026-01-01T00:00:01"), "b": Use(1, 1, 0, "2026-01-01T00:00:00")}
 
 
 def test_a_turn_for_the_worse_is_seen_once_there_are_ratings_enough() -> None:
     worse = [served(n, "a") for n in range(2 * RATED)]
-    use = use_of(worse, thumbs(*[1] * RATED, *[-1] * RATED))["a"]
+    use = use_of(table(*worse), thumbs(*[1] * RATED, *[-1] * RATED))["a"]
     assert (use.earlier, use.later) == (1.0, -1.0)
     [task] = work_list({"a": "A"}, {"a": "approved"}, {}, {"a": use}, {"a": 8})
     assert (task.reason, task.detail) == ("answers turned worse", "mean rating fell from +1.00 to -1.00 over 8 ratings")
-    few = use_of(worse[:-2], thumbs(*[1] * (RATED - 1), *[-1] * (RATED - 1)))["a"]
+    few = use_of(table(*worse[:-2]), thumbs(*[1] * (RATED - 1), *[-1] * (RATED - 1)))["a"]
     assert few.earlier is None and work_list({"a": "A"}, {"a": "approved"}, {}, {"a": few}, {"a": 8}) == []
 
 

@@ -177,8 +177,9 @@ class Governance:
         now, usage = time.monotonic(), self.store.usage
         version = usage.answers.version, usage.feedback.version
         if self._used is None or (version != self._used[0] and now >= self._used[1]):
-            served = usage.served()
-            found = use_of(served, usage.ratings()), Counter(answer.release for answer in served)
+            served = usage.answers.table(["request_id", "at", "release", "hit_ids", "hit_origins"])
+            counts = served["release"].value_counts().to_pylist()
+            found = use_of(served, usage.ratings()), Counter({c["values"]: c["counts"] for c in counts})
             self._used = version, now + (1 + RESTING) * (time.monotonic() - now), found
         return self._used[2]
 

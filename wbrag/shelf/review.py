@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from wbrag.shelf.decisions import State
 from wbrag.shelf.results import Examined
-from wbrag.shelf.usage import Feedback, Served
+from wbrag.shelf.usage import Feedback
 
 Reason = Literal["stale", "answers turned worse", "failed a check", "waits for a decision", "never retrieved"]
 WATCHED = 100  # answers that a release must have served before an unused unit is worth a look
@@ -38,22 +41,29 @@ class Task:
     detail: str
 
 
-def use_of(served: Iterable[Served], ratings: Mapping[str, Feedback]) -> dict[str, Use]:
-    """Each unit's use over `served`, which comes oldest first."""
-    seen: dict[str, list[Served]] = {}
-    for answer in served:
-        for id, origin in zip(answer.hit_ids, answer.hit_origins):
-            if origin == "writeback":
-                seen.setdefault(id, []).append(answer)
-    return {id: _use(answers, ratings) for id, answers in seen.items()}
+def use_of(answers: pa.Table, ratings: Mapping[str, Feedback]) -> dict[str, Use]:
+    """Each unit's use over served `answers` (columns request_id, at, hit_ids, hit_origins), in any order."""
+    row = pc.list_parent_indices(answers["hit_ids"])
+    hits = pa.table(
+        {
+            "id": pc.list_flatten(answers["hit_ids"]),
+            "at": answers["at"].take(row),
+            "request_id": answers["request_id"].take(row),
+        }
+    ).filter(pc.equal(pc.list_flatten(answers["hit_origins"]), "writeback"))
+    counted = hits.group_by("id").aggregate([("id", "count"), ("at", "max")]).to_pylist()
+    given = pa.array(list(ratings), pa.string())
+    rated: dict[str, list[int]] = {}
+    for hit in hits.filter(pc.is_in(hits["request_id"], given)).sort_by("at").to_pylist():
+        rated.setdefault(hit["id"], []).append(ratings[hit["request_id"]].rating)
+    return {c["id"]: _use(c["id_count"], c["at_max"], rated.get(c["id"], [])) for c in counted}
 
 
-def _use(answers: Sequence[Served], ratings: Mapping[str, Feedback]) -> Use:
-    rated = [ratings[a.request_id].rating for a in answers if a.request_id in ratings]
+def _use(hits: int, last_at: str, rated: Sequence[int]) -> Use:
     middle = len(rated) // 2
     halves = (rated[:middle], rated[middle:]) if middle >= RATED else ((), ())
     earlier, later = (sum(half) / len(half) if half else None for half in halves)
-    return Use(len(answers), rated.count(1), rated.count(-1), answers[-1].at, earlier, later)
+    return Use(hits, rated.count(1), rated.count(-1), last_at, earlier, later)
 
 
 def work_list(

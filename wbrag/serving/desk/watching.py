@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import DeltaTable
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -72,11 +71,10 @@ def questions_of(store: Store, unit: Unit) -> list[str]:
 def answers_with(store: Store, id: str, count: int = 10) -> list[dict[str, Any]]:
     """The newest served answers that had unit `id` among their hits, newest first, each with its `feedback`."""
     log = store.usage.answers
-    if log.version < 0:
-        return []
-    table = DeltaTable(str(log.folder)).to_pyarrow_table()
-    inside = pc.equal(pc.list_flatten(table["hit_ids"]), id)
-    rows = table.take(pc.unique(pc.list_parent_indices(table["hit_ids"]).filter(inside)))
-    newest = rows.sort_by([("at", "descending")]).slice(0, count).to_pylist()
+    hits = log.table(["request_id", "at", "hit_ids"])
+    inside = pc.equal(pc.list_flatten(hits["hit_ids"]), id)
+    holding = hits.take(pc.unique(pc.list_parent_indices(hits["hit_ids"]).filter(inside)))
+    wanted = holding.sort_by([("at", "descending")]).slice(0, count)["request_id"].to_pylist()
+    newest = log.select(ds.field("request_id").isin(wanted)).sort_by([("at", "descending")]).to_pylist()
     ratings = store.usage.ratings()
     return [row | {"feedback": ratings.get(row["request_id"])} for row in newest]
