@@ -319,8 +319,8 @@ def markdown(found: dict[str, Any]) -> str:
     notes = [
         f"{TARGETS} target questions, {PASSAGES_EACH} poisoned passages each; from the third row on the poison is out "
         "of the corpus again, and only units that were distilled from served answers are left of it. In % with "
-        f"Wilson's 95% interval. Poisoned units that each check alone lets in: {', '.join(alone)} (trust: of a source known as "
-        "doubtful, the others: of a trusted one).",
+        f"Wilson's 95% interval. Poisoned units that each check alone lets in: {', '.join(alone)} (trust: of a source "
+        "known as doubtful, the others: of a trusted one).",
         f"Of the demo's units, the checks refuse {of(refused['false units'])} that say something false, and "
         f"{of(refused['true units'])} that do not ({of(refused['true units, poison in the corpus'])} while the poison "
         "lies in the corpus).",
