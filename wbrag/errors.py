@@ -9,7 +9,11 @@ class UsageError(WbragError):
     """The request itself is wrong: an unknown name, option or config key (exit 2)."""
 
 
-class PromptTooLong(WbragError):
+class PromptRefused(WbragError):
+    """A prompt that the model's endpoint turns down; another may pass."""
+
+
+class PromptTooLong(PromptRefused):
     """A prompt that the model has no room for."""
 
 

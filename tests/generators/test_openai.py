@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.support.openai_server import OpenAIServer, Step, cut, error, hang, ok, raw, word_logprob
-from wbrag.errors import UsageError, WbragError
+from wbrag.errors import PromptRefused, PromptTooLong, UsageError, WbragError
 from wbrag.generators.openai import OpenAIGenerator
 from wbrag.types import Completion, Generator, Message, Sampling, Scored
 
@@ -130,6 +130,21 @@ def test_waits_double_up_to_the_cap_and_the_end_says_what_was_tried() -> None:
         assert server.url in said
     assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
     assert "8 tries" in said and "2 x HTTP 429, 6 x HTTP 500" in said and "out of memory" in said
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (error(400, "This model's maximum context length is 4096 tokens. However, you requested 5000."), PromptTooLong),
+        (error(400, "the prompt breaks our rules"), PromptRefused),
+        (error(403, "no access to this model"), WbragError),
+    ],
+)
+def test_what_is_wrong_with_a_prompt_is_told_from_what_is_wrong_with_the_model(step: Step, kind: type) -> None:
+    with OpenAIServer(script=[step]) as server:
+        found = refused(make(server.url))
+        assert type(found) is kind and len(server.requests) == 1
+        assert kind is not PromptTooLong or server.url not in str(found), "clients are told this sentence"
 
 
 def test_no_server_is_a_connection_error_with_its_cause() -> None:

@@ -111,6 +111,12 @@ def test_units_are_approved_and_rejected_by_keyboard(bench: DeskBench, visit: Ca
     assert f"unit={current.get_attribute('data-unit')}" in page.url
     page.keyboard.press("u")
     expect(page.locator("#status")).to_contain_text("Nothing is undone here")
+    before = states(bench)
+    page.route("**/desk?unit=*", lambda route: None)  # the next unit never comes
+    page.keyboard.press("j")
+    page.keyboard.press("a")  # before the unit is there to be read
+    expect(page.locator("#status")).to_contain_text("not shown yet")
+    assert states(bench) == before
 
 
 def test_what_failed_a_check_is_approved_only_with_a_reason(bench: DeskBench, visit: Callable[..., Page]) -> None:

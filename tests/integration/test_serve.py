@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -73,7 +74,7 @@ class Served:
 
     def metric(self, name: str) -> float:
         lines = self.get("/metrics").text.splitlines()
-        return float(next(line.split()[-1] for line in lines if line.startswith(f"{name} ")))
+        return float(next(line.split()[-1] for line in lines if re.match(rf"{name}[{{ ]", line)))
 
     def replicas(self, name: str) -> list[int]:
         """Process ids of a deployment's replicas."""

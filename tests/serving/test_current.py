@@ -184,6 +184,37 @@ def test_an_error_of_the_moment_is_no_verdict(store: Store) -> None:
     assert serving(current) == "r0002"
 
 
+def test_a_start_answers_with_what_there_is_and_goes_on_trying(store: Store) -> None:
+    for _ in range(2):
+        publish(store)
+    library = FakeLibrary(bad={"r0002": OSError("the disk is away")})
+    current = Current(store, library)
+
+    async def scenario() -> None:
+        await current.refresh()
+        assert serving(current) == "r0001" and not current.refused
+        library.bad.clear()
+        await current.refresh()
+
+    asyncio.run(scenario())
+    assert serving(current) == "r0002"
+
+
+def test_while_nothing_answers_every_look_tries_again(store: Store) -> None:
+    publish(store)
+    library = FakeLibrary(bad={name: WbragError("damaged") for name in ("none", "r0001")})
+    current = Current(store, library)
+
+    async def scenario() -> None:
+        await current.refresh()
+        assert not current.ready and set(current.refused) == {"none", "r0001"}
+        library.bad.clear()
+        await current.refresh()
+
+    asyncio.run(scenario())
+    assert (serving(current), current.refused) == ("r0001", {})
+
+
 def test_it_polls_until_it_is_stopped(store: Store) -> None:
     current = Current(store, FakeLibrary(), poll_s=0.01)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,11 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import StreamingResponse
 
 from tests.support.serving import Bench, StreamingGenerator, bench, served, until
-from wbrag.errors import PromptTooLong, UsageError, WbragError
+from wbrag.errors import PromptRefused, PromptTooLong, UsageError, WbragError
 from wbrag.serving.admission import Admission
-from wbrag.serving.gateway import drain
+from wbrag.serving.gateway import drain, trouble
 from wbrag.serving.refusals import Refused
 
 CHAT = "/v1/chat/completions"
@@ -60,8 +62,8 @@ def test_past_the_queue_the_answer_is_429_at_once_and_then_all_is_well_again(tmp
         assert refused.json()["error"]["type"] == "rate_limit_error" and refused.json()["error"]["code"] == "busy"
         assert gate.generator.max_in_flight == 2
         metrics = (await client.get("/metrics")).text
-        assert 'wbrag_refused_total{reason="busy"} 45.0' in metrics
-        assert "wbrag_queue_length 0.0" in metrics and "wbrag_in_flight 0.0" in metrics
+        assert re.search(r'wbrag_refused_total\{reason="busy",.*\} 45.0', metrics)
+        assert re.search(r"wbrag_queue_length\{.*\} 0.0", metrics) and re.search(r"wbrag_in_flight\{.*\} 0.0", metrics)
         assert (await client.post(CHAT, json=BODY)).status_code == 200
 
     using(gate, work)
@@ -135,7 +137,8 @@ def _hang_up(gate: Bench, body: dict[str, Any], ready: Callable[[], bool], read:
                 heard += line.recv(1000)
         until(lambda: gate.generator.cancelled == 1, 3)
         until(lambda: gate.app.state.answering.admission.working == 0, 3)
-        until(lambda: 'wbrag_errors_total{kind="client_gone"} 1.0' in httpx.get(f"{url}/metrics").text, 3)
+        gone = r'wbrag_errors_total\{kind="client_gone",.*\} 1.0'
+        until(lambda: re.search(gone, httpx.get(f"{url}/metrics").text), 3)
         gate.generator.delay_s = gate.generator.pause_s = 0
         assert httpx.post(f"{url}{CHAT}", json=BODY).status_code == 200
 
@@ -157,6 +160,72 @@ def test_draining_finishes_what_was_begun_and_takes_nothing_new(tmp_path: Path) 
 
     using(gate, work)
     assert gate.generator.closed
+
+
+def test_draining_waits_for_the_last_byte_and_for_what_outlives_its_request(tmp_path: Path) -> None:
+    gate = bench(tmp_path)
+    state, sent = gate.app.state, asyncio.Event()
+
+    @gate.app.get("/tail")
+    async def tail() -> StreamingResponse:
+        async def parts() -> AsyncIterator[str]:
+            yield "a"
+            await sent.wait()
+            yield "b"
+
+        return StreamingResponse(parts())
+
+    async def published() -> str:
+        await asyncio.sleep(0.05)
+        return "r0003"
+
+    async def work(client: httpx.AsyncClient) -> None:
+        begun = asyncio.create_task(client.get("/tail"))
+        while not state.answering.admission.open:
+            await asyncio.sleep(0.001)
+        leaving = asyncio.create_task(state.background.finish(published()))
+        await asyncio.sleep(0)
+        [kept] = state.background._tasks
+        leaving.cancel()
+        draining = asyncio.create_task(drain(gate.app))
+        await asyncio.sleep(0.1)
+        assert kept.result() == "r0003" and leaving.cancelled() and not draining.done()
+        sent.set()
+        assert await draining and (await begun).text == "ab"
+
+    using(gate, work)
+
+
+def test_one_at_work_is_never_idle() -> None:
+    async def main() -> None:
+        admission = Admission(1, 0)
+        async with admission.slot():
+            assert not await admission.drain(0.01)
+        assert await admission.drain(0.01)
+
+    asyncio.run(main())
+
+
+def test_prompts_that_are_refused_are_no_failures_of_the_model(tmp_path: Path) -> None:
+    gate = bench(tmp_path, slow(failures={n: PromptRefused("no") for n in range(5)}))
+
+    async def work(client: httpx.AsyncClient) -> None:
+        for _ in range(5):
+            assert (await client.post(CHAT, json=BODY)).status_code == 502
+        assert (await client.get("/readyz")).status_code == 200 and gate.generator.starts == 1
+
+    using(gate, work)
+
+
+def test_what_keeps_it_from_being_ready_is_told_to_the_operator(tmp_path: Path) -> None:
+    gate = bench(tmp_path)
+    release, gate.current.release = gate.current.release, None
+    gate.current.refused["r0002"] = "a shard is damaged"
+    assert trouble(gate.app) == "release r0002: a shard is damaged"
+    gate.current.release = release
+    assert trouble(gate.app) == ""
+    gate.app.state.answering.health.error = "no such model"
+    assert trouble(gate.app) == "no such model"
 
 
 def test_nothing_is_taken_before_library_and_model_are_there(tmp_path: Path) -> None:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
+from ray.exceptions import RaySystemError, RayTaskError
 from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 
 from serve.app import build
-from wbrag.errors import UsageError
+from wbrag.config import load
+from wbrag.errors import UsageError, WbragError
 from wbrag.sections import ServingConfig
+from wbrag.serving import host_run
+from wbrag.serving.host_handles import RemoteLibrary
+from wbrag.shelf.releases import Release
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDPOINT = {"backend": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
@@ -49,6 +58,73 @@ def test_bounds_and_resources_come_from_the_settings(tmp_path: Path) -> None:
     assert gateway._deployment_config.graceful_shutdown_timeout_s == 12
     for deployment in (gateway, retriever):  # the gateway answers 429; Serve has nothing to refuse
         assert deployment.max_ongoing_requests > 10_000 and deployment.max_queued_requests == -1
+
+
+@dataclass
+class Replicas:
+    """A retriever deployment whose replicas answer `prepare` with `first`, and a broadcast with `rest`."""
+
+    first: Exception | None = None
+    rest: list[Exception | None] = field(default_factory=list)
+
+    @property
+    def prepare(self) -> Replicas:
+        return self
+
+    async def remote(self, release: Release) -> None:
+        if self.first:
+            raise self.first
+
+    def broadcast(self, name: str, release: Release) -> Replicas:
+        return self
+
+    async def results_async(self, return_exceptions: bool) -> list[Exception | None]:
+        return self.rest
+
+
+def remote(cause: Exception) -> Exception:
+    """As Ray raises what a replica raised."""
+    raised: Exception = RayTaskError("prepare", "a long trace", cause).as_instanceof_cause()
+    return raised
+
+
+@pytest.mark.parametrize("where", ["first", "rest"])
+@pytest.mark.parametrize(
+    ("raised", "refuses"),
+    [
+        (remote(WbragError("a shard is damaged")), True),
+        (remote(OSError("no space left")), False),
+        (RaySystemError("the cluster is gone"), False),
+    ],
+)
+def test_only_an_error_of_ours_is_a_verdict_on_a_release(where: str, raised: Exception, refuses: bool) -> None:
+    replicas = Replicas(first=raised) if where == "first" else Replicas(rest=[None, raised])
+    with pytest.raises(Exception) as caught:
+        asyncio.run(RemoteLibrary(cast(Any, replicas)).prepare(Release.of_base("", "", "")))
+    assert isinstance(caught.value, WbragError) == refuses
+    assert not refuses or str(caught.value) == "a shard is damaged"
+
+
+def test_a_serve_that_listens_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = SimpleNamespace(http_config=SimpleNamespace(host="0.0.0.0", port=8000))
+    monkeypatch.setattr(host_run, "_get_global_client", lambda: client)
+    assert host_run._elsewhere({"host": "0.0.0.0", "port": 8000}) == ""
+    assert "expected the Ray Serve that runs to listen on 127.0.0.1:8000, found it on 0.0.0.0:8000" in (
+        host_run._elsewhere({"host": "127.0.0.1", "port": 8000})
+    )
+
+
+def test_a_start_that_is_stuck_says_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = SimpleNamespace(status="RUNNING", deployments={}, message="")
+    monkeypatch.setattr(host_run.serve, "status", lambda: SimpleNamespace(applications={"wbrag": app}))
+    monkeypatch.setattr(host_run.serve, "run_many", lambda *parts, **options: None)
+    monkeypatch.setattr(host_run, "application", lambda config: None)
+    monkeypatch.setattr(host_run, "_unready", lambda config: "the model does not answer")
+    monkeypatch.setattr(host_run, "_standing", lambda: ("r0001", "no such model"))
+    monkeypatch.setattr(host_run, "WATCH_S", 0.001)
+    monkeypatch.setattr(host_run, "STUCK_S", 0.01)
+    with pytest.raises(WbragError, match="found that the model does not answer: no such model"):
+        host_run._deploy(load(), threading.Event(), lambda *counts: None)
 
 
 def test_a_wrong_setting_is_named() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -193,6 +195,30 @@ def test_a_manifest_of_other_contents_is_refused(store: Store) -> None:
     [r1, _] = store.releases.all()
     with pytest.raises(WbragError, match="expected the manifest"):
         asyncio.run(library(store).prepare(replace(r1, writeback_sha256="0" * 64)))
+
+
+def test_a_disk_that_is_full_is_no_verdict_on_the_release(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*parts: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    lib = library(store)
+    [r1, _] = store.releases.all()
+    monkeypatch.setattr(lib, "_from_disk", full)
+    with pytest.raises(OSError, match="No space left"):
+        asyncio.run(lib.prepare(r1))
+
+
+def test_opening_takes_no_thread_of_the_searches(store: Store) -> None:
+    lib = library(store)
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_default_executor(pool := ThreadPoolExecutor(1))
+        wait = threading.Event()
+        pool.submit(wait.wait, 20)
+        await asyncio.wait_for(lib.prepare(store.release("none")), 10)
+        wait.set()
+
+    asyncio.run(scenario())
 
 
 def test_a_failed_load_is_tried_again(store: Store) -> None:

@@ -6,7 +6,9 @@ import asyncio
 import io
 import json
 import logging
+import os
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from tests.support.serving import PASSAGE, UNIT, StreamingGenerator, bench
+from tests.support.serving import PASSAGE, UNIT, StreamingGenerator, bench, browse
+from wbrag.errors import UsageError, WbragError
 from wbrag.serving import recorder as recorders
 from wbrag.serving.logs import JsonLines
 from wbrag.serving.metrics import age_s
@@ -35,7 +38,7 @@ def row(number: int) -> Served:
 @pytest.mark.parametrize("kept", ["none", "hits", "answers"])
 def test_a_row_per_answer_holds_what_the_operator_wants(tmp_path: Path, kept: str) -> None:
     gate = bench(tmp_path, record=kept)
-    with TestClient(gate.app, base_url="http://localhost") as client:
+    with browse(gate.app) as client:
         for body in (BODY, {**BODY, "stream": True}):
             assert client.post(CHAT, json=body, headers={"x-request-id": "q1"}).status_code == 200
         client.post("/v1/feedback", json={"request_id": "q1", "rating": -1, "comment": "no"})
@@ -54,12 +57,12 @@ def test_a_failing_disk_costs_no_answer_and_rows_wait_for_better_days(tmp_path: 
     gate = bench(tmp_path)
     recorder = gate.app.state.answering.recorder
     write, recorder.served.write = recorder.served.write, _fail
-    with TestClient(gate.app, base_url="http://localhost") as client:
+    with browse(gate.app) as client:
         assert client.post(CHAT, json=BODY).status_code == 200
         assert client.portal is not None
         client.portal.call(recorder.flush)
         assert recorder.served.failures == 1
-        assert "wbrag_usage_rows_waiting 1.0" in client.get("/metrics").text
+        assert re.search(r"wbrag_usage_rows_waiting\{.*\} 1.0", client.get("/metrics").text)
         recorder.served.write = write
     assert len(gate.store.usage.served()) == 1
 
@@ -104,7 +107,7 @@ def test_many_rows_are_written_without_waiting(tmp_path: Path, monkeypatch: pyte
 
 def test_what_prometheus_reads(tmp_path: Path) -> None:
     gate = bench(tmp_path)
-    with TestClient(gate.app, base_url="http://localhost") as client:
+    with browse(gate.app) as client:
         client.post(CHAT, json=BODY)
         client.post("/v1/search", json={"query": "x"})
         gate.library.default = ()
@@ -113,6 +116,7 @@ def test_what_prometheus_reads(tmp_path: Path) -> None:
         client.get("/v1/models/nothing")
         client.get("/wp-admin.php")
         text = client.get("/metrics").text
+    replica = f"{socket.gethostname()}:{os.getpid()}"  # keeps several gateways behind one address apart
     values = {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -120,7 +124,7 @@ def test_what_prometheus_reads(tmp_path: Path) -> None:
     }
 
     def value(name: str, **labels: str) -> float:
-        return values[name, tuple(sorted(labels.items()))]
+        return values[name, tuple(sorted({**labels, "replica": replica}.items()))]
 
     assert value("wbrag_requests_total", route=CHAT, status="200") == 2
     assert value("wbrag_requests_total", route="/v1/models/{name:path}", status="404") == 1
@@ -157,6 +161,10 @@ def test_the_dashboard_asks_only_for_what_there_is(tmp_path: Path) -> None:
     assert len(asked) > 12 and asked <= known
     # families whose series appear with their first event are known by family only
     assert asked - exposed <= {"wbrag_requests_total", "wbrag_answers_total"}
+    every = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    for expr in every:  # a panel adds the replicas up; a gauge counts though another replica answered the last scrape
+        assert re.match(r"(sum|max|min|histogram_quantile)\b", expr) and "replica" not in expr
+        assert "_over_time" in expr or "rate(" in expr or "increase(" in expr
     assert {panel["datasource"]["uid"] for panel in dashboard["panels"] if "targets" in panel} == {"${datasource}"}
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
@@ -178,7 +186,7 @@ def lines(client: TestClient, *bodies: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kept", ["hits", "answers"])
 def test_one_log_line_a_request_without_the_question(tmp_path: Path, kept: str) -> None:
-    with TestClient(bench(tmp_path, record=kept).app, base_url="http://localhost") as client:
+    with browse(bench(tmp_path, record=kept).app) as client:
         whole, streamed, refused = lines(client, BODY, {**BODY, "stream": True}, {"messages": []})
     for line in (whole, streamed):
         assert (line["request_id"], line["status"], line["release"], line["rag_method"]) == (
@@ -192,10 +200,22 @@ def test_one_log_line_a_request_without_the_question(tmp_path: Path, kept: str) 
     assert refused["status"] == 400 and refused["error"].startswith("messages: ")
 
 
+@pytest.mark.parametrize("failure", [WbragError, UsageError])
+def test_the_cause_that_a_client_is_not_told_is_logged_without_the_question(
+    tmp_path: Path, failure: type[Exception]
+) -> None:
+    said = f"http://10.0.0.7 did not\nanswer {QUESTION!r}"
+    generator = StreamingGenerator(lambda m, s: "x", failures={0: failure(said)})
+    with browse(bench(tmp_path, generator).app) as client:
+        cause, request = lines(client, BODY)
+    assert (cause["event"], cause["request_id"]) == ("upstream", "q1")
+    assert cause["error"] == "http://10.0.0.7 did not answer '[question]'" and QUESTION not in json.dumps(request)
+
+
 def test_an_error_of_ours_is_logged_whole_and_forges_no_line(tmp_path: Path) -> None:
     generator = StreamingGenerator(lambda m, s: "x", failures={0: RuntimeError('oh\n{"forged": 1}')})
     gate = bench(tmp_path, generator)
-    with TestClient(gate.app, base_url="http://localhost") as client:
+    with browse(gate.app) as client:
         error, request = lines(client, BODY)
     assert error["level"] == "error" and "RuntimeError" in error["trace"] and error["request_id"] == "q1"
     assert request["status"] == 500

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from tests.support.serving import bench
+from tests.support.serving import bench, browse
 
 CHAT, SEARCH, FEEDBACK = "/v1/chat/completions", "/v1/search", "/v1/feedback"
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Who?"}]}
@@ -21,7 +21,7 @@ JSON = {"content-type": "application/json"}
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     app = bench(tmp_path_factory.mktemp("gate"), max_body_bytes=20_000, max_question_chars=100).app
-    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as made:
+    with browse(app, raise_server_exceptions=False) as made:
         yield made
 
 

@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.testclient import TestClient
 
-from tests.support.serving import bench
+from tests.support.serving import bench, browse
 from wbrag.cli import main
 from wbrag.errors import UsageError, WbragError
 from wbrag.serving.keys import Keys, check_bind, is_loopback, session_secret
@@ -52,10 +52,6 @@ def app_of(folder: Path, **serving: Any) -> FastAPI:
         return JSONResponse({"published": True})
 
     return app
-
-
-def browse(app: FastAPI, host: str = "127.0.0.1") -> TestClient:
-    return TestClient(app, base_url=f"http://{host}")
 
 
 def test_a_key_is_shown_once_and_kept_as_its_hash(keys: Keys) -> None:
@@ -133,13 +129,25 @@ def test_only_loopback_may_be_bound_without_keys(keys: Keys, tmp_path: Path) -> 
 
 def test_open_on_loopback_everyone_is_admin_but_foreign_names_are_refused(tmp_path: Path) -> None:
     app = app_of(tmp_path)
-    with browse(app) as client:
+    with browse(app, "127.0.0.1") as client:
         assert client.get("/desk/page").json()["role"] == "admin"
         for host in ("localhost", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:1"):
             assert client.get("/healthz", headers={"host": host}).status_code == 200
         for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "[", "localhost@evil.example"):
             reply = client.post("/v1/chat/completions", json=CHAT, headers={"host": host})
             assert reply.status_code == 403 and "localhost" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("peer", ["192.168.1.5", "10.0.0.7", "2001:db8::1", "testclient"])
+def test_without_keys_nobody_else_gets_in_whatever_is_bound(tmp_path: Path, peer: str) -> None:
+    app = app_of(tmp_path)  # set to 127.0.0.1, but its host may have bound another address
+    with browse(app, peer=peer) as client:
+        assert client.get("/desk/page").status_code == client.get("/v1/models").status_code == 401
+        assert client.post("/v1/chat/completions", json=CHAT).status_code == 401
+        assert client.get("/healthz").status_code == 200
+    with browse(app_of(tmp_path / "b"), peer="::1") as client:
+        assert client.get("/desk/page").json()["role"] == "admin"
+    assert not app.state.guard.open_to(None)
 
 
 def test_with_keys_everything_needs_one(tmp_path: Path, keys: Keys) -> None:
@@ -171,7 +179,7 @@ def test_roles_include_the_lower_ones(tmp_path: Path, keys: Keys) -> None:
     async def review() -> Response:
         return PlainTextResponse("ok")
 
-    with browse(app) as client:
+    with browse(app, "127.0.0.1") as client:
         statuses = {
             role: client.get("/desk/review", headers={"authorization": f"Bearer {token}"}).status_code
             for role, token in tokens.items()
@@ -183,7 +191,7 @@ def test_roles_include_the_lower_ones(tmp_path: Path, keys: Keys) -> None:
 def signed_in(tmp_path: Path, keys: Keys) -> Iterator[tuple[TestClient, str]]:
     """A browser with an admin's session, and its CSRF token."""
     token = keys.add("ada", "admin")
-    with browse(app_of(tmp_path)) as client:
+    with browse(app_of(tmp_path), "127.0.0.1") as client:
         entered = client.post("/desk/login", data={"key": f" {token} "})
         assert entered.status_code == 200
         yield client, entered.json()["csrf"]
@@ -200,7 +208,7 @@ def test_a_session_counts_for_pages_alone_and_ends_with_its_key(signed_in: tuple
 
 def test_the_cookie_is_out_of_reach_of_scripts_and_foreign_pages(tmp_path: Path, keys: Keys) -> None:
     token = keys.add("ada", "admin")
-    with browse(app_of(tmp_path, https=True)) as client:
+    with browse(app_of(tmp_path, https=True), "127.0.0.1") as client:
         cookie = client.post("/desk/login", data={"key": token}).headers["set-cookie"].lower()
         assert "httponly" in cookie and "samesite=lax" in cookie and "secure" in cookie
         assert client.post("/desk/login", data={"key": "wrong"}).status_code == 401
@@ -233,7 +241,7 @@ def test_a_change_needs_the_token_and_our_own_page(signed_in: tuple[TestClient, 
 
 def test_the_token_of_before_the_login_dies_with_it(tmp_path: Path, keys: Keys) -> None:
     token = keys.add("ada", "admin")
-    with browse(app_of(tmp_path)) as client:
+    with browse(app_of(tmp_path), "127.0.0.1") as client:
         before = client.post("/desk/login", data={"key": "wrong"}).json()["csrf"]
         client.post("/desk/login", data={"key": token})
         assert client.post("/desk/publish", data={"csrf": before}).status_code == 403
@@ -248,7 +256,7 @@ def test_the_session_secret_is_made_once_and_private(tmp_path: Path) -> None:
 
 def test_every_response_carries_the_headers(tmp_path: Path) -> None:
     app = app_of(tmp_path, https=True)
-    with browse(app) as client:
+    with browse(app, "127.0.0.1") as client:
         replies = [
             client.get("/healthz"),
             client.get("/nothing"),
@@ -279,7 +287,7 @@ def test_pages_may_draw_their_own_errors(tmp_path: Path, keys: Keys) -> None:
     async def number(of: int) -> Response:
         return PlainTextResponse(str(of))
 
-    with browse(app) as client:
+    with browse(app, "127.0.0.1") as client:
         assert client.get("/desk/page").text.startswith("page: a key is needed")
         assert (
             client.get("/desk/number?of=x").text

@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 from tests.support.scripted import Call, ScriptedGenerator
 from wbrag.config import load
@@ -127,6 +128,11 @@ def bench(folder: Path, generator: StreamingGenerator | None = None, **serving: 
     generator = generator or StreamingGenerator(lambda messages, sampling: "\n Ada Thorn \nand more")
     library, current = TableLibrary(), Settled(row)
     return Bench(create_app(store, library, generator, current), store, library, generator, current)
+
+
+def browse(app: FastAPI, host: str = "localhost", peer: str = "127.0.0.1", **options: Any) -> TestClient:
+    """A client of this machine, or of another `peer`."""
+    return TestClient(app, base_url=f"http://{host}", client=(peer, 50000), **options)
 
 
 @contextmanager

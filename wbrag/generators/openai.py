@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import openai
 
-from wbrag.errors import UsageError, WbragError
+from wbrag.errors import PromptRefused, PromptTooLong, UsageError, WbragError
 from wbrag.generators.openai_wire import (
     checked_url,
     completion,
@@ -58,6 +58,7 @@ class _Failure:
     retry: bool
     status: int = 0
     about_model: bool = False
+    too_long: bool = False
     wait_s: float | None = None
 
 
@@ -262,7 +263,10 @@ class OpenAIGenerator:
             # OpenAI sends an exhausted account as 429 too; waiting does not fill it.
             retry = retry and error.code != "insufficient_quota"
             about_model = error.param == "model" or "model" in (error.code or "")
-            return _Failure(f"HTTP {error.status_code}", detail, retry, error.status_code, about_model, wait_s)
+            too_long = error.code == "context_length_exceeded" or "maximum context length" in detail.lower()
+            return _Failure(
+                f"HTTP {error.status_code}", detail, retry, error.status_code, about_model, too_long, wait_s
+            )
         except UnicodeEncodeError as error:
             raise WbragError(
                 f"a prompt holds characters that are not Unicode text ({error.reason}): "
@@ -292,6 +296,8 @@ class OpenAIGenerator:
     async def _refusal(self, failure: _Failure, body: Mapping[str, Any]) -> WbragError:
         """What to say about an answer that no retry mends."""
         status, detail = failure.status, failure.detail
+        if status in (400, 413, 422) and failure.too_long:
+            return PromptTooLong(f"expected a prompt that the model has room for, found one too long: {detail}")
         if status in (401, 403):
             # A 401's text may quote parts of the key, so it is not shown.
             said = f": {detail}" if status == 403 else ""
@@ -312,7 +318,8 @@ class OpenAIGenerator:
                 return WbragError(f"unknown model {self.model!r}: {hint}{self._where} lists {names}")
             if status == 404 and not listed:
                 return WbragError(f"{self._where} answered HTTP 404 ({detail}): check the URL, which often ends in /v1")
-        return WbragError(f"{self._where} refused the request for model {self.model!r} (HTTP {status}): {detail}")
+        kind = PromptRefused if status in (400, 413, 422) and not failure.about_model else WbragError
+        return kind(f"{self._where} refused the request for model {self.model!r} (HTTP {status}): {detail}")
 
     async def _listed_models(self) -> list[str]:
         door = self._door()

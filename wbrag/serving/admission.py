@@ -6,8 +6,8 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from wbrag.serving.refusals import Refused
 
@@ -20,7 +20,7 @@ class Admission:
 
     def __init__(self, concurrency: int, queue: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.concurrency, self.queue, self.clock = concurrency, queue, clock
-        self.working = self.waiting = 0
+        self.working = self.waiting = self.open = 0  # `open`: responses that are not sent whole yet
         self.draining = False
         self._slots = asyncio.Semaphore(concurrency)
         self._finished: deque[float] = deque(maxlen=1000)
@@ -39,16 +39,30 @@ class Admission:
         self._idle.clear()
         try:
             await self._slots.acquire()
+            self.working += 1  # before it stops waiting: it is never idle between the two
         finally:
             self.waiting -= 1
             self._note_idle()
-        self.working += 1
         try:
             yield
             self._finished.append(self.clock())
         finally:
             self.working -= 1
             self._slots.release()
+            self._note_idle()
+
+    @contextmanager
+    def responding(self) -> Iterator[None]:
+        """A response from its request to its last byte; draining waits for those begun before it."""
+        if self.draining:
+            yield
+            return
+        self.open += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self.open -= 1
             self._note_idle()
 
     def retry_after(self) -> int:
@@ -68,5 +82,5 @@ class Admission:
         return self._idle.is_set()
 
     def _note_idle(self) -> None:
-        if not self.working and not self.waiting:
+        if not self.working and not self.waiting and not self.open:
             self._idle.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ from wbrag.shelf.usage import Feedback, Served
 from wbrag.store import Store
 from wbrag.tasks import task as known_task
 from wbrag.types import Answer, Generator, Hit, Sampling
+
+log = logging.getLogger("wbrag.serving")
 
 
 class InUse(Protocol):
@@ -93,7 +96,7 @@ class Answering:
     async def answer(self, ask: Ask, caller: Caller, emit: Emit | None = None) -> Reply:
         """Answer under the caller's deadline. `emit` hears it in pieces; raises `Refused` with what is wrong."""
         start = time.perf_counter()
-        async with self._turn(caller, ask.method):
+        async with self._turn(caller, ask.method, ask.question):
             queued = time.perf_counter() - start
             release = await self._release(ask.release)
             # other methods' last call is not the answer itself: theirs is heard when it is whole
@@ -122,7 +125,7 @@ class Answering:
 
     async def search(self, query: str, k: int, release: str | None, caller: Caller) -> tuple[list[Hit], Release]:
         """The best `k` hits, under the same bounds as an answer."""
-        async with self._turn(caller, "search"):
+        async with self._turn(caller, "search", query):
             row = await self._release(release)
             pinned = Pinned(self.library, row)
             [hits] = await pinned.search([query], k)
@@ -136,7 +139,7 @@ class Answering:
         self.recorder.add(Feedback(request_id, utc(), name, rating, comment))
 
     @asynccontextmanager
-    async def _turn(self, caller: Caller, what: str) -> AsyncIterator[None]:
+    async def _turn(self, caller: Caller, what: str, question: str) -> AsyncIterator[None]:
         """A place at work until the deadline, and every failure as a refusal that a client may read."""
         if not self.current.ready or not self.health.up:
             self.metrics.refused.labels("not_ready").inc()
@@ -154,9 +157,11 @@ class Answering:
         except PromptTooLong as error:
             raise Refused(400, str(error), code="context_length_exceeded") from None
         except UsageError as error:
+            _log(caller, error, question)
             raise Refused(400, f"{what!r} cannot be served with this model: choose another method") from error
         except WbragError as error:  # its sentence is for the operator: it may name addresses
             self.metrics.errors.labels("upstream").inc()
+            _log(caller, error, question)
             raise Refused(502, "the model or the index did not answer: ask again", code="upstream") from error
 
     async def _release(self, name: str | None) -> Release:
@@ -201,6 +206,12 @@ class Answering:
                 reply.seconds["total"],
             )
         )
+
+
+def _log(caller: Caller, error: Exception, question: str) -> None:
+    """The cause, which the client is not told; an endpoint may quote the question, which is not logged."""
+    said = " ".join(str(error).split()).replace(" ".join(question.split()), "[question]")[:500]
+    log.warning("upstream", extra={"fields": {"request_id": caller.request_id, "error": said}})
 
 
 def utc() -> str:

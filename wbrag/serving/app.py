@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from wbrag.serving import Library
 from wbrag.serving.answering import Answering, Ask, Caller
+from wbrag.serving.bounds import hits
 from wbrag.serving.current import Current
 from wbrag.serving.desk.counters import counters_of
 from wbrag.serving.desk.pages import refusal
@@ -29,8 +30,8 @@ def endpoint(store: Store, library: Library, generator: Generator, current: Curr
 
     async def ask(question: str, release: str, task: str) -> Answer:
         c, s = store.config, store.config.serving
-        sampling = Sampling(c.generator.max_answer_tokens)
-        asked = Ask(question, s.methods[0], task, c.retrieval.top_k, sampling, release, traffic=False)
+        sampling = Sampling(min(c.generator.max_answer_tokens, s.max_tokens))
+        asked = Ask(question, s.methods[0], task, hits(None, "top_k", s, c), sampling, release, traffic=False)
         deadline = asyncio.get_running_loop().time() + s.timeout_s
         return (await answering.answer(asked, Caller(uuid4().hex, "desk", deadline))).answer
 

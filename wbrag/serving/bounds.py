@@ -18,7 +18,7 @@ def ask_of(asked: wire.Chat, settings: ServingConfig, config: Config) -> Ask:
     options = asked.wbrag or wire.Options()
     method = _method_of(asked.model, settings)
     if options.method is not None:
-        method = _among("wbrag.method", options.method, settings.methods)
+        method = among("wbrag.method", options.method, settings.methods)
     wanted = asked.max_completion_tokens or asked.max_tokens or config.generator.max_answer_tokens
     sampling = Sampling(
         max_tokens=min(wanted, settings.max_tokens),
@@ -29,7 +29,7 @@ def ask_of(asked: wire.Chat, settings: ServingConfig, config: Config) -> Ask:
     return Ask(
         question(_last_question(asked), "messages", settings),
         method,
-        _among("wbrag.task", options.task or settings.tasks[0], settings.tasks),
+        among("wbrag.task", options.task or settings.tasks[0], settings.tasks),
         hits(options.top_k, "wbrag.top_k", settings, config),
         sampling,
         release(options.release, "wbrag.release", settings),
@@ -77,7 +77,7 @@ def _method_of(model: str, settings: ServingConfig) -> str:
     return model.partition("/")[2] or settings.methods[0]
 
 
-def _among(param: str, value: str, allowed: tuple[str, ...]) -> str:
+def among(param: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise Refused(400, f"{param}: expected one of {', '.join(allowed)}: choose one", param=param)
     return value

@@ -12,7 +12,7 @@ from wbrag.serving import Library
 from wbrag.shelf.releases import Release
 from wbrag.store import Store
 
-RETRY_S = 600.0  # a refused release is tried again after so long, or when the table changes
+RETRY_S = 600.0  # a refused release is tried again after so long, when the table changes, or while nothing answers
 log = logging.getLogger(__name__)
 
 
@@ -49,12 +49,11 @@ class Current:
         async with self._refreshing:
             try:
                 state = await asyncio.to_thread(self._state)
-                if state == self._seen and (not self.refused or time.monotonic() < self._retry_at):
+                if self.release and state == self._seen and (not self.refused or time.monotonic() < self._retry_at):
                     return
                 newer = await asyncio.to_thread(self._newer)
-                await self._move(newer)
-                self._seen = state
-            except Exception as error:  # the shared disk or a replica is away: the next look will tell
+                self._seen = state if await self._move(newer) else None
+            except Exception as error:  # the shared disk is away: the next look will tell
                 log.warning("the releases could not be looked at: %s", " ".join(str(error).split())[:300])
 
     async def _poll(self) -> None:
@@ -79,8 +78,10 @@ class Current:
         newer = [row for row in reversed(rows) if row.number > present]
         return newer if self.release else [*newer, self.store.release("none")]
 
-    async def _move(self, newer: list[Release]) -> None:
+    async def _move(self, newer: list[Release]) -> bool:
+        """False where an error of the moment kept a release from being tried: the next look tries it again."""
         refused: dict[str, str] = {}
+        settled = True
         for row in newer:
             try:
                 await self.library.prepare(row)
@@ -88,8 +89,12 @@ class Current:
                 refused[row.id] = str(error)
                 if self.refused.get(row.id) != str(error):
                     log.error("release %s is refused: %s", row.id, error)
+            except Exception as error:  # a replica or the disk is away, which is no verdict
+                settled = False
+                log.warning("release %s could not be tried: %s", row.id, " ".join(str(error).split())[:300])
             else:
                 log.info("release %s answers from now on", row.id)
                 self.release = row
                 break
         self.refused, self._retry_at = refused, time.monotonic() + self.retry_s
+        return settled

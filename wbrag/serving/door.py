@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wbrag.serving.admission import Admission
 from wbrag.serving.metrics import Metrics
 from wbrag.serving.refusals import CLIENT_GONE, Refused, internal, response
 from wbrag.serving.security import Guard, host_allowed
@@ -47,13 +48,18 @@ def note(scope: Scope, **fields: Any) -> None:
 class Door:
     """The outermost layer, as plain ASGI: a request is counted and logged once, whatever becomes of it."""
 
-    def __init__(self, app: ASGIApp, guard: Guard, metrics: Metrics, max_body_bytes: int) -> None:
-        self.app, self.guard, self.metrics, self.max_body_bytes = app, guard, metrics, max_body_bytes
+    def __init__(self, app: ASGIApp, guard: Guard, metrics: Metrics, admission: Admission, max_body_bytes: int) -> None:
+        self.app, self.guard, self.metrics, self.admission = app, guard, metrics, admission
+        self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        with self.admission.responding():
+            await self._respond(scope, receive, send)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         start, headers = time.perf_counter(), Headers(scope=scope)
         given = headers.get("x-request-id", "")
         scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid4().hex

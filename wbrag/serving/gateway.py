@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from wbrag.sections import ServingConfig
 from wbrag.serving import Library, chat, logs, refusals, search, wire
 from wbrag.serving.answering import Answering, InUse
+from wbrag.serving.background import Background
 from wbrag.serving.door import Door, note
 from wbrag.serving.keys import Keys, check_bind, session_secret
 from wbrag.serving.metrics import age_s
@@ -31,8 +32,9 @@ def create_app(
 ) -> FastAPI:
     """The whole gateway but the pages, which add themselves; start and end come with the app's lifespan.
 
-    On the state: `answering` (the work), `guard` (who may) and `page_error`, which the pages may set to a function of
-    (request, status, sentence) that draws their errors. Raises `UsageError` for an open address without keys.
+    On the state: `answering` (the work), `guard` (who may), `background` (what outlives its request) and `page_error`,
+    which the pages may set to a function of (request, status, sentence) that draws their errors. Raises `UsageError`
+    for an open address without keys.
     """
     settings = settings or store.config.serving
     guard = Guard(Keys(store.path), settings.host, settings.https)
@@ -43,6 +45,7 @@ def create_app(
         title="wbrag", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
     app.state.answering, app.state.guard, app.state.page_error = answering, guard, None
+    app.state.background = Background()
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_middleware(
@@ -52,7 +55,13 @@ def create_app(
         max_age=SESSION_S,
         https_only=settings.https,
     )
-    app.add_middleware(Door, guard=guard, metrics=answering.metrics, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        Door,
+        guard=guard,
+        metrics=answering.metrics,
+        admission=answering.admission,
+        max_body_bytes=settings.max_body_bytes,
+    )
     for router in (chat.router, search.router):
         app.include_router(router)
     _add_operations(app, answering)
@@ -62,7 +71,18 @@ def create_app(
 async def drain(app: FastAPI) -> bool:
     """Take no new work and wait for what was begun, at most `drain_s`; False where that was not enough."""
     answering: Answering = app.state.answering
-    return await answering.admission.drain(answering.settings.drain_s)
+    clock, longest_s = asyncio.get_running_loop().time, answering.settings.drain_s
+    end = clock() + longest_s
+    whole = await answering.admission.drain(longest_s)
+    return await app.state.background.ended(max(0.0, end - clock())) and whole
+
+
+def trouble(app: FastAPI) -> str:
+    """What has kept it from being ready, in the operator's words; "" where nothing has failed so far."""
+    answering: Answering = app.state.answering
+    if not answering.current.ready:
+        return "; ".join(f"release {name}: {why}" for name, why in answering.current.refused.items())
+    return "" if answering.health.up else answering.health.error
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ class Health:
     def __init__(self, generator: Generator, retry_s: float = RETRY_S) -> None:
         self.generator, self.retry_s = generator, retry_s
         self.up = False
+        self.error = ""  # why the last start failed
         self._failures = 0
         self._starting: asyncio.Task[None] | None = None
 
@@ -56,8 +57,9 @@ class Health:
             try:
                 await self.generator.start()
             except Exception as error:
-                log.error("the model did not start", extra={"fields": {"error": str(error)[:500]}})
+                self.error = str(error)[:500]
+                log.error("the model did not start", extra={"fields": {"error": self.error}})
                 await asyncio.sleep(self.retry_s)
             else:
-                self.up, self._failures = True, 0
+                self.up, self.error, self._failures = True, "", 0
                 return

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -96,6 +97,12 @@ class Gateway:
 
         return await drain(self.gateway)
 
+    async def standing(self) -> tuple[str, str]:
+        """The release that answers, "" before the first, and what has kept it from answering, "" for nothing."""
+        from wbrag.serving.gateway import trouble
+
+        return self.current.release.id if self.current.release else "", trouble(self.gateway)
+
 
 def build(args: dict[str, Any]) -> serve.Application:
     """The application for `config=FILE`; any other argument is a setting, such as `workspace=DIR`."""
@@ -146,4 +153,16 @@ def _options(name: str, bounds: tuple[int, int], target: int) -> dict[str, Any]:
 
 
 def _gpus() -> bool:
-    return ray.is_initialized() and bool(ray.cluster_resources().get("GPU", 0))
+    """Whether the cluster has GPUs. `serve run` calls the builder before it connects: then a connection is lent."""
+    if ray.is_initialized():
+        return bool(ray.cluster_resources().get("GPU", 0))
+    try:
+        ray.init(os.environ.get("RAY_ADDRESS", "auto"), logging_level=logging.ERROR, log_to_driver=False)
+    except ConnectionError:  # no cluster runs: one will be started on this machine
+        import torch
+
+        return torch.cuda.is_available()
+    try:
+        return bool(ray.cluster_resources().get("GPU", 0))
+    finally:
+        ray.shutdown()  # whoever connects next brings settings of its own

@@ -35,12 +35,22 @@ class RemoteLibrary:
         raise AssertionError("unreachable")
 
     async def prepare(self, release: Release) -> None:
-        """Every replica there is loads and tests `release`; one that starts later does so before its first search."""
-        await _result(self.handle.prepare.remote(release))  # waits for the first replica, as broadcasts do not
+        """Every replica there is loads and tests `release`; one that starts later does so before its first search.
+
+        Raises `WbragError` where the release is at fault, Ray's own error where a replica is.
+        """
+        first = self.handle.prepare.remote(release)  # waits for a replica, as broadcasts do not
+        try:
+            await first
+        except asyncio.CancelledError:
+            first.cancel()
+            raise
+        except RayError as error:
+            raise _own(error) from None
         answers = await self.handle.broadcast("prepare", release).results_async(return_exceptions=True)
         for answer in answers:
             if isinstance(answer, Exception) and not isinstance(answer, RayActorError):
-                raise _plain("the test of the release", answer)
+                raise _own(answer)
 
 
 def asking(handle: DeploymentHandle) -> Ask:
@@ -80,7 +90,11 @@ async def _result(response: Any) -> Any:
 
 def _plain(step: str, error: Exception) -> Exception:
     """wbrag's own error as it was raised; what else a replica raises in one sentence."""
+    own = _own(error)
+    return in_one_sentence(step, own) if isinstance(own, RayError) else own
+
+
+def _own(error: Exception) -> Exception:
+    """wbrag's own error as it was raised. Any other stays what it is: it says nothing about a release."""
     cause = getattr(error, "cause", None)
-    if isinstance(cause, WbragError):
-        return cause
-    return in_one_sentence(step, error) if isinstance(error, RayError) else error
+    return cause if isinstance(cause, WbragError) else error

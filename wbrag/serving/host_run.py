@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray.serve.context import _get_global_client
 
 from wbrag.config import Config
 from wbrag.errors import WbragError
@@ -31,6 +33,7 @@ NAME = "wbrag"
 LOGS = "/tmp/ray/session_latest/logs"
 WATCH_S = 0.2
 STARTED_S = 1800.0  # a model of hundreds of gigabytes is read in this time
+STUCK_S = 120.0  # what has failed so long without any progress is not waited for any longer
 
 
 def run(config: Config, *, progress: bool = True) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def run(config: Config, *, progress: bool = True) -> dict[str, Any]:
         with bar("starting the endpoint", shown=progress) as update:
             _deploy(config, stop, update)
         if not stop.is_set():
-            print(_welcome(config), file=sys.stderr, flush=True)
+            print(_welcome(config, _standing()[0]), file=sys.stderr, flush=True)
         stop.wait()
         stop.clear()
         began = time.monotonic()
@@ -73,8 +76,11 @@ def _cluster(config: Config) -> Iterator[None]:
             f"expected a Ray cluster at {address or 'this machine'}, found {reason}: check ray.address or the load"
         ) from None
     running = bool(address) and bool(serve.status().proxies)
+    http = {"host": config.serving.host, "port": config.serving.port}
+    if running and (problem := _elsewhere(http)):
+        ray.shutdown()
+        raise WbragError(problem)
     try:
-        http = {"host": config.serving.host, "port": config.serving.port}
         with quiet_start():
             serve.start(
                 proxy_location="EveryNode" if address else "HeadOnly",
@@ -91,22 +97,42 @@ def _cluster(config: Config) -> Iterator[None]:
             ray.shutdown()
 
 
+def _elsewhere(wanted: dict[str, Any]) -> str:
+    """What is wrong where the Serve that runs listens at another address, which it keeps; "" where nothing is."""
+    client = _get_global_client()
+    found = {"host": client.http_config.host, "port": client.http_config.port} if client else wanted
+    if found == wanted:
+        return ""
+    return (
+        f"expected the Ray Serve that runs to listen on {wanted['host']}:{wanted['port']}, found it on "
+        f"{found['host']}:{found['port']}: set --serving.host and --serving.port to these, or stop it"
+    )
+
+
 def _deploy(config: Config, stop: threading.Event, update: Any) -> None:
     """Returns when every replica is up, or when told to stop. Raises `WbragError` with why one did not come up."""
     with quiet_start():  # importing Ray's part for language models writes a line of its own
         app = application(config)
     serve.run_many([serve.RunTarget(app, name=NAME)], wait_for_applications_running=False)
     deadline = time.monotonic() + STARTED_S
+    state, why, since = (0, ""), "", time.monotonic()
     while not stop.wait(WATCH_S):
         found = serve.status().applications.get(NAME)
         if found is None:
             continue
         up = sum(deployment.status == "HEALTHY" for deployment in found.deployments.values())
         update(up, len(found.deployments) + 1)
-        if found.status == "RUNNING" and _ready(config):
+        if found.status == "RUNNING" and not (why := _unready(config)):
             return
-        if found.status == "DEPLOY_FAILED" or time.monotonic() > deadline:
+        now = time.monotonic()
+        if (up, why) != state:
+            state, since = (up, why), now
+        if found.status == "DEPLOY_FAILED" or (now > deadline and not why):
             raise _failed([found.message, *(d.message for d in found.deployments.values())])
+        if now > deadline or (found.status == "RUNNING" and now - since > STUCK_S):
+            trouble = _standing()[1]
+            if trouble or now > deadline:
+                raise WbragError(_waited(why, trouble))
 
 
 def _failed(messages: list[str]) -> WbragError:
@@ -119,14 +145,28 @@ def _failed(messages: list[str]) -> WbragError:
     return WbragError(f"expected the endpoint to start, found {found}; the logs in {LOGS} say more")
 
 
-def _ready(config: Config) -> bool:
+def _waited(why: str, trouble: str) -> str:
+    return f"expected the endpoint to be ready, found that {why}: {trouble or 'the logs in ' + LOGS + ' say more'}"
+
+
+def _standing() -> tuple[str, str]:
+    """The release that answers and what is wrong, as one gateway says it; ("", "") where none does."""
+    with suppress(Exception):  # it is told, not needed
+        found: tuple[str, str] = serve.get_app_handle(NAME).standing.remote().result(timeout_s=5)
+        return found
+    return "", ""
+
+
+def _unready(config: Config) -> str:
+    """Why no request is taken yet, as `/readyz` says it; "" where they are."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.serving.host, config.serving.host)
     door = HTTPConnection(host, config.serving.port, timeout=5)
     try:
         door.request("GET", "/readyz")
-        return door.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
+        reply = door.getresponse()
+        return "" if reply.status == 200 else str(json.load(reply)["why"])
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return "the gateway does not answer"
     finally:
         door.close()
 
@@ -175,11 +215,9 @@ def _check_port(host: str, port: int) -> None:
             ) from None
 
 
-def _welcome(config: Config) -> str:
+def _welcome(config: Config, release: str) -> str:
     s = config.serving
     url = f"http://{f'[{s.host}]' if ':' in s.host else s.host}:{s.port}"
-    store = Store(config=config)
-    release = store.release(store.default_release(None)).id
     lines = {
         "API": f"{url}/v1",
         "desk": f"{url}/desk",
@@ -188,4 +226,4 @@ def _welcome(config: Config) -> str:
         "logs": LOGS,
         "stop": "Ctrl-C, which lets running requests finish",
     }
-    return "\n" + "\n".join(f"  {name:<8} {value}" for name, value in lines.items()) + "\n"
+    return "\n" + "\n".join(f"  {name:<8} {value}" for name, value in lines.items() if value) + "\n"

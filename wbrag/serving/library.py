@@ -11,7 +11,6 @@ import fcntl
 import math
 import os
 import shutil
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,7 +50,7 @@ class ReleaseLibrary:
         self._base = open_base(store.config, self.queries)
         self._releases: OrderedDict[str, asyncio.Task[IndexRetriever]] = OrderedDict()
         self._shards: WeakValueDictionary[str, Shard] = WeakValueDictionary()  # held by the retrievers
-        self._opening = threading.Lock()
+        self._opener = ThreadPoolExecutor(1, "open")  # one at a time, and in no search's way
 
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
         """The best `k` hits of each query, best first; opens `release` where it is not."""
@@ -65,15 +64,18 @@ class ReleaseLibrary:
         key = f"{release.base_sha256} {release.writeback_sha256} {release.encoder}"  # a rollback opens nothing
         task = self._releases.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
-            task = asyncio.create_task(asyncio.to_thread(self._open, release))
+            task = asyncio.create_task(self._opened(release))
             self._releases[key] = task
         self._releases.move_to_end(key)
         while len(self._releases) > self.keep:
             self._releases.popitem(last=False)
         return await asyncio.shield(task)  # others may wait for it too
 
+    async def _opened(self, release: Release) -> IndexRetriever:
+        return await asyncio.get_running_loop().run_in_executor(self._opener, self._open, release)
+
     def _open(self, release: Release) -> IndexRetriever:
-        with self._opening, ThreadPoolExecutor(OPENED_TOGETHER) as pool:
+        with ThreadPoolExecutor(OPENED_TOGETHER) as pool:
             indexes = self.store.indexes(release)
             for manifest, _ in indexes:
                 self._check(manifest, release)
@@ -102,9 +104,9 @@ class ReleaseLibrary:
             try:
                 shard = self._from_disk(files, manifest, origin)
                 _finds_itself(shard, files, manifest, self.encoder)
-            except WbragError:
+            except (WbragError, OSError):  # a disk that is full or away says nothing about the shard
                 raise
-            except Exception as error:  # FAISS and Arrow on a file that is not what its name says, a full disk
+            except Exception as error:  # FAISS and Arrow on a file that is not what its name says
                 reason = " ".join(str(error).split())[:200]
                 raise WbragError(f"expected to open the shard {files.folder}, found {reason}: index again") from error
             self._shards[key] = shard

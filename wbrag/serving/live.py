@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 
-from wbrag.errors import PromptTooLong, UsageError
+from wbrag.errors import PromptRefused, UsageError
 from wbrag.generators.through import Through
 from wbrag.serving import Library
 from wbrag.shelf.releases import Release
@@ -87,7 +87,7 @@ class Speaking(Through):
         try:
             with self.watch.running():
                 yield
-        except (PromptTooLong, UsageError):
+        except (PromptRefused, UsageError):
             raise
         except Exception:
             self.failed = True

@@ -1,11 +1,18 @@
-"""What Prometheus may ask a gateway: one registry per app. `serve/grafana.json` draws these."""
+"""What Prometheus may ask a gateway: one registry per app. `serve/grafana.json` draws these.
+
+Behind one address several gateways answer in turn: the label `replica` keeps their series apart.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from wbrag.shelf.releases import Release
 from wbrag.types import Cost, Hit
@@ -64,7 +71,19 @@ class Metrics:
         self.tokens.labels("output").inc(cost.output_tokens)
 
     def text(self) -> bytes:
-        return generate_latest(self.registry)
+        return generate_latest(_Own(self.registry))
+
+
+class _Own(Collector):
+    """The series of `registry` with this process's label."""
+
+    def __init__(self, registry: Collector) -> None:
+        self.registry, self.replica = registry, f"{socket.gethostname()}:{os.getpid()}"
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self.registry.collect():
+            family.samples = [s._replace(labels={**s.labels, "replica": self.replica}) for s in family.samples]
+            yield family
 
 
 def age_s(release: Release | None) -> float:

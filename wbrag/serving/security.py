@@ -1,7 +1,8 @@
 """Who is asking, and whether they may: bearer keys for the API, a signed session for the pages.
 
-Without keys the gateway is open on this machine alone: then everyone is an admin, and the `Host` header must name a
-loopback address, because a foreign page that lets its own name point to 127.0.0.1 (DNS rebinding) cannot forge it.
+Without keys the gateway is open on this machine alone: then who comes from a loopback address is an admin, whatever
+address the host has bound, and the `Host` header must name a loopback address, because a foreign page that lets its own
+name point to 127.0.0.1 (DNS rebinding) cannot forge it.
 """
 
 from __future__ import annotations
@@ -45,11 +46,15 @@ class Guard:
     def open(self) -> bool:
         return is_loopback(self.host) and not self.keys.all()
 
+    def open_to(self, client: tuple[str, int] | None) -> bool:
+        """Whether this peer needs no key. Ray's proxy hands on the peer that it sees; an unknown one needs a key."""
+        return self.open and client is not None and is_loopback(client[0])
+
 
 def principal(request: Request) -> Principal:
     """Who asks; 401 where that cannot be told."""
     guard: Guard = request.app.state.guard
-    if guard.open:
+    if guard.open_to(request.client):
         return Principal("", "admin")
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     key: Key | None = None

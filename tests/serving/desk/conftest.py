@@ -17,6 +17,7 @@ from tests.support.desk import (
     used,
     workspace,
 )
+from tests.support.serving import browse
 
 
 @pytest.fixture(scope="session")
@@ -34,5 +35,5 @@ def bench(made: Path, tmp_path: Path) -> DeskBench:
 
 @pytest.fixture
 def client(bench: DeskBench) -> Iterator[TestClient]:
-    with TestClient(bench.app, base_url="http://localhost") as made:
+    with browse(bench.app) as made:
         yield made

@@ -25,6 +25,7 @@ from tests.support.desk import (
     rows,
     workspace,
 )
+from tests.support.serving import browse
 from wbrag.serving.desk.pages import inside, static_version
 from wbrag.serving.desk.queue import Filter
 from wbrag.shelving import FROM_TRAFFIC
@@ -105,7 +106,7 @@ def test_a_unit_that_was_learned_from_traffic_says_so(bench: DeskBench, client: 
 
 def test_thousands_of_units_come_in_pages(tmp_path: Path) -> None:
     store = workspace(tmp_path, others=120)
-    with TestClient(desk(store).app, base_url="http://localhost") as client:
+    with browse(desk(store).app) as client:
         first, third = client.get("/desk"), client.get("/desk?page=3")
         assert len(rows(first)) == 50 and len(rows(third)) == 23 and "101–123 of 123" in third.text
         assert rows(client.get("/desk?page=99")) == rows(third)
@@ -116,9 +117,19 @@ def test_thousands_of_units_come_in_pages(tmp_path: Path) -> None:
         assert last.id in rows(page) and 'class="queue opened"' in page.text, "the page follows the unit"
 
 
+def test_a_page_without_end_is_the_first() -> None:
+    assert Filter.read({"page": "9" * 5000}).page == Filter.read({"page": "\u0663"}).page == 1
+
+
+def test_what_is_not_there_is_not_rolled_back(tmp_path: Path) -> None:
+    with browse(desk(workspace(tmp_path)).app) as client:
+        none = post(client, "/desk/releases/r0001/rollback", seen="r0001")
+        assert none.status_code == 404 and "Expected a release to roll back from" in none.text
+
+
 def test_empty_shelves_and_searches_say_so(tmp_path: Path) -> None:
     shutil.rmtree(workspace(tmp_path).path / "shelf")
-    with TestClient(desk(opened(tmp_path)).app, base_url="http://localhost") as client:
+    with browse(desk(opened(tmp_path)).app) as client:
         assert "The shelf is empty" in client.get("/desk").text
         assert "Nothing wants a look" in client.get("/desk/review").text
         assert "Nothing is published yet" in client.get("/desk/releases").text

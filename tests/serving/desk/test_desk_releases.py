@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from dataclasses import replace
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from tests.support.desk import (
     plain,
     post,
 )
+from tests.support.serving import browse
 from wbrag.errors import WbragError
 from wbrag.serving.desk.counters import quantile
 from wbrag.serving.desk.marks import marked
@@ -67,6 +70,32 @@ def test_publishing_adds_a_release_or_says_what_is_wrong(bench: DeskBench, clien
     assert bench.store.releases.all()[-1].note == "Subject 1"
 
 
+def test_publishing_goes_on_when_the_browser_leaves(bench: DeskBench) -> None:
+    ready = asyncio.Event()
+
+    async def slowly(release: object) -> None:
+        await ready.wait()
+
+    bench.library.prepare = slowly  # type: ignore[method-assign]
+    bench.store.decisions.decide([plain(1).id], "approved", by="anna", why="", policy="person")
+
+    async def main() -> None:
+        transport = httpx.ASGITransport(bench.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
+            [token, *_] = re.findall(r'name="csrf" value="([^"]+)"', (await browser.get("/desk/ask")).text)
+            sent = asyncio.create_task(browser.post("/desk/releases/publish", data={"csrf": token}))
+            while not bench.app.state.background._tasks:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            sent.cancel()
+            await asyncio.sleep(0.05)
+            ready.set()
+            assert await bench.app.state.background.ended(20)
+
+    asyncio.run(main())
+    assert bench.store.releases.all()[-1].id == "r0003"
+
+
 def test_a_failed_publish_is_one_sentence(bench: DeskBench, client: TestClient) -> None:
     async def broken(release: object) -> None:
         raise WbragError("expected 3 hits, found 2 <b>")
@@ -77,7 +106,7 @@ def test_a_failed_publish_is_one_sentence(bench: DeskBench, client: TestClient) 
 
 
 def test_a_gateway_that_cannot_publish_or_count_says_so(bench: DeskBench) -> None:
-    with TestClient(desk(bench.store, publishes=False, counts=False).app, base_url="http://localhost") as client:
+    with browse(desk(bench.store, publishes=False, counts=False).app) as client:
         assert "This gateway cannot publish" in client.get("/desk/releases").text
         assert post(client, "/desk/releases/publish").status_code == 404
         assert "keeps no counters" in client.get("/desk/usage").text
@@ -96,6 +125,9 @@ def test_one_side_that_fails_leaves_the_other(bench: DeskBench, client: TestClie
     assert "expected a release id, found &#39;r0009&#39;" in page and "unknown" in page
     assert post(client, "/desk/ask", question="Who?", task="poetry").status_code == 400
     assert "sidecol" not in post(client, "/desk/ask", question="  ").text
+    longest = bench.store.config.serving.max_question_chars
+    too_long = post(client, "/desk/ask", question="x" * (longest + 1))
+    assert too_long.status_code == 400 and f"at most {longest} characters" in too_long.text
 
 
 def test_use_is_counted_and_told(client: TestClient) -> None:

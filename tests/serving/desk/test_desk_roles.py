@@ -63,5 +63,11 @@ def test_each_role_sees_and_may_what_is_its_own(
         sent = post(client, path, **fields)
         assert sent.status_code == (200 if publishes else 403)
         assert publishes or f"yours is a {role}" in sent.text
+    asked = post(client, "/desk/ask", question="Who?", release="r0001")
+    assert asked.status_code == (200 if decides else 403)
+    assert ("r0001, " in client.get("/desk/ask").text) == decides
+    assert post(client, "/desk/ask", question="Who?", release="r0002").status_code == 200
+    for private in ("Question 2?", "Wrong year"):  # what users asked and said
+        assert (private in unit) == decides
     if decides:
-        assert bench.store.decisions.all()[-1].by == f"{role}-key"
+        assert f"{role}-key" in {decision.by for decision in bench.store.decisions.all()}

@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from wbrag.errors import WbragError
+from wbrag.serving import bounds
 from wbrag.serving.desk.pages import Desk, DeskRoute, Reader, render
-from wbrag.tasks import task as known_task
+from wbrag.serving.security import Principal
 from wbrag.types import Answer
 
 
@@ -34,29 +35,41 @@ def ask_routes(desk: Desk) -> APIRouter:
 
     @router.get("/desk/ask")
     def form(request: Request, who: Reader, q: str = "") -> Response:
-        return _page(request, desk, question=q[:2000])
+        return _page(request, desk, who, question=q[: desk.store.config.serving.max_question_chars])
 
     @router.post("/desk/ask")
     async def ask(
         request: Request,
         who: Reader,
-        question: Annotated[str, Form(max_length=2000)],
+        question: Annotated[str, Form()],
         release: Annotated[str, Form()] = "",
         task: Annotated[str, Form()] = "",
     ) -> Response:
-        task = known_task(task or desk.store.config.serving.tasks[0]).name
-        question = question.strip()
+        settings = desk.store.config.serving
+        task = bounds.among("task", task or settings.tasks[0], settings.tasks)
+        serving = desk.current.release.id if desk.current.release else "none"
+        if release not in ("", "none", serving) and not who.may("reviewer"):
+            raise HTTPException(403, f"a reader asks the release that serves, {serving}: others are for reviewers")
         sides: tuple[Side, ...] = ()
-        if question:
-            name = release or (desk.current.release.id if desk.current.release else "none")
+        if question.strip():
+            question, name = bounds.question(question, "question", settings), release or serving
             sides = tuple(await asyncio.gather(*(_side(desk, question, r, task) for r in ("none", name))))
-        return await run_in_threadpool(_page, request, desk, question=question, release=release, task=task, sides=sides)
+        return await run_in_threadpool(
+            _page, request, desk, who, question=question, release=release, task=task, sides=sides
+        )
 
     return router
 
 
 def _page(
-    request: Request, desk: Desk, *, question: str, release: str = "", task: str = "", sides: tuple[Side, ...] = ()
+    request: Request,
+    desk: Desk,
+    who: Principal,
+    *,
+    question: str,
+    release: str = "",
+    task: str = "",
+    sides: tuple[Side, ...] = (),
 ) -> Response:
     ids = [frozenset(hit.id for hit in side.answer.hits) if side.answer else frozenset[str]() for side in sides]
     return render(
@@ -66,7 +79,8 @@ def _page(
         release=release,
         task=task,
         tasks=desk.store.config.serving.tasks,
-        releases=desk.governance.releases()[::-1],
+        longest=desk.store.config.serving.max_question_chars,
+        releases=desk.governance.releases()[::-1] if who.may("reviewer") else (),
         serving=desk.current.release,
         sides=sides,
         common=ids[0] & ids[1] if len(ids) == 2 else frozenset(),

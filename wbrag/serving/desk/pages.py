@@ -26,12 +26,12 @@ from wbrag.serving.security import Principal, csrf_token, principal, require
 from wbrag.shelf.decisions import State
 from wbrag.shelf.governance import Card, Governance
 from wbrag.shelf.releases import Release
-from wbrag.shelving import FROM_TRAFFIC
+from wbrag.shelf.units import FROM_TRAFFIC
 from wbrag.store import Store
 from wbrag.types import Answer
 
 Ask = Callable[[str, str, str], Awaitable[Answer]]  # question, name of the release ("none": base alone), task
-Publish = Callable[[str, str], Awaitable[Release]]  # by, note
+Publish = Callable[[str, str], Coroutine[Any, Any, Release]]  # by, note
 Counters = Callable[[], Mapping[str, float]]
 
 Reader = Annotated[Principal, Depends(require("reader"))]

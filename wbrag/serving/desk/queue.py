@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,8 +15,9 @@ from starlette.responses import RedirectResponse, Response
 
 from wbrag.errors import UsageError, WbragError
 from wbrag.serving.desk.marks import reasons, sources, unit_pieces
-from wbrag.serving.desk.pages import VERBS, Desk, DeskRoute, Reader, Reviewer, inside, render, say, who_did
+from wbrag.serving.desk.pages import VERBS, Desk, DeskRoute, Reader, Reviewer, inside, learned, render, say, who_did
 from wbrag.serving.desk.watching import answers_with, questions_of
+from wbrag.serving.security import Principal
 from wbrag.shelf.decisions import NEXT, STATES, State
 from wbrag.shelf.governance import Card, Governance
 
@@ -42,7 +44,7 @@ class Filter:
     def read(query: Mapping[str, str]) -> Filter:
         """What is not understood reads as its default."""
         known = {k: query[k][:200] for k in ("state", "check", "q") if k in query}
-        found = Filter(**known, page=int(page) if (page := query.get("page", "1")).isascii() and page.isdigit() else 1)
+        found = Filter(**known, page=int(page) if re.fullmatch("[0-9]{1,9}", page := query.get("page", "1")) else 1)
         return found if found.state in ("waiting", "all", *STATES) else replace(found, state="waiting")
 
 
@@ -96,7 +98,7 @@ def queue_routes(desk: Desk) -> APIRouter:
             opened=unit in ids,
             before=ids[at - 1] if at > 0 else "",
             after=ids[at + 1] if at + 1 < len(ids) else "",
-            view=_view(desk, ids[at]) if ids else None,
+            view=_view(desk, ids[at], who) if ids else None,
             counts=counts,
             waiting=sum(counts[state] for state in WAITING),
             checks=_failing(desk.governance),
@@ -108,8 +110,8 @@ def queue_routes(desk: Desk) -> APIRouter:
         return render(
             request,
             "unit.html.j2",
-            view=_view(desk, id),
-            served=answers_with(desk.store, id),
+            view=_view(desk, id, who),
+            served=answers_with(desk.store, id) if who.may("reviewer") else (),
             releases={r.id: r for r in desk.governance.releases()},
             NEXT=NEXT,
         )
@@ -165,7 +167,8 @@ def _all_that_match(governance: Governance, where: str, expected: int) -> list[s
     return ids
 
 
-def _view(desk: Desk, id: str) -> dict[str, Any]:
+def _view(desk: Desk, id: str, who: Principal) -> dict[str, Any]:
+    """What is told of a unit; what users asked, to reviewers alone."""
     page = desk.governance.unit(id)
     card = page.card
     results = sorted(card.examined.results, key=lambda c: c.passed) if card.examined else ()
@@ -175,7 +178,7 @@ def _view(desk: Desk, id: str) -> dict[str, Any]:
         "unit": card.unit,
         "pieces": unit_pieces(card.unit.text, card.examined),
         "sources": sources(page),
-        "questions": questions_of(desk.store, card.unit),
+        "questions": questions_of(desk.store, card.unit) if who.may("reviewer") or not learned(card) else [],
         "results": results,
         "reasons": reasons(card.examined, USUAL),
         "failed": _failed(card),

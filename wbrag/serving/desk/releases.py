@@ -84,7 +84,8 @@ def release_routes(desk: Desk) -> APIRouter:
             raise WbragError("expected a gateway that can publish, found one that cannot: run `wbrag publish`")
         newest = (await run_in_threadpool(desk.governance.releases))[-1:]
         try:
-            made = await desk.publish(who_did(who), note.strip())
+            work = desk.publish(who_did(who), note.strip())
+            made = await request.app.state.background.finish(work)  # also where the browser leaves
         except WbragError as error:
             say(request, str(error), wrong=True)
         else:
@@ -114,7 +115,10 @@ def release_routes(desk: Desk) -> APIRouter:
         seen: Annotated[str, Form()],
         why: Annotated[str, Form(max_length=500)] = "",
     ) -> Response:
-        newest = desk.governance.releases()[-1]
+        rows = desk.governance.releases()
+        if not rows:
+            raise WbragError("expected a release to roll back from, found none: publish first")
+        newest = rows[-1]
         if newest.id != seen:
             say(request, f"expected {seen} to be the newest release, found {newest.id}: look again", wrong=True)
             return RedirectResponse(f"/desk/releases/{id}/rollback", 303)

@@ -60,7 +60,7 @@ def door_routes() -> APIRouter:
 
     @router.get("/desk/login")
     def door(request: Request, back: str = "/desk") -> Response:
-        if request.app.state.guard.open:
+        if request.app.state.guard.open_to(request.client):
             return RedirectResponse("/desk", 303)
         return render(request, "login.html.j2", back=inside(back), wrong=False)
 

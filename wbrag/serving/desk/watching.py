@@ -75,6 +75,8 @@ def answers_with(store: Store, id: str, count: int = 10) -> list[dict[str, Any]]
     inside = pc.equal(pc.list_flatten(hits["hit_ids"]), id)
     holding = hits.take(pc.unique(pc.list_parent_indices(hits["hit_ids"]).filter(inside)))
     wanted = holding.sort_by([("at", "descending")]).slice(0, count)["request_id"].to_pylist()
+    if not wanted:
+        return []
     newest = log.select(ds.field("request_id").isin(wanted)).sort_by([("at", "descending")]).to_pylist()
     ratings = store.usage.ratings()
     return [row | {"feedback": ratings.get(row["request_id"])} for row in newest]

@@ -92,6 +92,10 @@ function decide(state, ids, { ask = "", count = 0, name = "" } = {}) {
 function decideOne(state) {
   const button = one(`#detail [data-decide=${state}]`);
   if (!button) return false;
+  if (current() && current().dataset.unit !== button.dataset.id) {
+    tell("The chosen unit is not shown yet: wait for it, then decide.", true);
+    return true;
+  }
   decide(state, [button.dataset.id], { ask: button.dataset.ask, name: one("#detail h1, #detail h2").textContent });
   return true;
 }
