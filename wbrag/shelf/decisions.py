@@ -89,13 +89,16 @@ class Decisions:
         """
         if state not in STATES:
             raise unknown("state", state, list(STATES))
+        ids = list(dict.fromkeys(ids))
+        if not ids:
+            return []
         with locked(self.log.folder.with_suffix(".lock")):
             history = self.all()
             states = {d.unit_id: d.state for d in history}
             number = history[-1].number + 1 if history else 1
             at = datetime.now(UTC).isoformat(timespec="milliseconds")
             steps = []
-            for id in dict.fromkeys(ids):
+            for id in ids:
                 before = states.get(id, "candidate")
                 if before == state or (only is not None and before not in only):
                     continue
