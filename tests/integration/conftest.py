@@ -20,7 +20,7 @@ from wbrag.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 FACT = re.compile(r"The code of (\w+) is (\w+)\.")
-SOME = [ok()] * 90 + [hang()] * 1000  # an endpoint's script: two or three blocks of rows get done, not all
+SOME = [ok()] * 120 + [hang()] * 1000  # an endpoint's script: two or three blocks of rows get done, not all
 ITEMS = [
     f"{first}{last}"
     for first in ("amber", "birch", "cedar", "delta", "ember", "fjord")
