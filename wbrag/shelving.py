@@ -161,10 +161,7 @@ class Shelving(Runs):
         return {unit.id: tag(unit) for unit in units}
 
     def approve_what_passed(self) -> int:
-        """The policy `checks`: every candidate that passes all of them as it is now, but none learned from traffic.
-
-        Two that passed apart and do not go together cannot both have: a candidate is examined beside those that passed.
-        """
+        """The policy `checks`: every candidate that passes all of them as it is now, but none learned from traffic."""
         latest, states = self.results.latest(), self.decisions.states()
         passed = [
             s.unit
@@ -250,7 +247,9 @@ class Shelving(Runs):
 
     def rollback(self, id: str, *, by: str = "", why: str = "") -> Release:
         """Append a release that answers as release `id` did; decisions on units stay as they are."""
-        return pushed(self, self.releases.rollback(id, by=by, note=why))
+        from wbrag.shelf.governance import Governance
+
+        return Governance(self).rollback(id, by=by, why=why)
 
     def push(self, release: str = "latest") -> dict[str, Any]:
         """Make the outside store's collection hold exactly the units of `release`; `none`: no unit."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ class Store:
         self.config = config or load()
         self.path = Path(folder if folder is not None else self.config.workspace).resolve()
 
-    @property
+    @cached_property
     def shelf(self) -> Shelf:
         from wbrag.shelf.units import Shelf
 

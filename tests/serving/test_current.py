@@ -30,7 +30,7 @@ class FakeLibrary:
     during: Callable[[], None] = lambda: None
 
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
-        raise NotImplementedError
+        raise AssertionError("following the releases takes no search")
 
     async def prepare(self, release: Release) -> None:
         self.asked.append(release.id)

@@ -2,8 +2,8 @@
 
 With an entailment model, a contradiction of two sentences. Without, two sentences about the unit's subject that say
 the same but for a value: another name, another number, another day, or other words at the end ("is made of oak").
-Between passages of Wikipedia with one title, words alone object to 1 pair of sentences in 4,000, about half of them
-figures of different years.
+Of 92,188 pairs of sentences from passages of Wikipedia with one title, names, numbers and days alone object to 17; of
+15 that were read about half were figures that really differ.
 """
 
 from __future__ import annotations

@@ -7,21 +7,19 @@ release is searched before each of its shards has found samples of its own passa
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import math
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from wbrag.config import fingerprint
 from wbrag.errors import WbragError
-from wbrag.files import folder_in_one_step
+from wbrag.files import folder_in_one_step, locked
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder, encoder_fingerprint
 from wbrag.retrieval.manifest import Manifest, ShardFiles, verify
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
@@ -118,7 +116,7 @@ class ReleaseLibrary:
         if self.cache is None:
             return Shard(shared, files, manifest, origin, gpu=gpu)
         copy = replace(files, folder=_name(files))
-        with _locked(self.cache / f".{copy.folder}.lock"):  # replicas of one machine share the cache
+        with locked(self.cache / f".{copy.folder}.lock"):  # replicas of one machine share the cache
             try:
                 return Shard(self.cache, copy, manifest, origin, gpu=gpu)
             except WbragError:
@@ -140,15 +138,6 @@ class ReleaseLibrary:
 def _name(files: ShardFiles) -> str:
     """Equal for shards of equal contents."""
     return fingerprint(files.count, files.sha256)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the lock goes with its holder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _finds_itself(shard: Shard, files: ShardFiles, manifest: Manifest, encoder: Encoder) -> None:

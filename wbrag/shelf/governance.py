@@ -162,7 +162,7 @@ class Governance:
         return self.store.release("none") if name == "none" else self.store.releases.get(name)
 
     def _shelf(self) -> Sequence[Shelved]:
-        return self._once("shelf", self.store.shelf.version, self.store.shelf.read)
+        return self.store.shelf.read()
 
     def _decisions(self) -> list[Decision]:
         table = self.store.decisions

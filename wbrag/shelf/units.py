@@ -63,6 +63,7 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._last: tuple[int, list[Shelved]] = (-1, [])  # a publish asks for the same version several times
 
     @property
     def version(self) -> int:
@@ -71,7 +72,10 @@ class Shelf:
 
     def read(self, version: int | None = None) -> list[Shelved]:
         """All units, as of `version` if given, in the order of their ids."""
-        return [_from_row(row) for row in self.table(version).to_pylist()]
+        version = self.version if version is None else version
+        if version != self._last[0]:
+            self._last = version, [_from_row(row) for row in self.table(version).to_pylist()]
+        return list(self._last[1])
 
     def table(self, version: int | None = None) -> pa.Table:
         """The rows of `read` as they are kept."""
