@@ -136,6 +136,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             "poll_s": 0.3,
             "drain_s": 20,
             "timeout_s": 60,
+            "gateways": "[1,1]",  # one of each, so that a test knows whom it kills and whose metrics it reads
+            "retrievers": "[1,1]",
             "cache_dir": tmp_path_factory.mktemp("cache"),
         }
         process = wbrag(

