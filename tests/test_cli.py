@@ -98,3 +98,47 @@ def test_unknown_verbs_and_options_are_usage_errors() -> None:
         with pytest.raises(SystemExit) as stopped:
             main(arguments)
         assert stopped.value.code == 2
+
+
+def lines(tmp_path: Path, *texts: str) -> list[str]:
+    file = tmp_path / "night.txt"
+    file.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return ["run", str(file)]
+
+
+def test_several_commands_are_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.jsonl").write_text(GOOD, encoding="utf-8")
+    asked = lines(tmp_path, "# the corpus", f"ingest corpus '{tmp_path}/c.jsonl'  # one row", "", "units list")
+    assert main([*asked, "--workspace", str(tmp_path / "w"), "--json"]) == 0
+    corpus, units = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (corpus["rows"], units) == (1, [])
+
+
+def test_the_commands_of_a_run_use_one_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wbrag.workspace import Workspace
+
+    seen: list[Workspace] = []
+    monkeypatch.setattr(Workspace, "index", lambda workspace: seen.append(workspace) or {})
+    assert main([*lines(tmp_path, "index", "index"), "--workspace", str(tmp_path / "w"), "--json"]) == 0
+    assert len(seen) == 2 and seen[0] is seen[1], "models start once"
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ("units list --seed 2", "night.txt 2: expected a verb with its own flags"),
+        ("units list --workspace elsewhere", "night.txt 2: expected a verb with its own flags"),
+        ("run other.txt", "night.txt 2: expected a verb with its own flags"),
+        ("search 'who", "night.txt 2: expected words and closed quotes"),
+    ],
+)
+def test_a_bad_line_stops_a_run_before_its_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], last: str, said: str
+) -> None:
+    code, line = run(tmp_path, capsys, *lines(tmp_path, f"ingest corpus {tmp_path}/none.jsonl", last))
+    assert code == 2 and said in line
+
+
+def test_a_run_stops_at_the_line_that_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = run(tmp_path, capsys, *lines(tmp_path, "search who", "units list"))
+    assert code == 1 and "night.txt 1: expected an index" in line

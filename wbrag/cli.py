@@ -9,8 +9,9 @@ import argparse
 import json
 import os
 import re
+import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -48,15 +49,59 @@ def _run(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
     if arguments.workspace is not None:
         overrides["workspace"] = arguments.workspace
     config = load(arguments.config, **overrides)
-    with _nothing_else_on_stdout(), Workspace(config=config, progress=True) as workspace:
-        result = arguments.verb(arguments, workspace)
-    if arguments.json:
-        print(json.dumps(result, ensure_ascii=False))
+    workspace = Workspace(config=config, progress=True)
+    try:
+        for line, step in _steps(arguments):
+            try:
+                with _nothing_else_on_stdout():
+                    result = step.verb(step, workspace)
+            except WbragError as error:
+                raise type(error)(f"{line}{error}") from None
+            _tell(result, arguments.json)
+    finally:
+        with _nothing_else_on_stdout():
+            workspace.close()
+    return 0
+
+
+def _steps(arguments: argparse.Namespace) -> Iterator[tuple[str, argparse.Namespace]]:
+    """The one verb, or the lines of `wbrag run FILE`: read first and whole, or from stdin one by one."""
+    if arguments.verb is not None:
+        yield "", arguments
+    elif arguments.file == "-":
+        yield from _lines(sys.stdin, "line")
+    else:
+        with open(arguments.file, encoding="utf-8") as file:
+            steps = list(_lines(file, arguments.file))
+        yield from steps
+
+
+def _lines(lines: Iterable[str], name: str) -> Iterator[tuple[str, argparse.Namespace]]:
+    """Each line's place, to begin a message with, and its verb. What decides the models is the same for all."""
+    for number, line in enumerate(lines, 1):
+        place = f"{name} {number}: "
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise UsageError(f"{place}expected words and closed quotes, found {line.strip()!r} ({error})") from None
+        if words:
+            rest, overrides = _overrides(words)
+            step = parser().parse_args(rest)
+            if overrides or step.workspace or step.config or step.verb is None:
+                raise UsageError(
+                    f"{place}expected a verb with its own flags, found {line.strip()!r}: settings, --workspace and "
+                    "--config hold for every line and go after `wbrag run`"
+                )
+            yield place, step
+
+
+def _tell(result: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False), flush=True)
     else:
         from wbrag.terminal import show
 
         show(result)
-    return 0
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import cached_property
+
 from wbrag.generators import build
 from wbrag.methods import Rag
 from wbrag.methods import method as named
@@ -11,31 +14,60 @@ from wbrag.retrieval.shard import open_shards
 from wbrag.store import Store
 from wbrag.stores import open_base
 from wbrag.tasks import task as known_task
-from wbrag.types import Answer, Sampling
+from wbrag.types import Answer, Generator, Hit, Sampling
 
 
-def open_retriever(store: Store, release: str) -> IndexRetriever:
-    """The indexes of `release`, verified and loaded into this process."""
-    config = store.config
-    gpu = config.index.gpus_per_shard > 0
-    shards = [
-        LocalShard(shard)
-        for manifest, origin in store.indexes(release)
-        for shard in open_shards(store.path / "index", manifest, origin, gpu=gpu)
-    ]
-    encoder = BatchedEncoder(Encoder(config.encoder))
-    return IndexRetriever(encoder, shards, config.retrieval, store.unit_sources(), open_base(config, encoder))
+class Local:
+    """Encoder, indexes and engine of this process, each loaded when it is first needed and kept until `close()`."""
 
+    def __init__(self, store: Store) -> None:
+        self.store, self._loop = store, asyncio.Runner()
+        self._retrievers: dict[str, IndexRetriever] = {}
+        self._generator: Generator | None = None
 
-async def ask(store: Store, question: str, task: str, method: str, release: str) -> Answer:
-    """Answer one question with an engine of this process."""
-    config = store.config
-    generator = build(config)
-    try:
+    @cached_property
+    def encoder(self) -> BatchedEncoder:
+        return BatchedEncoder(Encoder(self.store.config.encoder))
+
+    def search(self, question: str, k: int, release: str) -> list[Hit]:
+        """The best `k` hits of `release`."""
+        [hits] = self._loop.run(self.retriever(release).search([question], k))
+        return hits
+
+    def ask(self, question: str, task: str, method: str, release: str) -> Answer:
+        """An answer from `release`."""
+        config = self.store.config
+        self._generator = self._generator or build(config)
         sampling = Sampling(config.generator.max_answer_tokens)
-        retriever = open_retriever(store, release)
-        top_k, prompts_dir = config.retrieval.top_k, config.prompts_dir
-        rag = Rag(generator, retriever, known_task(task), top_k, sampling, prompts_dir, config.methods)
-        return await named(method)(question, rag, None)
-    finally:
-        await generator.close()
+        retriever, top_k = self.retriever(release), config.retrieval.top_k
+        rag = Rag(self._generator, retriever, known_task(task), top_k, sampling, config.prompts_dir, config.methods)
+
+        async def answer() -> Answer:
+            return await named(method)(question, rag, None)
+
+        return self._loop.run(answer())
+
+    def retriever(self, release: str) -> IndexRetriever:
+        """The indexes of `release`, verified and loaded; of the release before, memory is given back."""
+        row = self.store.release(release)
+        key = f"{row.base_sha256} {row.writeback_sha256}"
+        if key not in self._retrievers:
+            config = self.store.config
+            gpu = config.index.gpus_per_shard > 0
+            self._retrievers.clear()
+            shards = [
+                LocalShard(shard)
+                for manifest, origin in self.store.indexes(row)
+                for shard in open_shards(self.store.path / "index", manifest, origin, gpu=gpu)
+            ]
+            base = open_base(config, self.encoder)
+            sources = self.store.unit_sources()
+            self._retrievers[key] = IndexRetriever(self.encoder, shards, config.retrieval, sources, base)
+        return self._retrievers[key]
+
+    def close(self) -> None:
+        """Stop the engine."""
+        if self._generator is not None:
+            self._loop.run(self._generator.close())
+            self._generator = None
+        self._loop.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from wbrag.types import Answer, Hit
 if TYPE_CHECKING:
     from wbrag.bench.grid import Bench
     from wbrag.datasets import IngestResult
+    from wbrag.local import Local
 
 
 class Workspace(Shelving):
@@ -27,6 +27,8 @@ class Workspace(Shelving):
     Settings come from `config`, else from the environment and the defaults. Models start once per workspace object;
     `close()`, or leaving a `with` block, shuts them down.
     """
+
+    _here: Local | None = None
 
     # -- data in ------------------------------------------------------------------------------------------------
 
@@ -177,13 +179,22 @@ class Workspace(Shelving):
 
     def search(self, question: str, k: int = 5, *, release: str | None = None) -> list[Hit]:
         """The best `k` hits from base and write-back index, in this process, without Ray."""
-        from wbrag.local import open_retriever
-
-        [hits] = asyncio.run(open_retriever(self, self.default_release(release)).search([question], k))
-        return hits
+        return self._local().search(question, k, self.default_release(release))
 
     def ask(self, question: str, *, task: str = "qa", method: str = "naive", release: str | None = None) -> Answer:
         """Answer one question in this process, without Ray."""
-        from wbrag.local import ask
+        return self._local().ask(question, task, method, self.default_release(release))
 
-        return asyncio.run(ask(self, question, task, method, self.default_release(release)))
+    def _local(self) -> Local:
+        if self._here is None:
+            from wbrag.local import Local
+
+            self._here = Local(self)
+        return self._here
+
+    def close(self) -> None:
+        """Stop every model that this workspace started."""
+        if self._here is not None:
+            self._here.close()
+            self._here = None
+        super().close()

@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser("wbrag", description="Train the knowledge base of a RAG system.", epilog=FOOTER)
     verbs = whole.add_subparsers(metavar="VERB", required=True)
 
-    def verb(name: str, work: Work, help: str, example: str, parent: Any = verbs) -> argparse.ArgumentParser:
+    def verb(name: str, work: Work | None, help: str, example: str, parent: Any = verbs) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = parent.add_parser(
             name,
             parents=[common],
@@ -38,6 +38,8 @@ def parser() -> argparse.ArgumentParser:
 
     for module in (data, training, bench, asking, shelf, governing, stores, serve, keys):
         module.add(verb, verbs)
+    several = verb("run", None, "several commands, one a line, whose models start once", "wbrag run night.txt")
+    several.add_argument("file", nargs="?", default="-", metavar="FILE", help="default: what is typed, line by line")
     verb("settings", _settings, "every setting with its default", "wbrag settings")
     return whole
 
