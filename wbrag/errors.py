@@ -5,8 +5,20 @@ class WbragError(Exception):
     """The job cannot go on: one sentence that says what was expected, what was found, what to do (exit 1)."""
 
 
+class StoreError(WbragError, OSError):
+    """An object store that could not be read or written, after every retry; says nothing about what lies in it."""
+
+
 class UsageError(WbragError):
     """The request itself is wrong: an unknown name, option or config key (exit 2)."""
+
+
+class NoAnswer(WbragError):
+    """The model gives no answer, and not because of what it was asked: it is down, overloaded, or turns us away."""
+
+
+class EngineDied(NoAnswer):
+    """The engine is gone: every call that was in flight went with it, and only a new one answers again."""
 
 
 class PromptRefused(WbragError):
@@ -24,3 +36,10 @@ def unknown(kind: str, name: str, known: list[str]) -> UsageError:
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UsageError(f"unknown {kind} {name!r}: {hint}expected one of {', '.join(sorted(known))}")
+
+
+def said(error: BaseException) -> str:
+    """What a library said of an error, on one line: some write for a terminal, in colours and over many lines."""
+    import re
+
+    return " ".join(re.sub(r"\x1b\[\d*m|↳", " ", str(error)).split())[:300]

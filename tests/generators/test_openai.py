@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.support.openai_server import OpenAIServer, Step, cut, error, hang, ok, raw, word_logprob
-from wbrag.errors import PromptRefused, PromptTooLong, UsageError, WbragError
+from tests.support.openai_server import OpenAIServer, Step, cut, drip, error, hang, ok, raw, reset, word_logprob
+from wbrag.errors import NoAnswer, PromptRefused, PromptTooLong, UsageError, WbragError
 from wbrag.generators.openai import OpenAIGenerator
 from wbrag.types import Completion, Generator, Message, Sampling, Scored
 
@@ -96,6 +96,14 @@ def test_of_alternatives_that_read_alike_the_likeliest_counts() -> None:
         assert ask(make(server.url), Sampling(logprobs=3)).top_logprobs == ({"": -1.0, "a": -1.5},)
 
 
+def answer(content: object = "Paris", logprob: float | None = None) -> dict[str, Any]:
+    """A reply of the endpoint, whose only token has that log-probability."""
+    choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
+    if logprob is not None:
+        choice["logprobs"] = {"content": [{"token": "Paris", "logprob": logprob, "top_logprobs": []}]}
+    return {"choices": [choice], "usage": None}
+
+
 RETRIED = {
     "429": error(429),
     "408": error(408),
@@ -110,6 +118,13 @@ RETRIED = {
     "no message": raw(json.dumps({"choices": [{"index": 0}]})),
     "half a body": cut(),
     "no answer": hang(),
+    "a reset": reset(),
+    "byte by byte": drip(),
+    "half of the JSON": raw(json.dumps(answer())[:60]),
+    "another shape": raw(json.dumps({"result": "Paris"})),
+    "two choices": raw(json.dumps({"choices": answer()["choices"] * 2})),
+    "no text": raw(json.dumps(answer(content={"text": "Paris"}))),
+    "an error with 200": raw(json.dumps({"error": {"message": "no worker is free", "code": 502}})),
 }
 
 
@@ -122,14 +137,44 @@ def test_what_may_pass_is_tried_again(step: Step) -> None:
     assert waits == [0.5]
 
 
+@pytest.mark.parametrize("logprob", [float("nan"), float("inf")])
+def test_a_log_probability_that_is_no_number_is_no_answer(logprob: float) -> None:
+    with OpenAIServer(script=[raw(json.dumps(answer(logprob=logprob)))]) as server:
+        assert ask(make(server.url), Sampling(logprobs=1)).text == "ok"
+        assert len(server.requests) == 2
+
+
+def test_what_an_error_with_200_says_is_told() -> None:
+    with OpenAIServer(script=[RETRIED["an error with 200"]] * 9) as server:
+        assert "no worker is free" in str(refused(make(server.url, max_retries=1)))
+
+
+def test_an_endpoint_that_restarts_is_waited_for() -> None:
+    with OpenAIServer() as server:
+        port = int(server.url.split(":")[2].removesuffix("/v1"))
+    again = OpenAIServer(port=port)
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            again.__enter__()
+
+    try:
+        generator = OpenAIGenerator("tiny", server.url, sleep=sleep, uniform=lambda: 0.5, max_retries=3)
+        assert ask(generator).text == "ok" and len(waits) == 3
+    finally:
+        again.__exit__(None, None, None)
+
+
 def test_waits_double_up_to_the_cap_and_the_end_says_what_was_tried() -> None:
     waits: list[float] = []
-    with OpenAIServer(script=[error(429)] * 2 + [error(500, "out of memory")] * 6) as server:
+    with OpenAIServer(script=[error(408)] * 2 + [error(500, "out of memory")] * 6) as server:
         said = str(refused(make(server.url, waits, max_retries=7)))
         assert len(server.requests) == 8
         assert server.url in said
     assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
-    assert "8 tries" in said and "2 x HTTP 429, 6 x HTTP 500" in said and "out of memory" in said
+    assert "8 tries" in said and "2 x HTTP 408, 6 x HTTP 500" in said and "out of memory" in said
 
 
 @pytest.mark.parametrize(
@@ -137,7 +182,7 @@ def test_waits_double_up_to_the_cap_and_the_end_says_what_was_tried() -> None:
     [
         (error(400, "This model's maximum context length is 4096 tokens. However, you requested 5000."), PromptTooLong),
         (error(400, "the prompt breaks our rules"), PromptRefused),
-        (error(403, "no access to this model"), WbragError),
+        (error(403, "no access to this model"), NoAnswer),
     ],
 )
 def test_what_is_wrong_with_a_prompt_is_told_from_what_is_wrong_with_the_model(step: Step, kind: type) -> None:
@@ -179,6 +224,18 @@ def test_retry_after_may_be_a_date_and_counts_only_where_it_is_defined() -> None
     with OpenAIServer(script=[error(429, retry_after=date), error(500, retry_after="50")]) as server:
         ask(make(server.url, waits))
     assert 57 < waits[0] < 61 and waits[1] == 1.0
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry_after": "20"}])
+def test_a_busy_server_is_waited_for_whatever_the_retries_but_not_for_ever(headers: dict[str, str]) -> None:
+    waits: list[float] = []
+    with OpenAIServer(script=[error(429, **headers)] * 12 + [error(500)]) as server:
+        assert ask(make(server.url, waits, max_retries=1)).text == "ok"
+    assert len(waits) == 13
+    waits.clear()
+    with OpenAIServer(script=[error(429, **headers)] * 99) as server:
+        assert "x HTTP 429" in str(refused(make(server.url, waits, max_retries=1)))
+    assert 250 < sum(waits) <= 300
 
 
 def test_a_server_that_asks_for_an_hour_is_not_waited_for() -> None:

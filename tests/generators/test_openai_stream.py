@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from tests.support.openai_server import OpenAIServer, cut, error, ok, raw
+from tests.support.openai_server import OpenAIServer, cut, drip, error, ok, raw, reset
 from wbrag.errors import UsageError, WbragError
 from wbrag.generators.openai import OpenAIGenerator
 from wbrag.types import Completion, Message, Sampling, Streams
@@ -59,15 +59,17 @@ def test_what_fails_before_it_begins_is_tried_again() -> None:
     "step",
     [
         cut(),
+        reset(),
+        drip(),
         raw("data: {oops\n\n", "text/event-stream"),
         raw('data: {"error": {"message": "out of memory"}}\n\n', "text/event-stream"),
     ],
-    ids=["cut off", "no JSON", "an error"],
+    ids=["cut off", "reset", "too slow", "no JSON", "an error"],
 )
 def test_a_reply_that_breaks_off_is_an_error(step: object) -> None:
     with OpenAIServer(reply=lambda messages: SAYS, script=[step]) as server:  # type: ignore[list-item]
         with pytest.raises(WbragError, match="broke off its reply"):
-            heard(server, max_retries=0)
+            heard(server, max_retries=0, timeout_s=1)
         assert len(server.requests) == 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ray.exceptions import RayError, RayTaskError
 
-from wbrag.errors import WbragError
+from wbrag.errors import PromptRefused, WbragError
 from wbrag.hosts.failures import in_one_sentence, plainly
 
 TRACE = """ray::MapWorker(Map(_EmbedBlock)).submit() (pid=1, ip=192.0.2.2)
@@ -33,6 +33,14 @@ def test_our_own_sentence_comes_through_alone() -> None:
     )
     assert str(in_one_sentence("the build", RayError(remote))) == "expected a, found b"
     assert str(in_one_sentence("the build", WbragError("expected a, found b"))) == "expected a, found b"
+
+
+def test_any_error_of_ours_is_found_whatever_its_name() -> None:
+    refused = PromptRefused("expected a short prompt, found a long one")
+    assert in_one_sentence("the build", RayTaskError("f", "Traceback", refused)) is refused
+    assert str(in_one_sentence("the build", RayError("x\nwbrag.errors.NoAnswer: expected a, found b\n"))) == (
+        "expected a, found b"
+    )
 
 
 def test_an_error_without_a_name_still_gives_one_line() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
+import struct
 import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +25,7 @@ STANDARD_FIELDS = {"model", "messages", "max_tokens", "temperature", "seed", "st
 class Step:
     """What the server does with one chat request."""
 
-    kind: Literal["ok", "error", "raw", "hang", "cut"] = "ok"
+    kind: Literal["ok", "error", "raw", "hang", "cut", "reset", "drip"] = "ok"
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str = ""
@@ -54,9 +56,19 @@ def cut() -> Step:
     return Step("cut")
 
 
+def reset() -> Step:
+    """The connection is reset (TCP RST) in the middle of the body."""
+    return Step("reset")
+
+
+def drip() -> Step:
+    """The answer byte by byte, one in 50 ms: no read ever times out."""
+    return Step("drip")
+
+
 @dataclass
 class OpenAIServer:
-    """`with OpenAIServer(reply=..., script=[...]) as server: server.url`, on 127.0.0.1 and a random port.
+    """`with OpenAIServer(reply=..., script=[...]) as server: server.url`, on 127.0.0.1 and a free port, or `port`.
 
     The n-th chat request gets the n-th step of `script`, and an ordinary answer once the script has ended. Words stand
     for tokens. `api_key`: others get a 401. `strict` refuses non-OpenAI fields, as OpenAI does. `vllm` answers
@@ -77,6 +89,7 @@ class OpenAIServer:
     keys: list[str] = field(default_factory=list)
     in_flight: int = 0
     max_in_flight: int = 0
+    port: int = 0
     url: str = ""
 
     def __enter__(self) -> Self:
@@ -98,13 +111,17 @@ class OpenAIServer:
         self._loop.run_until_complete(self._serve(ready))
         self._loop.close()
 
+    def step(self, number: int, body: Body) -> Step:
+        """What is done with the request of that number, counted from 0."""
+        return self.script[number] if number < len(self.script) else ok()
+
     async def _serve(self, ready: threading.Event) -> None:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
         runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True).start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         ready.set()
         await self._closing.wait()
@@ -124,8 +141,7 @@ class OpenAIServer:
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             await asyncio.sleep(self.delay_s)
-            step = self.script[number] if number < len(self.script) else ok()
-            return await self._act(step, request, body)
+            return await self._act(self.step(number, body), request, body)
         finally:
             self.in_flight -= 1
 
@@ -136,18 +152,36 @@ class OpenAIServer:
             return _error(step.status, step.body, headers=step.headers)
         if step.kind == "raw":
             return web.Response(text=step.body, content_type=step.content_type)
+        if step.kind == "drip":
+            return await self._drip(request, body)
         if step.kind == "cut" and body.get("stream"):
             return await self._stream(request, body, whole=False)
-        if step.kind == "cut":
-            response = web.StreamResponse(headers={"content-length": "1000", "content-type": "application/json"})
+        if step.kind in ("cut", "reset"):
+            kind = "text/event-stream" if body.get("stream") else "application/json"
+            response = web.StreamResponse(headers={"content-length": "1000", "content-type": kind})
             await response.prepare(request)
             await response.write(b'{"id": "chatcmpl-1", "choi')
             assert request.transport is not None
+            if step.kind == "reset":  # closing without lingering sends a reset
+                sock = request.transport.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             request.transport.close()
             return response
         if (refusal := self._refusal(body)) is not None:
             return refusal
         return await self._stream(request, body) if body.get("stream") else web.json_response(self._completion(body))
+
+    async def _drip(self, request: web.Request, body: Body) -> web.StreamResponse:
+        """Whole but slow: JSON may begin with any number of spaces, a stream with any number of comments."""
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        if body.get("stream"):
+            response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for _ in range(200):
+            await response.write(b": \n" if body.get("stream") else b" ")
+            await asyncio.sleep(0.05)
+        await response.write(json.dumps(self._completion(body)).encode())
+        return response
 
     async def _stream(self, request: web.Request, body: Body, whole: bool = True) -> web.StreamResponse:
         """The answer word by word; without its end where it is not `whole`."""

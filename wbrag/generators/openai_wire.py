@@ -11,8 +11,6 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import openai
-
 from wbrag.errors import UsageError
 from wbrag.types import Completion, Messages
 
@@ -41,18 +39,35 @@ def wire(turns: Messages) -> list[dict[str, str]]:
 
 def completion(reply: Any) -> Completion:
     """Raises AttributeError, IndexError, TypeError or ValueError on a malformed reply."""
-    choice = reply.choices[0]
+    choice = _only_choice(reply)
     content = (choice.logprobs.content if choice.logprobs else None) or []
     usage = reply.usage
+    text = choice.message.content
+    if not isinstance(text, str | None):
+        raise TypeError(f"a message of text was expected, found {text!r}")
     return Completion(
-        text=choice.message.content or "",
+        text=text or "",
         tokens=int(usage.completion_tokens) if usage else len(content),
         prompt_tokens=int(usage.prompt_tokens) if usage else 0,
         finish_reason=choice.finish_reason or "stop",
-        logprobs=tuple(float(token.logprob) for token in content),
+        logprobs=tuple(_finite(token.logprob) for token in content),
         top_logprobs=tuple(_alternatives(token.top_logprobs or ()) for token in content),
         pieces=tuple(str(token.token) for token in content),
     )
+
+
+def _only_choice(reply: Any) -> Any:
+    """The one that was asked for; some proxies send their error with HTTP 200 in its place."""
+    if not reply.choices and (said := (reply.model_extra or {}).get("error")):
+        raise ValueError(f"HTTP 200 with an error: {said.get('message', said) if isinstance(said, dict) else said}")
+    [choice] = reply.choices
+    return choice
+
+
+def _finite(logprob: Any) -> float:
+    if not math.isfinite(found := float(logprob)):
+        raise ValueError(f"a log-probability was expected, found {found}")
+    return found
 
 
 async def read_stream(chunks: AsyncIterable[Any]) -> AsyncGenerator[Completion]:
@@ -75,7 +90,7 @@ async def read_stream(chunks: AsyncIterable[Any]) -> AsyncGenerator[Completion]:
 
 def _alternatives(tops: Iterable[Any]) -> dict[str, float]:
     """Parts of characters all read "" or the replacement character: the likeliest speaks for its text."""
-    return {top.token: float(top.logprob) for top in sorted(tops, key=lambda top: float(top.logprob))}
+    return {top.token: _finite(top.logprob) for top in sorted(tops, key=lambda top: _finite(top.logprob))}
 
 
 def prompt_side(reply: Any) -> tuple[list[tuple[str, float]] | None, list[int] | None]:
@@ -83,13 +98,13 @@ def prompt_side(reply: Any) -> tuple[list[tuple[str, float]] | None, list[int] |
 
     `prompt_logprobs` holds one `{token id: ...}` per token, and null for the first, which nothing predicts.
     """
-    _ = reply.choices[0]
+    _ = _only_choice(reply)
     extra = reply.model_extra or {}
     logprobs, ids = extra.get("prompt_logprobs"), extra.get("prompt_token_ids")
     if logprobs is None or ids is None:
         return None, ids
     entries = [entry[str(token)] for token, entry in zip(ids[1:], logprobs[1:], strict=True)]
-    return [("", 0.0), *((entry["decoded_token"] or "", float(entry["logprob"])) for entry in entries)], ids
+    return [("", 0.0), *((entry["decoded_token"] or "", _finite(entry["logprob"])) for entry in entries)], ids
 
 
 def squeeze(text: str) -> str:
@@ -112,17 +127,3 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         if math.isfinite(seconds):
             return max(0.0, seconds)
     return None
-
-
-def server_says(error: openai.APIStatusError) -> str:
-    body = error.body
-    if isinstance(body, dict):
-        return str(body.get("message") or body.get("detail") or body)
-    return str(body or error.message)
-
-
-def root(error: BaseException) -> str:
-    """The first cause, which says more than the SDK's "Connection error."."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    return f"{type(error).__name__}: {error}"

@@ -38,7 +38,8 @@ class ServeGenerator(OpenAIGenerator):
     """
 
     def __init__(self, settings: GeneratorConfig, ask: Ask, seed: int = 0) -> None:
-        super().__init__(settings.model, "http://serve", timeout_s=settings.timeout_s, seed=seed)
+        where = f"the model {settings.model!r} on Ray Serve"
+        super().__init__(settings.model, "http://serve", timeout_s=settings.timeout_s, seed=seed, where=where)
         self.settings, self.ask = settings, ask
 
     @property
@@ -52,18 +53,14 @@ class ServeGenerator(OpenAIGenerator):
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Completion]:
         """The reply as it is written; a replica that dies in the middle of it is a `WbragError`."""
         if isinstance(prompt, str):
-            raise self._no_tokens()
+            raise self.says.no_tokens()
         body = self._body(prompt, sampling) | {"stream": True, "stream_options": {"include_usage": True}}
         async with aclosing(self._asked(body)) as parts:
             try:
                 async for piece in read_stream(ChatCompletionChunk.model_validate(part) async for part in parts):
                     yield piece
             except (AttributeError, TypeError, ValueError) as error:
-                raise WbragError(f"{self._where} broke off its reply ({error}): ask again") from None
-
-    @property
-    def _where(self) -> str:
-        return f"the model {self.model!r} on Ray Serve"
+                raise WbragError(f"{self.says.where} broke off its reply ({error}): ask again") from None
 
     async def _chat(self, body: Body, parse: Callable[[Any], T], retries: int) -> T:
         try:
@@ -72,12 +69,12 @@ class ServeGenerator(OpenAIGenerator):
                     return parse(ChatCompletion.model_validate(reply))
         except TimeoutError:
             raise WbragError(
-                f"expected an answer of {self._where} within {self._timeout_s:g} s, found none: "
+                f"expected an answer of {self.says.where} within {self._timeout_s:g} s, found none: "
                 "raise generator.timeout_s or serving.generators"
             ) from None
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise WbragError(f"expected a chat completion from {self._where}, found {error}") from None
-        raise WbragError(f"expected a reply of {self._where}, found none: ask again")
+            raise WbragError(f"expected a chat completion from {self.says.where}, found {error}") from None
+        raise WbragError(f"expected a reply of {self.says.where}, found none: ask again")
 
     async def _asked(self, body: Body) -> AsyncGenerator[Body]:
         """The replies, asked for again where the replica dies before the first."""
@@ -97,10 +94,10 @@ class ServeGenerator(OpenAIGenerator):
             except ConnectionError:
                 if begun or not left:
                     raise WbragError(
-                        f"expected {self._where} to finish its reply, found its replica gone: ask again"
+                        f"expected {self.says.where} to finish its reply, found its replica gone: ask again"
                     ) from None
 
     def _refused(self, error: Any) -> WbragError:
         said = str(error.get("message", error)) if isinstance(error, dict) else str(error)
         kind = PromptTooLong if "maximum context length" in said else WbragError
-        return kind(f"{self._where} refused the request: {self._quote(said)}")
+        return kind(f"{self.says.where} refused the request: {self.says.quote(said)}")

@@ -11,10 +11,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from itertools import count
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
-from wbrag.errors import PromptTooLong, UsageError, WbragError
+from wbrag.errors import EngineDied, PromptTooLong, UsageError, WbragError
 from wbrag.generators import model_path
+from wbrag.generators.orphans import die_with_this_process
 from wbrag.installed import check_torchvision
 from wbrag.sections import GeneratorConfig
 from wbrag.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
@@ -26,6 +28,7 @@ class VLLMGenerator:
     def __init__(self, settings: GeneratorConfig, seed: int = 0) -> None:
         self.settings, self.seed, self.path = settings, seed, model_path(settings)
         self._engine: Any = None
+        self._guard: Popen[bytes] | None = None
         self._starting = asyncio.Lock()
         self._numbers = count()
         _check_path(self.path, settings.model)
@@ -35,11 +38,17 @@ class VLLMGenerator:
         return f"vllm:{self.settings.model}@{self.settings.revision or 'default'}:{self.settings.dtype}"
 
     async def start(self) -> None:
-        """Load the model; a `WbragError` says in one sentence why an engine did not come up."""
+        """Load the model, and have it write a token: an engine may also die of its first request."""
+        await self._load()
+        await self.generate([Message("user", "Say yes.")], Sampling(max_tokens=1))
+
+    async def _load(self) -> None:
+        """Once; a `WbragError` says in one sentence why an engine did not come up."""
         async with self._starting:
             if self._engine is None:
                 try:
                     self._engine = _start_engine(self.settings, self.path, self.seed)
+                    self._guard = die_with_this_process()
                 except WbragError:
                     raise
                 except Exception as error:
@@ -110,6 +119,9 @@ class VLLMGenerator:
         if self._engine is not None:
             self._engine.shutdown()
             self._engine = None
+            if self._guard is not None:
+                self._guard.kill()
+                self._guard.communicate()
 
     def _params(self, sampling: Sampling) -> Any:
         from vllm import SamplingParams
@@ -136,8 +148,9 @@ class VLLMGenerator:
     async def _outputs(self, ids: list[int], params: Any) -> AsyncGenerator[Any]:
         """The engine's outputs for one request; closing early aborts the request in the engine."""
         from vllm.inputs import TokensPrompt
+        from vllm.v1.engine.exceptions import EngineDeadError
 
-        await self.start()
+        await self._load()
         limit = self._engine.model_config.max_model_len
         if len(ids) + params.max_tokens > limit:
             raise PromptTooLong(
@@ -145,12 +158,18 @@ class VLLMGenerator:
                 "lower top_k or raise max_model_len"
             )
         request = f"wbrag-{next(self._numbers)}"
-        async with aclosing(self._engine.generate(TokensPrompt(prompt_token_ids=ids), params, request)) as outputs:
-            async for output in outputs:
-                yield output
+        try:
+            async with aclosing(self._engine.generate(TokensPrompt(prompt_token_ids=ids), params, request)) as outputs:
+                async for output in outputs:
+                    yield output
+        except EngineDeadError:
+            raise EngineDied(
+                f"expected vLLM to answer with model {self.settings.model!r}, found its engine process dead: "
+                "run the command again, and look at the free memory"
+            ) from None
 
     async def _tokenizer(self) -> Any:
-        await self.start()
+        await self._load()
         return self._engine.get_tokenizer()
 
     def _ids(self, tokenizer: Any, prompt: Prompt) -> list[int]:
@@ -187,36 +206,45 @@ def _check_path(path: str, name: str) -> None:
 
 
 def _start_engine(settings: GeneratorConfig, path: str, seed: int) -> Any:
+    prepare_environment(path)
+    check_torchvision()
+
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_options(settings, path, seed), enable_log_requests=False))
+
+
+def prepare_environment(path: str) -> None:
+    """What vLLM reads from the environment, before it is imported."""
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # no second process: 20 s less to start
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
     if Path(path).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    check_torchvision()
 
-    from vllm.engine.arg_utils import AsyncEngineArgs
+
+def engine_options(settings: GeneratorConfig, path: str, seed: int) -> dict[str, Any]:
+    """vLLM's own names and values for the settings."""
     from vllm.platforms import current_platform
-    from vllm.v1.engine.async_llm import AsyncLLM
 
     cpu = current_platform.is_cpu()
     # float32 on CPU: bfloat16 rounds differently in every batch, so that a resumed run could answer otherwise
     dtype = ("float32" if cpu else "auto") if settings.dtype == "auto" else settings.dtype
-    arguments = AsyncEngineArgs(
-        model=path,
-        revision=settings.revision,
-        dtype=dtype,
-        seed=seed,
-        max_model_len=settings.max_model_len,
-        tensor_parallel_size=settings.tensor_parallel_size,
-        gpu_memory_utilization=settings.gpu_memory_utilization,
-        max_num_seqs=settings.concurrency,
-        enable_prefix_caching=True,
-        enforce_eager=cpu,
-        trust_remote_code=False,
-        load_format="safetensors" if Path(path).is_dir() else "auto",
-        disable_log_stats=True,
-        generation_config="vllm",
-        enable_log_requests=False,
-    )
-    return AsyncLLM.from_engine_args(arguments)
+    return {
+        "model": path,
+        "revision": settings.revision,
+        "dtype": dtype,
+        "seed": seed,
+        "max_model_len": settings.max_model_len,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "gpu_memory_utilization": settings.gpu_memory_utilization,
+        "max_num_seqs": settings.concurrency,
+        "enable_prefix_caching": True,
+        "enforce_eager": cpu,
+        "trust_remote_code": False,
+        "load_format": "safetensors" if Path(path).is_dir() else "auto",
+        "disable_log_stats": True,
+        "generation_config": "vllm",
+    }

@@ -6,6 +6,7 @@ and a finished shard is never built again.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,10 +21,11 @@ from ray.data import ActorPoolStrategy
 
 from wbrag.config import fingerprint
 from wbrag.errors import WbragError
-from wbrag.files import file_in_one_step
+from wbrag.files import Location, file_in_one_step, location, opened
 from wbrag.hosts.failures import plainly
 from wbrag.hosts.quiet import data_context
 from wbrag.hosts.session import Session
+from wbrag.parquet import corpus_files
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.manifest import Manifest, ShardFiles
 from wbrag.retrieval.shard import Block, build_once
@@ -41,11 +43,11 @@ class Rows:
 
     @property
     def name(self) -> str:
-        return f"{Path(self.file).stem}-{self.start:09d}-{self.stop:09d}.npy"
+        return f"{location(self.file).stem}-{self.start:09d}-{self.stop:09d}.npy"
 
     def read(self) -> pa.Table:
         """The passages of these rows, without reading the row groups around them."""
-        parquet = pq.ParquetFile(self.file)
+        parquet = pq.ParquetFile(opened(location(self.file)))
         first, pieces = 0, []
         for group in range(parquet.num_row_groups):
             count = parquet.metadata.row_group(group).num_rows
@@ -59,10 +61,10 @@ class Rows:
 @plainly("the build of the index")
 def build_index(
     session: Session,
-    corpus: Path,
+    corpus: Location,
     corpus_fingerprint: str,
-    embeddings: Path,
-    root: Path,
+    embeddings: Location,
+    root: Location,
     progress: Progress | None = None,
 ) -> Manifest:
     """Embed and index `corpus`, resuming what is there; the manifest is the caller's to write."""
@@ -76,13 +78,14 @@ def build_index(
     vectors = embeddings / tag
     vectors.mkdir(parents=True, exist_ok=True)
     names = [
-        f"base-{fingerprint(tag, config.index.factory, [asdict(b) | {'file': Path(b.file).name} for b in mine])}"
+        f"base-{fingerprint(tag, config.index.factory, [asdict(b) | {'file': location(b.file).name} for b in mine])}"
         for mine in shards
     ]
     total = sum(b.stop - b.start for b in blocks)
 
     building: dict[int, Any] = {}
-    missing = {i: {b.name for b in mine if not (vectors / b.name).exists()} for i, mine in enumerate(shards)}
+    there = {file.name for file in vectors.glob("*.npy")}
+    missing = {i: {b.name for b in mine} - there for i, mine in enumerate(shards)}
     done = total - sum(b.stop - b.start for i, mine in enumerate(shards) for b in mine if b.name in missing[i])
 
     def start_complete_shards() -> None:
@@ -105,10 +108,9 @@ def build_index(
     )
 
 
-def plan(corpus: Path, block_rows: int, shards: int) -> list[Rows]:
+def plan(corpus: Location, block_rows: int, shards: int) -> list[Rows]:
     """The corpus in blocks, in order; small enough that every shard has some and progress is seen."""
-    files = sorted(corpus.glob("*.parquet"))
-    counts = {str(file): pq.read_metadata(file).num_rows for file in files}
+    counts = {str(file): pq.read_metadata(opened(file)).num_rows for file in corpus_files(corpus)}
     if not sum(counts.values()):
         raise WbragError(f"expected a corpus in {corpus}, found no passages: run `wbrag ingest corpus PATH` first")
     size = max(1, min(block_rows, -(-sum(counts.values()) // (shards * 8))))
@@ -123,7 +125,7 @@ def assign(blocks: list[Rows], shards: int) -> list[list[Rows]]:
     return [blocks[len(blocks) * i // count : len(blocks) * (i + 1) // count] for i in range(count)]
 
 
-def _embed(session: Session, blocks: list[Rows], vectors: Path) -> Iterator[tuple[str, int]]:
+def _embed(session: Session, blocks: list[Rows], vectors: Location) -> Iterator[tuple[str, int]]:
     """The Ray Data stage: yields (file name, rows) of each block as it is written."""
     if not blocks:
         return
@@ -143,7 +145,7 @@ def _embed(session: Session, blocks: list[Rows], vectors: Path) -> Iterator[tupl
 
 class _EmbedBlock:
     def __init__(self, encoder: Any, folder: str) -> None:
-        self.encoder, self.folder = encoder, Path(folder)
+        self.encoder, self.folder = encoder, location(folder)
 
     async def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         block = Rows(**json.loads(row["block"]))
@@ -155,12 +157,20 @@ class _EmbedBlock:
         return {"name": block.name, "rows": len(vectors)}
 
 
-@ray.remote(num_cpus=1)
+def _load(file: Location) -> Any:
+    """Vectors [n, d], mapped from disk where they are local."""
+    if isinstance(file, Path):
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+    return np.load(io.BytesIO(file.read_bytes()), allow_pickle=False)
+
+
+@ray.remote(num_cpus=1, scheduling_strategy="SPREAD")  # begun again on another node where its own is lost
 def _build(root: str, name: str, factory: str, dimension: int, blocks: list[Rows], vectors: str) -> ShardFiles:
     """One shard from its blocks."""
 
     def stream() -> Iterator[Block]:
         for block in blocks:
-            yield np.load(Path(vectors) / block.name, mmap_mode="r", allow_pickle=False), block.read()
+            yield _load(location(vectors) / block.name), block.read()
 
-    return build_once(Path(root), name, factory, dimension, stream())
+    count = sum(block.stop - block.start for block in blocks)
+    return build_once(location(root), name, factory, dimension, stream(), count)

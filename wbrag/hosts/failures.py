@@ -6,11 +6,20 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from wbrag.errors import WbragError
 
-RAISED = re.compile(r"^\s*((?:\w+\.)*\w*(?:Error|Exception|Interrupt)): (.+)$", re.MULTILINE)
+RAISED = re.compile(r"^\s*((?:\w+\.)*\w*(?:Error|Exception|Interrupt)|wbrag\.errors\.\w+): (.+)$", re.MULTILINE)
+
+
+class EnginesGone(WbragError):
+    """No engine starts any more: no row can be worked on."""
+
+
+def cause(error: RayTaskError) -> BaseException:
+    """What the remote side raised, without the traceback that Ray wraps around it."""
+    return error.cause if isinstance(error.cause, BaseException) else error
 
 
 @contextmanager
@@ -24,8 +33,9 @@ def plainly(step: str) -> Iterator[None]:
 
 def in_one_sentence(step: str, error: BaseException) -> WbragError:
     """wbrag's own sentence where the remote side raised one, else the first error of the remote traceback."""
-    if isinstance(error, WbragError) and not isinstance(error, RayError):
-        return error
+    said = cause(error) if isinstance(error, RayTaskError) else error
+    if isinstance(said, WbragError) and not isinstance(said, RayError):
+        return said
     raised = [(name, said) for name, said in RAISED.findall(str(error)) if not name.startswith("ray.")]
     ours = [said for name, said in raised if name.startswith("wbrag.errors.")]
     if ours:

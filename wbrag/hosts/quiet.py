@@ -12,6 +12,7 @@ from ray.data import DataContext
 
 def data_context() -> DataContext:
     """Ray Data's context with its bars and remarks off."""
+    os.environ.setdefault("RAY_DATA_USAGE_DISABLED", "1")  # else a process starts that counts its use for Ray's makers
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = DataContext.get_current()
     context.enable_progress_bars = False

@@ -14,54 +14,90 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy
 from ray.data.block import Block, BlockAccessor
 from ray.data.datasource import Datasink
+from ray.exceptions import RayError, RayTaskError
 
 from wbrag.config import Config
-from wbrag.errors import WbragError
-from wbrag.hosts.failures import in_one_sentence
+from wbrag.errors import NoAnswer, WbragError
+from wbrag.files import Location, listed, opened
+from wbrag.hosts.failures import EnginesGone, cause, in_one_sentence
 from wbrag.hosts.quiet import data_context
 from wbrag.records import Handles, RowJob, read_rows, write_rows
 from wbrag.types import Example
 
 WRITERS = 2  # a block's file takes milliseconds, a process to write it from takes seconds to start
+LOOKS_S = {True: 0.5, False: 5.0}  # between looks at the output folder, local or in an object store
 ROWS_AT_ONCE = 16  # coroutines of one block, Ray Data's own default for async rows
+UNANSWERED = 8  # rows one after the other without the model's answer, and it is asked whether it is there at all
 
 
 class AtomicParquet(Datasink[None]):
-    """Every block one file, written aside and renamed."""
+    """Every block one file, written aside and renamed; a task that Ray repeats writes the same file again."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
-        self.folder, self.kind = folder, kind
+    def __init__(self, folder: Location, kind: str) -> None:
+        self.folder, self.kind, self.run = folder, kind, uuid4().hex
 
     def write(self, blocks: Iterable[Block], ctx: Any) -> None:
-        rows = [
-            json.loads(row) for block in blocks for row in BlockAccessor.for_block(block).to_arrow()["row"].to_pylist()
-        ]
-        if rows:
-            write_rows(self.folder, self.kind, rows)
+        found = [row for block in blocks for row in BlockAccessor.for_block(block).to_arrow().to_pylist()]
+        _keep(self.folder, self.kind, found, f"{self.run}-{ctx.task_idx:06d}")
 
 
 class RowActor:
-    """Runs one coroutine per row; whatever a row raises becomes that row's `error`."""
+    """Runs one coroutine per row; whatever a row raises becomes that row's `error`.
 
-    def __init__(self, job: RowJob, handles: Handles) -> None:
+    Not so where it is no fault of the row: an actor is gone for good, or `UNANSWERED` rows one after the other got no
+    answer from the model, which answers no small question either or (not `proven`) has never finished a row. Then this
+    row and those after it come back unfinished, with the reason to `stop` the run.
+    """
+
+    def __init__(self, job: RowJob, handles: Handles, proven: bool) -> None:
         self.run = job.prepare(handles)
-        self.job = job
+        self.job, self.generator, self.proven = job, handles.generator, proven
+        self.unanswered, self.stop = 0, ""
 
     async def __call__(self, row: dict[str, Any]) -> dict[str, str]:
+        if self.stop:
+            return {"row": "", "stop": self.stop}
         example = Example(**{**json.loads(row["example"])})
         try:
             record = await self.run(example)
-        except Exception as error:  # quarantined with its reason; the run goes on
+            self.unanswered, self.proven = 0, True
+        except Exception as raised:  # quarantined with its reason; the run goes on
+            error = cause(raised) if isinstance(raised, RayTaskError) else raised
+            await self._look_beyond(error)
+            if self.stop:
+                return {"row": "", "stop": self.stop}
             reason = " ".join(str(error).split())[:500]
             record = self.job.failed(example, f"{type(error).__name__}: {reason}")
-        return {"row": json.dumps(record)}
+        return {"row": json.dumps(record), "stop": ""}
+
+    async def _look_beyond(self, error: BaseException) -> None:
+        """Set `stop` where other rows would fare no better than the one that raised `error`."""
+        if isinstance(error, EnginesGone | RayError):
+            self.stop = str(in_one_sentence("the run", error))
+            return
+        self.unanswered = self.unanswered + 1 if isinstance(error, NoAnswer) else 0
+        if self.unanswered < UNANSWERED:
+            return
+        self.unanswered = 0  # rows that fail while the model is asked count anew
+        if not (self.proven and await self._answers()):
+            self.stop = (
+                f"expected answers from the model, found none for {UNANSWERED} rows one after the other ({error}); "
+                "what was finished is kept, run it again"
+            )
+
+    async def _answers(self) -> bool:
+        try:
+            await self.generator.start()
+        except WbragError:
+            return False
+        return True
 
 
 def run_rows(
@@ -69,7 +105,7 @@ def run_rows(
     job: RowJob,
     handles: Callable[[], Handles],
     examples: Sequence[Example],
-    folder: Path,
+    folder: Location,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, dict[str, Any]], int]:
     """Run `job` over those `examples` that `folder` does not hold yet.
@@ -82,11 +118,12 @@ def run_rows(
     todo = [example for example in examples if example.id not in before]
     if todo:
         failure: list[BaseException] = []
-        thread = threading.Thread(target=_guarded, args=(failure, config, job, handles(), todo, folder), daemon=True)
+        work = (failure, config, job, handles(), todo, folder, bool(before))
+        thread = threading.Thread(target=_guarded, args=work, daemon=True)
         thread.start()
         counter = _Counter(folder, wanted)
         while thread.is_alive():
-            thread.join(0.5)
+            thread.join(LOOKS_S[isinstance(folder, Path)])
             if progress:
                 progress(counter.count(), len(wanted))
         if failure:
@@ -106,38 +143,47 @@ def _guarded(failure: list[BaseException], *arguments: Any) -> None:
         failure.append(error)
 
 
-def _execute(config: Config, job: RowJob, handles: Handles, todo: Sequence[Example], folder: Path) -> None:
+def _execute(
+    config: Config, job: RowJob, handles: Handles, todo: Sequence[Example], folder: Location, proven: bool
+) -> None:
     size = config.ray.block_rows
     rows = [json.dumps(asdict(e)) for e in todo]
     if len(rows) <= size:  # one block is nothing to share out, and Ray Data takes seconds to start
-        write_rows(folder, job.kind, asyncio.run(_here(RowActor(job, handles), rows)))
+        _keep(folder, job.kind, asyncio.run(_here(RowActor(job, handles, proven), rows)))
         return
     data_context()
-    blocks = [pa.table({"example": rows[i : i + size]}) for i in range(0, len(rows), size)]
     low, high = config.generator.engines
     in_flight = max(2, config.generator.concurrency // min(size, ROWS_AT_ONCE))
     pool = ActorPoolStrategy(
         min_size=low, max_size=high, max_tasks_in_flight_per_actor=in_flight, max_concurrent_calls_per_actor=in_flight
     )
-    ray.data.from_arrow(blocks).map(
-        RowActor, fn_constructor_args=(job, handles), compute=pool, num_cpus=0.5
+    blocks = -(-len(rows) // size)  # made here: for Arrow tables Ray starts a process that looks at them
+    ray.data.from_items([{"example": row} for row in rows], override_num_blocks=blocks).map(
+        RowActor, fn_constructor_args=(job, handles, proven), compute=pool, num_cpus=0.5
     ).write_datasink(AtomicParquet(folder, job.kind), ray_remote_args={"num_cpus": 0.1}, concurrency=WRITERS)
 
 
-async def _here(actor: RowActor, rows: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows' records, worked out in this process."""
-    found = await asyncio.gather(*(actor({"example": row}) for row in rows))
-    return [json.loads(record["row"]) for record in found]
+async def _here(actor: RowActor, rows: Sequence[str]) -> list[dict[str, str]]:
+    """What the actor makes of the rows, worked out in this process."""
+    return await asyncio.gather(*(actor({"example": row}) for row in rows))
+
+
+def _keep(folder: Location, kind: str, found: Sequence[dict[str, str]], name: str | None = None) -> None:
+    """Write the finished rows; then raise where there are others, since the run must stop."""
+    if finished := [json.loads(row["row"]) for row in found if row["row"]]:
+        write_rows(folder, kind, finished, name)
+    if unfinished := [row["stop"] for row in found if not row["row"]]:
+        raise WbragError(unfinished[0])
 
 
 class _Counter:
     """Finished rows of the output folder, each file opened once."""
 
-    def __init__(self, folder: Path, wanted: set[str]) -> None:
-        self.folder, self.wanted, self.done, self.files = folder, wanted, set[str](), set[Path]()
+    def __init__(self, folder: Location, wanted: set[str]) -> None:
+        self.folder, self.wanted, self.done, self.files = folder, wanted, set[str](), set[Location]()
 
     def count(self) -> int:
-        for file in set(self.folder.glob("*.parquet")) - self.files:
+        for file in set(listed(self.folder, "*.parquet")) - self.files:
             self.files.add(file)
-            self.done |= self.wanted & set(pq.read_table(file, columns=["id"])["id"].to_pylist())
+            self.done |= self.wanted & set(pq.read_table(opened(file), columns=["id"])["id"].to_pylist())
         return len(self.done)

@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import ray
 
 from wbrag.config import Config
 from wbrag.errors import WbragError
+from wbrag.files import Location
 from wbrag.generators import generator_fingerprint
-from wbrag.hosts.actors import EncoderActor, EngineActor, RemoteEncoder, RemoteGenerator, RemoteShard, ShardActor
+from wbrag.hosts.actors import EncoderActor, RemoteEncoder, RemoteShard, ShardActor
+from wbrag.hosts.engines import CALLS_AT_ONCE, START_RETRIES, EngineActor, RemoteGenerator
 from wbrag.hosts.failures import plainly
+from wbrag.hosts.head import watch_head
 from wbrag.hosts.quiet import quiet_start
 from wbrag.records import Handles
 from wbrag.retrieval.manifest import Manifest
 from wbrag.types import Origin
 
 CLOSING_S = 10  # an engine whose calls all hang is not waited for longer
+# Actors lie spread over the nodes, so that a lost node takes the least with it, and come back on another one however
+# often that happens: spot nodes go several times a night. A call to a lost node uses up a try a second until Ray gives
+# the node up, which takes 15 s and more.
+ANYWHERE: dict[str, Any] = {"scheduling_strategy": "SPREAD", "max_restarts": -1, "max_task_retries": 60}
 
 
 class Session:
@@ -38,6 +45,7 @@ class Session:
         self._encoders: list[Any] = []
         self._shards: dict[tuple[Origin, int], Any] = {}
         self._connected = self._started = False
+        self._head = threading.Event()  # set: its head is not watched any more
 
     def connect(self) -> None:
         """Join the job's cluster (`ray.address`, RAY_ADDRESS), else start Ray on this machine."""
@@ -60,6 +68,7 @@ class Session:
                 raise WbragError(
                     f"expected a Ray cluster at {address or 'this machine'}, found {error}: check ray.address"
                 ) from None
+        self._head = watch_head(ray.get_runtime_context().gcs_address)
         self._connected = True
 
     def generator(self) -> RemoteGenerator:
@@ -73,18 +82,17 @@ class Session:
             return
         self.connect()
         g = self.config.generator
-        count = 1 if g.backend == "openai" else g.engines[1]
-        resources = {"num_gpus": g.tensor_parallel_size} if _gpus() and g.backend == "vllm" else {"num_cpus": 1}
+        count = g.engines[1]
+        resources = {"num_gpus": g.tensor_parallel_size} if gpus() and g.backend == "vllm" else {"num_cpus": 1}
         binding = {"VLLM_CPU_OMP_THREADS_BIND": "nobind" if count > 1 else "auto"}
         actor = ray.remote(EngineActor).options(
             **resources,
-            max_concurrency=g.concurrency + 8,
-            max_restarts=3,
-            max_task_retries=3,
+            **ANYWHERE | {"max_task_retries": 0},  # `RemoteGenerator` repeats calls, and finds those that kill
+            max_concurrency=CALLS_AT_ONCE,
             runtime_env={"env_vars": _threads(count) | binding},
         )
         self._engines = [actor.remote(self.config) for _ in range(count)]
-        self._starting = [engine.ready.remote() for engine in self._engines]
+        self._starting = [engine.ready.options(max_task_retries=START_RETRIES).remote() for engine in self._engines]
 
     def encoder(self) -> RemoteEncoder:
         """One door to the encoder replicas, `encoder.actors[1]` of them."""
@@ -99,11 +107,11 @@ class Session:
         e = self.config.encoder
         resources = {"num_gpus": e.gpus_per_actor} if e.gpus_per_actor else {"num_cpus": 1}
         actor = ray.remote(EncoderActor).options(
-            **resources, max_restarts=3, max_task_retries=3, runtime_env={"env_vars": _threads(e.actors[1])}
+            **resources, **ANYWHERE, runtime_env={"env_vars": _threads(e.actors[1])}
         )
         self._encoders = [actor.remote(e) for _ in range(e.actors[1])]
 
-    def handles(self, root: Path, indexes: Sequence[tuple[Manifest, Origin]]) -> Handles:
+    def handles(self, root: Location, indexes: Sequence[tuple[Manifest, Origin]]) -> Handles:
         """What a row's coroutine works with: generator, encoder, and the shards of `indexes`; all start together."""
         self._start_engines()
         self._start_encoders()
@@ -111,19 +119,19 @@ class Session:
             self.generator(), self.encoder(), [s for m, origin in indexes for s in self.shards(root, m, origin)]
         )
 
-    def shards(self, root: Path, manifest: Manifest, origin: Origin) -> list[RemoteShard]:
+    def shards(self, root: Location, manifest: Manifest, origin: Origin) -> list[RemoteShard]:
         """An actor for every shard of the index.
 
         The next index of this origin is opened in the same actors: a bench looks at many write-back libraries.
         """
         self.connect()
-        gpus = self.config.index.gpus_per_shard
-        resources = {"num_gpus": gpus} if gpus else {"num_cpus": 0.1}
-        actor = ray.remote(ShardActor).options(**resources, max_restarts=3, max_task_retries=3)
+        share = self.config.index.gpus_per_shard
+        resources = {"num_gpus": share} if share else {"num_cpus": 0.1}
+        actor = ray.remote(ShardActor).options(**resources, **ANYWHERE)
         found = []
         for place, files in enumerate(manifest.shards):
             if (origin, place) not in self._shards:
-                self._shards[origin, place] = actor.remote(str(root.resolve()), gpus > 0)
+                self._shards[origin, place] = actor.remote(str(root.resolve()), share > 0)
             found.append(RemoteShard(self._shards[origin, place], replace(manifest, shards=(files,)), origin))
         _wait([shard.actor.open.remote(shard.index, origin) for shard in found])
         return found
@@ -133,14 +141,14 @@ class Session:
         if not self._connected:
             return
         if ray.is_initialized():
-            try:
-                ray.get([engine.close.remote() for engine in self._engines], timeout=CLOSING_S)
-            except Exception as error:  # an engine that died earlier must not hide why the job ended
-                logging.getLogger(__name__).debug("engine did not close: %s", error)
+            if closing := [engine.close.remote() for engine in self._engines]:  # one that is dead is passed over
+                ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)
             for actor in [*self._engines, *self._encoders, *self._shards.values()]:
                 ray.kill(actor)
             if self._started:
+                self._head.set()
                 ray.shutdown()
+        self._head.set()
         self._engines, self._encoders, self._shards, self._connected, self._started = [], [], {}, False, False
 
 
@@ -149,8 +157,10 @@ def _threads(processes: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
 
 
-def _gpus() -> bool:
-    return bool(ray.cluster_resources().get("GPU", 0))
+def gpus() -> bool:
+    """Whether the cluster has GPUs, or an autoscaler that brings some once an actor asks for them."""
+    to_come = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    return max(ray.cluster_resources().get("GPU", 0), to_come.get("GPU", 0)) > 0
 
 
 def _wait(refs: list[Any], at_least: int | None = None) -> None:

@@ -1,0 +1,124 @@
+"""Whose fault a failure is: a row's own, and it is quarantined, or nobody's, and the run stops. No Ray is started."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from ray.exceptions import ActorUnavailableError, RayTaskError
+
+from tests.support.outcome import rows_of
+from wbrag.errors import NoAnswer, PromptRefused, WbragError
+from wbrag.hosts.failures import EnginesGone
+from wbrag.hosts.rows import UNANSWERED, AtomicParquet, RowActor
+from wbrag.records import Handles
+from wbrag.types import Example
+
+DOWN = NoAnswer("the endpoint did not answer")
+
+
+@dataclass
+class Job:
+    """Rows that succeed or raise, as `ends` says by id."""
+
+    ends: dict[str, Exception]
+    kind: str = "distil"
+
+    def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[dict[str, Any]]]:
+        async def run(example: Example) -> dict[str, Any]:
+            if example.id in self.ends:
+                raise self.ends[example.id]
+            return {"id": example.id, "question": example.question, "error": ""}
+
+        return run
+
+    def failed(self, example: Example, error: str) -> dict[str, Any]:
+        return {"id": example.id, "question": example.question, "error": error}
+
+
+@dataclass
+class Model:
+    """What `start` says when it is asked whether the model is there."""
+
+    up: bool
+    asked: list[bool] = field(default_factory=list)
+
+    async def start(self) -> None:
+        self.asked.append(self.up)
+        if not self.up:
+            raise DOWN
+
+
+def outcomes(ends: dict[str, Exception], rows: int, model: Model, proven: bool = True) -> list[dict[str, str]]:
+    """What the actor makes of rows 0, 1, ... one after the other."""
+    actor: Any = RowActor(Job(ends), SimpleNamespace(generator=model), proven)  # type: ignore[arg-type]
+
+    async def main() -> list[dict[str, str]]:
+        return [await actor({"example": json.dumps(asdict(Example(str(n), "who?", ())))}) for n in range(rows)]
+
+    return asyncio.run(main())
+
+
+def down(*ids: int) -> dict[str, Exception]:
+    return {str(id): DOWN for id in ids}
+
+
+def test_a_dead_model_stops_the_run_and_keeps_what_was_finished(tmp_path: Path) -> None:
+    model = Model(up=False)
+    found = outcomes(down(*range(2, 400)), 400, model)
+    assert [bool(row["row"]) for row in found] == [True] * (1 + UNANSWERED) + [False] * (399 - UNANSWERED)
+    assert model.asked == [False], "asked once, when enough rows had failed"
+    with pytest.raises(WbragError, match="8 rows one after the other .the endpoint did not answer.; what was finished"):
+        AtomicParquet(tmp_path, "distil").write([pa.Table.from_pylist(found)], SimpleNamespace(task_idx=0))
+    kept = rows_of(tmp_path)
+    assert {id for id, row in kept.items() if not row["error"]} == {"0", "1"} and len(kept) == 1 + UNANSWERED
+
+
+def test_a_model_that_answers_others_is_not_to_blame() -> None:
+    model = Model(up=True)
+    found = outcomes(down(*range(2, 40)), 42, model)
+    assert all(row["row"] for row in found) and len(model.asked) == 38 // UNANSWERED
+
+
+def test_a_model_that_never_finished_a_row_is() -> None:
+    assert outcomes(down(*range(40)), 40, Model(up=True), proven=False)[-1]["stop"]
+    assert not outcomes(down(*range(40)), 40, Model(up=True), proven=True)[-1]["stop"], "an earlier run finished some"
+
+
+@pytest.mark.parametrize("between", [None, PromptRefused("too long")])
+def test_only_rows_one_after_the_other_count(between: Exception | None) -> None:
+    ends = down(*(n for n in range(60) if n % UNANSWERED))
+    ends |= {str(n): between for n in range(60) if between and n % UNANSWERED == 0}
+    model = Model(up=False)
+    assert not any(row["stop"] for row in outcomes(ends, 60, model)) and not model.asked
+
+
+@pytest.mark.parametrize("end", [EnginesGone("every engine is gone"), ActorUnavailableError("the shard is gone", None)])
+def test_an_actor_that_is_gone_for_good_is_no_rows_fault(end: Exception) -> None:
+    found = outcomes({"1": end}, 3, Model(up=True))
+    assert [bool(row["row"]) for row in found] == [True, False, False] and "gone" in found[1]["stop"]
+
+
+def test_a_remote_error_is_quarantined_by_its_own_name() -> None:
+    error = RayTaskError("ask", "ray::EngineActor.ask() (pid=1)\n a long traceback", PromptRefused("too long"))
+    [row] = outcomes({"0": error.as_instanceof_cause()}, 1, Model(up=True))
+    assert json.loads(row["row"])["error"] == "PromptRefused: too long"
+
+
+def test_a_write_that_ray_repeats_doubles_nothing_and_two_runs_do_not_touch(tmp_path: Path) -> None:
+    block = pa.Table.from_pylist(outcomes({}, 2, Model(up=True)))
+    sink = AtomicParquet(tmp_path, "distil")
+    for _ in range(2):  # as after a SIGKILL between the renaming and the task's end
+        sink.write([block], SimpleNamespace(task_idx=3))
+    assert len(list(tmp_path.glob("*.parquet"))) == 1 and len(rows_of(tmp_path)) == 2
+    AtomicParquet(tmp_path, "distil").write([block], SimpleNamespace(task_idx=3))
+    assert len(list(tmp_path.glob("*.parquet"))) == 2
+    with pytest.raises(AssertionError, match="doubled"):
+        rows_of(tmp_path)

@@ -1,0 +1,126 @@
+"""Requests to an OpenAI-compatible endpoint: connections, how many at once, tries and waits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import openai
+
+from wbrag.errors import WbragError
+from wbrag.generators.openai_failures import MOST_WAIT_S, Failure, Sentences
+
+BACKOFF_BASE_S, BACKOFF_CAP_S = 1.0, 30.0
+MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)  # what reading a senseless reply raises
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What belongs to one event loop: connections and waiters cannot be shared between loops."""
+
+    client: openai.AsyncOpenAI
+    slots: asyncio.Semaphore
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an answer is waited for: seconds a try, and how waits between tries are slept and drawn from [0, 1)."""
+
+    timeout_s: float
+    sleep: Callable[[float], Awaitable[object]]
+    uniform: Callable[[], float]
+
+
+class Endpoint:
+    """One URL and one model behind it."""
+
+    def __init__(self, base_url: str, says: Sentences, max_concurrency: int, patience: Patience) -> None:
+        self.base_url, self.says, self.max_concurrency, self.patience = base_url, says, max_concurrency, patience
+        self._doors: dict[asyncio.AbstractEventLoop, Door] = {}
+
+    def door(self) -> Door:
+        """The running loop's."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._doors:
+            self._doors = {other: door for other, door in self._doors.items() if not other.is_closed()}
+            timeout = openai.Timeout(self.patience.timeout_s, connect=min(10.0, self.patience.timeout_s))
+            # Unlike the SDK's default, this client does not close another loop's sockets when it is collected.
+            http = openai.DefaultAsyncHttpxClient(timeout=timeout)
+            client = openai.AsyncOpenAI(
+                api_key=self.says.key or "none",
+                base_url=self.base_url,
+                timeout=timeout,
+                max_retries=0,
+                http_client=http,
+            )
+            self._doors[loop] = Door(client, asyncio.Semaphore(self.max_concurrency))
+        return self._doors[loop]
+
+    async def close(self) -> None:
+        """Close the running loop's connections. A later call opens new ones."""
+        door = self._doors.pop(asyncio.get_running_loop(), None)
+        if door is not None:
+            await door.client.close()
+
+    async def send(self, body: dict[str, Any], parse: Callable[[Any], T], retries: int, held: bool = False) -> T:
+        """The one place that sends: try, judge, wait, try again. `held`: the caller has taken a slot for all of it.
+
+        A wait that the endpoint asks for is no failed try; all of them together may last `MOST_WAIT_S`.
+        """
+        seen: Counter[str] = Counter()
+        failed, waited, started = 0, 0.0, time.monotonic()
+        while True:
+            door = self.door()
+            async with nullcontext() if held else door.slots:
+                outcome = await self._try(door.client, body, parse)
+            if not isinstance(outcome, Failure):
+                return outcome
+            seen[outcome.kind] += 1
+            if not outcome.retry:
+                about_model = outcome.status == 404 or outcome.about_model
+                raise self.says.refusal(outcome, body, await self.models() if about_model else ())
+            wait_s = self._wait_s(outcome, seen.total())
+            if outcome.asks_to_wait:
+                waited += wait_s
+            else:
+                failed += 1
+            if failed > retries or waited > MOST_WAIT_S:
+                raise self.says.gave_up(outcome, seen, time.monotonic() - started)
+            await self.patience.sleep(wait_s)
+
+    async def _try(self, client: openai.AsyncOpenAI, body: dict[str, Any], parse: Callable[[Any], T]) -> T | Failure:
+        try:
+            async with asyncio.timeout(self.patience.timeout_s):
+                reply = await client.chat.completions.create(model=self.says.model, **body)
+        except UnicodeEncodeError as error:
+            raise WbragError(
+                f"a prompt holds characters that are not Unicode text ({error.reason}): "
+                f"{error.object[error.start : error.end]!r}"
+            ) from None
+        except (TimeoutError, openai.OpenAIError, ValueError) as error:
+            return self.says.failure(error, self.patience.timeout_s)
+        try:
+            return parse(reply)
+        except MALFORMED as error:
+            shown = repr(reply) if isinstance(reply, str) else f"{type(error).__name__}: {error}"
+            return Failure("malformed reply", self.says.quote(shown))
+
+    def _wait_s(self, failure: Failure, attempt: int) -> float:
+        if failure.wait_s is not None:
+            return failure.wait_s + self.patience.uniform()  # spread, or all callers return at the same instant
+        return self.patience.uniform() * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(attempt - 1, 16))
+
+    async def models(self) -> list[str]:
+        """The names that the endpoint lists, sorted; none where it does not say."""
+        try:
+            async with asyncio.timeout(min(10.0, self.patience.timeout_s)):
+                page = await self.door().client.models.list()
+                return sorted(str(model.id) for model in page.data)
+        except (openai.OpenAIError, TimeoutError, AttributeError, TypeError, ValueError):
+            return []
