@@ -1,6 +1,8 @@
-"""`wbrag evaluate` as a Ray job: `ray job submit --working-dir . -- python jobs/evaluate.py --config FILE`.
+"""`wbrag evaluate` as a Ray job, on a cluster that has wbrag (docs/cluster.md).
 
-The workspace in FILE must be a path that every node of the cluster sees.
+    ray job submit --runtime-env runtime_env.yaml -- python jobs/evaluate.py --config FILE
+
+The workspace in FILE must be a location that every node sees: s3://, gs:// or a shared folder.
 """
 
 import sys

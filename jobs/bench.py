@@ -1,0 +1,13 @@
+"""`wbrag bench` as a Ray job, on a cluster that has wbrag (docs/cluster.md).
+
+    ray job submit --runtime-env runtime_env.yaml -- python jobs/bench.py --suite FILE --config FILE
+
+The workspace in FILE must be a location that every node sees: s3://, gs:// or a shared folder.
+"""
+
+import sys
+
+from wbrag.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["bench", *sys.argv[1:]]))
