@@ -2,8 +2,8 @@
 
 A report is the demo's (`workspace/reports/demo.json`), a suite's (`workspace/reports/suites/NAME.json`) or one that
 brings its own text (`workspace/reports/security.json`, by `benchmarks/security.py`). Short tables
-go into README.md where it has markers for them, a suite's whole ones into `suites/RESULTS.md`, and the embedded model's
-(`wbrag/demo/model/quality.json`) into `wbrag/demo/README.md`.
+go into README.md where it has markers for them, a suite's whole ones into `suites/RESULTS.md`, the embedded model's
+(`wbrag/demo/model/quality.json`) into `wbrag/demo/README.md`, and what `benchmarks/results/` holds into the README.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+from measured import Figure, number
 
 from wbrag.bench.grid import Bench
 from wbrag.bench.page import headline, provenance
@@ -75,6 +79,19 @@ def _gain(r: dict[str, Any]) -> str:
     return f"**{text}**" if clear(r) else text
 
 
+def performance(results: list[dict[str, Any]]) -> str:
+    """The figures of the benchmarks that have a short name, in one table."""
+    rows = ["| | measured | target | command |", "|---|---|---|---|"]
+    for result in results:
+        for figure in (Figure(**f) for f in result["figures"]):
+            if figure.short:
+                met = {True: figure.wanted, False: f"{figure.wanted}: **missed**", None: ""}[figure.met]
+                measured = f"{number(figure.value)} {figure.unit}"
+                rows.append(f"| {figure.short} | {measured} | {met} | `{result['command']}` |")
+    made = sorted({result["hardware"] for result in results})
+    return "\n".join([*rows, "", f"On {'; '.join(made)}. Ratios are of runs side by side."])
+
+
 def write_between(file: Path, name: str, text: str) -> None:
     """Replace what stands between the markers `<!-- NAME:start -->` and `<!-- NAME:end -->`."""
     start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
@@ -100,6 +117,11 @@ def main() -> None:
             write_between(root / "suites" / "RESULTS.md", bench.name, whole)
             if f"<!-- {bench.name}:start -->" in (root / "README.md").read_text(encoding="utf-8"):
                 write_between(root / "README.md", bench.name, suite(bench))
+    measured = [
+        json.loads(f.read_text(encoding="utf-8")) for f in sorted((root / "benchmarks" / "results").glob("*.json"))
+    ]
+    if measured:
+        write_between(root / "README.md", "performance", performance(measured))
     found = json.loads((root / "wbrag" / "demo" / "model" / "quality.json").read_text(encoding="utf-8"))
     write_between(root / "wbrag" / "demo" / "README.md", "quality", quality(found))
 

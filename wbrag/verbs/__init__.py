@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wbrag.verbs import asking, bench, data, governing, keys, serve, shelf, stores, training
+from wbrag.verbs import asking, bench, data, governing, keys, planning, serve, shelf, stores, training
 from wbrag.verbs.common import Work
 
 FOOTER = "Any setting is a flag too, such as --enrich.tau_s 0.2; `wbrag settings` lists them."
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(verb=work)
         return made
 
-    for module in (data, training, bench, asking, shelf, governing, stores, serve, keys):
+    for module in (data, training, bench, planning, asking, shelf, governing, stores, serve, keys):
         module.add(verb, verbs)
     several = verb("run", None, "several commands, one a line, whose models start once", "wbrag run night.txt")
     several.add_argument("file", nargs="?", default="-", metavar="FILE", help="default: what is typed, line by line")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbrag.verbs.common import Verb
@@ -33,11 +32,11 @@ def _review(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _audit(a: argparse.Namespace, w: Workspace) -> Any:
-    from wbrag.files import write_atomically
+    from wbrag.files import location, write_atomically
     from wbrag.shelf.audit import changes
 
     rows = [change._asdict() for change in changes(w)]
     if a.out is None:
         return rows
-    write_atomically(Path(a.out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_atomically(location(a.out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return {"changes": len(rows), "file": a.out}

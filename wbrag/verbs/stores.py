@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wbrag.files import location
 from wbrag.verbs.common import Verb
 from wbrag.verbs.shelf import STATES
 
@@ -31,4 +31,4 @@ def add(verb: Verb, verbs: Any) -> None:
 def _export(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.shelf.export import export_units
 
-    return export_units(w, Path(a.out), a.format, release=a.release, state=a.state)
+    return export_units(w, location(a.out), a.format, release=a.release, state=a.state)

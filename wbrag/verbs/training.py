@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbrag.errors import UsageError
+from wbrag.files import location
 from wbrag.verbs.common import Verb, plain, whoever
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _evaluate(a: argparse.Namespace, w: Workspace) -> Any:
     if a.trec:
         from wbrag.datasets.trec import run_of, write_run
 
-        write_run(Path(a.trec), run_of(w.answers(examples, release=release, **options)), tag=release)
+        write_run(location(a.trec), run_of(w.answers(examples, release=release, **options)), tag=release)
     return result
 
 

@@ -1,0 +1,46 @@
+"""The bytes that are foretold are the bytes that a build writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from wbrag.plan.sizes import Texts, index_bytes
+from wbrag.retrieval.shard import PASSAGES, Block, build_shard
+
+faiss.omp_set_num_threads(1)
+ROWS, DIMENSION, BLOCK = 6000, 32, 1000
+TEXT = "What stands in this passage."
+
+
+def blocks(count: int) -> Iterator[Block]:
+    vectors = np.random.default_rng(0).standard_normal((count, DIMENSION)).astype(np.float16)
+    for at in range(0, count, BLOCK):
+        part = vectors[at : at + BLOCK]
+        ids = [f"p{n:06}" for n in range(at, at + len(part))]
+        yield part, pa.table([ids, ["A title"] * len(part), [TEXT] * len(part)], schema=PASSAGES)
+
+
+@pytest.mark.parametrize(
+    ("factory", "learnt"),  # bytes of what is trained beside the centroids
+    [("SQfp16", 0), ("Flat", 0), ("IVF16,SQfp16", 0), ("IVF16,Flat", 0), ("IVF16,PQ8x4", 0), ("SQ8", 256)],
+)
+@pytest.mark.parametrize("shards", [1, 2])
+def test_exact(factory: str, learnt: int, shards: int, tmp_path: Path) -> None:
+    found = index_bytes(ROWS + 1, DIMENSION, factory, Texts(7, 7, len(TEXT)), shards, BLOCK)
+    for n in range(shards):
+        size = (ROWS + 1) * (n + 1) // shards - (ROWS + 1) * n // shards
+        build_shard(tmp_path, f"s{n}", factory, DIMENSION, blocks(size))
+
+    def written(name: str) -> int:
+        return sum(file.stat().st_size for file in tmp_path.glob(f"*/{name}"))
+
+    assert found.vectors == written("vectors.f16")
+    assert found.texts == pytest.approx(written("passages.arrow"), abs=8 * shards), "Arrow pads its footer"
+    assert found.faiss == written("vectors.faiss") - learnt * shards
+    assert found.all == found.faiss + found.vectors + found.texts
