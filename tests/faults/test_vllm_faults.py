@@ -1,0 +1,66 @@
+"""The real engine, killed: its own process under a living actor, and the actor over a living engine."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.outcome import assert_same
+from wbrag.config import load
+from wbrag.workspace import Workspace
+
+pytestmark = pytest.mark.integration
+
+
+def processes(name: str) -> list[psutil.Process]:
+    """Those below this one whose command line begins with `name`."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if (process.cmdline() or [""])[0].startswith(name):
+                found.append(process)
+    return found
+
+
+def soon(true: Callable[[], object], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
+
+
+def test_a_killed_engine_costs_no_row_and_outlives_nobody(copy: Path, tmp_path: Path) -> None:
+    shutil.copytree(copy, tmp_path / "unbroken")
+    config = load(ray={"block_rows": 4}, generator={"concurrency": 8}, index={"block_rows": 8})
+    killed: list[int] = []
+
+    def kill_the_engine() -> None:
+        soon(lambda: list((copy / "verdicts").rglob("*.parquet")))
+        [engine] = processes("VLLM::EngineCore")
+        engine.kill()
+        killed.append(engine.pid)
+
+    with Workspace(copy, config) as workspace:
+        killer = threading.Thread(target=kill_the_engine)
+        killer.start()
+        rows = workspace.verdicts("toy/train").rows
+        killer.join()
+        assert not any(row["error"] for row in rows)
+        [engine] = processes("VLLM::EngineCore")
+        assert killed and engine.pid not in killed
+
+        other = Workspace(tmp_path / "unbroken", config)
+        other._session = workspace.session
+        other.verdicts("toy/train")
+
+        [actor] = processes("ray::EngineActor")
+        actor.kill()
+        soon(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, 10)
+    assert_same(copy / "verdicts", tmp_path / "unbroken" / "verdicts")
