@@ -1,4 +1,9 @@
-"""Files and folders that appear whole or not at all."""
+"""The one file layer: local paths and s3:// or gs:// ones; files and folders that appear whole or not at all.
+
+A `Location` is a `pathlib.Path` where it is local, and nothing is between it and the disk; else an `ObjectPath`, whose
+modules are imported only then. An object store has no rename: there a file or a folder is made in a local scratch
+folder and uploaded once it is whole.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +15,50 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
+
+if TYPE_CHECKING:
+    from wbrag.objects import ObjectPath
+
+Location: TypeAlias = "Path | ObjectPath"
 
 READ_IN_PASSING = 64 << 20  # bytes
 PIECE = 1 << 20
 NO_WEIGHTS = {"quality.json", "recipe.json", "README.md"}  # files about a model that decide no answer
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
+def location(text: str | Path | ObjectPath) -> Location:
+    """`text` as a path, wherever it leads. Raises `UsageError` for a scheme that wbrag does not know."""
+    if isinstance(text, str) and "://" in text:
+        from wbrag.objects import ObjectPath
+
+        return ObjectPath.parse(text)
+    return Path(text) if isinstance(text, str) else text
+
+
+def inside(path: Location, folder: Location) -> str:
+    """The path from `folder` to `path`, which lies below it."""
+    return str(path).removeprefix(f"{folder}/")
+
+
+def listed(folder: Location, pattern: str) -> list[Location]:
+    """The files below `folder` that match, in the order of their names; none where there is no such folder."""
+    return sorted(folder.glob(pattern), key=str)
+
+
+def opened(path: Location) -> Any:
+    """What pyarrow's readers take for one file: its name where it is local, else a file that is read by ranges."""
+    return str(path) if isinstance(path, Path) else path.open_arrow()
+
+
+def cache_folder() -> Path:
+    """The folder of this machine for what can be fetched again: `$XDG_CACHE_HOME/wbrag`, or `~/.cache/wbrag`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wbrag"
+
+
+def sha256_of(path: Location) -> str:
+    with path.open("rb") if isinstance(path, Path) else path.open_binary() as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -47,8 +87,13 @@ def _digest(file: Path) -> str:
 
 
 @contextmanager
-def file_in_one_step(path: Path) -> Iterator[Path]:
-    """A scratch file beside `path` that takes its place if the block succeeds, and vanishes if it does not."""
+def file_in_one_step(path: Location) -> Iterator[Path]:
+    """A local scratch file that takes its place at `path` if the block succeeds, and vanishes if it does not."""
+    if not isinstance(path, Path):
+        with _scratch_folder() as folder:
+            yield folder / path.name
+            path.put(folder / path.name)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.parent / f".{path.name}.{uuid4().hex[:8]}.tmp"
     try:
@@ -59,7 +104,15 @@ def file_in_one_step(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_atomically(path: Path, text: str) -> None:
+def put(file: Path, path: Location) -> None:
+    """Move the local `file` to `path` in one step; both are on one disk where `path` is local."""
+    if isinstance(path, Path):
+        os.replace(file, path)
+    else:
+        path.put(file)
+
+
+def write_atomically(path: Location, text: str) -> None:
     """All of `text` or nothing at `path`, also after a crash."""
     with file_in_one_step(path) as scratch, scratch.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -68,8 +121,14 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time inside the block; the lock goes with its holder, however that ends."""
+def locked(path: Location) -> Iterator[None]:
+    """One process at a time inside the block; the lock goes with its holder, however that ends.
+
+    On a shared disk that holds for every machine. For a path in an object store it holds for the processes of this
+    machine alone: between machines the commits of the Delta tables decide, see `wbrag.shelf.log.Log.append`.
+    """
+    if not isinstance(path, Path):
+        path = cache_folder() / "locks" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -77,8 +136,18 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def folder_in_one_step(path: Path) -> Iterator[Path]:
-    """A scratch folder that becomes `path` if the block succeeds, and vanishes if it does not."""
+def folder_in_one_step(path: Location) -> Iterator[Path]:
+    """A local scratch folder that becomes `path` if the block succeeds, and vanishes if it does not.
+
+    In an object store its files appear one after the other, so that whatever makes the folder valid (a record, a
+    manifest) must be written after it, as it is for a shard.
+    """
+    if not isinstance(path, Path):
+        with _scratch_folder() as folder:
+            yield folder
+            for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+                (path / str(file.relative_to(folder))).put(file)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
@@ -89,3 +158,10 @@ def folder_in_one_step(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """A folder on this machine, on the disk of TMPDIR."""
+    with tempfile.TemporaryDirectory(prefix="wbrag-") as folder:
+        yield Path(folder)

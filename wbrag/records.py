@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
@@ -17,7 +16,7 @@ from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Verdict, unit_fields
 from wbrag.enrich.round_trip import round_trip
 from wbrag.enrich.scores import SCORING, Scorer
-from wbrag.files import file_in_one_step
+from wbrag.files import Location, file_in_one_step, listed
 from wbrag.methods import Needs, Rag, method, needs
 from wbrag.retrieval.encoder import TextEncoder, Vectors
 from wbrag.retrieval.retriever import Base, IndexRetriever, ShardSearcher
@@ -262,17 +261,22 @@ def _answer_head(example: Example) -> Record:
     return {"id": example.id, "question": example.question, "golden_answers": list(example.golden_answers)}
 
 
-def write_rows(folder: Path, kind: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Add `rows` to the output folder as one file."""
-    with file_in_one_step(folder / f"{uuid4().hex}.parquet") as scratch:
+def write_rows(folder: Location, kind: str, rows: Sequence[dict[str, Any]], name: str | None = None) -> None:
+    """Add `rows` to the output folder as one file, which takes the place of an earlier one of the same `name`."""
+    with file_in_one_step(folder / f"{name or uuid4().hex}.parquet") as scratch:
         pq.write_table(pa.Table.from_pylist(list(rows), RECORD_SCHEMAS[kind]), scratch, compression="zstd")
 
 
-def read_rows(folder: Path) -> dict[str, dict[str, Any]]:
-    """Every finished row by id. A row that ended in an error counts only where no later run got it right."""
+def read_rows(folder: Location) -> dict[str, dict[str, Any]]:
+    """Every finished row by id. A row that ended in an error counts only where no other run got it right.
+
+    Of several that did the first by file name counts, of several that did not the last: no clock decides.
+    """
+    from wbrag.parquet import read_all
+
     rows: dict[str, dict[str, Any]] = {}
-    for file in sorted(folder.glob("*.parquet"), key=lambda f: f.stat().st_mtime_ns):
-        for row in pq.read_table(file).to_pylist():
+    for table in read_all(listed(folder, "*.parquet")):
+        for row in table.to_pylist():
             if row["id"] not in rows or rows[row["id"]]["error"]:
                 rows[row["id"]] = row
     return rows

@@ -24,7 +24,9 @@ def refresh(workspace: Shelving) -> dict[str, Any]:
     orphans = {unit.id for unit in queued if not any(id in passages for id, _ in unit.sources)}
     _retire(workspace, orphans, "none of its sources is left")
     again = [unit for unit in queued if unit.id not in orphans]
-    return {"stale": marked, "retired": len(orphans), **_distil_again(workspace, again, passages)}
+    found = _distil_again(workspace, again, passages)
+    workspace.check()  # also where nothing is left to distil: an earlier call may have been killed before this
+    return {"stale": marked, "retired": len(orphans), **found}
 
 
 def _distil_again(workspace: Shelving, units: Sequence[Unit], passages: Mapping[str, Passage]) -> dict[str, int]:
@@ -38,7 +40,6 @@ def _distil_again(workspace: Shelving, units: Sequence[Unit], passages: Mapping[
     rows = [row | {"id": todo[row["id"]][1].id} for row in run.rows if not row["error"]]
     result |= {"distilled": len(rows), **workspace.shelve(rows, run.folder.name)}
     _retire(workspace, {todo[row["id"]][0].id for row in run.rows if not row["error"]}, "distilled again")
-    workspace.check()
     return result
 
 

@@ -7,13 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from wbrag.config import Config, fingerprint
 from wbrag.errors import UsageError
-from wbrag.files import sha256_of, write_atomically
+from wbrag.files import Location, sha256_of, write_atomically
 from wbrag.progress import bar
 from wbrag.retrieval.retriever import Base, IndexRetriever
 from wbrag.store import Index, Store
@@ -34,14 +33,14 @@ class Run(NamedTuple):
 
     rows: Rows
     resumed: int
-    folder: Path
+    folder: Location
 
 
 class Runs(Store):
     """A workspace's models, which start once and only if there is work, and what they worked out."""
 
     def __init__(
-        self, folder: str | Path | None = None, config: Config | None = None, *, progress: bool = False
+        self, folder: str | Location | None = None, config: Config | None = None, *, progress: bool = False
     ) -> None:
         super().__init__(folder, config)
         self.progress = progress
@@ -157,7 +156,9 @@ class Runs(Store):
             return [], open_base(self.config, self.session.encoder())
         return list(self.session.shards(self.path / "index", self.base()[0], "base")), None
 
-    def _rows(self, job: RowJob, examples: Sequence[Example], folder: Path, indexes: list[Index], label: str) -> Run:
+    def _rows(
+        self, job: RowJob, examples: Sequence[Example], folder: Location, indexes: list[Index], label: str
+    ) -> Run:
         from wbrag.generators import check
         from wbrag.hosts.rows import run_rows
 

@@ -1,18 +1,17 @@
-"""Where everything lies in a workspace folder, and how it is found again."""
+"""Where everything lies in a workspace, and how it is found again."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
 from wbrag.config import Config, fingerprint, load
 from wbrag.errors import UsageError, WbragError
-from wbrag.files import sha256_of
+from wbrag.files import Location, inside, listed, location, opened, sha256_of
 from wbrag.types import Example, Origin, Passage, content_hash
 
 if TYPE_CHECKING:
@@ -29,9 +28,9 @@ Index = tuple["Manifest", Origin]
 class Store:
     """One folder: corpus/ examples/ embeddings/ index/ verdicts/ answers/ shelf/ reports/."""
 
-    def __init__(self, folder: str | Path | None = None, config: Config | None = None) -> None:
+    def __init__(self, folder: str | Location | None = None, config: Config | None = None) -> None:
         self.config = config or load()
-        self.path = Path(folder if folder is not None else self.config.workspace).resolve()
+        self.path = location(folder if folder is not None else self.config.workspace).resolve()
 
     @cached_property
     def shelf(self) -> Shelf:
@@ -76,7 +75,7 @@ class Store:
             )
         if limit is not None and limit < 1:
             raise UsageError(f"expected a limit of at least 1, found {limit}")
-        rows = pq.read_table(file).to_pylist()
+        rows = pq.read_table(opened(file)).to_pylist()
         if limit is not None and limit < len(rows):
             drawn = {row["id"] for row in sorted(rows, key=lambda row: content_hash(row["id"]))[:limit]}
             rows = [row for row in rows if row["id"] in drawn]
@@ -84,7 +83,7 @@ class Store:
 
     def every_example(self) -> dict[str, Example]:
         """The examples of every set, by id; of two with one id the first in the order of the files."""
-        files = sorted((self.path / "examples").glob("*/*.parquet"))
+        files = listed(self.path / "examples", "*/*.parquet")
         found = [e for file in files for e in self.examples(f"{file.parent.name}/{file.stem}")]
         return {e.id: e for e in reversed(found)}
 
@@ -93,19 +92,15 @@ class Store:
 
         Of an outside store that cannot be asked by id, as they were last retrieved.
         """
-        from pyarrow import dataset
-
+        from wbrag.parquet import corpus_files, rows_with_ids
         from wbrag.stores import outside, passages
 
         if outside(self.config):
             return passages(self.config, ids, self.path / "sources")
-        if not ids or not list((self.path / "corpus").glob("*.parquet")):
-            return {}
-        wanted = dataset.field("id").isin(list(ids))
-        found = dataset.dataset(self.path / "corpus", format="parquet").to_table(filter=wanted).to_pylist()
-        return {row["id"]: Passage(**row) for row in found}
+        files = corpus_files(self.path / "corpus") if ids else []
+        return {row["id"]: Passage(**row) for row in rows_with_ids(files, ids).to_pylist()} if files else {}
 
-    def base(self) -> tuple[Manifest, Path, str]:
+    def base(self) -> tuple[Manifest, Location, str]:
         """The base index in use: its manifest, the manifest's path, and its sha256."""
         from wbrag.retrieval.encoder import encoder_fingerprint
         from wbrag.retrieval.manifest import Manifest
@@ -120,7 +115,7 @@ class Store:
         if not pointer.is_file():
             raise WbragError(f"expected an index in {self.path}, found none: run `wbrag index` first")
         found = json.loads(pointer.read_text(encoding="utf-8"))
-        path = self.path / found["manifest"]
+        path = self.path / str(found["manifest"])
         manifest = Manifest.read(path, found["sha256"])
         if manifest.encoder != encoder_fingerprint(self.config.encoder):
             raise WbragError(
@@ -136,7 +131,7 @@ class Store:
         if outside(self.config):
             return "", identity(self.config)
         _, path, digest = self.base()
-        return str(path.relative_to(self.path)), digest
+        return inside(path, self.path), digest
 
     def indexed(self) -> bool:
         """Whether the base index in use is one of the present corpus and encoder."""
@@ -191,13 +186,15 @@ class Store:
         """`release`, or the latest where there is one, or `none`."""
         return release if release is not None else ("latest" if self.releases.all() else "none")
 
-    def examples_file(self, name: str) -> Path:
+    def examples_file(self, name: str) -> Location:
         """Where NAME/SPLIT is kept."""
         return self.path / "examples" / f"{name}.parquet"
 
     def corpus_fingerprint(self) -> str:
         """Equal for equal corpora."""
-        return fingerprint([sha256_of(file) for file in sorted((self.path / "corpus").glob("*.parquet"))])
+        from wbrag.parquet import corpus_files
+
+        return fingerprint([sha256_of(file) for file in corpus_files(self.path / "corpus")])
 
     def prompt_version(self) -> str:
         """A hash over all prompts in use."""

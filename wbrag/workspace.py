@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbrag.config import fingerprint
 from wbrag.errors import UsageError
-from wbrag.files import write_atomically
+from wbrag.files import Location, inside, write_atomically
 from wbrag.progress import bar
 from wbrag.shelving import Shelving
 from wbrag.types import Answer, Hit
@@ -34,7 +33,7 @@ class Workspace(Shelving):
 
     def ingest_corpus(
         self,
-        path: str | Path,
+        path: str | Location,
         format: str = "flashrag",
         *,
         columns: Mapping[str, str] | None = None,
@@ -57,7 +56,7 @@ class Workspace(Shelving):
 
     def ingest_examples(
         self,
-        path: str | Path,
+        path: str | Location,
         name: str,
         split: str,
         format: str = "flashrag",
@@ -85,14 +84,14 @@ class Workspace(Shelving):
         """Embed and index the corpus, resuming what a killed run left."""
         from wbrag.hosts.build import build_index
 
-        start = time.time()
+        start = time.monotonic()
         digest = self.corpus_fingerprint()
         with bar("embedding the corpus", shown=self.progress) as update:
             manifest = build_index(
                 self.session, self.path / "corpus", digest, self.path / "embeddings", self.path / "index", update
             )
         path = self.path / "index" / f"base-{fingerprint([s.sha256 for s in manifest.shards])}.json"
-        pointer = {"manifest": str(path.relative_to(self.path)), "sha256": manifest.write(path), "corpus": digest}
+        pointer = {"manifest": inside(path, self.path), "sha256": manifest.write(path), "corpus": digest}
         write_atomically(self.path / "index" / "base.json", json.dumps(pointer, indent=1) + "\n")
         return {
             "passages": manifest.count,
@@ -101,7 +100,7 @@ class Workspace(Shelving):
             "factory": manifest.factory,
             "encoder": manifest.encoder_model,
             "manifest": pointer["manifest"],
-            "seconds": round(time.time() - start, 2),
+            "seconds": round(time.monotonic() - start, 2),
         }
 
     # -- enrichment ------------------------------------------------------------------------------
@@ -110,7 +109,7 @@ class Workspace(Shelving):
         """Algorithm 1 over NAME/SPLIT; verdicts go to `verdicts/<fingerprint>/`, units to the shelf and its checks."""
         from wbrag.enrich.summary import summarise
 
-        start = time.time()
+        start = time.monotonic()
         run = self.verdicts(examples, method=method, limit=limit)
         added = self.shelve([row for row in run.rows if row["accepted"]], run.folder.name)
         checks = self.check()
@@ -122,7 +121,7 @@ class Workspace(Shelving):
             "checks": {"passed": checks["passed"], "failed": checks["failed"]},
             "fingerprint": run.folder.name,
             "verdicts": str(run.folder),
-            "seconds": round(time.time() - start, 2),
+            "seconds": round(time.monotonic() - start, 2),
         }
 
     # -- answers ------------------------------------------------------------------------------------------------
@@ -143,7 +142,7 @@ class Workspace(Shelving):
         from wbrag.metrics import bootstrap_ci, compare, paired
         from wbrag.tasks import task
 
-        start = time.time()
+        start = time.monotonic()
         rows = self.answers(examples, release=release, method=method, limit=limit)
         scores = [row["score"] for row in rows if not row["error"]]
         origins = [origin for row in rows for origin in row["hit_origins"] or []]
@@ -169,9 +168,9 @@ class Workspace(Shelving):
                 "wins": c.wins,
                 "losses": c.losses,
             }
-        return {**result, "seconds": round(time.time() - start, 2)}
+        return {**result, "seconds": round(time.monotonic() - start, 2)}
 
-    def bench(self, suite: str | Path, data: str | Path | None = None) -> Bench:
+    def bench(self, suite: str | Location, data: str | Location | None = None) -> Bench:
         """Run the grid of a suite file over this workspace; relative paths in it are taken from `data`."""
         from wbrag.bench.run import run_suite
 

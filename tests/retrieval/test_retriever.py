@@ -13,7 +13,7 @@ import pytest
 from tests.support.fakes import CountingEncoder
 from wbrag.retrieval.encoder import BatchedEncoder, Vectors
 from wbrag.retrieval.merge import best
-from wbrag.retrieval.retriever import IndexRetriever
+from wbrag.retrieval.retriever import IndexRetriever, LocalShard
 from wbrag.sections import RetrievalConfig
 from wbrag.types import Hit, Origin
 
@@ -190,3 +190,42 @@ def test_one_encoder_serves_one_event_loop_after_another() -> None:
     encoder = batched(CountingEncoder())
     for _ in range(2):
         assert asyncio.run(encoder.queries(["abc"])).tolist() == [[3, 1]]
+
+
+@dataclass
+class CountedShard:
+    """A shard of this process: the one hit of a query is named by its first component."""
+
+    origin: Origin = "base"
+    batches: list[int] = field(default_factory=list)
+    broken: bool = False
+
+    def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
+        self.batches.append(len(queries))
+        if self.broken:
+            raise OSError("gone")
+        return [[Hit(f"{query[0]:g}/{k}", "", "", 1.0)] for query in queries]
+
+
+def test_searches_that_come_together_are_one() -> None:
+    counted = CountedShard()
+    shard = LocalShard(cast(Any, counted))
+
+    def queries(*numbers: float) -> Vectors:
+        return np.array([[n] for n in numbers], np.float32)
+
+    async def together() -> list[list[str]]:
+        left = asyncio.create_task(shard.search(queries(9), 5))
+        asyncio.get_running_loop().call_soon(left.cancel)  # its caller leaves, the others go on
+        found = await asyncio.gather(
+            shard.search(queries(1), 5), shard.search(queries(2, 3), 5), shard.search(queries(4), 7)
+        )
+        return [[hit.id for hits in one for hit in hits] for one in found]
+
+    for _ in range(2):  # in one event loop after another
+        counted.batches.clear()
+        assert asyncio.run(together()) == [["1/5"], ["2/5", "3/5"], ["4/7"]]
+        assert sorted(counted.batches) in ([1, 3], [1, 4])
+    counted.broken = True
+    with pytest.raises(OSError, match="gone"):
+        asyncio.run(together())

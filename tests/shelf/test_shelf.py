@@ -119,6 +119,7 @@ def test_releases_are_appended_and_only_new_units_are_indexed(tmp_path: Path) ->
     assert back == replace(
         one, id="r0003", number=3, action="rollback", created_at=back.created_at, parent="r0002", restores="r0001"
     )
+    assert releases.rollback(one.id) == back, "the same rollback, done again, was another release"
     assert releases.get("latest") == back and [r.id for r in releases.all()] == ["r0001", "r0002", "r0003"]
     with pytest.raises(WbragError, match="r0001, r0002, r0003"):
         releases.get("r0007")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -12,9 +11,10 @@ import pyarrow.compute as pc
 
 from wbrag.config import fingerprint
 from wbrag.enrich.leakage import leaks
+from wbrag.files import Location
 from wbrag.hosts.failures import plainly
 from wbrag.retrieval.manifest import Manifest
-from wbrag.retrieval.shard import PASSAGES, Block, build_once
+from wbrag.retrieval.shard import PASSAGES, Block, build_once, read_passages
 from wbrag.store import Index
 from wbrag.types import unit_id
 
@@ -77,24 +77,23 @@ def copies(verdicts: Rows, passages: Mapping[str, Document]) -> list[Document]:
     return [Document("copy-" + id, passages[id].title, passages[id].text) for id in sorted(ids)]
 
 
-def retained_passages(root: Path, base: Manifest, verdicts: Rows) -> dict[str, Document]:
+def retained_passages(root: Location, base: Manifest, verdicts: Rows) -> dict[str, Document]:
     """The texts of every retained passage."""
     return passages_of(root, base, {s["id"] for row in verdicts if row["accepted"] for s in row["sources"]})
 
 
-def passages_of(root: Path, base: Manifest, ids: Collection[str]) -> dict[str, Document]:
+def passages_of(root: Location, base: Manifest, ids: Collection[str]) -> dict[str, Document]:
     """The texts of `ids`, from the base index's own files."""
     wanted = pa.array(list(ids), pa.string())
     found = (table.filter(pc.is_in(table["id"], wanted)).to_pylist() for table in _tables(root, base))
     return {row["id"]: Document(**row) for rows in found for row in rows}
 
 
-def corpus_ids(root: Path, base: Manifest) -> list[str]:
+def corpus_ids(root: Location, base: Manifest) -> list[str]:
     """Every passage's id, in the order of the index."""
     return [id for table in _tables(root, base) for id in table["id"].to_pylist()]
 
 
-def _tables(root: Path, manifest: Manifest) -> Iterator[pa.Table]:
+def _tables(root: Location, manifest: Manifest) -> Iterator[pa.Table]:
     for files in manifest.shards:
-        with pa.memory_map(str(root / files.folder / "passages.arrow")) as source:
-            yield pa.ipc.open_file(source).read_all()
+        yield read_passages(root / files.folder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -13,13 +12,13 @@ from markupsafe import Markup
 from wbrag.bench.grid import SHOWN, Bench, construction
 from wbrag.bench.tables import clear, tables
 from wbrag.errors import WbragError
-from wbrag.files import write_atomically
+from wbrag.files import Location, write_atomically
 from wbrag.records import read_rows
 from wbrag.report import plots
 from wbrag.report.page import environment
 
 
-def write_report(bench: Bench, folder: Path) -> Path:
+def write_report(bench: Bench, folder: Location) -> Location:
     """`<name>.json` and `<name>.html` in `folder`; returns the page's path."""
     write_figures(bench, folder)
     page = folder / f"{bench.name}.html"
@@ -27,12 +26,12 @@ def write_report(bench: Bench, folder: Path) -> Path:
     return page
 
 
-def write_figures(bench: Bench, folder: Path) -> None:
+def write_figures(bench: Bench, folder: Location) -> None:
     """`<name>.json`, from which the page can be drawn at any time."""
     write_atomically(folder / f"{bench.name}.json", json.dumps(asdict(bench), indent=1) + "\n")
 
 
-def read_bench(path: Path) -> Bench:
+def read_bench(path: Location) -> Bench:
     if not path.is_file():
         raise WbragError(f"expected a suite's figures at {path}, found nothing: run `wbrag bench --suite FILE` first")
     try:
@@ -41,7 +40,7 @@ def read_bench(path: Path) -> Bench:
         raise WbragError(f"expected figures of this version's bench in {path}, found others: run it again") from None
 
 
-def of_run(folder: Path) -> Bench:
+def of_run(folder: Location) -> Bench:
     """One enrichment run, `verdicts/<fingerprint>`, with nothing to compare."""
     about = folder / "run.json"
     if not about.is_file():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from wbrag.bench.grid import Bench, run_grid
@@ -13,6 +12,7 @@ from wbrag.bench.suite import Suite, load_suite, prepare
 from wbrag.config import Config
 from wbrag.enrich.scores import SCORING
 from wbrag.errors import UsageError
+from wbrag.files import Location
 from wbrag.generators import check, generator_fingerprint
 from wbrag.methods import Needs, needs
 from wbrag.report.made import hardware, versions
@@ -22,7 +22,7 @@ from wbrag.shelf.releases import now
 from wbrag.workspace import Workspace
 
 
-def run_suite(workspace: Workspace, suite: str | Path, data: str | Path | None = None) -> Bench:
+def run_suite(workspace: Workspace, suite: str | Location, data: str | Location | None = None) -> Bench:
     """Run the grid of the suite file and write its page to `reports/suites/`; relative paths begin at `data`."""
     wanted = load_suite(suite)
     _check_settings(wanted, workspace.config)

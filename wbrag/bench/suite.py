@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -11,7 +10,7 @@ from pydantic import Field, PositiveInt, ValidationError
 
 from wbrag.config import Config
 from wbrag.errors import UsageError, unknown
-from wbrag.files import write_atomically
+from wbrag.files import Location, location, write_atomically
 from wbrag.sections import Section
 
 Control = Literal["raw", "copies", "random", "no_utility_gate", "no_document_gate"]
@@ -83,11 +82,11 @@ class Suite(Section):
         return len(self.models) * sum(len(self.methods_of(name)) for name in self.sets)
 
 
-def load_suite(file: str | Path) -> Suite:
+def load_suite(file: str | Location) -> Suite:
     """The suite in `file`; what is wrong with it is named before anything starts."""
     from wbrag.methods import NAMES
 
-    path = Path(file)
+    path = location(file)
     if not path.is_file():
         raise UsageError(f"expected a suite file, found none at {path}: check --suite")
     try:
@@ -110,7 +109,7 @@ def load_suite(file: str | Path) -> Suite:
     return suite
 
 
-def _check_values(suite: Suite, path: Path) -> None:
+def _check_values(suite: Suite, path: Location) -> None:
     """What the settings themselves would refuse, refused before hours of work."""
     points = [("encoder", suite.encoder), *(("generator", settings) for settings in suite.models.values())]
     points += [("enrich", {knob: value}) for knob, values in suite.studies.sweeps.items() for value in values]
@@ -123,7 +122,7 @@ def _check_values(suite: Suite, path: Path) -> None:
             raise UsageError(f"suite {path}: expected {first['msg'].lower()} at {key!r}: correct it") from None
 
 
-def prepare(workspace: Any, suite: Suite, data: str | Path | None) -> None:
+def prepare(workspace: Any, suite: Suite, data: str | Location | None) -> None:
     """Bring the suite's data and its base index into the workspace, where they are not there yet."""
     if suite.world == "demo":
         from wbrag.demo.run import prepare as prepare_demo
@@ -142,7 +141,7 @@ def prepare(workspace: Any, suite: Suite, data: str | Path | None) -> None:
         workspace.index()
 
 
-def _read_corpus(workspace: Any, source: Source, path: Path) -> None:
+def _read_corpus(workspace: Any, source: Source, path: Location) -> None:
     """Into an empty workspace; a corpus that is there must be this one."""
     record = workspace.path / "corpus.json"
     told = {"file": path.name, "bytes": path.stat().st_size if path.is_file() else None, "format": source.format}
@@ -157,10 +156,10 @@ def _read_corpus(workspace: Any, source: Source, path: Path) -> None:
     workspace.ingest_corpus(path, source.format)
 
 
-def _path(source: Source, data: str | Path | None) -> Path:
-    path = Path(source.path).expanduser()
+def _path(source: Source, data: str | Location | None) -> Location:
+    path = location(source.path).expanduser()
     if path.is_absolute():
         return path
     if data is None:
         raise UsageError(f"expected --data DIR for the suite's {source.path}, found none: say where the data is")
-    return Path(data) / path
+    return location(data) / str(path)

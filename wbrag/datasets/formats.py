@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from wbrag.datasets.records import as_text, example, labelled, need, passage
@@ -26,6 +25,7 @@ from wbrag.datasets.source import (
     table_lines,
 )
 from wbrag.errors import WbragError
+from wbrag.files import Location, listed, location
 from wbrag.types import Example, Passage, content_hash
 
 
@@ -80,11 +80,11 @@ def beir_queries(source: Input) -> Iterator[tuple[str, str, str, Mapping[str, An
             yield f"{path}, line {number}", query_id, text, {}
 
 
-def beir_qrels(path: str | Path) -> dict[str, dict[str, int]]:
+def beir_qrels(path: str | Location) -> dict[str, dict[str, int]]:
     """{query id: {passage id: grade}} of a BEIR qrels .tsv, a TREC qrels file, or all .tsv files of a folder."""
-    path = Path(path)
+    path = location(path)
     grades: dict[str, dict[str, int]] = {}
-    for file in sorted(path.glob("*.tsv*")) if path.is_dir() else [path]:
+    for file in listed(path, "*.tsv*") if path.is_dir() else [path]:
         with open_text(file) as lines:
             for number, line in enumerate(lines, 1):
                 cells = line.split()
@@ -99,7 +99,7 @@ def beir_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 
 def beir_examples(source: Input) -> Iterator[Example]:
     """Queries with an answer in the record or its metadata, as BEIR's HotpotQA has; gold passages from qrels/."""
-    qrels = Path(source.path) / "qrels"
+    qrels = location(source.path) / "qrels"
     grades = beir_qrels(qrels) if qrels.is_dir() else {}
     hint = "BEIR queries have no answers: take the set in its own format, or add golden_answers to each query"
     for where, query_id, text, record in beir_queries(source):
@@ -110,9 +110,9 @@ def beir_examples(source: Input) -> Iterator[Example]:
         yield from labelled(source, where, query_id, text, found, {"gold": gold} if gold else {}, hint)
 
 
-def _beir_file(path: str, name: str) -> Path:
+def _beir_file(path: str, name: str) -> Location:
     """The file itself, or `name` (perhaps .gz) in the folder."""
-    folder = Path(path)
+    folder = location(path)
     if not folder.is_dir():
         return folder
     for file in (folder / name, folder / f"{name}.gz"):

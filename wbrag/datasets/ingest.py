@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from fnmatch import fnmatch
 from itertools import compress, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 import pyarrow as pa
@@ -21,8 +23,13 @@ from wbrag.datasets.chunk import chunk
 from wbrag.datasets.formats import FORMATS
 from wbrag.datasets.seen import Seen
 from wbrag.datasets.source import Input
-from wbrag.errors import UsageError, WbragError, unknown
+from wbrag.errors import StoreError, UsageError, WbragError, unknown
+from wbrag.files import Location, location, put, write_atomically
+from wbrag.parquet import REPLACING
 from wbrag.types import Example, Passage
+
+if TYPE_CHECKING:
+    from wbrag.objects import ObjectPath
 
 T = TypeVar("T")
 Progress = Callable[[int, int, int], None]
@@ -50,6 +57,7 @@ FIELDS = {
 }
 
 PART_ROWS = 50_000
+ROW_GROUP = 4096  # index.block_rows: a block of an index build is read without the rest of its file
 PART_CHARACTERS = 64_000_000  # a part is held in memory until it is written; whole books fill one sooner
 BATCH = 2_000
 
@@ -63,13 +71,13 @@ class IngestResult(NamedTuple):
     rows: int
     documents: int
     duplicates_dropped: int
-    path: Path
+    path: Location
     quarantined: int = 0
 
 
 def ingest_corpus(
-    path: str | Path,
-    out_dir: str | Path,
+    path: str | Location,
+    out_dir: str | Location,
     *,
     format: str,
     columns: Mapping[str, str] | None = None,
@@ -86,7 +94,7 @@ def ingest_corpus(
     """
     if chunk_words < 0:
         raise UsageError(f"expected chunk_words of 0 (off) or more, found {chunk_words}")
-    target = Path(out_dir).resolve()
+    target = location(out_dir).resolve()
     _check_replaceable(target)
     given, records = _open(path, format, "corpus", columns or {})
     documents = dropped = rows = parts = characters = 0
@@ -120,8 +128,8 @@ def ingest_corpus(
 
 
 def ingest_examples(
-    path: str | Path,
-    out_file: str | Path,
+    path: str | Location,
+    out_file: str | Location,
     *,
     format: str,
     task: str,
@@ -137,7 +145,7 @@ def ingest_examples(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"expected a limit of at least 1, found {limit}")
-    target = Path(out_file).resolve()
+    target = location(out_file).resolve()
     if target.is_dir():
         raise WbragError(f"{target}: expected a Parquet file to write, found a folder; add a file name")
     given, records = _open(path, format, "examples", columns or {}, unlabelled)
@@ -152,12 +160,12 @@ def ingest_examples(
                 writer.write_table(pa.Table.from_pylist([_row(item, task) for item in fresh], EXAMPLES_SCHEMA))
         if not rows:
             raise WbragError(f"{path}: expected examples, found no records; check the file and the format ({format})")
-        os.replace(staging / "examples", target)
+        put(staging / "examples", target)
     return IngestResult(rows, rows + given.quarantined, dropped, target, given.quarantined)
 
 
 def _open(
-    path: str | Path, format: str, kind: str, columns: Mapping[str, str], unlabelled: bool = False
+    path: str | Location, format: str, kind: str, columns: Mapping[str, str], unlabelled: bool = False
 ) -> tuple[Input, Iterator[Any]]:
     """The input and the records that `format` reads from it, once the request makes sense."""
     if format not in FORMATS:
@@ -172,7 +180,7 @@ def _open(
     for name in columns:
         if name not in FIELDS[kind]:
             raise unknown(f"{kind} column", name, FIELDS[kind])
-    if format != "hf" and not Path(path).exists():
+    if format != "hf" and not location(path).exists():
         raise WbragError(f"expected a {format} file at {path}, found nothing; check the path")
     given = Input(str(path), columns, unlabelled)
     return given, _guarded(reader(given), given.path, format)
@@ -206,7 +214,8 @@ def _split(document: Passage, chunk_words: int, source: str) -> list[Passage]:
 
 def _write_part(folder: Path, number: int, passages: Sequence[Passage]) -> None:
     columns = {name: [getattr(passage, name) for passage in passages] for name in CORPUS_SCHEMA.names}
-    pq.write_table(pa.table(columns, CORPUS_SCHEMA), folder / f"part-{number:05d}.parquet", compression="zstd")
+    table = pa.table(columns, CORPUS_SCHEMA)
+    pq.write_table(table, folder / f"part-{number:05d}.parquet", compression="zstd", row_group_size=ROW_GROUP)
 
 
 def _row(example: Example, task: str) -> dict[str, Any]:
@@ -220,12 +229,17 @@ def _row(example: Example, task: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _staging(target: Path) -> Iterator[Path]:
-    """A folder beside `target`, on the same file system so that a rename can end the work; gone afterwards."""
-    folder = target.parent / f".{target.name}.{uuid4().hex[:8]}.tmp"
+def _staging(target: Location) -> Iterator[Path]:
+    """A local folder; beside a local `target`, so that a rename can end the work; gone afterwards."""
+    if isinstance(target, Path):
+        folder = target.parent / f".{target.name}.{uuid4().hex[:8]}.tmp"
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="wbrag-"))
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         yield folder
+    except StoreError:
+        raise
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise WbragError(f"cannot write {target}: {reason}") from None
@@ -233,18 +247,21 @@ def _staging(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_replaceable(target: Path) -> None:
+def _check_replaceable(target: Location) -> None:
     """Replacing a folder deletes what is in it, so it must hold nothing but an earlier corpus."""
     if target.exists() and not target.is_dir():
         raise WbragError(f"{target}: expected a folder to write the corpus to, found a file")
-    others = [file.name for file in target.glob("*") if not file.match("part-*.parquet")]
+    others = [f.name for f in target.glob("*") if not fnmatch(f.name, "part-*.parquet") and f.name != REPLACING]
     if others:
         raise WbragError(
             f"{target}: expected a new folder or an earlier corpus, found {others[0]}; choose another folder"
         )
 
 
-def _replace_folder(new: Path, target: Path, old: Path) -> None:
+def _replace_folder(new: Path, target: Location, old: Path) -> None:
+    if not isinstance(target, Path):
+        _upload(new, target)
+        return
     try:
         if target.exists():
             os.rename(target, old)
@@ -253,3 +270,16 @@ def _replace_folder(new: Path, target: Path, old: Path) -> None:
         if old.exists() and not target.exists():
             os.rename(old, target)
         raise
+
+
+def _upload(new: Path, target: ObjectPath) -> None:
+    """Files change one after the other there, so until all have, a mark keeps anybody from reading half of each."""
+    mark = target / REPLACING
+    write_atomically(mark, "the corpus is being replaced\n")
+    kept = sorted(new.iterdir())
+    for file in kept:
+        (target / file.name).put(file)
+    for stale in target.glob("part-*.parquet"):
+        if stale.name not in {file.name for file in kept}:
+            stale.unlink()
+    mark.unlink()

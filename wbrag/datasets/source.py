@@ -9,7 +9,6 @@ import csv
 import gzip
 import io
 import json
-import os
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,8 @@ import ijson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wbrag.errors import UsageError, WbragError
+from wbrag.errors import StoreError, UsageError, WbragError
+from wbrag.files import Location, listed, location, opened
 
 Record = dict[str, Any]
 Records = Iterator[tuple[str, Record]]
@@ -50,11 +50,12 @@ class Input:
 
 
 @contextmanager
-def open_binary(path: str | Path, source: Input | None = None) -> Iterator[BinaryIO]:
+def open_binary(path: str | Location, source: Input | None = None) -> Iterator[BinaryIO]:
     """`path`, decompressed if it ends in .gz, counted in `source`. Raises WbragError for an unreadable file."""
     try:
-        with open(path, "rb") as raw:
-            size = os.fstat(raw.fileno()).st_size
+        where = location(path)
+        with where.open("rb") if isinstance(where, Path) else where.open_binary() as raw:
+            size = where.stat().st_size
             if source:
                 source.raw, source.bytes_total = raw, source.finished + size
             try:
@@ -66,17 +67,19 @@ def open_binary(path: str | Path, source: Input | None = None) -> Iterator[Binar
         raise WbragError(f"{path}: expected a whole gzip file, found a broken one ({error}); fetch it again") from None
     except UnicodeDecodeError as error:
         raise WbragError(f"{path}: expected UTF-8 text, found {error.reason}; convert the file to UTF-8") from None
+    except StoreError:
+        raise
     except OSError as error:
         raise WbragError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 @contextmanager
-def open_text(path: str | Path, source: Input | None = None, newline: str | None = None) -> Iterator[TextIO]:
+def open_text(path: str | Location, source: Input | None = None, newline: str | None = None) -> Iterator[TextIO]:
     with open_binary(path, source) as binary, io.TextIOWrapper(binary, "utf-8-sig", newline=newline) as text:
         yield text
 
 
-def json_lines(source: Input, path: str | Path | None = None) -> Records:
+def json_lines(source: Input, path: str | Location | None = None) -> Records:
     """One JSON object per line; blank lines are skipped."""
     path = path or source.path
     with open_text(path, source) as lines:
@@ -134,15 +137,15 @@ def table_lines(source: Input, delimiter: str) -> Records:
 
 def parquet_rows(source: Input) -> Records:
     """The rows of a Parquet file, or of every `*.parquet` in a folder by name, a thousand at a time."""
-    path = Path(source.path)
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    path = location(source.path)
+    files = listed(path, "*.parquet") if path.is_dir() else [path]
     if not files:
         raise WbragError(f"{path}: expected *.parquet files in the folder, found none")
     source.bytes_total = sum(file.stat().st_size for file in files)
     for file in files:
         before, number = source.finished, 0
         try:
-            with pq.ParquetFile(file) as table:
+            with pq.ParquetFile(opened(file)) as table:
                 # Vectors are no field of ours, and slow to turn into Python lists.
                 names = [field.name for field in table.schema_arrow if not _is_vector(field.type)]
                 for batch in table.iter_batches(batch_size=1000, columns=names):
@@ -151,6 +154,8 @@ def parquet_rows(source: Input) -> Records:
                         yield f"{file}, row {number}", record
                     # Parquet has no read position; the share of rows read stands for it.
                     source.finished = before + file.stat().st_size * number // table.metadata.num_rows
+        except StoreError:
+            raise
         except (pa.ArrowException, OSError) as error:
             reason = str(error).split("\n")[0]
             raise WbragError(f"{file}: expected a Parquet file, found a broken one ({reason})") from None

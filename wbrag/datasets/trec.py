@@ -5,12 +5,12 @@ Formats: https://github.com/usnistgov/trec_eval (`qid Q0 docid rank score tag`, 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from wbrag.errors import WbragError
-from wbrag.files import write_atomically
+from wbrag.files import Location, write_atomically
 
 Run = dict[str, list[tuple[str, float]]]  # question id -> (passage id, score), best first
 Qrels = dict[str, dict[str, int]]  # question id -> passage id -> relevance
@@ -21,7 +21,7 @@ def run_of(rows: Iterable[Mapping[str, Any]]) -> Run:
     return {row["id"]: list(zip(row["hit_ids"] or (), row["hit_scores"] or ())) for row in rows}
 
 
-def write_run(path: Path, run: Mapping[str, Sequence[tuple[str, float]]], tag: str = "wbrag") -> None:
+def write_run(path: Location, run: Mapping[str, Sequence[tuple[str, float]]], tag: str = "wbrag") -> None:
     lines = (
         f"{_word(question)} Q0 {_word(passage)} {rank} {score:.6f} {_word(tag)}\n"
         for question, hits in run.items()
@@ -30,12 +30,12 @@ def write_run(path: Path, run: Mapping[str, Sequence[tuple[str, float]]], tag: s
     write_atomically(path, "".join(lines))
 
 
-def write_qrels(path: Path, qrels: Mapping[str, Mapping[str, int]]) -> None:
+def write_qrels(path: Location, qrels: Mapping[str, Mapping[str, int]]) -> None:
     lines = (f"{_word(q)} 0 {_word(p)} {relevance}\n" for q, found in qrels.items() for p, relevance in found.items())
     write_atomically(path, "".join(lines))
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Location) -> Run:
     """Hits by question, by falling score as trec_eval orders them; ties by id."""
     run: Run = {}
     for number, (question, _, passage, _, score, _) in _fields(path, 6):
@@ -43,17 +43,17 @@ def read_run(path: Path) -> Run:
     return {question: sorted(hits, key=lambda hit: (-hit[1], hit[0])) for question, hits in run.items()}
 
 
-def read_qrels(path: Path) -> Qrels:
+def read_qrels(path: Location) -> Qrels:
     qrels: Qrels = {}
     for number, (question, _, passage, relevance) in _fields(path, 4):
         qrels.setdefault(question, {})[passage] = int(_number(path, number, relevance))
     return qrels
 
 
-def _fields(path: Path, count: int) -> Iterable[tuple[int, list[str]]]:
+def _fields(path: Location, count: int) -> Iterable[tuple[int, list[str]]]:
     if not path.is_file():
         raise WbragError(f"expected a TREC file at {path}, found nothing: check the path")
-    with path.open(encoding="utf-8") as lines:
+    with io.StringIO(path.read_text(encoding="utf-8")) as lines:
         for number, line in enumerate(lines, 1):
             fields = line.split()
             if fields and len(fields) != count:
@@ -64,7 +64,7 @@ def _fields(path: Path, count: int) -> Iterable[tuple[int, list[str]]]:
                 yield number, fields
 
 
-def _number(path: Path, line: int, text: str) -> float:
+def _number(path: Location, line: int, text: str) -> float:
     try:
         return float(text)
     except ValueError:

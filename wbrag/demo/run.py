@@ -6,14 +6,14 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from wbrag.bench.libraries import copies, library, raw, retained_passages
 from wbrag.demo.facts import demo_world, examples
 from wbrag.errors import UsageError
-from wbrag.files import write_atomically
+from wbrag.files import location, write_atomically
 from wbrag.metrics import Comparison, bootstrap_ci, compare, paired
+from wbrag.parquet import corpus_files
 from wbrag.workspace import Workspace
 
 Rows = list[dict[str, Any]]
@@ -29,9 +29,9 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        start = time.time()
+        start = time.monotonic()
         yield
-        self.seconds.append((name, round(time.time() - start, 2)))
+        self.seconds.append((name, round(time.monotonic() - start, 2)))
 
 
 def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = None) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
     from wbrag.report.page import write_page
 
     clock = Stages()
-    start = time.time()
+    start = time.monotonic()
     with clock.stage("build the world"):
         prepare(workspace, limit)
     with clock.stage("index"):
@@ -69,11 +69,11 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
         arms |= {name: arms["base"] for name in ("writeback", "control_raw", "control_copies")}
     gains = compare_arms(arms, workspace.config.seed)
     story = tell(workspace, arms, gains, enrichment, verdicts, clock.seconds)
-    path = Path(page) if page else workspace.path / "reports" / "demo.html"
+    path = location(page) if page else workspace.path / "reports" / "demo.html"
     write_page(story, path)
     summary = headline(arms, gains, enrichment) | {
         "units": story.funnel.units_published,
-        "seconds": round(time.time() - start, 1),
+        "seconds": round(time.monotonic() - start, 1),
         "page": str(path),
         "story": story.to_json(),
     }
@@ -84,7 +84,7 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
 def prepare(workspace: Workspace, limit: int | None) -> None:
     """The demo's corpus and questions, through the same readers that any data takes."""
     marker = workspace.path / MARKER
-    if (workspace.path / "corpus").exists() and not marker.exists():
+    if corpus_files(workspace.path / "corpus") and not marker.exists():
         raise UsageError(
             f"expected an empty workspace for the demo, found another corpus in {workspace.path}: use --workspace DIR"
         )

@@ -156,14 +156,14 @@ class Trainer:
 
     def run(self) -> None:
         threading.Thread(target=self._fill, daemon=True).start()
-        start, shown, total = time.time(), time.time(), self.args.minutes * 60
-        while (progress := (time.time() - start) / total) < 1:
+        start, shown, total = time.monotonic(), time.monotonic(), self.args.minutes * 60
+        while (progress := (time.monotonic() - start) / total) < 1:
             self._step(progress)
             if not self.long and (self.answer_loss < self.args.switch or progress > 0.4):
                 self.long = True
                 print(f"step {self.step}: long contexts from here", flush=True)
-            if time.time() - shown > 20:
-                shown = time.time()
+            if time.monotonic() - shown > 20:
+                shown = time.monotonic()
                 print(
                     f"{progress:5.1%}  step {self.step}  {self.tokens / 1e6:.2f}M tokens  "
                     f"{self.tokens / (shown - start):.0f} tokens/s  answer loss {self.answer_loss:.3f}",

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from wbrag.files import Location, file_in_one_step
 from wbrag.report import charts, words
 from wbrag.report.story import ExampleUnit, Story
 
 
-def write_page(story: Story, path: Path) -> None:
+def write_page(story: Story, path: Location) -> None:
     """Write the page to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(render_page(story), encoding="utf-8", errors="backslashreplace")
-    draft.replace(path)
+    with file_in_one_step(path) as draft:
+        draft.write_text(render_page(story), encoding="utf-8", errors="backslashreplace")
 
 
 def environment() -> Environment:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wbrag.errors import WbragError
-from wbrag.files import sha256_of, write_atomically
+from wbrag.files import Location, sha256_of, write_atomically
 
 FORMAT = 1
 
@@ -39,14 +39,14 @@ class Manifest:
     def count(self) -> int:
         return sum(shard.count for shard in self.shards)
 
-    def write(self, path: Path) -> str:
+    def write(self, path: Location) -> str:
         """Put the manifest at `path` in one step; returns its sha256."""
         text = json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
         write_atomically(path, text)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @staticmethod
-    def read(path: Path, sha256: str | None = None) -> Manifest:
+    def read(path: Location, sha256: str | None = None) -> Manifest:
         if not path.is_file():
             raise WbragError(f"expected an index manifest at {path}, found none: run `wbrag index`")
         raw = path.read_bytes()
@@ -60,14 +60,15 @@ class Manifest:
         return Manifest(**{**data, "shards": tuple(ShardFiles(**shard) for shard in data["shards"])})
 
 
-def verify(root: Path, shard: ShardFiles) -> Path:
-    """The shard's folder, once every file's sha256 has been found right."""
+def verify(root: Path, shard: ShardFiles, *, of: Location | None = None) -> Path:
+    """The shard's folder, once every file's sha256 has been found right; an error speaks of the copied folder `of`."""
     folder = root / shard.folder
     for name, expected in shard.sha256.items():
         found = sha256_of(folder / name) if (folder / name).is_file() else "no file"
         if found != expected:
+            file = f"{of or folder}/{name}"
             raise WbragError(
-                f"expected {folder / name} with sha256 {expected[:12]}, found {found[:12]}: the shard is damaged; "
+                f"expected {file} with sha256 {expected[:12]}, found {found[:12]}: the shard is damaged; "
                 "delete its folder and run `wbrag index` again"
             )
     return folder

@@ -6,11 +6,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from wbrag.retrieval.encoder import QueryEncoder, Vectors
 from wbrag.retrieval.merge import best, merge
 from wbrag.retrieval.shard import Shard
 from wbrag.sections import RetrievalConfig
 from wbrag.types import Hit, Origin
+
+Found = asyncio.Future[list[list[Hit]]]
 
 
 class ShardSearcher(Protocol):
@@ -30,13 +34,42 @@ class Base(Protocol):
 
 
 class LocalShard:
-    """A shard of this process; FAISS releases the interpreter lock, so it searches in a thread."""
+    """A shard of this process; FAISS releases the interpreter lock, so it searches in a thread.
+
+    Searches for the same k that come together, as those of queries that were encoded together do, are one search.
+    """
 
     def __init__(self, shard: Shard) -> None:
         self.shard, self.origin = shard, shard.origin
+        self._waiting: dict[tuple[asyncio.AbstractEventLoop, int], list[tuple[Vectors, Found]]] = {}
+        self._searching: set[asyncio.Task[None]] = set()
 
     async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
-        return await asyncio.to_thread(self.shard.search, queries, k)
+        loop = asyncio.get_running_loop()
+        found: Found = loop.create_future()
+        waiting = self._waiting.setdefault((loop, k), [])
+        waiting.append((queries, found))
+        if len(waiting) == 1:
+            task = loop.create_task(self._search(loop, k))
+            self._searching.add(task)
+            task.add_done_callback(self._searching.discard)
+        return await found
+
+    async def _search(self, loop: asyncio.AbstractEventLoop, k: int) -> None:
+        await asyncio.sleep(0)  # let the searches that woke together join
+        batch = self._waiting.pop((loop, k))
+        try:
+            hits = await asyncio.to_thread(self.shard.search, np.concatenate([queries for queries, _ in batch]), k)
+        except Exception as error:
+            for _, found in batch:
+                if not found.done():
+                    found.set_exception(error)
+            return
+        row = 0
+        for queries, found in batch:
+            if not found.done():  # else its caller has left
+                found.set_result(hits[row : row + len(queries)])
+            row += len(queries)
 
 
 class IndexRetriever:

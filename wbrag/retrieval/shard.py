@@ -1,11 +1,17 @@
-"""One FAISS shard: built from a stream of vectors, searched exactly, its texts memory-mapped."""
+"""One FAISS shard: built from a stream of vectors, searched exactly, its texts memory-mapped.
+
+Memory maps and FAISS need this machine's disk, so a shard in an object store is opened by way of a copy, which is named
+by the checksums of its files. Whoever opens a copy compares them, and a damaged one is fetched again.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,96 +19,70 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wbrag.errors import UsageError, WbragError
-from wbrag.files import folder_in_one_step, sha256_of, write_atomically
+from wbrag.config import fingerprint
+from wbrag.errors import WbragError
+from wbrag.files import Location, cache_folder, folder_in_one_step, locked, sha256_of, write_atomically
 from wbrag.retrieval.encoder import Vectors
+from wbrag.retrieval.filling import add_exact, fill, new_index, reserve, write_index
 from wbrag.retrieval.manifest import Manifest, ShardFiles, verify
 from wbrag.types import Hit, Origin
 
-TRAINING_VECTORS = 100_000  # enough for 1,024 centroids; bounds a compressed shard's memory while it trains
-PROBED_LISTS = 64  # of an IVF index, per query
+OPENED_TOGETHER = 4  # shards that are fetched
 RESCORED = 8  # a compressed shard fetches this many times k and scores them again with fp16 vectors
 PASSAGES = pa.schema([("id", pa.string()), ("title", pa.string()), ("text", pa.string())])
 Block = tuple[npt.NDArray[Any], pa.Table]  # vectors [n, d] float16 or float32, and their passages
 
 
-def build_shard(root: Path, name: str, factory: str, dimension: int, blocks: Iterable[Block]) -> ShardFiles:
-    """Write `root/name` from `blocks`; memory is bounded by the shard's index and one block."""
-    import faiss
+def build_shard(
+    root: Location, name: str, factory: str, dimension: int, blocks: Iterable[Block], count: int = 0
+) -> ShardFiles:
+    """Write `root/name` from `blocks`; memory is bounded by the shard's index, one block and a training sample.
 
-    index = _new_index(factory, dimension)
+    `count` is how many vectors there will be, where that is known: room for them is set aside once.
+    """
+    index = new_index(factory, dimension)
+    if flat := exact(factory):
+        reserve(index, count)
     count = 0
     with folder_in_one_step(root / name) as scratch:
+        stored = scratch / "vectors.f16"
         with (
-            nullcontext() if _exact(factory) else (scratch / "vectors.f16").open("wb") as keep,
+            nullcontext() if flat else stored.open("wb") as keep,
             pa.OSFile(str(scratch / "passages.arrow"), "wb") as sink,
             pa.ipc.new_file(sink, PASSAGES) as texts,
         ):
-            for vectors, passages in _trained(index, blocks):
-                index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-                texts.write_table(passages.select(PASSAGES.names).cast(PASSAGES).combine_chunks())
+            for vectors, passages in blocks:
                 if keep:
-                    keep.write(np.ascontiguousarray(vectors, dtype=np.float16).tobytes())
+                    keep.write(np.ascontiguousarray(vectors, dtype=np.float16).data)
+                else:
+                    add_exact(index, vectors)
+                texts.write_table(passages.select(PASSAGES.names).cast(PASSAGES).combine_chunks())
                 count += len(vectors)
-        faiss.write_index(index, str(scratch / "vectors.faiss"))
+        if not flat:
+            fill(index, stored, count)
+        write_index(index, scratch / "vectors.faiss")
+        del index  # its memory, before the files are read again
         digests = {file.name: sha256_of(file) for file in sorted(scratch.iterdir())}
     return ShardFiles(name, count, digests)
 
 
-def build_once(root: Path, name: str, factory: str, dimension: int, blocks: Iterable[Block]) -> ShardFiles:
+def build_once(
+    root: Location, name: str, factory: str, dimension: int, blocks: Iterable[Block], count: int = 0
+) -> ShardFiles:
     """`build_shard`, unless `root/name` stands there: a finished shard is known by the record beside it.
 
     `name` says what the shard is made of; `blocks` is not touched where nothing is to be built.
     """
     record = root / f"{name}.json"
-    if record.is_file() and (root / name).is_dir():
+    if record.is_file() and (root / name / "passages.arrow").is_file():
         return ShardFiles(**json.loads(record.read_text(encoding="utf-8")))
-    files = build_shard(root, name, factory, dimension, blocks)
+    files = build_shard(root, name, factory, dimension, blocks, count)
     write_atomically(record, json.dumps(asdict(files)) + "\n")
     return files
 
 
-def _new_index(factory: str, dimension: int) -> Any:
-    import faiss
-
-    try:
-        index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
-        if "IVF" in factory:
-            faiss.extract_index_ivf(
-                index
-            ).nprobe = PROBED_LISTS  # FAISS's own default is 1; it is stored with the index
-        return index
-    except RuntimeError:
-        raise UsageError(
-            f"expected a FAISS factory string in index.factory, found {factory!r}: try SQfp16, Flat or IVF1024,SQfp16"
-        ) from None
-
-
-def _exact(factory: str) -> bool:
+def exact(factory: str) -> bool:
     return factory in ("SQfp16", "Flat")
-
-
-def _trained(index: Any, blocks: Iterable[Block]) -> Iterator[Block]:
-    """The blocks, after an index that needs it has been trained on the first of them."""
-    if index.is_trained:
-        yield from blocks
-        return
-    first: list[Block] = []
-    stream = iter(blocks)
-    for block in stream:
-        first.append(block)
-        if sum(len(vectors) for vectors, _ in first) >= TRAINING_VECTORS:
-            break
-    sample = [np.empty((0, index.d), np.float32), *(np.asarray(vectors, dtype=np.float32) for vectors, _ in first)]
-    try:
-        index.train(np.concatenate(sample))
-    except RuntimeError:
-        raise WbragError(
-            f"expected more passages in a shard than its index.factory has centroids, found {sum(map(len, sample))}: "
-            "choose fewer centroids, fewer index.shards or SQfp16"
-        ) from None
-    yield from first
-    yield from stream
 
 
 class Shard:
@@ -116,13 +96,15 @@ class Shard:
         self.index = faiss.read_index(str(folder / "vectors.faiss"))
         if gpu and getattr(faiss, "get_num_gpus", lambda: 0)() > 0:
             self.index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self.index)  # Ray shows it one
-        self.exact = _exact(manifest.factory)
+        self.exact = exact(manifest.factory)
         self.vectors = (
             None
             if self.exact
             else np.memmap(folder / "vectors.f16", np.float16, "r", shape=(files.count, manifest.dimension))
         )
-        self.passages = pa.ipc.open_file(pa.memory_map(str(folder / "passages.arrow"))).read_all()
+        self.passages = read_passages(folder)
+        self._batches = self.passages.to_batches()
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
 
     def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
         """The best `k` of this shard for each row of `queries` [n, d]; ties by id."""
@@ -139,11 +121,70 @@ class Shard:
         return [self._hits(s[r >= 0], r[r >= 0], k) for s, r in zip(scores, rows)]
 
     def _hits(self, scores: Vectors, rows: npt.NDArray[np.int64], k: int) -> list[Hit]:
-        found = self.passages.take(pa.array(rows)).to_pylist()
-        hits = [Hit(p["id"], p["title"], p["text"], float(s), self.origin) for p, s in zip(found, scores)]
+        if 0 < k < len(scores):
+            keep = scores >= np.partition(scores, -k)[-k]  # with what is tied at the cut
+            scores, rows = scores[keep], rows[keep]
+        hits = [self._hit(int(row), float(score)) for row, score in zip(rows, scores)]
         return sorted(hits, key=lambda h: (-h.score, h.id))[:k]
 
+    def _hit(self, row: int, score: float) -> Hit:
+        """Arrow's `take` over a table of many batches copies all of its text first: 70 ms for 0.5M passages."""
+        at = int(np.searchsorted(self._starts, row, "right")) - 1
+        place, batch = row - int(self._starts[at]), self._batches[at]
+        id, title, text = (batch.column(name)[place].as_py() for name in PASSAGES.names)
+        return Hit(id, title, text, score, self.origin)
 
-def open_shards(root: Path, manifest: Manifest, origin: Origin, *, gpu: bool = True) -> Sequence[Shard]:
+
+def read_passages(folder: Location) -> pa.Table:
+    """The texts of the shard in `folder`, mapped from disk where it is local."""
+    passages = folder / "passages.arrow"
+    source = pa.memory_map(str(passages)) if isinstance(passages, Path) else passages.open_arrow()
+    return pa.ipc.open_file(source).read_all()
+
+
+def open_shard(
+    root: Location,
+    files: ShardFiles,
+    manifest: Manifest,
+    origin: Origin,
+    *,
+    gpu: bool = True,
+    cache: Path | None = None,
+) -> Shard:
+    """The shard, its checksums compared; by way of a copy in `cache`, or where `root` is no local folder."""
+    if cache is None:
+        if isinstance(root, Path):
+            return Shard(root, files, manifest, origin, gpu=gpu)
+        cache = cache_folder() / "shards"
+    copy = replace(files, folder=shard_name(files))
+    with locked(cache / f".{copy.folder}.lock"):  # the processes of one machine share the cache
+        try:
+            return Shard(cache, copy, manifest, origin, gpu=gpu)
+        except WbragError:
+            _fetch(root / files.folder, copy, cache)
+            return Shard(cache, copy, manifest, origin, gpu=gpu)
+
+
+def open_shards(root: Location, manifest: Manifest, origin: Origin, *, gpu: bool = True) -> Sequence[Shard]:
     """Every shard of an index, checksums first."""
-    return [Shard(root, files, manifest, origin, gpu=gpu) for files in manifest.shards]
+    with ThreadPoolExecutor(1 if isinstance(root, Path) else OPENED_TOGETHER) as pool:
+        return list(pool.map(lambda files: open_shard(root, files, manifest, origin, gpu=gpu), manifest.shards))
+
+
+def shard_name(files: ShardFiles) -> str:
+    """Equal for shards of equal contents."""
+    return fingerprint(files.count, files.sha256)
+
+
+def _fetch(shared: Location, copy: ShardFiles, cache: Path) -> None:
+    """Copy the files of the folder `shared`; raises `WbragError` where one of them is not what the manifest says."""
+    with folder_in_one_step(cache / copy.folder) as scratch:
+        for name in copy.sha256:
+            source = shared / name
+            if not source.is_file():
+                continue
+            if isinstance(source, Path):
+                shutil.copyfile(source, scratch / name)
+            else:
+                source.fetch(scratch / name)
+        verify(scratch.parent, replace(copy, folder=scratch.name), of=shared)

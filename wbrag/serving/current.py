@@ -7,7 +7,7 @@ import logging
 import time
 from contextlib import suppress
 
-from wbrag.errors import WbragError
+from wbrag.errors import StoreError, WbragError
 from wbrag.serving import Library
 from wbrag.shelf.releases import Release
 from wbrag.store import Store
@@ -85,6 +85,9 @@ class Current:
         for row in newer:
             try:
                 await self.library.prepare(row)
+            except StoreError as error:  # which is no verdict either
+                settled = False
+                log.warning("release %s could not be read: %s", row.id, error)
             except WbragError as error:
                 refused[row.id] = str(error)
                 if self.refused.get(row.id) != str(error):

@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,7 +17,9 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from wbrag.config import Config, load
+from wbrag.files import location
 from wbrag.generators import build as build_client
+from wbrag.hosts.session import gpus
 from wbrag.serving.current import Current
 from wbrag.serving.host_handles import RemoteLibrary, asking
 from wbrag.serving.logs import setup
@@ -113,7 +114,7 @@ def build(args: dict[str, Any]) -> serve.Application:
 def application(config: Config) -> serve.Application:
     """The deployments, bound to each other."""
     s, e = config.serving, config.encoder
-    config = config.model_copy(update={"workspace": str(Path(config.workspace).expanduser().resolve())})
+    config = config.model_copy(update={"workspace": str(location(config.workspace).expanduser().resolve())})
     gpu = min(1.0, e.gpus_per_actor + config.index.gpus_per_shard * config.index.shards)
     retriever = serve.deployment(
         Retriever,
@@ -155,7 +156,7 @@ def _options(name: str, bounds: tuple[int, int], target: int) -> dict[str, Any]:
 def _gpus() -> bool:
     """Whether the cluster has GPUs. `serve run` calls the builder before it connects: then a connection is lent."""
     if ray.is_initialized():
-        return bool(ray.cluster_resources().get("GPU", 0))
+        return gpus()
     try:
         ray.init(os.environ.get("RAY_ADDRESS", "auto"), logging_level=logging.ERROR, log_to_driver=False)
     except ConnectionError:  # no cluster runs: one will be started on this machine
@@ -163,6 +164,6 @@ def _gpus() -> bool:
 
         return torch.cuda.is_available()
     try:
-        return bool(ray.cluster_resources().get("GPU", 0))
+        return gpus()
     finally:
         ray.shutdown()  # whoever connects next brings settings of its own

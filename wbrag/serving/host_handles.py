@@ -55,13 +55,19 @@ class RemoteLibrary:
 
 def asking(handle: DeploymentHandle) -> Ask:
     """The generator deployment as `ServeGenerator` speaks with it."""
-    streams = handle.options(method_name="chat_wire", stream=True)
+    streams, whole = handle.options(method_name="chat_wire", stream=True), handle.options(method_name="chat_whole")
 
     async def ask(body: Body) -> AsyncGenerator[Body]:
-        response, done = streams.remote(body), False
+        streamed, done = body.get("stream"), False
+        response: Any = (streams if streamed else whole).remote(body)  # a stream costs Ray more than one value
         try:
-            async for part in response:
-                yield part
+            if streamed:
+                async for part in response:
+                    yield part
+            else:
+                reply = await response
+                done = True
+                yield reply
             done = True
         except RayActorError as error:
             done = True

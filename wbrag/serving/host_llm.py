@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from wbrag.generators import model_path
 class ChatServer(LLMServer):
     """vLLM's chat server as plain dictionaries, so that a caller need not import vLLM to speak with it."""
 
-    async def chat_wire(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def chat_wire(self, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
         """The reply to a chat-completions body, or its chunks; a refusal is `{"error": ...}`."""
         from pydantic import ValidationError
         from ray.serve.llm.openai_api_models import ChatCompletionRequest
@@ -40,6 +41,11 @@ class ChatServer(LLMServer):
                     if line.startswith("data: {"):
                         yield json.loads(line.removeprefix("data: "))
 
+    async def chat_whole(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The one reply to a body that asks for no stream."""
+        async with aclosing(self.chat_wire(body)) as replies:
+            return await anext(replies)
+
 
 class CPUChatServer(ChatServer):
     def _get_default_engine_class(self) -> Any:
@@ -57,6 +63,12 @@ class LocalModel(CallbackBase):
 
 def build_generator(config: Config, gpus: bool, options: dict[str, Any]) -> Any:
     """The deployment; `options` are Serve's (name, replicas, health checks)."""
+    server = ChatServer if gpus else CPUChatServer
+    return build_llm_deployment(llm_config(config, gpus), deployment_cls=server, override_serve_options=options)
+
+
+def llm_config(config: Config, gpus: bool) -> LLMConfig:
+    """The generator's settings in Ray's words."""
     g, path = config.generator, model_path(config.generator)
     local = Path(path).expanduser().is_dir()
     engine: dict[str, Any] = {
@@ -75,17 +87,13 @@ def build_generator(config: Config, gpus: bool, options: dict[str, Any]) -> Any:
         "max_model_len": g.max_model_len,
     }
     placement = {} if gpus else {"placement_group_config": {"bundle_per_worker": {"CPU": 1, "GPU": 0}}}
-    return build_llm_deployment(
-        LLMConfig(
-            model_loading_config={"model_id": g.model, "model_source": path},
-            engine_kwargs={name: value for name, value in engine.items() if value is not None},
-            deployment_config={"ray_actor_options": {"num_cpus": 1 if gpus else 0}},
-            runtime_env={"env_vars": _environment(local, gpus)},
-            callback_config={"callback_class": LocalModel} if local else {},
-            **placement,
-        ),
-        deployment_cls=ChatServer if gpus else CPUChatServer,
-        override_serve_options=options,
+    return LLMConfig(
+        model_loading_config={"model_id": g.model, "model_source": path},
+        engine_kwargs={name: value for name, value in engine.items() if value is not None},
+        deployment_config={"ray_actor_options": {"num_cpus": 1 if gpus else 0}},
+        runtime_env={"env_vars": _environment(local, gpus)},
+        callback_config={"callback_class": LocalModel} if local else {},
+        **placement,
     )
 
 

@@ -10,18 +10,29 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import math
 import os
 import re
 import secrets
+import threading
+import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 from uuid import uuid4
 
+import pyarrow as pa
+
 from wbrag.errors import UsageError, WbragError, unknown
-from wbrag.files import file_in_one_step, locked
+from wbrag.files import Location, file_in_one_step, locked
+from wbrag.shelf.log import Log
 from wbrag.shelf.releases import now
 
+if TYPE_CHECKING:
+    from wbrag.objects import ObjectPath
+
+FRESH_S = 2.0
 Role = Literal["reader", "reviewer", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -36,15 +47,19 @@ class Key:
 
 
 class Keys:
-    """The keys of one workspace; a change of the file counts from the next request on."""
+    """The keys of one workspace; a change counts from the next request on, in an object store `FRESH_S` later."""
 
-    def __init__(self, workspace: Path) -> None:
+    def __init__(self, workspace: Location) -> None:
         self.path = workspace / "keys.json"
         self._seen: tuple[int, int, int] | None = None
         self._keys: list[Key] = []
+        self._looked_at = -math.inf  # time.monotonic()
+        self._looking = threading.Lock()
 
     def all(self) -> list[Key]:
         """Every key, oldest first. Raises `WbragError` where the file is not as wbrag writes it."""
+        if not isinstance(self.path, Path):
+            return self._of_store(self.path)
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -54,6 +69,34 @@ class Keys:
         if state != self._seen:
             self._keys, self._seen = _read(self.path), state
         return list(self._keys)
+
+    def _of_store(self, path: ObjectPath) -> list[Key]:
+        """As they were at most `FRESH_S` ago, or for as long as an object store that was read before is away.
+
+        Only the first look is waited for: no request waits for the network because of its key.
+        """
+
+        def look() -> None:
+            try:
+                self._keys = _read(path) if path.is_file() else []
+            except WbragError:  # what was read last holds on; at the first look there is none
+                if self._looked_at == -math.inf:
+                    raise
+            finally:
+                self._looking.release()
+            self._looked_at = time.monotonic()
+
+        if self._looked_at == -math.inf:
+            self._looking.acquire()
+            look()
+        elif time.monotonic() - self._looked_at > FRESH_S and self._looking.acquire(blocking=False):
+            threading.Thread(target=look, daemon=True).start()
+        return list(self._keys)
+
+    def _now(self) -> list[Key]:
+        """As they are at this moment, for whoever changes them."""
+        self._looked_at = -math.inf
+        return self.all()
 
     def add(self, name: str, role: str) -> str:
         """A new key, which is shown here and never again."""
@@ -65,7 +108,7 @@ class Keys:
             raise unknown("role", role, list(ROLES))
         token = f"wbrag-{secrets.token_urlsafe(32)}"
         with locked(self.path.with_suffix(".lock")):
-            keys = self.all()
+            keys = self._now()
             if any(key.name == name for key in keys):
                 raise UsageError(
                     f"expected a new name, found {name!r} in use: remove that key first, or choose another"
@@ -76,7 +119,7 @@ class Keys:
     def remove(self, name: str) -> None:
         """The key stops working at once, and so do the sessions that it opened."""
         with locked(self.path.with_suffix(".lock")):
-            keys = self.all()
+            keys = self._now()
             if all(key.name != name for key in keys):
                 raise unknown("key", name, [key.name for key in keys])
             self._write([key for key in keys if key.name != name])
@@ -97,6 +140,7 @@ class Keys:
         with file_in_one_step(self.path) as scratch:
             scratch.touch(mode=0o600)
             scratch.write_text(json.dumps([asdict(key) for key in keys], indent=1) + "\n", encoding="utf-8")
+        self._looked_at = -math.inf
 
 
 def digest(token: str) -> str:
@@ -122,9 +166,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def session_secret(workspace: Path) -> str:
+def session_secret(workspace: Location) -> str:
     """What signs the pages' cookies: made once per workspace, the same for every replica."""
     path = workspace / ".session_secret"
+    if not isinstance(path, Path):
+        return _secret_in_store(path)
     if not path.is_file():
         workspace.mkdir(parents=True, exist_ok=True)
         scratch = path.parent / f".session_secret.{uuid4().hex[:8]}.tmp"
@@ -139,7 +185,16 @@ def session_secret(workspace: Path) -> str:
     return path.read_text(encoding="ascii")
 
 
-def _read(path: Path) -> list[Key]:
+def _secret_in_store(folder: ObjectPath) -> str:
+    """A table of one row: its first commit is the one thing that only one of several machines can write."""
+    log = Log(folder, pa.schema([("secret", pa.string())]))
+    if log.version == -1:
+        with suppress(WbragError):  # another was first, or the store is away, which reading it will tell
+            log.append([{"secret": secrets.token_hex(32)}], after=-1)
+    return str(log.table()["secret"][0])
+
+
+def _read(path: Location) -> list[Key]:
     try:
         keys = [Key(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
         if all(k.role in ROLES and re.fullmatch("[0-9a-f]{64}", k.sha256) and isinstance(k.name, str) for k in keys):

@@ -1,6 +1,6 @@
 """The retrievers of all releases in one process: a release opens only the shards that no other one has opened.
 
-Shards are copied from the shared store into a local cache that is named by their checksums, and opened from there. No
+Shards of an object store, and any with `serving.cache_dir`, are opened by way of a local copy (`open_shard`). No
 release is searched before each of its shards has found samples of its own passages again.
 """
 
@@ -9,21 +9,17 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import shutil
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from wbrag.config import fingerprint
 from wbrag.errors import WbragError
-from wbrag.files import folder_in_one_step, locked
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder, encoder_fingerprint
-from wbrag.retrieval.manifest import Manifest, ShardFiles, verify
+from wbrag.retrieval.manifest import Manifest, ShardFiles
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
-from wbrag.retrieval.shard import Shard
+from wbrag.retrieval.shard import Shard, open_shard, shard_name
 from wbrag.shelf.releases import Release
 from wbrag.store import Store
 from wbrag.stores import open_base
@@ -96,7 +92,7 @@ class ReleaseLibrary:
             )
 
     def _shard(self, files: ShardFiles, manifest: Manifest, origin: Origin) -> Shard:
-        key = f"{origin} {_name(files)}"
+        key = f"{origin} {shard_name(files)}"
         shard = self._shards.get(key)
         if shard is None:
             try:
@@ -111,33 +107,8 @@ class ReleaseLibrary:
         return shard
 
     def _from_disk(self, files: ShardFiles, manifest: Manifest, origin: Origin) -> Shard:
-        """The shard, its checksums compared; from the cache where there is one, where a damaged copy is replaced."""
-        shared, gpu = self.store.path / "index", self.store.config.index.gpus_per_shard > 0
-        if self.cache is None:
-            return Shard(shared, files, manifest, origin, gpu=gpu)
-        copy = replace(files, folder=_name(files))
-        with locked(self.cache / f".{copy.folder}.lock"):  # replicas of one machine share the cache
-            try:
-                return Shard(self.cache, copy, manifest, origin, gpu=gpu)
-            except WbragError:
-                self._fetch(shared, files, self.cache / copy.folder)
-                return Shard(self.cache, copy, manifest, origin, gpu=gpu)
-
-    def _fetch(self, shared: Path, files: ShardFiles, target: Path) -> None:
-        with folder_in_one_step(target) as scratch:
-            for name in files.sha256:
-                if (shared / files.folder / name).is_file():
-                    shutil.copyfile(shared / files.folder / name, scratch / name)
-            try:
-                verify(scratch.parent, replace(files, folder=scratch.name))
-            except WbragError:
-                verify(shared, files)  # names the damaged file
-                raise
-
-
-def _name(files: ShardFiles) -> str:
-    """Equal for shards of equal contents."""
-    return fingerprint(files.count, files.sha256)
+        gpu = self.store.config.index.gpus_per_shard > 0
+        return open_shard(self.store.path / "index", files, manifest, origin, gpu=gpu, cache=self.cache)
 
 
 def _finds_itself(shard: Shard, files: ShardFiles, manifest: Manifest, encoder: Encoder) -> None:

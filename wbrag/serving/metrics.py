@@ -87,7 +87,7 @@ class _Own(Collector):
 
 
 def age_s(release: Release | None) -> float:
-    """Seconds since the release was made; NaN for the base index alone, which has no date."""
+    """Seconds since the release was made, 0 where the clock was set back; NaN for the base alone, without a date."""
     if release is None or not release.created_at:
         return float("nan")
-    return (datetime.now(UTC) - datetime.fromisoformat(release.created_at)).total_seconds()
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(release.created_at)).total_seconds())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from wbrag.shelf.results import Examined
 from wbrag.store import Store
 
 
@@ -19,22 +21,40 @@ class Change(NamedTuple):
 
 
 def changes(store: Store) -> list[Change]:
-    """Every decision, examination, release and lesson, oldest first."""
+    """Every decision, examination, release and lesson, oldest first.
+
+    Each table keeps its own order, whatever the clock said: a row comes no earlier than the one before it.
+    """
     from wbrag.learning import LEARNED
     from wbrag.shelf.log import Log
 
     found = [
-        Change(s.unit.created_at, "wbrag", "write", s.unit.id, s.unit.title, s.unit.model) for s in store.shelf.read()
+        (s.unit.created_at[:19], Change(s.unit.created_at, "wbrag", "write", s.unit.id, s.unit.title, s.unit.model))
+        for s in store.shelf.read()
     ]
-    for d in store.decisions.all():
-        found.append(Change(d.at, d.by, f"{d.before} to {d.state}", d.unit_id, d.why, d.policy))
-    for e in store.results.all():
-        what = "; ".join(f"{c.name}: {c.explanation}" for c in e.failed) or "passed every check"
-        found.append(Change(e.at, "wbrag", "check", e.unit_id, what, e.fingerprint))
-    for r in store.releases.all():
-        found.append(Change(r.created_at, r.by, f"{r.action} {r.restores}".strip(), r.id, r.note, r.canary))
     for row in Log(store.path / "shelf" / "learned", LEARNED).rows():
+        outcome = f"learn: {row['outcome']}"
         found.append(
-            Change(row["at"], "wbrag", f"learn: {row['outcome']}", row["request_id"], row["why"], row["unit_id"])
+            (row["at"][:19], Change(row["at"], "wbrag", outcome, row["request_id"], row["why"], row["unit_id"]))
         )
-    return sorted(found, key=lambda change: change.at[:19])
+    found += _in_order(
+        Change(d.at, d.by, f"{d.before} to {d.state}", d.unit_id, d.why, d.policy) for d in store.decisions.all()
+    )
+    found += _in_order(Change(e.at, "wbrag", "check", e.unit_id, _found(e), e.fingerprint) for e in store.results.all())
+    found += _in_order(
+        Change(r.created_at, r.by, f"{r.action} {r.restores}".strip(), r.id, r.note, r.canary)
+        for r in store.releases.all()
+    )
+    return [change for _, change in sorted(found, key=lambda pair: pair[0])]
+
+
+def _in_order(changes: Iterable[Change]) -> Iterator[tuple[str, Change]]:
+    """Each with the second by which it is sorted: its own, or that of the row before it where the clock went back."""
+    second = ""
+    for change in changes:
+        second = max(second, change.at[:19])
+        yield second, change
+
+
+def _found(examined: Examined) -> str:
+    return "; ".join(f"{c.name}: {c.explanation}" for c in examined.failed) or "passed every check"

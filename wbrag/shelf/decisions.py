@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal, get_args
 
 import pyarrow as pa
 
 from wbrag.errors import UsageError, unknown
-from wbrag.files import locked
+from wbrag.files import Location, locked
 from wbrag.shelf.log import Log
 
 State = Literal["candidate", "approved", "rejected", "retired", "stale"]
@@ -59,7 +58,7 @@ class Decision:
 class Decisions:
     """The decisions table at `folder`; rows are only ever appended."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Location) -> None:
         self.log = Log(folder, DECISIONS)
 
     def all(self) -> list[Decision]:
@@ -93,6 +92,7 @@ class Decisions:
         if not ids:
             return []
         with locked(self.log.folder.with_suffix(".lock")):
+            version = self.log.version
             history = self.all()
             states = {d.unit_id: d.state for d in history}
             number = history[-1].number + 1 if history else 1
@@ -106,5 +106,5 @@ class Decisions:
                     allowed = " or ".join(sorted(NEXT[before]))
                     raise UsageError(f"expected {id} to become {allowed}, found {state!r}: it is {before} now")
                 steps.append(Decision(number, id, state, before, at, by, policy, why))
-            self.log.append(asdict(step) for step in steps)
+            self.log.append((asdict(step) for step in steps), after=version)
         return steps

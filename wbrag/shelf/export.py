@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
@@ -12,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wbrag.errors import WbragError, unknown
-from wbrag.files import file_in_one_step
+from wbrag.files import Location, file_in_one_step
 from wbrag.shelf.decisions import State
 from wbrag.shelf.governance import release_ids
 from wbrag.store import Store
@@ -22,7 +21,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def export_units(
-    store: Store, out: Path, format: Format = "jsonl", *, release: str = "latest", state: State | None = None
+    store: Store, out: Location, format: Format = "jsonl", *, release: str = "latest", state: State | None = None
 ) -> dict[str, Any]:
     """Write the units of `release`, or all those in `state`, to `out` in one step; says how many.
 

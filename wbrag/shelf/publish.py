@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +10,21 @@ import pyarrow as pa
 
 from wbrag.config import Config, fingerprint
 from wbrag.errors import WbragError
+from wbrag.files import Location, inside, locked
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.manifest import Manifest, ShardFiles
-from wbrag.retrieval.shard import PASSAGES, build_once
+from wbrag.retrieval.shard import PASSAGES, build_once, read_passages
 from wbrag.shelf.releases import Release, now, release_id
 from wbrag.shelf.units import Shelved
 
 
 def propose(
     config: Config,
-    workspace: Path,
+    workspace: Location,
     stock: list[Shelved],
     units_version: int,
     history: list[Release],
-    base_manifest: Path | None,
+    base_manifest: Location | None,
     base_sha256: str,
     *,
     note: str = "",
@@ -56,11 +58,14 @@ def propose(
     if any(s.encoder != encoder for s in stock):
         raise WbragError("expected units with vectors of the present encoder, found others: run `wbrag publish`")
     root = workspace / "index"
-    old = _reusable(workspace, latest, stock, encoder)
-    shards = _shards(config, root, old, stock, dimension)
-    manifest = Manifest(encoder, config.encoder.model, dimension, "SQfp16", shards)
+    with locked(root / "writeback.lock"):  # of two that build one shard, the second would take it from the first
+        _sweep(root)
+        old = _reusable(workspace, latest, stock, encoder)
+        shards = _shards(config, root, old, stock, dimension)
+        manifest = Manifest(encoder, config.encoder.model, dimension, "SQfp16", shards)
+        path = root / f"writeback-{fingerprint([s.sha256 for s in manifest.shards])}.json"
+        digest = manifest.write(path)
     number = latest.number + 1 if latest else 1
-    path = root / f"writeback-{fingerprint([s.sha256 for s in manifest.shards])}.json"
     release = Release(
         release_id(number),
         number,
@@ -68,10 +73,10 @@ def propose(
         now(),
         latest.id if latest else "",
         "",
-        "" if base_manifest is None else str(base_manifest.relative_to(workspace)),
+        "" if base_manifest is None else inside(base_manifest, workspace),
         base_sha256,
-        str(path.relative_to(workspace)),
-        manifest.write(path),
+        inside(path, workspace),
+        digest,
         units_version,
         len(stock),
         encoder,
@@ -86,8 +91,19 @@ def answers_alike(a: Release, b: Release) -> bool:
     return (a.base_sha256, a.writeback_sha256, a.encoder) == (b.base_sha256, b.writeback_sha256, b.encoder)
 
 
+def _sweep(root: Location) -> None:
+    """Remove what killed builds left aside: whoever holds the lock is the only one who builds."""
+    if not isinstance(root, Path):  # built on this machine, and uploaded under its own name
+        return
+    for stray in [*root.glob(".units-*"), *root.glob(".writeback-*")]:
+        if stray.is_dir():
+            shutil.rmtree(stray)
+        else:
+            stray.unlink()
+
+
 def _reusable(
-    workspace: Path, latest: Release | None, stock: list[Shelved], encoder: str
+    workspace: Location, latest: Release | None, stock: list[Shelved], encoder: str
 ) -> list[tuple[ShardFiles, set[str]]]:
     """The latest release's shards with their unit ids, as long as every one of those units is still on the shelf."""
     if latest is None or latest.encoder != encoder:
@@ -99,7 +115,7 @@ def _reusable(
 
 
 def _shards(
-    config: Config, root: Path, old: list[tuple[ShardFiles, set[str]]], stock: list[Shelved], dimension: int
+    config: Config, root: Location, old: list[tuple[ShardFiles, set[str]]], stock: list[Shelved], dimension: int
 ) -> tuple[ShardFiles, ...]:
     held = set[str]().union(*(ids for _, ids in old))
     fresh = [s for s in stock if s.unit.id not in held]
@@ -115,7 +131,6 @@ def _shards(
     return (*(files for files, _ in old), build_once(root, name, "SQfp16", dimension, [(vectors, passages)]))
 
 
-def unit_ids(shard: Path) -> set[str]:
+def unit_ids(shard: Location) -> set[str]:
     """The ids of the units in a write-back shard."""
-    with pa.memory_map(str(shard / "passages.arrow")) as source:
-        return set(pa.ipc.open_file(source).read_all()["id"].to_pylist())
+    return set(read_passages(shard)["id"].to_pylist())

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from wbrag.errors import WbragError
-from wbrag.files import locked
+from wbrag.files import Location, locked
 from wbrag.shelf.log import Log
 
 _text = pa.string()
@@ -66,7 +65,7 @@ class Release:
 class Releases:
     """The releases table at `folder`; rows are only ever appended."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Location) -> None:
         self.log = Log(folder, RELEASES)
 
     def all(self) -> list[Release]:
@@ -91,18 +90,21 @@ class Releases:
     def append(self, release: Release) -> Release:
         """Add the next release. Raises `WbragError` where another one took its number meanwhile."""
         with locked(self.log.folder.with_suffix(".lock")):
+            version = self.log.version
             latest = max((r.number for r in self.all()), default=0)
             if release.number != latest + 1:
                 raise WbragError(
                     f"expected to add release {release_id(latest + 1)}, found {release.id}: another one was published "
                     "meanwhile; do it again"
                 )
-            self.log.append([asdict(release)])
+            self.log.append([asdict(release)], after=version)
         return release
 
     def rollback(self, name: str, *, by: str = "", note: str = "") -> Release:
-        """Append a release that answers exactly as `name` did."""
+        """Append a release that answers exactly as `name` did; done again, as after a crash, it adds nothing."""
         target, latest = self.get(name), self.get("latest")
+        if latest.action == "rollback" and latest.restores == target.id:
+            return latest
         number = latest.number + 1
         return self.append(
             replace(

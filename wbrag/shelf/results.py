@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from wbrag.checks import Checked, Span
+from wbrag.files import Location
 from wbrag.shelf.log import Log
 from wbrag.shelf.releases import now
 
@@ -41,7 +41,7 @@ class Examined:
 class Results:
     """The checks table at `folder`; rows are only ever appended."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Location) -> None:
         self.log = Log(folder, CHECKS)
 
     def latest(self) -> dict[str, Examined]:

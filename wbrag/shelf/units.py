@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
 
-from wbrag.files import locked
+from wbrag.files import Location, locked
 from wbrag.retrieval.encoder import Vectors
+from wbrag.shelf.delta import ONCE, append, plainly, table_at
 from wbrag.types import Evidence, Unit
 
 _text = pa.string()
@@ -38,6 +37,8 @@ UNITS = pa.schema(
         ("vector", pa.list_(pa.float32())),
     ]
 )
+# delta-rs would delete what its clock finds 30 days old: versions that releases pin, all at once after a jump.
+KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
 FROM_TRAFFIC = "from_traffic"  # a score that marks a unit learned from served answers: only a person approves it
 
 
@@ -61,14 +62,15 @@ class Merged:
 class Shelf:
     """The units table at `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Location) -> None:
         self.folder = folder
         self._last: tuple[int, list[Shelved]] = (-1, [])  # a publish asks for the same version several times
 
     @property
     def version(self) -> int:
         """The Delta version that a release pins; -1 before the first unit."""
-        return DeltaTable(str(self.folder)).version() if self._exists() else -1
+        table = table_at(self.folder)
+        return table.version() if table else -1
 
     def read(self, version: int | None = None) -> list[Shelved]:
         """All units, as of `version` if given, in the order of their ids."""
@@ -79,9 +81,11 @@ class Shelf:
 
     def table(self, version: int | None = None) -> pa.Table:
         """The rows of `read` as they are kept."""
-        if not self._exists() or version == -1:
+        table = None if version == -1 else table_at(self.folder, version)
+        if table is None:
             return UNITS.empty_table()
-        return DeltaTable(str(self.folder), version=version).to_pyarrow_table().sort_by("id")
+        with plainly("read", self.folder):
+            return table.to_pyarrow_table().sort_by("id")
 
     def add(
         self,
@@ -97,31 +101,33 @@ class Shelf:
         its place there with the new provenance.
         """
         with locked(self.folder.with_suffix(".lock")):
-            stock = self.read()
+            version = self.version
+            stock = self.read(version)
             before = {s.unit.id: s.unit for s in stock}
             after, merged = merge_units(stock, list(zip(units, vectors)), near_duplicate, closed)
-            self._upsert([s for s in after if before.get(s.unit.id) != s.unit], encoder)
+            self._upsert([s for s in after if before.get(s.unit.id) != s.unit], encoder, version)
         return Merged([s for s in after if s.unit.id not in before], merged)
 
     def embed_again(self, stale: Sequence[Shelved], vectors: Vectors, encoder: str) -> None:
         """Give these units the vectors [n, d] of another encoder."""
         with locked(self.folder.with_suffix(".lock")):
-            self._upsert([replace(s, vector=vector) for s, vector in zip(stale, vectors)], encoder)
+            changed = [replace(s, vector=vector) for s, vector in zip(stale, vectors)]
+            self._upsert(changed, encoder, self.version)
 
-    def _upsert(self, changed: Sequence[Shelved], encoder: str) -> None:
+    def _upsert(self, changed: Sequence[Shelved], encoder: str, version: int) -> None:
+        """As the commit that follows `version`, from which `changed` was worked out."""
         if not changed:
             return
         rows = pa.Table.from_pylist([_to_row(s, encoder) for s in changed], UNITS)
-        if not self._exists():
-            write_deltalake(str(self.folder), rows)
+        table = None if version == -1 else table_at(self.folder, version)
+        if table is None:
+            append(self.folder, rows, after=-1, configuration=KEEP_VERSIONS)
             return
-        merge = DeltaTable(str(self.folder)).merge(
-            rows, "target.id = source.id", source_alias="source", target_alias="target"
-        )
-        merge.when_matched_update_all().when_not_matched_insert_all().execute()
-
-    def _exists(self) -> bool:
-        return DeltaTable.is_deltatable(str(self.folder))
+        with plainly("write", self.folder):
+            merge = table.merge(
+                rows, "target.id = source.id", source_alias="source", target_alias="target", commit_properties=ONCE
+            )
+            merge.when_matched_update_all().when_not_matched_insert_all().execute()
 
 
 def merge_units(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from wbrag.files import Location
 from wbrag.shelf.log import Log
 
 _text = pa.string()
@@ -28,7 +28,16 @@ USAGE = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
-FEEDBACK = pa.schema([("request_id", _text), ("at", _text), ("by", _text), ("rating", pa.int8()), ("comment", _text)])
+FEEDBACK = pa.schema(
+    [
+        ("number", pa.int64()),
+        ("request_id", _text),
+        ("at", _text),
+        ("by", _text),
+        ("rating", pa.int8()),
+        ("comment", _text),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -63,14 +72,15 @@ class Feedback:
 class Usage:
     """The usage and feedback tables below `folder`; written in batches, only ever appended."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Location) -> None:
         self.answers = Log(folder / "usage", USAGE)
         self.feedback = Log(folder / "feedback", FEEDBACK)
 
     def add(self, served: Iterable[Served] = (), feedback: Iterable[Feedback] = ()) -> None:
-        """Append both kinds, a commit each."""
+        """Append both kinds, a commit each. Feedback is numbered: a clock that was set back must not undo a word."""
         self.answers.append(asdict(row) for row in served)
-        self.feedback.append(asdict(row) for row in feedback)
+        number = self.feedback.version + 1
+        self.feedback.append({"number": number, **asdict(row)} for row in feedback)
 
     def served(self) -> list[Served]:
         """Every served answer, oldest first."""
@@ -80,4 +90,5 @@ class Usage:
 
     def ratings(self) -> dict[str, Feedback]:
         """The last word on each request."""
-        return {f.request_id: f for f in sorted((Feedback(**r) for r in self.feedback.rows()), key=lambda f: f.at)}
+        rows = sorted(self.feedback.rows(), key=lambda row: (row.pop("number") or 0, row["at"]))
+        return {row["request_id"]: Feedback(**row) for row in rows}

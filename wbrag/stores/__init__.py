@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection as Some
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from wbrag.config import Config, fingerprint
 from wbrag.errors import UsageError, WbragError, unknown
+from wbrag.files import Location
 from wbrag.retrieval.encoder import TextEncoder
 from wbrag.retrieval.retriever import Base
 from wbrag.sections import RetrieverConfig
@@ -121,7 +121,7 @@ def identity(config: Config) -> str:
     return fingerprint(config.retriever.kind, config.retriever.options)
 
 
-def passages(config: Config, ids: Some[str], kept: Path) -> dict[str, Passage]:
+def passages(config: Config, ids: Some[str], kept: Location) -> dict[str, Passage]:
     """Those of the outside store's passages that `ids` name, else as enrichment kept them in the folder `kept`."""
     from wbrag.stores.sources import remembered
 

@@ -123,7 +123,7 @@ def release_routes(desk: Desk) -> APIRouter:
             say(request, f"expected {seen} to be the newest release, found {newest.id}: look again", wrong=True)
             return RedirectResponse(f"/desk/releases/{id}/rollback", 303)
         made = desk.governance.rollback(id, by=who_did(who), why=why.strip())
-        say(request, f"Rolled back: {made.id} answers as {made.restores} did. It serves once it has been loaded.")
+        say(request, f"Rolled back: {made.id} answers as {id} did. It serves once it has been loaded.")
         return RedirectResponse("/desk/releases", 303)
 
     return router

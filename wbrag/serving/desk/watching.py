@@ -12,6 +12,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from wbrag.files import listed
+from wbrag.parquet import rows_with_ids
 from wbrag.serving.desk.pages import Desk, DeskRoute, Reader, render
 from wbrag.store import Store
 from wbrag.types import Unit
@@ -60,11 +62,10 @@ def live(desk: Desk) -> Mapping[str, float] | None:
 
 def questions_of(store: Store, unit: Unit) -> list[str]:
     """The labelled questions that a unit was written for, as the run that wrote it kept them."""
-    files = sorted((store.path / "verdicts").glob(f"{unit.config_fingerprint}/*.parquet"))
+    files = listed(store.path / "verdicts", f"{unit.config_fingerprint}/*.parquet")
     if not unit.config_fingerprint or not files:
         return []
-    wanted = ds.field("id").isin(list(unit.question_ids))
-    rows = ds.dataset(files, format="parquet").to_table(["question"], filter=wanted)
+    rows = rows_with_ids(files, unit.question_ids, ["question"])
     return sorted(set(rows["question"].to_pylist()))
 
 

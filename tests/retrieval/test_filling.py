@@ -1,0 +1,75 @@
+"""Filled piece by piece, an index is the one that FAISS makes of all vectors at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from wbrag.retrieval import filling
+from wbrag.retrieval.filling import PROBED_LISTS, add_exact, fill, new_index, reserve
+
+Array = npt.NDArray[Any]
+faiss.omp_set_num_threads(1)
+
+
+def vectors(count: int, dimension: int = 16) -> Array:
+    return np.random.default_rng(0).standard_normal((count, dimension)).astype(np.float16)
+
+
+def whole(factory: str, found: Array) -> Any:
+    index = faiss.index_factory(found.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+    if (lists := faiss.try_extract_index_ivf(index)) is not None:
+        lists.nprobe = PROBED_LISTS
+    index.train(found.astype(np.float32))
+    index.add(found.astype(np.float32))
+    return index
+
+
+@pytest.mark.parametrize("factory", ["SQfp16", "Flat"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_flat_blocks_give_the_bytes_of_one_add(factory: str, dtype: Any) -> None:
+    found = vectors(100)
+    index = new_index(factory, 16)
+    reserve(index, 100)
+    for block in np.split(found.astype(dtype), 4):
+        add_exact(index, block)
+    assert bytes(faiss.serialize_index(index)) == bytes(faiss.serialize_index(whole(factory, found)))
+
+
+@pytest.mark.parametrize("factory", ["IVF4,SQfp16", "IVF4,Flat", "IVF4,PQ4x4", "SQ8", "PCA8,SQfp16", "OPQ4,IVF4,PQ4x4"])
+def test_a_file_gives_the_bytes_of_one_add(factory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "PIECE", 70)
+    monkeypatch.setattr(filling, "RUN", 30)
+    found = vectors(1000)
+    found.tofile(tmp_path / "f16")
+    index = new_index(factory, 16)
+    fill(index, tmp_path / "f16", 1000)
+    assert bytes(faiss.serialize_index(index)) == bytes(faiss.serialize_index(whole(factory, found)))
+
+
+def test_the_training_sample_is_spread_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A corpus in the order of its topics: the first rows alone would leave all centroids in one of them."""
+    monkeypatch.setattr(filling, "POINTS_PER_CENTROID", 50)
+    monkeypatch.setattr(filling, "FEWEST_CENTROIDS", 4)
+    monkeypatch.setattr(filling, "RUN", 8)
+    topics = np.repeat(np.eye(4, 16), 500, axis=0) * 10 + vectors(2000) * 0.1
+    topics.astype(np.float16).tofile(tmp_path / "f16")
+    index = new_index("IVF4,SQfp16", 16)
+    fill(index, tmp_path / "f16", 2000)
+    assert [index.invlists.list_size(number) for number in range(4)] == [500] * 4
+
+
+def test_room_is_set_aside_once() -> None:
+    index = new_index("SQfp16", 16)
+    reserve(index, 1000)
+    add_exact(index, vectors(10))
+    at = int(faiss.rev_swig_ptr(index.codes.data(), 1).ctypes.data)
+    for _ in range(99):
+        add_exact(index, vectors(10))
+    assert index.ntotal == 1000
+    assert int(faiss.rev_swig_ptr(index.codes.data(), 1).ctypes.data) == at
