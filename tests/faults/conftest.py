@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import ray
 
-from tests.integration.conftest import config, copy, data, endpoint, indexed, reader
+from tests.integration.conftest import config, copy, data, reader
 from tests.support.openai_server import OpenAIServer
 from tests.support.outcome import rows_of
 from wbrag.hosts.session import Session
 from wbrag.workspace import Workspace
 
-__all__ = ["copy", "data", "endpoint", "indexed"]
+__all__ = ["copy", "data"]
 
 
 @dataclass
@@ -55,6 +55,17 @@ def place(models: Place, unbroken: Path) -> Place:
     models.server.reply, models.server.script = reader, []
     models.server.requests.clear()
     return models
+
+
+@pytest.fixture(scope="module")
+def indexed(data: Path, models: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with its base index, to be copied and not changed; made by the same encoder actor."""
+    workspace = Workspace(tmp_path_factory.mktemp("indexed"), models.session.config)
+    workspace._session = models.session
+    workspace.ingest_corpus(data / "corpus.jsonl")
+    workspace.ingest_examples(data / "train.jsonl", "toy", "train")
+    workspace.index()
+    return workspace.path
 
 
 @pytest.fixture(scope="module")

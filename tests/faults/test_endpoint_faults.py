@@ -79,8 +79,12 @@ def test_what_stays_broken_is_quarantined_and_repeated_alone(
 def test_an_endpoint_that_goes_away_stops_the_run_early(copy: Path, place: Place) -> None:
     """120 questions, and after 300 requests every one is answered 503."""
     asked = [
-        {"id": f"m{n:03d}", "question": f"{n}: what is the code of {ITEMS[n % len(ITEMS)]}?", "golden_answers": ["k"]}
-        for n in range(120)
+        {
+            "id": f"m{n:03d}",
+            "question": f"{n}: what is the code of {item}?",
+            "golden_answers": [f"k{ITEMS.index(item)}"],
+        }
+        for n, item in enumerate(ITEMS * 5)
     ]
     (copy / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
     Workspace(copy).ingest_examples(copy / "many.jsonl", "toy", "many")

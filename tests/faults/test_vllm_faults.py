@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.faults.conftest import Place
 from tests.support.outcome import assert_same
 from wbrag.config import load
 from wbrag.workspace import Workspace
@@ -36,9 +37,12 @@ def soon(true: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
-def test_a_killed_engine_costs_no_row_and_outlives_nobody(copy: Path, tmp_path: Path) -> None:
+def test_a_killed_engine_costs_no_row_and_outlives_nobody(copy: Path, models: Place, tmp_path: Path) -> None:
     shutil.copytree(copy, tmp_path / "unbroken")
     config = load(ray={"block_rows": 4}, generator={"concurrency": 8}, index={"block_rows": 8})
+    models.session.config = config
+    broken, unbroken = Workspace(copy, config), Workspace(tmp_path / "unbroken", config)
+    broken._session = unbroken._session = models.session
     killed: list[int] = []
 
     def kill_the_engine() -> None:
@@ -47,20 +51,17 @@ def test_a_killed_engine_costs_no_row_and_outlives_nobody(copy: Path, tmp_path: 
         engine.kill()
         killed.append(engine.pid)
 
-    with Workspace(copy, config) as workspace:
-        killer = threading.Thread(target=kill_the_engine)
-        killer.start()
-        rows = workspace.verdicts("toy/train").rows
-        killer.join()
-        assert not any(row["error"] for row in rows)
-        [engine] = processes("VLLM::EngineCore")
-        assert killed and engine.pid not in killed
+    killer = threading.Thread(target=kill_the_engine)
+    killer.start()
+    rows = broken.verdicts("toy/train").rows
+    killer.join()
+    assert not any(row["error"] for row in rows)
+    [engine] = processes("VLLM::EngineCore")
+    assert killed and engine.pid not in killed
 
-        other = Workspace(tmp_path / "unbroken", config)
-        other._session = workspace.session
-        other.verdicts("toy/train")
-
-        [actor] = processes("ray::EngineActor")
-        actor.kill()
-        soon(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, 10)
+    unbroken.verdicts("toy/train")
     assert_same(copy / "verdicts", tmp_path / "unbroken" / "verdicts")
+
+    [actor] = processes("ray::EngineActor")
+    actor.kill()
+    soon(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, 10)

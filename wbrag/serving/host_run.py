@@ -33,7 +33,6 @@ NAME = "wbrag"
 LOGS = "/tmp/ray/session_latest/logs"
 WATCH_S = 0.2
 STARTED_S = 1800.0  # a model of hundreds of gigabytes is read in this time
-ONE_LOOP = ("RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP")
 STUCK_S = 120.0  # what has failed so long without any progress is not waited for any longer
 
 
@@ -63,8 +62,6 @@ def run(config: Config, *, progress: bool = True) -> dict[str, Any]:
 def _cluster(config: Config) -> Iterator[None]:
     """Ray and Serve, until the block ends; a Serve that ran before goes on without this application."""
     address = config.ray.address or os.environ.get("RAY_ADDRESS")
-    for name in ONE_LOOP:  # nothing here blocks a loop, so no call need go from thread to thread
-        os.environ.setdefault(name, "0")
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "serve"}
     logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
     try:
