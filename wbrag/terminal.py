@@ -55,6 +55,8 @@ def _record(record: dict[str, Any]) -> RichTable:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
+    if type(value) is int and abs(value) >= 100_000:  # a port or a year is no quantity
+        return f"{value:,}"
     if isinstance(value, dict):
         return "  ".join(f"{name} {_cell(part)}" for name, part in value.items())
     if isinstance(value, (list, tuple)):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.conftest import Place
 from tests.integration.conftest import ITEMS
 from tests.support.openai_server import Step, cut, error, hang, ok, raw, reset
 from tests.support.outcome import assert_same, rows_of
 from wbrag.errors import WbragError
 from wbrag.workspace import Workspace
 
+if TYPE_CHECKING:  # a plugin is imported by pytest
+    from tests.support.enriching import Place
+
 pytestmark = pytest.mark.integration
+pytest_plugins = ["tests.support.enriching"]
 
 SEED = 20261122
 FAULTS = [
@@ -43,16 +47,16 @@ def faults(share: float, seed: int) -> list[Step]:
     return steps
 
 
-def test_a_bad_day_at_the_endpoint_changes_no_verdict(copy: Path, place: Place, unbroken: Path) -> None:
+def test_a_bad_day_at_the_endpoint_changes_no_verdict(folder: Path, place: Place, unbroken: Path) -> None:
     print(f"seed {SEED}")
     place.server.script = faults(0.05, SEED)
-    assert place.enrich(copy, max_retries=6, timeout_s=1.0) == (0, 0)
+    assert place.enrich(folder, max_retries=6, timeout_s=1.0) == (0, 0)
     assert len(place.server.requests) > 10 + 5 * len(FAULTS), "every kind of fault was met"
-    assert_same(copy / "verdicts", unbroken)
+    assert_same(folder / "verdicts", unbroken)
 
 
 def test_what_stays_broken_is_quarantined_and_repeated_alone(
-    copy: Path, place: Place, unbroken: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, place: Place, unbroken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The endpoint fails for every fourth item, whatever is asked about it."""
     broken = {f"q{n:02d}": ITEMS[n] for n in range(0, len(ITEMS), 4)}
@@ -63,20 +67,20 @@ def test_what_stays_broken_is_quarantined_and_repeated_alone(
 
     with monkeypatch.context() as patched:
         patched.setattr(place.server, "step", step)
-        assert place.enrich(copy) == (0, len(broken))
-    rows = rows_of(copy / "verdicts")
+        assert place.enrich(folder) == (0, len(broken))
+    rows = rows_of(folder / "verdicts")
     assert {id for id, row in rows.items() if row["error"]} == set(broken)
     assert all("HTTP 500" in rows[id]["error"] and "no such page" in rows[id]["error"] for id in broken)
-    assert_same(copy / "verdicts", unbroken, but=broken)
+    assert_same(folder / "verdicts", unbroken, but=broken)
 
     place.server.requests.clear()
-    assert place.enrich(copy) == (len(ITEMS) - len(broken), 0)
+    assert place.enrich(folder) == (len(ITEMS) - len(broken), 0)
     asked = {name for r in place.server.requests for name in ITEMS if f"code of {name}?" in str(r["messages"])}
     assert asked == set(broken.values()), "only these were asked about again"
-    assert_same(copy / "verdicts", unbroken)
+    assert_same(folder / "verdicts", unbroken)
 
 
-def test_an_endpoint_that_goes_away_stops_the_run_early(copy: Path, place: Place) -> None:
+def test_an_endpoint_that_goes_away_stops_the_run_early(folder: Path, place: Place) -> None:
     """120 questions, and after 300 requests every one is answered 503."""
     asked = [
         {
@@ -86,17 +90,17 @@ def test_an_endpoint_that_goes_away_stops_the_run_early(copy: Path, place: Place
         }
         for n, item in enumerate(ITEMS * 5)
     ]
-    (copy / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
-    Workspace(copy).ingest_examples(copy / "many.jsonl", "toy", "many")
+    (folder / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
+    Workspace(folder).ingest_examples(folder / "many.jsonl", "toy", "many")
     place.server.script = [ok()] * 300 + [error(503, "gone")] * 10_000
     with pytest.raises(WbragError, match="found none for 8 rows one after the other") as caught:
-        place.enrich(copy, "toy/many", block_rows=8, max_retries=2, concurrency=16)
+        place.enrich(folder, "toy/many", block_rows=8, max_retries=2, concurrency=16)
     assert "\n" not in str(caught.value) and "HTTP 503" in str(caught.value)
-    finished = {id for id, row in rows_of(copy / "verdicts").items() if not row["error"]}
+    finished = {id for id, row in rows_of(folder / "verdicts").items() if not row["error"]}
     in_vain = len(place.server.requests) - 300
     print(f"{len(finished)} rows finished, {in_vain} requests in vain")
     assert finished and in_vain < 120 - len(finished), "less than one for each row that was left"
 
     place.server.script = []
-    assert place.enrich(copy, "toy/many", block_rows=8) == (len(finished), 0)
-    assert len(rows_of(copy / "verdicts")) == 120
+    assert place.enrich(folder, "toy/many", block_rows=8) == (len(finished), 0)
+    assert len(rows_of(folder / "verdicts")) == 120

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
-from tests.faults.conftest import Place
 from tests.integration.conftest import ITEMS, reader
 from tests.support.outcome import assert_same, rows_of
 from wbrag.errors import WbragError
@@ -22,7 +21,11 @@ from wbrag.hosts import session
 from wbrag.hosts.engines import EngineActor
 from wbrag.types import Completion, Prompt, Sampling
 
+if TYPE_CHECKING:  # a plugin is imported by pytest
+    from tests.support.enriching import Place
+
 pytestmark = pytest.mark.integration
+pytest_plugins = ["tests.support.enriching"]
 
 POISON = 7
 MARK = f"code of {ITEMS[POISON]}?"
@@ -59,13 +62,13 @@ def killing(kills: dict[int, str], killed: list[int]) -> Callable[[list[dict[str
     ids=["the engine", "one of everything"],
 )
 def test_killed_processes_cost_no_row(
-    copy: Path, place: Place, unbroken: Path, engines: int, kills: dict[int, str]
+    folder: Path, place: Place, unbroken: Path, engines: int, kills: dict[int, str]
 ) -> None:
     killed: list[int] = []
     place.server.reply = killing(kills, killed)
-    assert place.enrich(copy, engines=engines) == (0, 0)
+    assert place.enrich(folder, engines=engines) == (0, 0)
     assert len(set(killed)) == len(kills) and not any(map(psutil.pid_exists, killed))
-    assert_same(copy / "verdicts", unbroken)
+    assert_same(folder / "verdicts", unbroken)
 
 
 class Deadly(Through):
@@ -87,18 +90,18 @@ class DeadlyEngine(EngineActor):
 
 @pytest.mark.parametrize(("engines", "block_rows"), [(1, 64), (2, 4)], ids=["one engine, no Ray Data", "two engines"])
 def test_a_poison_row_is_quarantined_alone(
-    copy: Path, place: Place, unbroken: Path, monkeypatch: pytest.MonkeyPatch, engines: int, block_rows: int
+    folder: Path, place: Place, unbroken: Path, monkeypatch: pytest.MonkeyPatch, engines: int, block_rows: int
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(session, "EngineActor", DeadlyEngine)
-        assert place.enrich(copy, engines=engines, block_rows=block_rows) == (0, 1)
-    [poison] = [row for row in rows_of(copy / "verdicts").values() if row["error"]]
+        assert place.enrich(folder, engines=engines, block_rows=block_rows) == (0, 1)
+    [poison] = [row for row in rows_of(folder / "verdicts").values() if row["error"]]
     assert poison["id"] == f"q{POISON:02d}"
     assert "deaths with nothing else at work than this prompt" in poison["error"]
-    assert_same(copy / "verdicts", unbroken, but=[poison["id"]])
+    assert_same(folder / "verdicts", unbroken, but=[poison["id"]])
 
-    assert place.enrich(copy) == (len(ITEMS) - 1, 0), "the row is tried again by the next run, and only that one"
-    assert_same(copy / "verdicts", unbroken)
+    assert place.enrich(folder) == (len(ITEMS) - 1, 0), "the row is tried again by the next run, and only that one"
+    assert_same(folder / "verdicts", unbroken)
 
 
 class Stillborn(EngineActor):
@@ -124,16 +127,16 @@ class Mortal(EngineActor):
     ("engine", "said"), [(Stillborn, "the start of a model"), (Mortal, "its process dies each time")]
 )
 def test_engines_that_start_no_more_end_the_run(
-    copy: Path, place: Place, unbroken: Path, monkeypatch: pytest.MonkeyPatch, engine: Any, said: str
+    folder: Path, place: Place, unbroken: Path, monkeypatch: pytest.MonkeyPatch, engine: Any, said: str
 ) -> None:
-    monkeypatch.setenv("WBRAG_WORKSPACE", str(copy))
+    monkeypatch.setenv("WBRAG_WORKSPACE", str(folder))
     place.server.reply = killing({150: "Mortal"}, [])
     with monkeypatch.context() as patched:
         patched.setattr(session, "EngineActor", engine)
         with pytest.raises(WbragError, match=said) as caught:
-            place.enrich(copy)
+            place.enrich(folder)
     assert "\n" not in str(caught.value)
-    kept = rows_of(copy / "verdicts")
+    kept = rows_of(folder / "verdicts")
     assert not any(row["error"] for row in kept.values()), "an engine's end was blamed on a row"
-    assert place.enrich(copy) == (len(kept), 0)
-    assert_same(copy / "verdicts", unbroken)
+    assert place.enrich(folder) == (len(kept), 0)
+    assert_same(folder / "verdicts", unbroken)

@@ -94,7 +94,7 @@ def test_enrichment_on_ray_with_drivers_and_workers_killed(copy: Path, endpoint:
     unbroken = Path(shutil.copytree(copy, tmp_path / "unbroken"))
     expected = finished(enriching(unbroken, endpoint))
     assert expected["examples"] == len(ITEMS)
-    for kill in (kill_the_driver, kill_the_driver, kill_the_driver, kill_a_worker):
+    for kill in (kill_the_driver, kill_the_driver, kill_a_worker):
         kill(enriching(copy, endpoint), endpoint, len(endpoint.requests) + draw.randrange(1, 30), draw)
         with suppress(FileNotFoundError):
             rows_of(copy / "verdicts")

@@ -8,16 +8,20 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-from tests.faults.conftest import Place
 from tests.support.outcome import assert_same
 from wbrag.config import load
 from wbrag.workspace import Workspace
 
+if TYPE_CHECKING:  # a plugin is imported by pytest
+    from tests.support.enriching import Place
+
 pytestmark = pytest.mark.integration
+pytest_plugins = ["tests.support.enriching"]
 
 
 def processes(name: str) -> list[psutil.Process]:
@@ -37,16 +41,16 @@ def soon(true: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
-def test_a_killed_engine_costs_no_row_and_outlives_nobody(copy: Path, models: Place, tmp_path: Path) -> None:
-    shutil.copytree(copy, tmp_path / "unbroken")
+def test_a_killed_engine_costs_no_row_and_outlives_nobody(folder: Path, models: Place, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "unbroken")
     config = load(ray={"block_rows": 4}, generator={"concurrency": 8}, index={"block_rows": 8})
     models.session.config = config
-    broken, unbroken = Workspace(copy, config), Workspace(tmp_path / "unbroken", config)
+    broken, unbroken = Workspace(folder, config), Workspace(tmp_path / "unbroken", config)
     broken._session = unbroken._session = models.session
     killed: list[int] = []
 
     def kill_the_engine() -> None:
-        soon(lambda: list((copy / "verdicts").rglob("*.parquet")))
+        soon(lambda: list((folder / "verdicts").rglob("*.parquet")))
         [engine] = processes("VLLM::EngineCore")
         engine.kill()
         killed.append(engine.pid)
@@ -60,7 +64,7 @@ def test_a_killed_engine_costs_no_row_and_outlives_nobody(copy: Path, models: Pl
     assert killed and engine.pid not in killed
 
     unbroken.verdicts("toy/train")
-    assert_same(copy / "verdicts", tmp_path / "unbroken" / "verdicts")
+    assert_same(folder / "verdicts", tmp_path / "unbroken" / "verdicts")
 
     [actor] = processes("ray::EngineActor")
     actor.kill()

@@ -1,0 +1,67 @@
+"""What the Ray stages do with a location in an object store, called here without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ray import cloudpickle
+
+from tests.support.s3_server import BUCKET, S3Server
+from wbrag.files import Location, file_in_one_step, location
+from wbrag.hosts.actors import ShardActor
+from wbrag.hosts.build import _load, plan
+from wbrag.hosts.rows import AtomicParquet, _Counter, _keep
+from wbrag.records import read_rows
+from wbrag.retrieval.manifest import Manifest
+from wbrag.retrieval.shard import build_once
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Location]:
+    with S3Server() as server:
+        server.use(monkeypatch)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        yield location(f"s3://{BUCKET}/w")
+
+
+def test_blocks_of_the_corpus_are_planned_and_read(root: Location) -> None:
+    rows = pa.table({name: [f"{name}{i}" for i in range(100)] for name in ("id", "title", "text")})
+    for part in range(2):
+        with file_in_one_step(root / "corpus" / f"part-{part:05d}.parquet") as scratch:
+            pq.write_table(rows.slice(part * 50, 50), scratch, row_group_size=20)
+    blocks = [cloudpickle.loads(cloudpickle.dumps(block)) for block in plan(root / "corpus", 15, 2)]
+    assert pa.concat_tables(block.read() for block in blocks) == rows
+    assert blocks[0].name == "part-00000-000000000-000000007.npy"
+
+
+def test_vectors_are_read_back(root: Location) -> None:
+    vectors = np.arange(12, dtype=np.float16).reshape(3, 4)
+    with file_in_one_step(root / "block.npy") as scratch, scratch.open("wb") as file:
+        np.save(file, vectors, allow_pickle=False)
+    assert np.array_equal(_load(root / "block.npy"), vectors)
+
+
+def test_rows_are_kept_counted_and_read(root: Location) -> None:
+    sink = cloudpickle.loads(cloudpickle.dumps(AtomicParquet(root / "answers", "evaluate")))
+    assert sink.folder == root / "answers"
+    for number in range(3):
+        row = f'{{"id": "q{number}", "question": "?", "prediction": "a", "score": 1.0, "error": ""}}'
+        _keep(sink.folder, sink.kind, [{"row": row, "stop": ""}], f"run-{number:06d}")
+        _keep(sink.folder, sink.kind, [{"row": row, "stop": ""}], f"run-{number:06d}")  # Ray repeats a task
+    assert _Counter(sink.folder, {"q0", "q1", "other"}).count() == 2
+    assert sorted(read_rows(sink.folder)) == ["q0", "q1", "q2"]
+
+
+def test_a_shard_actor_opens_a_shard_of_the_store(root: Location) -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    passages = pa.table({name: [f"{name}{i}" for i in range(4)] for name in ("id", "title", "text")})
+    files = build_once(root / "index", "base-1", "SQfp16", 4, [(vectors, passages)])
+    assert build_once(root / "index", "base-1", "SQfp16", 4, []) == files, "a finished shard was built again"
+    index = Manifest("e", "model", 4, "SQfp16", (files,))
+    actor = ShardActor(str((root / "index").resolve()), False)
+    assert [hit.id for [hit] in actor.search(index, "base", vectors[2:3], 1)] == ["id2"]
