@@ -1,7 +1,7 @@
 PY := .venv/bin/python
 PYTHONS := wbrag $(wildcard jobs/*.py serve/*.py)
 
-.PHONY: help demo test lint setup clean
+.PHONY: help demo test drill lint setup clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
@@ -14,6 +14,9 @@ demo: setup  ## The whole story on this machine: no GPU, no account, no download
 
 test: lint  ## Lint, types and every test
 	@$(PY) -m pytest
+
+drill: lint  ## Fault drills: engines, nodes, heads and stores that really die, for minutes each
+	@$(PY) -m pytest -m drill
 
 lint: setup  ## ruff, and mypy --strict on the library and the jobs
 	@$(PY) -m ruff check --quiet .

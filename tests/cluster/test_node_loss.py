@@ -24,7 +24,7 @@ from wbrag.config import Config
 from wbrag.hosts.session import gpus
 from wbrag.workspace import Workspace
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.drill]
 SLOW_S = 0.3  # an answer of the endpoint, where something is to happen meanwhile
 
 

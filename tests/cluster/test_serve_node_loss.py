@@ -23,7 +23,7 @@ from wbrag.serving.host import application
 from wbrag.store import Store
 from wbrag.types import Unit
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.drill]
 GATEWAYS, RETRIEVERS = "ServeReplica:wbrag:Gateway", "ServeReplica:wbrag:Retriever"
 REQUEST_S = 20.0  # the gateway gives up by then, and says so
 

@@ -24,7 +24,7 @@ from wbrag.types import Completion, Prompt, Sampling
 if TYPE_CHECKING:  # a plugin is imported by pytest
     from tests.support.enriching import Place
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.drill]
 pytest_plugins = ["tests.support.enriching"]
 
 POISON = 7

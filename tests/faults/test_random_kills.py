@@ -25,7 +25,7 @@ from tests.support.mortal import Kill, Mortals, Write
 from tests.support.openai_server import OpenAIServer
 from tests.support.outcome import assert_same, rows_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.drill]
 SEED = int(os.environ.get("WBRAG_FAULT_SEED", random.randrange(10**6)))
 KILLS = 4  # of each step
 LIFE: list[Step] = [

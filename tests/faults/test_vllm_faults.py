@@ -20,7 +20,7 @@ from wbrag.workspace import Workspace
 if TYPE_CHECKING:  # a plugin is imported by pytest
     from tests.support.enriching import Place
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.drill]
 pytest_plugins = ["tests.support.enriching"]
 
 

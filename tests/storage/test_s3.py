@@ -105,6 +105,7 @@ def test_the_whole_job(s3: S3Server, data: Path, endpoint: OpenAIServer, tmp_pat
     assert not [path for path in Path.cwd().glob("s3:*")], "a location was taken for a local path"
 
 
+@pytest.mark.drill
 def test_enrichment_survives_sigkill_and_an_outage(
     s3: S3Server, indexed: Path, endpoint: OpenAIServer, tmp_path: Path
 ) -> None:

@@ -7,10 +7,10 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
-import wbrag.hosts.build
 from wbrag.config import Config, load
 from wbrag.generators import build
 from wbrag.hosts.build import assign, plan
@@ -67,10 +67,13 @@ class Life(Workspace):
     def session(self) -> Any:
         return InProcess(self.config)
 
+    def index(self) -> dict[str, Any]:
+        with patch("wbrag.hosts.build.build_index", _build_index):  # for this call alone: other tests share the process
+            return super().index()
+
 
 def open_life(folder: str, url: str = NOBODY, **sections: Any) -> Life:
     generator = {"backend": "openai", "base_url": url, "model": "tiny", "max_retries": 0}
-    wbrag.hosts.build.build_index = _build_index  # type: ignore[assignment]
     sections = {"ray": {"block_rows": 1000}, "publish": {"max_writeback_shards": 2}} | sections
     return Life(folder, load(generator=generator, **sections))
 
