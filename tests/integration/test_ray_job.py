@@ -133,6 +133,7 @@ def test_index(head: str, indexed: Path, endpoint: OpenAIServer, tmp_path: Path)
     assert (tmp_path / "w/index/base.json").read_text() == (indexed / "index/base.json").read_text()
 
 
+@pytest.mark.drill
 def test_a_stopped_enrichment_goes_on_when_submitted_again(head: str, copy: Path, tmp_path: Path) -> None:
     shutil.copytree(copy, tmp_path / "unbroken")
     with OpenAIServer(reply=reader, script=SOME) as server:
@@ -164,11 +165,13 @@ def test_a_stopped_enrichment_goes_on_when_submitted_again(head: str, copy: Path
     assert not later & {ITEMS[int(id[1:])] for id in before}, "a finished row was computed again"
 
 
+@pytest.mark.drill
 def test_evaluate(head: str, copy: Path, endpoint: OpenAIServer) -> None:
     found = Job.of(head, copy, endpoint, job={"examples": "toy/train", "release": "none", "limit": 4}).run("evaluate")
     assert (found["n"], found["errors"], found["score"]) == (4, 0, 1.0)
 
 
+@pytest.mark.drill
 def test_bench(head: str, copy: Path, data: Path, endpoint: OpenAIServer, tmp_path: Path) -> None:
     suite = {
         "name": "toy",

@@ -13,7 +13,7 @@ from ray.data import DataContext
 def data_context() -> DataContext:
     """Ray Data's context with its bars and remarks off."""
     os.environ.setdefault("RAY_DATA_USAGE_DISABLED", "1")  # else a process starts that counts its use for Ray's makers
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong comes as an exception
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
