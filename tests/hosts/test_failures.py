@@ -35,6 +35,11 @@ def test_our_own_sentence_comes_through_alone() -> None:
     assert str(in_one_sentence("the build", WbragError("expected a, found b"))) == "expected a, found b"
 
 
+def test_what_ray_data_writes_below_a_sentence_is_left_out() -> None:
+    said = WbragError("expected a, found b\nFailed to apply UDF transform after 1/1 attempts (total backoff 0.0s).")
+    assert str(in_one_sentence("the build", said)) == "expected a, found b"
+
+
 def test_any_error_of_ours_is_found_whatever_its_name() -> None:
     refused = PromptRefused("expected a short prompt, found a long one")
     assert in_one_sentence("the build", RayTaskError("f", "Traceback", refused)) is refused

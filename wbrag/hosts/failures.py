@@ -35,7 +35,8 @@ def in_one_sentence(step: str, error: BaseException) -> WbragError:
     """wbrag's own sentence where the remote side raised one, else the first error of the remote traceback."""
     said = cause(error) if isinstance(error, RayTaskError) else error
     if isinstance(said, WbragError) and not isinstance(said, RayError):
-        return said
+        sentence, advice, _ = str(said).partition("\n")  # Ray Data's, on its own retries
+        return type(said)(sentence) if advice else said
     raised = [(name, said) for name, said in RAISED.findall(str(error)) if not name.startswith("ray.")]
     ours = [said for name, said in raised if name.startswith("wbrag.errors.")]
     if ours:
