@@ -1,6 +1,8 @@
 """The small corpus, endpoint and workspace of the integration tests."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,5 +15,5 @@ __all__ = ["copy", "data", "endpoint", "indexed"]
 def importable_on_workers() -> Iterator[None]:
     """Ray's workers import the deadly engines of these tests by the tests' names."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{Path(__file__).parent}")
         yield
