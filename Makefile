@@ -12,7 +12,7 @@ setup:
 demo: setup  ## The whole story on this machine: no GPU, no account, no download beyond the packages
 	@.venv/bin/wbrag demo
 
-test: lint  ## Lint, types and every test
+test: lint  ## Lint, types, and the tests but for the drills
 	@$(PY) -m pytest
 
 drill: lint  ## Fault drills: engines, nodes, heads and stores that really die, for minutes each

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from wbrag.config import Config, load
 from wbrag.demo.run import prepare
 from wbrag.enrich.distil import EVIDENCE_TOKENS
+from wbrag.parquet import corpus_files, read_all
 from wbrag.prompts import render
+from wbrag.store import Store
 from wbrag.tasks import as_data, read_answer, reference, task
 from wbrag.types import Example, Hit, Message, Passage, unit_id
 from wbrag.workspace import Workspace
@@ -111,11 +113,9 @@ def _asked(row: Row, passages: Mapping[str, Passage], config: Config) -> Iterato
             yield "round trip", Ask(id, asked.messages(question, kept, folder), short)
 
 
-def passages(workspace: Workspace) -> Mapping[str, Passage]:
+def passages(store: Store) -> dict[str, Passage]:
     """The corpus by id."""
-    import pyarrow.parquet as pq
-
-    rows = [row for file in (workspace.path / "corpus").glob("*.parquet") for row in pq.read_table(file).to_pylist()]
+    rows = [row for table in read_all(corpus_files(store.path / "corpus")) for row in table.to_pylist()]
     return {row["id"]: Passage(**row) for row in rows}
 
 

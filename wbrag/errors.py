@@ -1,5 +1,7 @@
 """The two ways a wbrag command ends badly."""
 
+import re
+
 
 class WbragError(Exception):
     """The job cannot go on: one sentence that says what was expected, what was found, what to do (exit 1)."""
@@ -40,6 +42,4 @@ def unknown(kind: str, name: str, known: list[str]) -> UsageError:
 
 def said(error: BaseException) -> str:
     """What a library said of an error, on one line: some write for a terminal, in colours and over many lines."""
-    import re
-
     return " ".join(re.sub(r"\x1b\[\d*m|↳", " ", str(error)).split())[:300]

@@ -22,7 +22,7 @@ class Local:
 
     def __init__(self, store: Store) -> None:
         self.store, self._loop = store, asyncio.Runner()
-        self._retrievers: dict[str, IndexRetriever] = {}
+        self._opened: tuple[tuple[str, str], IndexRetriever] | None = None
         self._generator: Generator | None = None
 
     @cached_property
@@ -50,11 +50,11 @@ class Local:
     def retriever(self, release: str) -> IndexRetriever:
         """The indexes of `release`, verified and loaded; of the release before, memory is given back."""
         row = self.store.release(release)
-        key = f"{row.base_sha256} {row.writeback_sha256}"
-        if key not in self._retrievers:
+        files = row.base_sha256, row.writeback_sha256
+        if self._opened is None or self._opened[0] != files:
             config = self.store.config
             gpu = config.index.gpus_per_shard > 0
-            self._retrievers.clear()
+            self._opened = None  # its memory first
             shards = [
                 LocalShard(shard)
                 for manifest, origin in self.store.indexes(row)
@@ -62,8 +62,8 @@ class Local:
             ]
             base = open_base(config, self.encoder)
             sources = self.store.unit_sources()
-            self._retrievers[key] = IndexRetriever(self.encoder, shards, config.retrieval, sources, base)
-        return self._retrievers[key]
+            self._opened = files, IndexRetriever(self.encoder, shards, config.retrieval, sources, base)
+        return self._opened[1]
 
     def close(self) -> None:
         """Stop the engine."""

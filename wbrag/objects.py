@@ -78,9 +78,6 @@ class ObjectPath:
     def parent(self) -> ObjectPath:
         return ObjectPath(self.scheme, self.key.rpartition("/")[0] or self.key)
 
-    def with_name(self, name: str) -> ObjectPath:
-        return self.parent / name
-
     def with_suffix(self, suffix: str) -> ObjectPath:
         return self.parent / f"{self.stem}{suffix}"
 

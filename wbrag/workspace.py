@@ -185,7 +185,7 @@ class Workspace(Shelving):
         return self._local().ask(question, task, method, self.default_release(release))
 
     def _local(self) -> Local:
-        if self._here is None:
+        if self._here is None or self._here.store is not self:  # a `varied` workspace has settings of its own
             from wbrag.local import Local
 
             self._here = Local(self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.openai_server import OpenAIServer, hang, ok
+from tests.support.toy import write_toy
 from wbrag.config import Config, load
 from wbrag.workspace import Workspace
 
@@ -68,16 +68,7 @@ def config(server: OpenAIServer, **more: object) -> Config:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """corpus.jsonl and train.jsonl in FlashRAG's format."""
     folder = tmp_path_factory.mktemp("data")
-    filler = "The canteen was closed that week. Heavy rain delayed the morning deliveries."
-    corpus = [
-        {"id": f"p{i}", "contents": f"Note {i}\n{filler} The code of {item} is k{i}."} for i, item in enumerate(ITEMS)
-    ]
-    train = [
-        {"id": f"q{i:02d}", "question": f"What is the code of {item}?", "golden_answers": [f"k{i}"]}
-        for i, item in enumerate(ITEMS)
-    ]
-    for name, rows in (("corpus", corpus), ("train", train)):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_toy(folder, ITEMS)
     return folder
 
 

@@ -53,8 +53,11 @@ def units(first: int, count: int) -> list[Unit]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
+    return two_releases(Store(tmp_path / "w", load()))
+
+
+def two_releases(store: Store) -> Store:
     """A base of 40 passages and two releases: 5 units, then 5 more."""
-    store = Store(tmp_path / "w", load())
     rows = passages("b", 40)
     index(store, rows, HashEncoder().encode_passages([contents(row) for row in rows]))
     for first in (0, 5):

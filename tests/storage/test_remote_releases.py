@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.serving.test_library import HashEncoder, library, passages, units
-from tests.support.library import contents, index, published, shelve
+from tests.serving.test_library import HashEncoder, library, passages, two_releases, units
+from tests.support.library import contents, published, shelve
 from tests.support.s3_server import BUCKET, S3Server
 from wbrag import objects
 from wbrag.config import load
@@ -22,28 +22,12 @@ from wbrag.shelf.publish import unit_ids
 from wbrag.store import Store
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with S3Server() as server:
-        yield server
-
-
-def made(store: Store) -> Store:
-    """A base of 40 passages and two releases: 5 units, then 5 more."""
-    rows = passages("b", 40)
-    index(store, rows, HashEncoder().encode_passages([contents(row) for row in rows]))
-    for first in (0, 5):
-        shelve(store, HashEncoder(), units(first, 5))
-        published(store)
-    return store
-
-
 @pytest.fixture
 def store(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
     s3.use(monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(objects, "TRIES", 1)
-    yield made(Store(f"s3://{BUCKET}/{tmp_path.name}", load()))
+    yield two_releases(Store(f"s3://{BUCKET}/{tmp_path.name}", load()))
     s3.fault = None
 
 
@@ -52,7 +36,7 @@ def copies(tmp_path: Path) -> list[Path]:
 
 
 def test_releases_are_those_of_a_local_folder(store: Store, tmp_path: Path) -> None:
-    local = made(Store(tmp_path / "w", load()))
+    local = two_releases(Store(tmp_path / "w", load()))
     found = [[(r.id, r.base_sha256, r.writeback_sha256, r.units) for r in s.releases.all()] for s in (store, local)]
     assert found[0] == found[1] and len(found[0]) == 2
     [_, (manifest, _)] = store.indexes("latest")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -37,6 +36,7 @@ import wbrag.shelf.freshness
 import wbrag.stores.push
 from tests.support.hostless import open_life
 from tests.support.portrait import portrait, shown
+from tests.support.toy import write_toy
 from wbrag.shelf.usage import Feedback, Served
 
 PRELOADED = (deltalake, faiss, openai, pyarrow.dataset, wbrag)
@@ -65,16 +65,7 @@ def make(folder: str) -> None:
     """Corpus, examples and base index."""
     w, data = open_life(folder), Path(folder)
     data.mkdir(parents=True, exist_ok=True)
-    filler = "The canteen was closed that week."
-    corpus = [
-        {"id": f"p{i}", "contents": f"Note {i}\n{filler} The code of {item} is k{i}."} for i, item in enumerate(ITEMS)
-    ]
-    train = [
-        {"id": f"q{i:02d}", "question": f"What is the code of {item}?", "golden_answers": [f"k{i}"]}
-        for i, item in enumerate(ITEMS)
-    ]
-    for name, rows in (("corpus", corpus), ("train", train)):
-        (data / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_toy(data, ITEMS)
     w.ingest_corpus(data / "corpus.jsonl")
     w.ingest_examples(data / "train.jsonl", "toy", "train")
     w.index()

@@ -64,7 +64,7 @@ class RowActor:
     async def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         if self.stop:
             return {"row": "", "stop": self.stop}
-        example = Example(**{**json.loads(row["example"])})
+        example = Example(**json.loads(row["example"]))
         try:
             record = await self.run(example)
             self.unanswered, self.proven = 0, True

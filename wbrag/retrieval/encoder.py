@@ -20,6 +20,7 @@ from wbrag.files import model_contents
 from wbrag.installed import check_torchvision
 from wbrag.sections import EncoderConfig
 
+CPU_BATCH, GPU_BATCH = 8, 64  # texts; on a CPU larger batches only pad more, and leave its caches
 Vectors = npt.NDArray[np.float32]  # [n, d], unit length
 
 
@@ -36,14 +37,13 @@ class TextEncoder(QueryEncoder, Protocol):
 
 
 def encoder_fingerprint(settings: EncoderConfig) -> str:
-    """Equal for equal vectors: workspaces of another encoder are refused by it. A folder counts by its contents."""
+    """Equal for equal vectors, but for rounding: workspaces of another encoder are refused by it. A folder counts by
+    its contents.
+    """
     s = settings
     folder = Path(s.model).expanduser()
     model = model_contents(folder) if folder.is_dir() else s.model
     return fingerprint(model, s.revision, s.query_prefix, s.passage_prefix, s.max_tokens, s.dtype)
-
-
-CPU_BATCH, GPU_BATCH = 8, 64  # texts; on a CPU larger batches only pad more, and leave its caches
 
 
 class Encoder:

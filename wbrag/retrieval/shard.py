@@ -34,15 +34,15 @@ Block = tuple[npt.NDArray[Any], pa.Table]  # vectors [n, d] float16 or float32, 
 
 
 def build_shard(
-    root: Location, name: str, factory: str, dimension: int, blocks: Iterable[Block], count: int = 0
+    root: Location, name: str, factory: str, dimension: int, blocks: Iterable[Block], expected: int = 0
 ) -> ShardFiles:
     """Write `root/name` from `blocks`; memory is bounded by the shard's index, one block and a training sample.
 
-    `count` is how many vectors there will be, where that is known: room for them is set aside once.
+    `expected` is how many vectors there will be, where that is known: room for them is set aside once.
     """
     index = new_index(factory, dimension)
     if flat := exact(factory):
-        reserve(index, count)
+        reserve(index, expected)
     count = 0
     with folder_in_one_step(root / name) as scratch:
         stored = scratch / "vectors.f16"
@@ -67,7 +67,7 @@ def build_shard(
 
 
 def build_once(
-    root: Location, name: str, factory: str, dimension: int, blocks: Iterable[Block], count: int = 0
+    root: Location, name: str, factory: str, dimension: int, blocks: Iterable[Block], expected: int = 0
 ) -> ShardFiles:
     """`build_shard`, unless `root/name` stands there: a finished shard is known by the record beside it.
 
@@ -76,7 +76,7 @@ def build_once(
     record = root / f"{name}.json"
     if record.is_file() and (root / name / "passages.arrow").is_file():
         return ShardFiles(**json.loads(record.read_text(encoding="utf-8")))
-    files = build_shard(root, name, factory, dimension, blocks, count)
+    files = build_shard(root, name, factory, dimension, blocks, expected)
     write_atomically(record, json.dumps(asdict(files)) + "\n")
     return files
 

@@ -111,8 +111,10 @@ class Shelf:
     def embed_again(self, stale: Sequence[Shelved], vectors: Vectors, encoder: str) -> None:
         """Give these units the vectors [n, d] of another encoder."""
         with locked(self.folder.with_suffix(".lock")):
-            changed = [replace(s, vector=vector) for s, vector in zip(stale, vectors)]
-            self._upsert(changed, encoder, self.version)
+            version = self.version
+            now = {s.unit.id: s for s in self.read(version)}  # what others wrote meanwhile stays
+            changed = [replace(now[s.unit.id], vector=vector) for s, vector in zip(stale, vectors)]
+            self._upsert(changed, encoder, version)
 
     def _upsert(self, changed: Sequence[Shelved], encoder: str, version: int) -> None:
         """As the commit that follows `version`, from which `changed` was worked out."""

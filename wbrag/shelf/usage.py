@@ -79,8 +79,9 @@ class Usage:
     def add(self, served: Iterable[Served] = (), feedback: Iterable[Feedback] = ()) -> None:
         """Append both kinds, a commit each. Feedback is numbered: a clock that was set back must not undo a word."""
         self.answers.append(asdict(row) for row in served)
-        number = self.feedback.version + 1
-        self.feedback.append({"number": number, **asdict(row)} for row in feedback)
+        if rated := list(feedback):
+            number = self.feedback.version + 1
+            self.feedback.append({"number": number, **asdict(row)} for row in rated)
 
     def served(self) -> list[Served]:
         """Every served answer, oldest first."""
