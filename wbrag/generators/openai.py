@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import openai
 
@@ -22,6 +22,7 @@ from wbrag.generators.openai_wire import checked_url, completion, prompt_side, r
 from wbrag.types import Completion, Message, Messages, NextTokens, Prompt, Sampling, Scored
 
 POOL_SIZE = 1000  # openai.DEFAULT_CONNECTION_LIMITS: beyond it, requests time out waiting for a connection
+T = TypeVar("T")
 
 
 class OpenAIGenerator:
@@ -165,7 +166,7 @@ class OpenAIGenerator:
         body = self._body(prompt, sampling)
         if sampling.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
-        done = await self._endpoint.send(body, completion, retries)
+        done = await self._chat(body, completion, retries)
         if sampling.logprobs is not None and not done.logprobs and (done.text or done.tokens):
             raise self.says.no_logprobs()
         return done
@@ -175,10 +176,14 @@ class OpenAIGenerator:
         if final:
             extra |= {"continue_final_message": True, "prompt_logprobs": 0}
         body = {"messages": wire(turns), "max_tokens": 1, "temperature": 0.0, "extra_body": extra}
-        found, ids = await self._endpoint.send(body, prompt_side, self._max_retries)
+        found, ids = await self._chat(body, prompt_side, self._max_retries)
         if ids is None or (final and found is None):
             raise self.says.no_score()
         return found or [], ids
+
+    async def _chat(self, body: dict[str, Any], parse: Callable[[Any], T], retries: int) -> T:
+        """Where `ServeGenerator` asks a deployment instead of a URL."""
+        return await self._endpoint.send(body, parse, retries)
 
     def _broke_off(self, found: str) -> WbragError:
         return WbragError(f"{self.says.where} broke off its reply ({found}): ask again")
