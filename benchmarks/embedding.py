@@ -27,7 +27,7 @@ ROUNDS = 3  # of each way, in turn; the quickest counts
 
 
 def demo() -> list[str]:
-    return [passage.contents for passage in demo_world().passages]
+    return [found.passage.contents for found in demo_world().passages]
 
 
 def read(file: Path) -> list[str]:
