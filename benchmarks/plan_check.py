@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from enrichment import Row, demo, passages
-from measured import Figure, arguments, record
+from measured import Figure, arguments, number, record
 
 from wbrag.config import Config
 from wbrag.generators import build
@@ -91,7 +91,7 @@ def mean(values: Sequence[float]) -> float:
 
 def off(name: str, told: float, found: float, unit: str) -> Figure:
     """How far the plan was from what happened, as a share of it."""
-    title = f"{name}: told {told:,.4g} {unit}, found {found:,.4g}, off by"
+    title = f"{name}: told {number(told)} {unit}, found {number(found)}, off by"
     return Figure(title, abs(told / found - 1), "", target=WITHIN, better="lower")
 
 
