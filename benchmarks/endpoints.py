@@ -90,7 +90,8 @@ def vllm_serve(workspace: Path, model: Path, log: Path) -> AbstractContextManage
         flag = name.replace("_", "-")
         command += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}={value}"]
     command.append("--disable-uvicorn-access-log")
-    environment = found.runtime_env["env_vars"] if found.runtime_env else {}
+    environment = dict(found.runtime_env["env_vars"]) if found.runtime_env else {}
+    environment.pop("OMP_WAIT_POLICY", None)  # alone on the cores it is faster as OpenMP comes
     return _running("vllm serve", str(model), port, command, "/health", log, environment)
 
 
@@ -107,6 +108,7 @@ def main() -> None:
     serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config={"enable_access_log": False})
     found = llm_config(config_of(workspace, model), gpus=False)
     found.deployment_config["num_replicas"] = 1
+    (found.runtime_env or {}).get("env_vars", {}).pop("OMP_WAIT_POLICY", None)  # as its users have it
     ingress = {"num_replicas": 1, "autoscaling_config": None, "ray_actor_options": {"num_cpus": 0.1}}
     app = build_openai_app({"llm_configs": [found], "ingress_deployment_config": ingress})
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())

@@ -16,6 +16,7 @@ from typing import Any
 import ray
 
 from wbrag.config import Config
+from wbrag.cores import openmp
 from wbrag.errors import WbragError
 from wbrag.files import Location
 from wbrag.generators import generator_fingerprint
@@ -89,7 +90,7 @@ class Session:
             **resources,
             **ANYWHERE | {"max_task_retries": 0},  # `RemoteGenerator` repeats calls, and finds those that kill
             max_concurrency=CALLS_AT_ONCE,
-            runtime_env={"env_vars": _threads(count) | binding},
+            runtime_env={"env_vars": openmp(count) | binding},
         )
         self._engines = [actor.remote(self.config) for _ in range(count)]
         self._starting = [engine.ready.options(max_task_retries=START_RETRIES).remote() for engine in self._engines]
@@ -106,9 +107,7 @@ class Session:
         self.connect()
         e = self.config.encoder
         resources = {"num_gpus": e.gpus_per_actor} if e.gpus_per_actor else {"num_cpus": 1}
-        actor = ray.remote(EncoderActor).options(
-            **resources, **ANYWHERE, runtime_env={"env_vars": _threads(e.actors[1])}
-        )
+        actor = ray.remote(EncoderActor).options(**resources, **ANYWHERE, runtime_env={"env_vars": openmp(e.actors[1])})
         self._encoders = [actor.remote(e) for _ in range(e.actors[1])]
 
     def handles(self, root: Location, indexes: Sequence[tuple[Manifest, Origin]]) -> Handles:
@@ -150,11 +149,6 @@ class Session:
                 ray.shutdown()
         self._head.set()
         self._engines, self._encoders, self._shards, self._connected, self._started = [], [], {}, False, False
-
-
-def _threads(processes: int) -> dict[str, str]:
-    """This machine's cores shared out; Ray's default is one thread for an actor."""
-    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
 
 
 def gpus() -> bool:

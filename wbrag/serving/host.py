@@ -17,6 +17,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from wbrag.config import Config, load
+from wbrag.cores import openmp
 from wbrag.files import location
 from wbrag.generators import build as build_client
 from wbrag.hosts.session import gpus
@@ -36,7 +37,7 @@ class Retriever:
     """An encoder and the shards of the releases in use."""
 
     async def __init__(self, config: Config) -> None:  # type: ignore[misc]  # Serve awaits it
-        os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)  # Ray's one thread, undone before torch reads it
+        os.environ.update(openmp())  # before torch reads it
         from wbrag.retrieval.encoder import Encoder
         from wbrag.serving.library import ReleaseLibrary
 

@@ -16,6 +16,7 @@ from ray.llm._internal.common.callbacks.base import CallbackBase  # named in the
 from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
 
 from wbrag.config import Config
+from wbrag.cores import openmp
 from wbrag.generators import model_path
 
 
@@ -105,6 +106,6 @@ def _environment(local: bool, gpus: bool) -> dict[str, str]:
         found |= {
             "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"),  # GiB
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            "OMP_NUM_THREADS": str(os.cpu_count() or 1),
+            **openmp(),
         }
     return found
