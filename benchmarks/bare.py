@@ -13,6 +13,7 @@ from typing import Any
 from enrichment import Ask
 
 from wbrag.config import Config
+from wbrag.cores import cores
 
 
 @dataclass
@@ -55,12 +56,15 @@ class Replay:
         return sum(batch.cached for batch in self.batches)
 
 
-def replay(runs: Sequence[Sequence[Sequence[Ask]]], config: Config, **engine: Any) -> list[Replay]:
+def replay(
+    runs: Sequence[Sequence[Sequence[Ask]]], config: Config, core: int | None = None, **engine: Any
+) -> list[Replay]:
     """Each of `runs` is stages of prompts; one engine answers them all, its prefix cache emptied before each run.
 
-    `engine` are vLLM's options over those of wbrag.
+    `core`: the one it may run on; all where it is None. `engine` are vLLM's options over those of wbrag.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    pin = (os.sched_setaffinity, (0, {core})) if core is not None else (None, ())
+    with ProcessPoolExecutor(1, get_context("spawn"), *pin) as process:
         return process.submit(_replay, runs, config, engine).result()
 
 
@@ -70,7 +74,7 @@ def _replay(runs: Sequence[Sequence[Sequence[Ask]]], config: Config, options: di
 
     path = model_path(config.generator)
     prepare_environment(path)
-    os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)  # as wbrag's engine actor has it
+    os.environ["OMP_NUM_THREADS"] = str(cores())  # as wbrag's engine actor has it
     os.nice(15)  # as Ray's workers are, so that other work on the machine slows both alike
     begun = time.perf_counter()
     from vllm import LLM

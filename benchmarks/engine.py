@@ -3,11 +3,15 @@
 The peer is `vllm.LLM.generate` in one process, given every prompt of a stage at once, with no retrieval, no gate and
 no Ray: the prompts of wbrag's own pass are made again from its verdicts. Both arms have the same engine options and
 begin with empty caches, each in processes of its own; the order alternates, and the better run of each counts.
+
+Twice: on all cores, where the engine's threads and wbrag's other processes take turns, and with the engine on a core
+that nothing else of wbrag runs on, as an engine has a GPU. The second says how well a pass keeps its engine busy.
 """
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from bare import Replay, replay
@@ -25,31 +29,43 @@ def main() -> None:
     parser.add_argument("--examples", type=int, help="default: 300, and 48 with --quick")
     options = parser.parse_args()
     count = options.examples or (48 if options.quick else 300)
+    rounds = 1 if options.quick else ROUNDS
     with demo(options.workspace) as workspace:
-        ours, bare, asked = measure(workspace, count, 1 if options.quick else ROUNDS)
-    calls = bare.calls
-    wrong = differing(asked, bare)
-    print(f"rows per second: {count / ours.rows_s:.2f} against {count / bare.seconds:.2f}")
-    for (stage, asks), batch in zip(asked.items(), bare.batches):
+        shared, apart = (measure(workspace, count, rounds, core) for core in (None, 0))
+    for (stage, asks), batch in zip(shared.asked.items(), shared.bare.batches):
         print(f"  {stage}: {len(asks)} prompts, {batch.seconds:.1f} s bare")
     figures = [
-        Figure(
-            "throughput of one pass over the bare engine's",
-            bare.seconds / ours.rows_s,
-            target=0.95,
-            short="enrichment against the bare engine",
-        ),
-        Figure("one pass, retrieval, gates and Ray included", calls / ours.rows_s, "calls/s"),
-        Figure("bare engine, barriered batches", calls / bare.seconds, "calls/s"),
-        Figure("start of wbrag's models and of Ray", ours.start_s, "s", better="lower"),
-        Figure("start of the bare engine", bare.start_s, "s", better="lower"),
-        Figure("replies that differ", wrong, "of them"),
+        *_figures(shared, "all cores shared"),
+        *_figures(apart, "the engine on a core of its own", "Enrichment's throughput, of the bare engine's"),
     ]
-    about = f"{count} examples of the demo, {calls} calls, the same prompts, engine starts excluded."
+    about = f"{count} examples of the demo, {shared.bare.calls} calls, the same prompts, engine starts excluded."
     record("engine", "python benchmarks/engine.py", figures, about, quick=options.quick, note=options.note)
 
 
-def measure(workspace: Workspace, count: int, rounds: int) -> tuple[Pass, Replay, dict[str, list[Ask]]]:
+def _figures(found: Found, where: str, short: str = "") -> list[Figure]:
+    ours, bare = found.ours, found.bare
+    wrong = differing(found.asked, bare)
+    return [
+        Figure(f"{where}: one pass / bare engine", bare.seconds / ours.rows_s, target=0.95, short=short),
+        Figure(f"{where}: one pass, retrieval, gates and Ray included", bare.calls / ours.rows_s, "calls/s"),
+        Figure(f"{where}: bare engine, barriered batches", bare.calls / bare.seconds, "calls/s"),
+        Figure(f"{where}: start of wbrag's models and of Ray", ours.start_s, "s", better="lower"),
+        Figure(f"{where}: start of the bare engine", bare.start_s, "s", better="lower"),
+        Figure(f"{where}: replies that differ", wrong, "of them"),
+    ]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The better run of each arm, and the prompts of both by stage."""
+
+    ours: Pass
+    bare: Replay
+    asked: dict[str, list[Ask]]
+
+
+def measure(workspace: Workspace, count: int, rounds: int, core: int | None) -> Found:
+    """Both arms on all cores, or the engine alone on one `core` and wbrag's other processes on the others."""
     examples = workspace.examples("demo/train", count)
     ours: list[Pass] = []
     bare: list[Replay] = []
@@ -58,15 +74,14 @@ def measure(workspace: Workspace, count: int, rounds: int) -> tuple[Pass, Replay
         for arm in ("wbrag", "bare") if turn % 2 == 0 else ("bare", "wbrag"):
             if arm == "wbrag":
                 with tempfile.TemporaryDirectory() as scratch:
-                    ours.append(one_pass(workspace, examples, Path(scratch)))
+                    ours.append(one_pass(workspace, examples, Path(scratch), core))
                 workspace.close()
-                if not asked:
-                    asked = stages(ours[0].rows, passages(workspace), workspace.config)
-                print("wbrag", round(ours[-1].start_s, 1), round(ours[-1].rows_s, 2))
+                asked = asked or stages(ours[0].rows, passages(workspace), workspace.config)
+                print(f"wbrag: start {ours[-1].start_s:.1f} s, rows {ours[-1].rows_s:.1f} s", flush=True)
             else:
-                bare += replay([list(asked.values())], workspace.config)
-                print("bare", round(bare[-1].start_s, 1), round(bare[-1].seconds, 2))
-    return min(ours, key=lambda p: p.rows_s), min(bare, key=lambda r: r.seconds), asked
+                bare += replay([list(asked.values())], workspace.config, core)
+                print(f"bare: start {bare[-1].start_s:.1f} s, rows {bare[-1].seconds:.1f} s", flush=True)
+    return Found(min(ours, key=lambda p: p.rows_s), min(bare, key=lambda r: r.seconds), asked)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import psutil  # type: ignore[import-untyped]
 
 from wbrag.config import Config, load
 from wbrag.demo.run import prepare
@@ -53,17 +56,33 @@ def demo(folder: str | None, config: Config | None = None) -> Iterator[Workspace
         yield workspace
 
 
-def one_pass(workspace: Workspace, examples: Sequence[Example], verdicts: Path) -> Pass:
-    """wbrag's enrichment of `examples` on Ray Data, its models started here; verdicts go to the folder `verdicts`."""
+def one_pass(workspace: Workspace, examples: Sequence[Example], verdicts: Path, core: int | None = None) -> Pass:
+    """wbrag's enrichment of `examples` on Ray Data, its models started here; verdicts go to the folder `verdicts`.
+
+    `core`: the one that the engine has to itself; all else of wbrag runs on the others.
+    """
     from wbrag.hosts.rows import run_rows
     from wbrag.records import EnrichJob
 
+    others = os.sched_getaffinity(0)
+    if core is not None:
+        os.sched_setaffinity(0, others - {core})  # and what is started from here
     start = time.perf_counter()
     handles = workspace.session.handles(workspace.path / "index", workspace.indexes("none"))
+    if core is not None:
+        _move_engine(core)
     started = time.perf_counter()
     records, _ = run_rows(workspace.config, EnrichJob(workspace.config), lambda: handles, examples, verdicts)
     done = time.perf_counter()
+    os.sched_setaffinity(0, others)
     return Pass([records[e.id] for e in examples], started - start, done - started)
+
+
+def _move_engine(core: int) -> None:
+    for process in psutil.Process().children(recursive=True):
+        if "EngineCore" in " ".join(process.cmdline()):
+            for thread in process.threads():
+                os.sched_setaffinity(thread.id, {core})
 
 
 def retained(row: Row, passages: Mapping[str, Passage]) -> list[Hit]:

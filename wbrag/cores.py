@@ -11,4 +11,9 @@ def openmp(processes: int = 1) -> dict[str, str]:
     Set before torch is imported. Ray's default is one thread for an actor, OpenMP's is that waiting threads spin, on
     cores where the job's other processes have work to do (figures: `benchmarks/LOG.md`).
     """
-    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), "OMP_WAIT_POLICY": "PASSIVE"}
+    return {"OMP_NUM_THREADS": str(max(1, cores() // processes)), "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def cores() -> int:
+    """Those that this process may run on, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
