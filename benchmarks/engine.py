@@ -36,14 +36,15 @@ def main() -> None:
         print(f"  {stage}: {len(asks)} prompts, {batch.seconds:.1f} s bare")
     figures = [
         *_figures(shared, "all cores shared"),
-        *_figures(apart, "the engine on a core of its own", "Enrichment's throughput, of the bare engine's"),
+        *_figures(apart, "engine on a core of its own"),
     ]
     about = f"{count} examples of the demo, {shared.bare.calls} calls, the same prompts, engine starts excluded."
     record("engine", "python benchmarks/engine.py", figures, about, quick=options.quick, note=options.note)
 
 
-def _figures(found: Found, where: str, short: str = "") -> list[Figure]:
+def _figures(found: Found, where: str) -> list[Figure]:
     ours, bare = found.ours, found.bare
+    short = f"Enrichment's throughput over the bare engine's, {where}"
     wrong = differing(found.asked, bare)
     return [
         Figure(f"{where}: one pass / bare engine", bare.seconds / ours.rows_s, target=0.95, short=short),

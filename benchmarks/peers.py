@@ -161,12 +161,12 @@ def _told(ours: Side, theirs: Side) -> list[Figure]:
         Figure(
             "faster than FlashRAG, raw files to score, starts included",
             theirs.process_s / ours.process_s,
-            short="naive-RAG evaluation against FlashRAG, starts included",
+            short="Naive-RAG evaluation over FlashRAG, starts included",
         ),
         Figure(
             "the same without the starts",
             theirs.work_s / ours.work_s,
-            short="the same without the starts",
+            short="The same without the starts",
         ),
         Figure("questions with the same 5 passages", _same(ours.hits, theirs.hits), "%"),
         Figure(

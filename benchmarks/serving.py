@@ -146,7 +146,7 @@ def _told(found: dict[str, Measured]) -> tuple[list[Figure], str]:
                 f"throughput over {name}, {SHORT} tokens",
                 ours.short.rate / bare.short.rate,
                 target=LEAST_SHARE,
-                short=f"RAG endpoint's throughput, of {name}'s, retrieval included",
+                short=f"RAG endpoint's throughput over {name}'s, retrieval included",
             ),
             Figure(f"throughput over {name}, {LONG} tokens", ours.long.rate / bare.long.rate, target=LEAST_SHARE),
             Figure(
@@ -155,7 +155,7 @@ def _told(found: dict[str, Measured]) -> tuple[list[Figure], str]:
                 "ms",
                 MOST_MS,
                 "lower",
-                short=f"its p95 above {name}'s",
+                short=f"Its p95 above {name}'s",
             ),
         ]
     for key, name in names.items():

@@ -136,6 +136,7 @@ def test_engines_that_start_no_more_end_the_run(
         with pytest.raises(WbragError, match=said) as caught:
             place.enrich(folder)
     assert "\n" not in str(caught.value)
+    place.server.reply = reader
     kept = rows_of(folder / "verdicts")
     assert not any(row["error"] for row in kept.values()), "an engine's end was blamed on a row"
     assert place.enrich(folder) == (len(kept), 0)

@@ -13,14 +13,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.openai_server import OpenAIServer, hang, ok
+from tests.support.openai_server import Body, OpenAIServer, Step, hang, ok
 from tests.support.toy import write_toy
 from wbrag.config import Config, load
 from wbrag.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 FACT = re.compile(r"The code of (\w+) is (\w+)\.")
-SOME = [ok()] * 120 + [hang()] * 1000  # an endpoint's script: two or three blocks of rows get done, not all
+ASKED = re.compile(r"code of (\w+)\?")
 ITEMS = [
     f"{first}{last}"
     for first in ("amber", "birch", "cedar", "delta", "ember", "fjord")
@@ -31,7 +31,7 @@ ITEMS = [
 def reader(messages: list[dict[str, str]]) -> str:
     """What a careful model would say: it knows nothing by heart, and copies from what it is given."""
     text = "\n".join(m["content"] for m in messages)
-    asked = re.findall(r"code of (\w+)\?", text)
+    asked = ASKED.findall(text)
     if not asked:  # the small question by which an endpoint is checked
         return "ok"
     item = asked[-1]
@@ -44,6 +44,16 @@ def reader(messages: list[dict[str, str]]) -> str:
     if "title line" in text:
         return f"{item}\nThe code of {item} is {found}."
     return found or "unknown"
+
+
+class Stalling(OpenAIServer):
+    """Answers what is asked about the first half of the items; for the others it hangs until `stalls` is False."""
+
+    stalls = True
+
+    def step(self, number: int, body: Body) -> Step:
+        asked = set(ASKED.findall(body["messages"][-1]["content"]))
+        return hang() if self.stalls and asked & set(ITEMS[len(ITEMS) // 2 :]) else ok()
 
 
 @pytest.fixture(scope="session")

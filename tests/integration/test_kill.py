@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.conftest import ITEMS, SOME, finished, reader, wbrag
+from tests.integration.conftest import ITEMS, Stalling, finished, reader, wbrag
 from tests.support.openai_server import OpenAIServer
 
 pytestmark = pytest.mark.integration
@@ -40,7 +40,7 @@ def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], seconds
 def test_enrichment_survives_sigkill(copy: Path, tmp_path: Path) -> None:
     unbroken = tmp_path / "unbroken"
     shutil.copytree(copy, unbroken)
-    with OpenAIServer(reply=reader, script=SOME) as server:
+    with Stalling(reply=reader) as server:
         first = wbrag(
             "enrich",
             "--examples",
@@ -48,13 +48,12 @@ def test_enrichment_survives_sigkill(copy: Path, tmp_path: Path) -> None:
             "--workspace",
             str(copy),
             "--json",
-            "--generator.concurrency=4",
             server=server,
         )
         kill_when(first, lambda: 0 < len(finished(copy / "verdicts")) < len(ITEMS))
         before = finished(copy / "verdicts")
         asked = len(server.requests)
-        server.script = []
+        server.stalls = False
         out, err = (
             second := wbrag("enrich", "--examples", "toy/train", "--workspace", str(copy), "--json", server=server)
         ).communicate()

@@ -22,7 +22,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.integration.conftest import ITEMS, ROOT, SOME, config, finished, reader, settings
+from tests.integration.conftest import ITEMS, ROOT, Stalling, config, finished, reader, settings
 from tests.support.openai_server import OpenAIServer
 from tests.support.outcome import assert_same
 from wbrag.workspace import Workspace
@@ -136,7 +136,7 @@ def test_index(head: str, indexed: Path, endpoint: OpenAIServer, tmp_path: Path)
 @pytest.mark.drill
 def test_a_stopped_enrichment_goes_on_when_submitted_again(head: str, copy: Path, tmp_path: Path) -> None:
     shutil.copytree(copy, tmp_path / "unbroken")
-    with OpenAIServer(reply=reader, script=SOME) as server:
+    with Stalling(reply=reader) as server:
         job = Job.of(head, copy, server)
         job.submit("--no-wait", "--submission-id", "night", *job.entry("enrich"))
         log = job.ray("logs", "-f", "night")
@@ -152,7 +152,7 @@ def test_a_stopped_enrichment_goes_on_when_submitted_again(head: str, copy: Path
         stopped, _ = job.ray("stop", "night").communicate(timeout=120)
         assert "was stopped" in stopped, stopped
         log.communicate(timeout=120)
-        asked, server.script = len(server.requests), []
+        asked, server.stalls = len(server.requests), False
         found = job.run("enrich")
         later = {
             item for r in server.requests[asked:] for item in ITEMS if f"of {item}?" in r["messages"][-1]["content"]

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import ITEMS, ROOT, SOME, finished, reader, wbrag
-from tests.support.openai_server import OpenAIServer
+from tests.integration.conftest import ITEMS, ROOT, Stalling, finished, reader, wbrag
 
 pytestmark = pytest.mark.integration
 
@@ -72,8 +71,8 @@ def test_a_full_disk_while_indexing(data: Path, tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_what_was_finished(copy: Path) -> None:
     """As a terminal sends it: to the whole foreground process group."""
-    with OpenAIServer(reply=reader, script=SOME) as server:
-        arguments = ["--examples", "toy/train", "--workspace", str(copy), "--generator.concurrency=4"]  # block by block
+    with Stalling(reply=reader) as server:
+        arguments = ["--examples", "toy/train", "--workspace", str(copy)]
         first = wbrag("enrich", *arguments, server=server)
         deadline = time.monotonic() + 180
         while not finished(copy / "verdicts"):
@@ -84,7 +83,7 @@ def test_ctrl_c_keeps_what_was_finished(copy: Path) -> None:
         assert first.returncode == 1 and out == ""
         assert "interrupted" in one_sentence(err)
         before = finished(copy / "verdicts")
-        server.script = []
+        server.stalls = False
         second = wbrag("enrich", *arguments, "--json", server=server)
         out, err = second.communicate()
     assert second.returncode == 0, err

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.conftest import ITEMS, SOME, data, endpoint, indexed, reader, wbrag
+from tests.integration.conftest import ITEMS, Stalling, data, endpoint, indexed, reader, wbrag
 from tests.integration.test_kill import kill_when
 from tests.support.openai_server import OpenAIServer
 from tests.support.s3_server import BUCKET, S3Server
@@ -111,11 +111,11 @@ def test_enrichment_survives_sigkill_and_an_outage(
 ) -> None:
     w = upload(indexed, root("killed"))
     command = (*ENRICH, "--workspace", str(w))
-    with OpenAIServer(reply=reader, script=SOME) as server:
-        first = wbrag(*command, "--generator.concurrency=4", server=server)
+    with Stalling(reply=reader) as server:
+        first = wbrag(*command, server=server)
         kill_when(first, lambda: 0 < len(finished(w / "verdicts")) < len(ITEMS))
         before = finished(w / "verdicts")
-        server.script = []
+        server.stalls = False
         s3.fault = lambda method, path: 503 if method == "PUT" and path.endswith(".parquet") else None
         _, err = ended(wbrag(*command, server=server), code=1)  # the store is away for good
         said = [line for line in err.splitlines() if line.startswith("wbrag: ")]
