@@ -50,7 +50,7 @@ class Figure:
     def wanted(self) -> str:
         if self.target is None:
             return ""
-        return f"{'at least' if self.better == 'higher' else 'at most'} {number(self.target)} {self.unit}"
+        return f"{'at least' if self.better == 'higher' else 'at most'} {number(self.target)} {self.unit}".rstrip()
 
 
 def number(value: float) -> str:

@@ -86,7 +86,7 @@ def performance(results: list[dict[str, Any]]) -> str:
         for figure in (Figure(**f) for f in result["figures"]):
             if figure.short:
                 met = {True: figure.wanted, False: f"{figure.wanted}: **missed**", None: ""}[figure.met]
-                measured = f"{number(figure.value)} {figure.unit}"
+                measured = f"{number(figure.value)} {figure.unit}".rstrip()
                 rows.append(f"| {figure.short} | {measured} | {met} | `{result['command']}` |")
     made = sorted({result["hardware"] for result in results})
     return "\n".join([*rows, "", f"On {'; '.join(made)}. Ratios are of runs side by side."])
