@@ -74,7 +74,7 @@ def _replay(runs: Sequence[Sequence[Sequence[Ask]]], config: Config, options: di
 
     path = model_path(config.generator)
     prepare_environment(path)
-    os.environ["OMP_NUM_THREADS"] = str(cores())  # as wbrag's engine actor has it
+    os.environ["OMP_NUM_THREADS"] = str(cores())  # as wbrag's engine; they spin, which suits one alone
     os.nice(15)  # as Ray's workers are, so that other work on the machine slows both alike
     begun = time.perf_counter()
     from vllm import LLM

