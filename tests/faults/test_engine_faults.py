@@ -17,8 +17,9 @@ from tests.integration.conftest import ITEMS, reader
 from tests.support.outcome import assert_same, rows_of
 from wbrag.errors import WbragError
 from wbrag.generators.through import Through
-from wbrag.hosts import session
+from wbrag.hosts import rows, session
 from wbrag.hosts.engines import EngineActor
+from wbrag.hosts.rows import RowActor
 from wbrag.types import Completion, Prompt, Sampling
 
 if TYPE_CHECKING:  # a plugin is imported by pytest
@@ -101,6 +102,28 @@ def test_a_poison_row_is_quarantined_alone(
     assert_same(folder / "verdicts", unbroken, but=[poison["id"]])
 
     assert place.enrich(folder) == (len(ITEMS) - 1, 0), "the row is tried again by the next run, and only that one"
+    assert_same(folder / "verdicts", unbroken)
+
+
+class DeadlyRowActor(RowActor):
+    async def __call__(self, row: dict[str, Any]) -> dict[str, str]:
+        if MARK in row["example"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await super().__call__(row)
+
+
+def test_a_row_that_kills_its_own_actor_ends_the_run(
+    folder: Path, place: Place, unbroken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(rows, "RowActor", DeadlyRowActor)
+        patched.setattr(rows, "RESTARTS", 2)
+        with pytest.raises(WbragError, match="what was finished is kept, run it again") as caught:
+            place.enrich(folder, block_rows=4)
+    assert "\n" not in str(caught.value)
+    kept = rows_of(folder / "verdicts")
+    assert f"q{POISON:02d}" not in kept
+    assert place.enrich(folder) == (len(kept), 0)
     assert_same(folder / "verdicts", unbroken)
 
 

@@ -34,6 +34,7 @@ from wbrag.types import Example
 WRITERS = 2  # a block's file takes milliseconds, a process to write it from takes seconds to start
 LOOKS_S = {True: 0.5, False: 5.0}  # between looks at the output folder, local or in an object store
 ROWS_AT_ONCE = 16  # coroutines of one block, Ray Data's own default for async rows
+RESTARTS = 100  # of one row actor: nodes are lost in a night, but a row that kills its process would do so for ever
 UNANSWERED = 8  # rows one after the other without the model's answer, and it is asked whether it is there at all
 
 
@@ -159,7 +160,7 @@ def _execute(
     )
     blocks = -(-len(rows) // size)  # made here: for Arrow tables Ray starts a process that looks at them
     ray.data.from_items([{"example": row} for row in rows], override_num_blocks=blocks).map(
-        RowActor, fn_constructor_args=(job, handles, proven), compute=pool, num_cpus=0.5
+        RowActor, fn_constructor_args=(job, handles, proven), compute=pool, num_cpus=0.5, max_restarts=RESTARTS
     ).write_datasink(AtomicParquet(folder, job.kind), ray_remote_args={"num_cpus": 0.1}, concurrency=WRITERS)
 
 
