@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from wbrag.retrieval.shard import PASSAGES, Shard, build_once
 from wbrag.types import Origin
 
 SHARDS, K, QUERIES = 2, 5, 300
+PEAK = "peak memory / finished index"
 
 
 @dataclass(frozen=True)
@@ -255,18 +256,21 @@ def at_the_middle(bench: Bench, planned: Plan) -> Iterator[Figure]:
 
 
 def memory(bench: Bench, planned: Plan) -> Iterator[Figure]:
-    for factory in planned.factories[:2]:
+    for factory, short in zip(planned.factories, ("Peak memory of a build over its index", "The same, with lists")):
+        figures = []
         for count in planned.sizes:
             built = bench.build(count, factory)
-            flat_and_large = factory == "SQfp16" and count == planned.sizes[-1]
-            yield Figure(
-                f"{factory}, {count:,} vectors: peak memory / finished index",
-                built.peak_bytes / built.index_bytes,
-                target=1.3,
-                better="lower",
-                short="Peak memory of a build over its index" if flat_and_large else "",
-            )
             bench.drop(built.manifest)
+            ratio = built.peak_bytes / built.index_bytes
+            figures.append(Figure(f"{factory}, {count:,} vectors: {PEAK}", ratio, target=1.3, better="lower"))
+        yield from figures
+        yield largest(factory, figures, short)
+
+
+def largest(factory: str, figures: Sequence[Figure], short: str) -> Figure:
+    """The one of `figures` that is hardest on its target."""
+    worst = max(figures, key=lambda figure: figure.value)
+    return replace(worst, name=f"{factory}, at most: {PEAK}", short=f"{short}, at most")
 
 
 def at_large(bench: Bench, planned: Plan) -> Iterator[Figure]:

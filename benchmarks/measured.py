@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +24,7 @@ from wbrag.report.made import hardware
 
 HERE = Path(__file__).parent
 RESULTS, LOG = HERE / "results", HERE / "LOG.md"
+BEGAN = psutil.cpu_times()
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def record(name: str, command: str, figures: Sequence[Figure], about: str, *, qu
 
     `about` says in a sentence or two what was measured on what, for somebody who reads the figures alone.
     """
-    table = Table(title=f"{name}: {about}", title_justify="left", caption=hardware(), caption_justify="left")
+    machine = f"{hardware()}{_stolen()}"
+    table = Table(title=f"{name}: {about}", title_justify="left", caption=machine, caption_justify="left")
     for column in ("figure", "measured", "target", "met"):
         table.add_column(column, justify="right" if column == "measured" else "left")
     for f in figures:
@@ -86,7 +89,7 @@ def record(name: str, command: str, figures: Sequence[Figure], about: str, *, qu
     rows = [f"| {f.name} | {number(f.value)} {f.unit} | {f.wanted} | {_met(f)} |" for f in figures]
     entry = [
         f"\n### {name}, {when}, commit {commit}\n",
-        f"{about} {note}".strip() + f" `{command}`, {hardware()}.\n",
+        f"{about} {note}".strip() + f" `{command}`, {machine}.\n",
         "| figure | measured | target | met |",
         "|---|---|---|---|",
         *rows,
@@ -97,6 +100,15 @@ def record(name: str, command: str, figures: Sequence[Figure], about: str, *, qu
 
 def _met(figure: Figure) -> str:
     return {None: "", True: "yes", False: "**no**"}[figure.met]
+
+
+def _stolen() -> str:
+    """How much of the CPU time this run's machine had to leave to others on the same host, where that is known."""
+    now = psutil.cpu_times()
+    if not hasattr(now, "steal"):
+        return ""
+    share = (now.steal - BEGAN.steal) / max(1e-9, sum(now) - sum(BEGAN))
+    return f", {share:.0%} of its time taken by the host"
 
 
 def _commit() -> str:

@@ -146,9 +146,14 @@ def _told(found: dict[str, Measured]) -> tuple[list[Figure], str]:
                 f"throughput over {name}, {SHORT} tokens",
                 ours.short.rate / bare.short.rate,
                 target=LEAST_SHARE,
-                short=f"RAG endpoint's throughput over {name}'s, retrieval included",
+                short=f"RAG endpoint's throughput over {name}'s, retrieval included, answers of {SHORT} tokens",
             ),
-            Figure(f"throughput over {name}, {LONG} tokens", ours.long.rate / bare.long.rate, target=LEAST_SHARE),
+            Figure(
+                f"throughput over {name}, {LONG} tokens",
+                ours.long.rate / bare.long.rate,
+                target=LEAST_SHARE,
+                short=f"The same, answers of {LONG} tokens",
+            ),
             Figure(
                 f"p95 above {name}'s at a steady rate",
                 ours.steady.percentile(95) - bare.steady.percentile(95),
