@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -205,6 +206,30 @@ class CountedShard:
         if self.broken:
             raise OSError("gone")
         return [[Hit(f"{query[0]:g}/{k}", "", "", 1.0)] for query in queries]
+
+
+def test_searches_that_come_while_one_runs_are_the_next_one() -> None:
+    counted, begun, go = CountedShard(), threading.Event(), threading.Event()
+    search = counted.search
+
+    def slow(queries: Vectors, k: int) -> list[list[Hit]]:
+        begun.set()
+        assert go.wait(10)
+        return search(queries, k)
+
+    counted.search = slow  # type: ignore[method-assign]
+    shard = LocalShard(cast(Any, counted))
+
+    async def one_after_the_other() -> None:
+        first = asyncio.create_task(shard.search(np.zeros((1, 1), np.float32), 5))
+        await asyncio.to_thread(begun.wait)
+        others = [asyncio.create_task(shard.search(np.zeros((1, 1), np.float32), 5)) for _ in range(20)]
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(first, *others)
+
+    asyncio.run(one_after_the_other())
+    assert counted.batches == [1, 20]
 
 
 def test_searches_that_come_together_are_one() -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from wbrag.errors import UsageError, WbragError
 from wbrag.files import write_atomically
+from wbrag.retrieval import scan
 from wbrag.retrieval.manifest import Manifest, ShardFiles
 from wbrag.retrieval.merge import best
 from wbrag.retrieval.shard import Block, Shard, build_shard, open_shards
@@ -83,6 +84,23 @@ def test_sharded_equals_unsharded_on_real_valued_vectors(tmp_path: Path, factory
     parts = search(tmp_path / "3", index(tmp_path / "3", factory, vectors, names(60), (11, 12)), queries, k)
     assert parts == whole
     assert [len(hits) for hits in whole] == [min(k, 60)] * 4
+
+
+@pytest.mark.parametrize("factory", ["SQfp16", "Flat"])
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_hits_do_not_depend_on_the_queries_that_came_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str, k: int
+) -> None:
+    monkeypatch.setattr(scan, "LARGE", 400)
+    monkeypatch.setattr(scan, "PIECE", 64)
+    vectors = normal(400, dimension=384)
+    vectors[200:300] = vectors[7]  # more ties than candidates, over several pieces
+    vectors /= np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
+    queries = np.concatenate([normal(2 * scan.MANY, 384, seed=1), vectors[6:8]]).astype(np.float32)
+    [shard] = open_shards(tmp_path, index(tmp_path, factory, vectors, names(400)), "base", gpu=False)
+    together = shard.search(queries, k)
+    assert together == [hits for query in queries for hits in shard.search(query[None], k)]
+    assert [hit.id for hit in together[-1]] == sorted(names(400)[7:8] + names(400)[200:300])[:k]
 
 
 def test_no_queries_no_hits_no_passages(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -64,4 +65,4 @@ def test_a_shard_actor_opens_a_shard_of_the_store(root: Location) -> None:
     assert build_once(root / "index", "base-1", "SQfp16", 4, []) == files, "a finished shard was built again"
     index = Manifest("e", "model", 4, "SQfp16", (files,))
     actor = ShardActor(str((root / "index").resolve()), False)
-    assert [hit.id for [hit] in actor.search(index, "base", vectors[2:3], 1)] == ["id2"]
+    assert [hit.id for [hit] in asyncio.run(actor.search(index, "base", vectors[2:3], 1))] == ["id2"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
+from wbrag.cores import openmp
 from wbrag.files import location
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.manifest import Manifest
@@ -35,25 +37,33 @@ class ShardActor:
     """Holds one shard at a time. Each call says which, so that a restarted actor never answers from another."""
 
     def __init__(self, root: str, gpu: bool) -> None:
+        os.environ.update(openmp())  # before FAISS and torch read it: Ray's default is one thread
         self.root, self.gpu = location(root), gpu
         self.opened: tuple[Manifest, Origin] | None = None
         self.shard: Any = None
+        self._opening = asyncio.Lock()
 
-    def open(self, index: Manifest, origin: Origin) -> bool:
+    async def open(self, index: Manifest, origin: Origin) -> bool:
         """Verify and load the only shard of `index`; a damaged file is reported here, to whoever waits."""
-        from wbrag.retrieval.shard import open_shard
-
-        if self.opened != (index, origin):
-            [files] = index.shards
-            self.opened = self.shard = None  # its memory first
-            self.shard = open_shard(self.root, files, index, origin, gpu=self.gpu)
-            self.opened = index, origin
+        await self._opened(index, origin)
         return True
 
-    def search(self, index: Manifest, origin: Origin, queries: Vectors, k: int) -> list[list[Hit]]:
-        self.open(index, origin)
-        found: list[list[Hit]] = self.shard.search(queries, k)
+    async def search(self, index: Manifest, origin: Origin, queries: Vectors, k: int) -> list[list[Hit]]:
+        shard = await self._opened(index, origin)
+        found: list[list[Hit]] = await shard.search(queries, k)
         return found
+
+    async def _opened(self, index: Manifest, origin: Origin) -> Any:
+        from wbrag.retrieval.retriever import LocalShard
+        from wbrag.retrieval.shard import open_shard
+
+        async with self._opening:
+            if self.opened != (index, origin):
+                [files] = index.shards
+                self.opened = self.shard = None  # its memory first
+                shard = await asyncio.to_thread(open_shard, self.root, files, index, origin, gpu=self.gpu)
+                self.opened, self.shard = (index, origin), LocalShard(shard)
+            return self.shard
 
 
 class RemoteEncoder:

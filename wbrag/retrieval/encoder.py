@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +16,7 @@ from wbrag.config import fingerprint
 from wbrag.errors import WbragError
 from wbrag.files import model_contents
 from wbrag.installed import check_torchvision
+from wbrag.retrieval.batches import Batches
 from wbrag.sections import EncoderConfig
 
 CPU_BATCH, GPU_BATCH = 8, 64  # texts; on a CPU larger batches only pad more, and leave its caches
@@ -96,43 +95,17 @@ class Encoder:
 
 
 class BatchedEncoder:
-    """Coroutines' queries, encoded together: whatever arrives while a batch is running is the next batch."""
+    """Coroutines' queries, encoded together."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
-        self._waiting: list[tuple[str, asyncio.Future[Vectors]]] = []
-        self._worker: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._batches = Batches(encoder.encode_queries, "encoder")
 
     async def queries(self, texts: Sequence[str]) -> Vectors:
-        loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Vectors]] = [loop.create_future() for _ in texts]
-        self._waiting += zip(texts, futures)
-        if self._worker is None or self._worker.done():
-            self._worker = loop.create_task(self._drain())
-        return np.stack(await asyncio.gather(*futures))
+        return np.stack(await self._batches(texts))
 
     async def passages(self, contents: Sequence[str]) -> Vectors:
-        encode = self.encoder.encode_passages
-        return await asyncio.get_running_loop().run_in_executor(self._thread, encode, contents)
-
-    async def _drain(self) -> None:
-        await asyncio.sleep(0)  # let the coroutines that woke together join the batch
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                loop = asyncio.get_running_loop()
-                vectors = await loop.run_in_executor(
-                    self._thread, self.encoder.encode_queries, [text for text, _ in batch]
-                )
-            except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, future), vector in zip(batch, vectors):
-                if not future.done():
-                    future.set_result(vector)
+        return await self._batches.alone(self.encoder.encode_passages, contents)
 
 
 def _load(settings: EncoderConfig) -> Any:

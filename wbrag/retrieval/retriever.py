@@ -8,13 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
+from wbrag.retrieval.batches import Batches
 from wbrag.retrieval.encoder import QueryEncoder, Vectors
 from wbrag.retrieval.merge import best, merge
 from wbrag.retrieval.shard import Shard
 from wbrag.sections import RetrievalConfig
 from wbrag.types import Hit, Origin
-
-Found = asyncio.Future[list[list[Hit]]]
 
 
 class ShardSearcher(Protocol):
@@ -34,42 +33,25 @@ class Base(Protocol):
 
 
 class LocalShard:
-    """A shard of this process; FAISS releases the interpreter lock, so it searches in a thread.
+    """A shard of this process; FAISS and torch release the interpreter lock, so it searches in a thread.
 
-    Searches for the same k that come together, as those of queries that were encoded together do, are one search.
+    Searches that come while one is running are the next one, together: a flat shard is read once for all of them.
     """
 
     def __init__(self, shard: Shard) -> None:
         self.shard, self.origin = shard, shard.origin
-        self._waiting: dict[tuple[asyncio.AbstractEventLoop, int], list[tuple[Vectors, Found]]] = {}
-        self._searching: set[asyncio.Task[None]] = set()
+        self._batches = Batches(self._search, "shard")
 
     async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
-        loop = asyncio.get_running_loop()
-        found: Found = loop.create_future()
-        waiting = self._waiting.setdefault((loop, k), [])
-        waiting.append((queries, found))
-        if len(waiting) == 1:
-            task = loop.create_task(self._search(loop, k))
-            self._searching.add(task)
-            task.add_done_callback(self._searching.discard)
-        return await found
+        return await self._batches([(query, k) for query in queries])
 
-    async def _search(self, loop: asyncio.AbstractEventLoop, k: int) -> None:
-        await asyncio.sleep(0)  # let the searches that woke together join
-        batch = self._waiting.pop((loop, k))
-        try:
-            hits = await asyncio.to_thread(self.shard.search, np.concatenate([queries for queries, _ in batch]), k)
-        except Exception as error:
-            for _, found in batch:
-                if not found.done():
-                    found.set_exception(error)
-            return
-        row = 0
-        for queries, found in batch:
-            if not found.done():  # else its caller has left
-                found.set_result(hits[row : row + len(queries)])
-            row += len(queries)
+    def _search(self, asked: list[tuple[Vectors, int]]) -> list[list[Hit]]:
+        found: list[list[Hit]] = [[] for _ in asked]
+        for k in {k for _, k in asked}:  # a compressed shard finds the best 5 otherwise when asked for 50
+            rows = [row for row, (_, wanted) in enumerate(asked) if wanted == k]
+            for row, hits in zip(rows, self.shard.search(np.stack([asked[row][0] for row in rows]), k)):
+                found[row] = hits
+        return found
 
 
 class IndexRetriever:

@@ -22,12 +22,15 @@ import pyarrow as pa
 from wbrag.config import fingerprint
 from wbrag.errors import WbragError
 from wbrag.files import Location, cache_folder, folder_in_one_step, locked, sha256_of, write_atomically
+from wbrag.retrieval import scan
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.filling import add_exact, fill, new_index, reserve, write_index
 from wbrag.retrieval.manifest import Manifest, ShardFiles, verify
 from wbrag.types import Hit, Origin
 
 OPENED_TOGETHER = 4  # shards that are fetched
+SPARE = 8  # candidates of an exact shard beyond k, so that rounding decides nothing at the cut
+ROUNDING = 1e-5  # what two ways to add up an inner product of unit vectors differ by, many times over
 RESCORED = 8  # a compressed shard fetches this many times k and scores them again with fp16 vectors
 PASSAGES = pa.schema([("id", pa.string()), ("title", pa.string()), ("text", pa.string())])
 Block = tuple[npt.NDArray[Any], pa.Table]  # vectors [n, d] float16 or float32, and their passages
@@ -98,7 +101,7 @@ class Shard:
             self.index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self.index)  # Ray shows it one
         self.exact = exact(manifest.factory)
         self.vectors = (
-            None
+            scan.flat_vectors(self.index)
             if self.exact
             else np.memmap(folder / "vectors.f16", np.float16, "r", shape=(files.count, manifest.dimension))
         )
@@ -107,18 +110,27 @@ class Shard:
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
 
     def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
-        """The best `k` of this shard for each row of `queries` [n, d]; ties by id."""
-        wanted = min(self.count, k + 1 if self.exact else max(k * RESCORED, 64))
-        if wanted == 0:
+        """The best `k` of this shard for each row of `queries` [n, d]; ties by id.
+
+        A score never depends on which queries came together: hits are scored again, one by one, by the stored vectors.
+        """
+        wanted = min(self.count, k + SPARE if self.exact else max(k * RESCORED, 64))
+        if not wanted or not k:
             return [[] for _ in range(len(queries))]
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        scores, rows = self.index.search(queries, wanted)
-        while self.exact and wanted < self.count and (scores[:, k - 1] == scores[:, -1]).any():
+        scores, rows = self._nearest(queries, wanted)
+        while self.exact and wanted < self.count and (scores[:, k - 1] - scores[:, -1] < ROUNDING).any():
             wanted = min(self.count, wanted * 2)  # a tie at the cut is settled by id, so all of it must be seen
-            scores, rows = self.index.search(queries, wanted)
+            scores, rows = self._nearest(queries, wanted)
         if self.vectors is not None:
             scores = np.einsum("nd,nkd->nk", queries, self.vectors[np.maximum(rows, 0)].astype(np.float32))
         return [self._hits(s[r >= 0], r[r >= 0], k) for s, r in zip(scores, rows)]
+
+    def _nearest(self, queries: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
+        if self.exact and self.vectors is not None and self.count >= scan.LARGE and len(queries) >= scan.MANY:
+            return scan.nearest(self.vectors, queries, k)
+        scores, rows = self.index.search(queries, k)
+        return scores, rows
 
     def _hits(self, scores: Vectors, rows: npt.NDArray[np.int64], k: int) -> list[Hit]:
         if 0 < k < len(scores):
