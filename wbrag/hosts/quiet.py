@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ray.data import DataContext
+from ray.util.annotations import RayDeprecationWarning
 
 
 def data_context() -> DataContext:
     """Ray Data's context with its bars and remarks off."""
     os.environ.setdefault("RAY_DATA_USAGE_DISABLED", "1")  # else a process starts that counts its use for Ray's makers
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong comes as an exception
+    # `max_restarts` has no other way in than the one that Ray 2.64 takes away; wbrag asks for an older Ray.
+    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
