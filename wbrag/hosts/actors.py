@@ -18,6 +18,7 @@ from wbrag.types import Hit, Origin
 
 class EncoderActor:
     def __init__(self, settings: EncoderConfig) -> None:
+        os.environ.update(openmp(settings.actors[1]))  # before torch reads it
         from wbrag.retrieval.encoder import BatchedEncoder, Encoder
 
         self.encoder = Encoder(settings)
@@ -37,7 +38,7 @@ class ShardActor:
     """Holds one shard at a time. Each call says which, so that a restarted actor never answers from another."""
 
     def __init__(self, root: str, gpu: bool) -> None:
-        os.environ.update(openmp())  # before FAISS and torch read it: Ray's default is one thread
+        os.environ.update(openmp())  # before FAISS and torch read it
         self.root, self.gpu = location(root), gpu
         self.opened: tuple[Manifest, Origin] | None = None
         self.shard: Any = None

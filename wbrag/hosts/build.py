@@ -164,7 +164,9 @@ def _load(file: Location) -> Any:
     return np.load(io.BytesIO(file.read_bytes()), allow_pickle=False)
 
 
-@ray.remote(num_cpus=1, scheduling_strategy="SPREAD")  # begun again on another node where its own is lost
+# Begun again on another node where its own is lost. Its process goes with it: FAISS would keep its one thread there,
+# for the shard actor that Ray may put into an idle process.
+@ray.remote(num_cpus=1, scheduling_strategy="SPREAD", max_calls=1)
 def _build(root: str, name: str, factory: str, dimension: int, blocks: list[Rows], vectors: str) -> ShardFiles:
     """One shard from its blocks."""
 

@@ -18,6 +18,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from wbrag.config import Config
+from wbrag.cores import openmp
 from wbrag.errors import EngineDied, NoAnswer
 from wbrag.hosts.failures import EnginesGone, cause, in_one_sentence
 from wbrag.hosts.turns import Turns
@@ -39,6 +40,9 @@ class EngineActor:
     """A generator of its own: a vLLM engine, or a client of an endpoint."""
 
     def __init__(self, config: Config) -> None:
+        count = config.generator.engines[1]
+        os.environ.update(openmp(count))  # before vLLM and torch read it
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind" if count > 1 else "auto"
         self.config = config
         self.generator: Generator | None = None
         self._starting = asyncio.Lock()

@@ -16,7 +16,6 @@ from typing import Any
 import ray
 
 from wbrag.config import Config
-from wbrag.cores import openmp
 from wbrag.errors import WbragError
 from wbrag.files import Location
 from wbrag.generators import generator_fingerprint
@@ -85,12 +84,10 @@ class Session:
         g = self.config.generator
         count = g.engines[1]
         resources = {"num_gpus": g.tensor_parallel_size} if gpus() and g.backend == "vllm" else {"num_cpus": 1}
-        binding = {"VLLM_CPU_OMP_THREADS_BIND": "nobind" if count > 1 else "auto"}
         actor = ray.remote(EngineActor).options(
             **resources,
             **ANYWHERE | {"max_task_retries": 0},  # `RemoteGenerator` repeats calls, and finds those that kill
             max_concurrency=CALLS_AT_ONCE,
-            runtime_env={"env_vars": openmp(count) | binding},
         )
         self._engines = [actor.remote(self.config) for _ in range(count)]
         self._starting = [engine.ready.options(max_task_retries=START_RETRIES).remote() for engine in self._engines]
@@ -107,7 +104,7 @@ class Session:
         self.connect()
         e = self.config.encoder
         resources = {"num_gpus": e.gpus_per_actor} if e.gpus_per_actor else {"num_cpus": 1}
-        actor = ray.remote(EncoderActor).options(**resources, **ANYWHERE, runtime_env={"env_vars": openmp(e.actors[1])})
+        actor = ray.remote(EncoderActor).options(**resources, **ANYWHERE)
         self._encoders = [actor.remote(e) for _ in range(e.actors[1])]
 
     def handles(self, root: Location, indexes: Sequence[tuple[Manifest, Origin]]) -> Handles:
