@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -206,6 +208,20 @@ class CountedShard:
         if self.broken:
             raise OSError("gone")
         return [[Hit(f"{query[0]:g}/{k}", "", "", 1.0)] for query in queries]
+
+
+def test_a_shard_let_go_of_is_closed_at_once() -> None:
+    """Its memory and its maps are needed for the next one; cycles would keep them until Python looks for some."""
+    gc.disable()
+    try:
+        shard = CountedShard()
+        gone = weakref.ref(shard)
+        local = LocalShard(cast(Any, shard))
+        asyncio.run(local.search(np.zeros((1, 1), np.float32), 5))
+        del shard, local
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_searches_that_come_while_one_runs_are_the_next_one() -> None:

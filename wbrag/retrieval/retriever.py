@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -40,18 +41,20 @@ class LocalShard:
 
     def __init__(self, shard: Shard) -> None:
         self.shard, self.origin = shard, shard.origin
-        self._batches = Batches(self._search, "shard")
+        self._batches = Batches(partial(_search, shard), "shard")  # not a method: a shard let go of is closed at once
 
     async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
         return await self._batches([(query, k) for query in queries])
 
-    def _search(self, asked: list[tuple[Vectors, int]]) -> list[list[Hit]]:
-        found: list[list[Hit]] = [[] for _ in asked]
-        for k in {k for _, k in asked}:  # a compressed shard finds the best 5 otherwise when asked for 50
-            rows = [row for row, (_, wanted) in enumerate(asked) if wanted == k]
-            for row, hits in zip(rows, self.shard.search(np.stack([asked[row][0] for row in rows]), k)):
-                found[row] = hits
-        return found
+
+def _search(shard: Shard, asked: Sequence[tuple[Vectors, int]]) -> list[list[Hit]]:
+    """The hits of each query for its k."""
+    found: list[list[Hit]] = [[] for _ in asked]
+    for k in {k for _, k in asked}:  # a compressed shard finds the best 5 otherwise when asked for 50
+        rows = [row for row, (_, wanted) in enumerate(asked) if wanted == k]
+        for row, hits in zip(rows, shard.search(np.stack([asked[row][0] for row in rows]), k)):
+            found[row] = hits
+    return found
 
 
 class IndexRetriever:
