@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Value = TypeVar("Value")
 
 
 @dataclass
@@ -26,15 +25,15 @@ class _Queue:
 
 
 class Batches(Generic[Item, Result]):
-    """`work` turns a batch of items into as many results, in a thread of its own and one batch at a time.
+    """`work` turns a batch of items into as many results, one batch of an event loop at a time.
 
-    What it raises, every caller of that batch is told.
+    It runs in `thread`, or in a thread of the loop, which then waits for it before it closes. What it raises, every
+    caller of that batch is told.
     """
 
-    def __init__(self, work: Callable[[list[Item]], Iterable[Result]], name: str) -> None:
-        self._work = work
+    def __init__(self, work: Callable[[list[Item]], Iterable[Result]], thread: Executor | None = None) -> None:
+        self._work, self._thread = work, thread
         self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def __call__(self, items: Sequence[Item]) -> list[Result]:
         """The result of each item."""
@@ -46,10 +45,6 @@ class Batches(Generic[Item, Result]):
             queue.worker = loop.create_task(self._drain(queue))
         return await asyncio.gather(*futures)
 
-    async def alone(self, work: Callable[..., Value], *arguments: Any) -> Value:
-        """Other work of the same thread, between two batches."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-
     async def _drain(self, queue: _Queue) -> None:
         await asyncio.sleep(0)  # let the coroutines that woke together join the batch
         while queue.waiting:
@@ -58,7 +53,8 @@ class Batches(Generic[Item, Result]):
             if not batch:
                 continue
             try:
-                results = await self.alone(self._work, [item for item, _ in batch])
+                items = [item for item, _ in batch]
+                results = await asyncio.get_running_loop().run_in_executor(self._thread, self._work, items)
             except Exception as error:
                 for _, future in batch:
                     if not future.done():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
@@ -99,13 +101,15 @@ class BatchedEncoder:
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
-        self._batches = Batches(encoder.encode_queries, "encoder")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")  # with OpenMP's threads of its own
+        self._batches = Batches(encoder.encode_queries, self._thread)
 
     async def queries(self, texts: Sequence[str]) -> Vectors:
         return np.stack(await self._batches(texts))
 
     async def passages(self, contents: Sequence[str]) -> Vectors:
-        return await self._batches.alone(self.encoder.encode_passages, contents)
+        encode = self.encoder.encode_passages
+        return await asyncio.get_running_loop().run_in_executor(self._thread, encode, contents)
 
 
 def _load(settings: EncoderConfig) -> Any:

@@ -41,7 +41,7 @@ class LocalShard:
 
     def __init__(self, shard: Shard) -> None:
         self.shard, self.origin = shard, shard.origin
-        self._batches = Batches(partial(_search, shard), "shard")  # not a method: a shard let go of is closed at once
+        self._batches = Batches(partial(_search, shard))  # not a method: a shard let go of is closed at once
 
     async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
         return await self._batches([(query, k) for query in queries])
