@@ -154,7 +154,7 @@ def embedding(encoder: Encoder, contents: Sequence[str]) -> tuple[float, float]:
     The sample is timed before, between and after the quarters of the whole: this machine's speed changes by the minute.
     """
     sample, quarter = contents[::SAMPLED], -(-len(contents) // 4)
-    seconds(encoder, sample)  # the first call makes the bfloat16 copy, and a kernel for every new shape
+    seconds(encoder, sample)  # the first call makes the bfloat16 copy
     sampled, whole = [seconds(encoder, sample)], 0.0
     for start in range(0, len(contents), quarter):
         whole += seconds(encoder, contents[start : start + quarter])
