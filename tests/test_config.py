@@ -153,3 +153,22 @@ def test_fingerprint_follows_the_values() -> None:
     assert fingerprint(EnrichConfig()) != fingerprint(load(enrich={"n_min": 3}).enrich)
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint("a", "b") != fingerprint("ab")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_num_seqs": 8}, "generator.concurrency"),
+        ({"model": "other"}, "generator.model"),
+        ({"trust_remote_code": True}, "foreign code"),
+        ({"load_format": "pt"}, "foreign code"),
+    ],
+)
+def test_engine_options_have_no_second_place_and_load_no_foreign_code(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        load(generator={"engine_options": options})
+
+
+def test_engine_options_are_vllms_own(yaml: Path) -> None:
+    yaml.write_text("generator: {engine_options: {quantization: fp8, load_format: dummy}}\n")
+    assert load(yaml).generator.engine_options == {"quantization": "fp8", "load_format": "dummy"}

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from wbrag.errors import UsageError
+
+# vLLM's arguments for which wbrag has settings of its own, and those that make it load foreign code.
+SET_ELSEWHERE = {
+    **{name: f"generator.{name}" for name in ("model", "revision", "dtype", "max_model_len")},
+    **{name: f"generator.{name}" for name in ("tensor_parallel_size", "gpu_memory_utilization")},
+    "max_num_seqs": "generator.concurrency",
+    "seed": "seed",
+}
+FOREIGN_CODE = (
+    *("trust_remote_code", "worker_cls", "worker_extension_cls", "scheduler_cls", "logits_processors"),
+    *("model_class_overrides", "reasoning_parser_plugin", "io_processor_plugin"),
+)
+PICKLES = ("pt", "npcache")  # formats of weights
 
 
 class Section(BaseModel):
@@ -49,9 +64,26 @@ class GeneratorConfig(Section):
     max_model_len: int | None = None
     gpu_memory_utilization: float = Field(0.85, gt=0, le=1)
     concurrency: int = Field(128, ge=1, description="requests in flight per engine")
+    engine_options: dict[str, Any] = Field(
+        {}, description="more of vLLM's engine arguments by its own names, such as quantization or kv_cache_dtype"
+    )
     timeout_s: float = Field(120.0, gt=0)
     max_retries: int = Field(6, ge=0)
     max_answer_tokens: int = Field(32, ge=1)
+
+    @field_validator("engine_options")
+    @classmethod
+    def _checked(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for name, value in options.items():
+            if name in SET_ELSEWHERE:
+                raise UsageError(
+                    f"expected vLLM's {name} in {SET_ELSEWHERE[name]}, found it in generator.engine_options: move it"
+                )
+            if name in FOREIGN_CODE or (name == "load_format" and value in PICKLES):
+                raise UsageError(
+                    f"expected options of vLLM that load no foreign code, found {name}: {value!r}: leave it out"
+                )
+        return options
 
 
 class EnrichConfig(Section):

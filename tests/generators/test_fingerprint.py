@@ -42,3 +42,9 @@ def test_an_endpoint_counts_by_its_names() -> None:
 
     assert found(base_url="http://a/v1") != found(base_url="http://b/v1")
     assert found(base_url="http://a/v1") == found(base_url="http://a/v1")
+
+
+def test_engine_options_count_and_none_are_as_before_there_were_any() -> None:
+    plain = generator_fingerprint(load())
+    assert generator_fingerprint(load(generator={"engine_options": {}})) == plain
+    assert generator_fingerprint(load(generator={"engine_options": {"quantization": "fp8"}})) != plain

@@ -103,6 +103,33 @@ def test_hits_do_not_depend_on_the_queries_that_came_along(
     assert [hit.id for hit in together[-1]] == sorted(names(400)[7:8] + names(400)[200:300])[:k]
 
 
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_a_gpu_finds_the_same_hits_as_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k: int) -> None:
+    """No GPU here: in its place an index that rounds queries as FAISS's does, and finds no more hits than that."""
+
+    class OnGpu:
+        def __init__(self, index: Any) -> None:
+            self.index = index
+
+        def search(self, queries: Array, k: int) -> tuple[Array, Array]:
+            assert k <= 64
+            found: tuple[Array, Array] = self.index.search(queries.astype(np.float16).astype(np.float32), k)
+            return found
+
+    monkeypatch.setattr("wbrag.retrieval.shard.GPU_MOST", 64)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(faiss, "StandardGpuResources", lambda: None, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda resources, device, index: OnGpu(index), raising=False)
+    vectors = normal(400, dimension=384)
+    vectors[200:300] = vectors[7]  # more ties than the GPU finds
+    vectors /= np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
+    queries = np.concatenate([normal(8, 384, seed=1), vectors[6:8]]).astype(np.float32)
+    manifest = index(tmp_path, "SQfp16", vectors, names(400))
+    [on_cpu], [on_gpu] = (open_shards(tmp_path, manifest, "base", gpu=gpu) for gpu in (False, True))
+    assert on_gpu.on_gpu is not None and on_cpu.on_gpu is None
+    assert on_gpu.search(queries, k) == on_cpu.search(queries, k)
+
+
 def test_no_queries_no_hits_no_passages(tmp_path: Path) -> None:
     manifest = index(tmp_path, "SQfp16", normal(5), names(5), (5,))
     full, empty = open_shards(tmp_path, manifest, "writeback", gpu=False)

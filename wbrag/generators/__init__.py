@@ -61,6 +61,5 @@ def generator_fingerprint(config: Config) -> str:
     g = config.generator
     folder = Path(model_path(g)).expanduser()
     name = model_contents(folder) if g.backend == "vllm" and folder.is_dir() else g.model
-    return fingerprint(
-        g.backend, name, g.revision, g.base_url, g.dtype, g.max_model_len, g.max_answer_tokens, config.seed
-    )
+    named = (g.backend, name, g.revision, g.base_url, g.dtype, g.max_model_len, g.max_answer_tokens, config.seed)
+    return fingerprint(*named, *([g.engine_options] if g.engine_options else []))  # older runs had none

@@ -31,6 +31,8 @@ from wbrag.types import Hit, Origin
 OPENED_TOGETHER = 4  # shards that are fetched
 SPARE = 8  # candidates of an exact shard beyond k, so that rounding decides nothing at the cut
 ROUNDING = 1e-5  # what two ways to add up an inner product of unit vectors differ by, many times over
+GPU_ROUNDING = 2e-4  # the same where FAISS rounds queries to float16, as it does for a flat float16 index on a GPU
+GPU_MOST = 1024  # hits that every FAISS finds on a GPU: https://github.com/facebookresearch/faiss/wiki/Faiss-on-the-GPU
 RESCORED = 8  # a compressed shard fetches this many times k and scores them again with fp16 vectors
 PASSAGES = pa.schema([("id", pa.string()), ("title", pa.string()), ("text", pa.string())])
 Block = tuple[npt.NDArray[Any], pa.Table]  # vectors [n, d] float16 or float32, and their passages
@@ -89,7 +91,10 @@ def exact(factory: str) -> bool:
 
 
 class Shard:
-    """A verified shard in memory (on the GPU where FAISS has one), its texts mapped from disk."""
+    """A verified shard in memory, its texts mapped from disk; searched on the GPU where FAISS has one.
+
+    Host memory holds its index in either case: hits are scored again from it, and ties without end are settled there.
+    """
 
     def __init__(self, root: Path, files: ShardFiles, manifest: Manifest, origin: Origin, *, gpu: bool = True) -> None:
         import faiss
@@ -97,8 +102,10 @@ class Shard:
         folder = verify(root, files)
         self.origin, self.count = origin, files.count
         self.index = faiss.read_index(str(folder / "vectors.faiss"))
+        self.on_gpu: Any = None
         if gpu and getattr(faiss, "get_num_gpus", lambda: 0)() > 0:
-            self.index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self.index)  # Ray shows it one
+            self.on_gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self.index)  # Ray shows it one
+        self.rounding = ROUNDING if self.on_gpu is None else GPU_ROUNDING
         self.exact = exact(manifest.factory)
         self.vectors = (
             scan.flat_vectors(self.index)
@@ -119,7 +126,7 @@ class Shard:
             return [[] for _ in range(len(queries))]
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         scores, rows = self._nearest(queries, wanted)
-        while self.exact and wanted < self.count and (scores[:, k - 1] - scores[:, -1] < ROUNDING).any():
+        while self.exact and wanted < self.count and (scores[:, k - 1] - scores[:, -1] < self.rounding).any():
             wanted = min(self.count, wanted * 2)  # a tie at the cut is settled by id, so all of it must be seen
             scores, rows = self._nearest(queries, wanted)
         if self.vectors is not None:
@@ -127,6 +134,9 @@ class Shard:
         return [self._hits(s[r >= 0], r[r >= 0], k) for s, r in zip(scores, rows)]
 
     def _nearest(self, queries: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
+        if self.on_gpu is not None and k <= GPU_MOST:
+            scores, rows = self.on_gpu.search(queries, k)
+            return scores, rows
         if self.exact and self.vectors is not None and self.count >= scan.LARGE and len(queries) >= scan.MANY:
             return scan.nearest(self.vectors, queries, k)
         scores, rows = self.index.search(queries, k)
