@@ -22,6 +22,7 @@ from typing import Any
 
 import httpx
 import psutil  # type: ignore[import-untyped]
+from processes import cpu_seconds
 
 from wbrag.config import Config, load
 from wbrag.errors import WbragError
@@ -44,14 +45,7 @@ class Endpoint:
 
     def cpu(self) -> Counter[str]:
         """CPU seconds so far of all its processes, by what they are."""
-        found: Counter[str] = Counter()
-        for process in (self.process, *self.process.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                title = " ".join(process.cmdline())
-                part = next((name for name in NAMED if name in title), "the rest")
-                times = process.cpu_times()
-                found[part] += times.user + times.system
-        return found
+        return cpu_seconds(self.process, NAMED)
 
 
 def config_of(workspace: Path, model: Path) -> Config:

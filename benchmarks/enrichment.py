@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
+from processes import cpu_of
 
 from wbrag.config import Config, load
 from wbrag.demo.run import prepare
@@ -20,10 +22,11 @@ from wbrag.parquet import corpus_files, read_all
 from wbrag.prompts import render
 from wbrag.store import Store
 from wbrag.tasks import as_data, read_answer, reference, task
-from wbrag.types import Example, Hit, Message, Passage, unit_id
+from wbrag.types import Example, Generator, Hit, Message, Passage, unit_id
 from wbrag.workspace import Workspace
 
 Row = dict[str, Any]
+PARTS = ("EngineCore", "EngineActor", "RowActor", "EncoderActor", "ShardActor", "Write")
 STAGES = ("closed book", "open book", "solo", "evidence", "rewrite", "round trip")
 
 
@@ -38,11 +41,15 @@ class Ask(NamedTuple):
 
 @dataclass
 class Pass:
-    """One pass of wbrag: its verdicts, and seconds for what starts once and for the rows."""
+    """One pass of wbrag: its verdicts, and seconds for what starts once and for the rows.
+
+    `cpu` are CPU seconds for the rows by process.
+    """
 
     rows: list[Row]
     start_s: float
     rows_s: float
+    cpu: Counter[str]
 
 
 @contextmanager
@@ -56,10 +63,16 @@ def demo(folder: str | None, config: Config | None = None) -> Iterator[Workspace
         yield workspace
 
 
-def one_pass(workspace: Workspace, examples: Sequence[Example], verdicts: Path, core: int | None = None) -> Pass:
+def one_pass(
+    workspace: Workspace,
+    examples: Sequence[Example],
+    verdicts: Path,
+    core: int | None = None,
+    through: Callable[[Generator], Generator] = lambda generator: generator,
+) -> Pass:
     """wbrag's enrichment of `examples` on Ray Data, its models started here; verdicts go to the folder `verdicts`.
 
-    `core`: the one that the engine has to itself; all else of wbrag runs on the others.
+    `core`: the one that the engine has to itself; all else of wbrag runs on the others. Rows ask `through(engines)`.
     """
     from wbrag.hosts.rows import run_rows
     from wbrag.records import EnrichJob
@@ -71,11 +84,13 @@ def one_pass(workspace: Workspace, examples: Sequence[Example], verdicts: Path, 
     handles = workspace.session.handles(workspace.path / "index", workspace.indexes("none"))
     if core is not None:
         _move_engine(core)
+    handles = replace(handles, generator=through(handles.generator))
     started = time.perf_counter()
-    records, _ = run_rows(workspace.config, EnrichJob(workspace.config), lambda: handles, examples, verdicts)
-    done = time.perf_counter()
+    with cpu_of(PARTS) as cpu:
+        records, _ = run_rows(workspace.config, EnrichJob(workspace.config), lambda: handles, examples, verdicts)
+        done = time.perf_counter()
     os.sched_setaffinity(0, others)
-    return Pass([records[e.id] for e in examples], started - start, done - started)
+    return Pass([records[e.id] for e in examples], started - start, done - started, cpu)
 
 
 def _move_engine(core: int) -> None:
