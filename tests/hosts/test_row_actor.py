@@ -17,7 +17,7 @@ from ray.exceptions import ActorUnavailableError, RayTaskError
 from tests.support.outcome import rows_of
 from wbrag.errors import NoAnswer, PromptRefused, WbragError
 from wbrag.hosts.failures import EnginesGone
-from wbrag.hosts.rows import UNANSWERED, AtomicParquet, RowActor
+from wbrag.hosts.rows import UNANSWERED, Output, RowActor
 from wbrag.records import Handles
 from wbrag.types import Example
 
@@ -56,12 +56,20 @@ class Model:
             raise DOWN
 
 
+def actor_of(ends: dict[str, Exception], model: Model, output: Any = None, proven: bool = True) -> RowActor:
+    return RowActor(Job(ends), SimpleNamespace(generator=model), proven, output)  # type: ignore[arg-type]
+
+
+def examples(rows: int) -> list[str]:
+    return [json.dumps(asdict(Example(str(n), "who?", ()))) for n in range(rows)]
+
+
 def outcomes(ends: dict[str, Exception], rows: int, model: Model, proven: bool = True) -> list[dict[str, str]]:
     """What the actor makes of rows 0, 1, ... one after the other."""
-    actor: Any = RowActor(Job(ends), SimpleNamespace(generator=model), proven)  # type: ignore[arg-type]
+    actor = actor_of(ends, model, proven=proven)
 
     async def main() -> list[dict[str, str]]:
-        return [await actor({"example": json.dumps(asdict(Example(str(n), "who?", ())))}) for n in range(rows)]
+        return [await actor.row(example) for example in examples(rows)]
 
     return asyncio.run(main())
 
@@ -76,7 +84,7 @@ def test_a_dead_model_stops_the_run_and_keeps_what_was_finished(tmp_path: Path) 
     assert [bool(row["row"]) for row in found] == [True] * (1 + UNANSWERED) + [False] * (399 - UNANSWERED)
     assert model.asked == [False], "asked once, when enough rows had failed"
     with pytest.raises(WbragError, match="8 rows one after the other .the endpoint did not answer.; what was finished"):
-        AtomicParquet(tmp_path, "distil").write([pa.Table.from_pylist(found)], SimpleNamespace(task_idx=0))
+        Output(tmp_path, "distil").keep(examples(400), found)
     kept = rows_of(tmp_path)
     assert {id for id, row in kept.items() if not row["error"]} == {"0", "1"} and len(kept) == 1 + UNANSWERED
 
@@ -112,13 +120,14 @@ def test_a_remote_error_is_quarantined_by_its_own_name() -> None:
     assert json.loads(row["row"])["error"] == "PromptRefused: too long"
 
 
-def test_a_write_that_ray_repeats_doubles_nothing_and_two_runs_do_not_touch(tmp_path: Path) -> None:
-    block = pa.Table.from_pylist(outcomes({}, 2, Model(up=True)))
-    sink = AtomicParquet(tmp_path, "distil")
+def test_a_block_that_ray_repeats_doubles_nothing_and_two_runs_do_not_touch(tmp_path: Path) -> None:
+    block = pa.table({"example": examples(2)})
+    output = Output(tmp_path, "distil")
     for _ in range(2):  # as after a SIGKILL between the renaming and the task's end
-        sink.write([block], SimpleNamespace(task_idx=3))
+        told = asyncio.run(actor_of({}, Model(up=True), output)(block))
+        assert told.to_pylist() == [{"rows": 2}]
     assert len(list(tmp_path.glob("*.parquet"))) == 1 and len(rows_of(tmp_path)) == 2
-    AtomicParquet(tmp_path, "distil").write([block], SimpleNamespace(task_idx=3))
+    asyncio.run(actor_of({}, Model(up=True), Output(tmp_path, "distil"))(block))
     assert len(list(tmp_path.glob("*.parquet"))) == 2
     with pytest.raises(AssertionError, match="doubled"):
         rows_of(tmp_path)

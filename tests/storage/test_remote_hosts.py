@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.s3_server import BUCKET, S3Server
-from wbrag.files import Location, file_in_one_step, location
+from wbrag.files import Location, file_in_one_step, listed, location
 from wbrag.hosts.actors import ShardActor
 from wbrag.hosts.build import _load, plan
-from wbrag.hosts.rows import AtomicParquet, _Counter, _keep
+from wbrag.hosts.rows import Output, _Counter
 from wbrag.records import read_rows
 from wbrag.retrieval.manifest import Manifest
 from wbrag.retrieval.shard import build_once
@@ -48,14 +48,15 @@ def test_vectors_are_read_back(root: Location) -> None:
 
 
 def test_rows_are_kept_counted_and_read(root: Location) -> None:
-    sink = deepcopy(AtomicParquet(root / "answers", "evaluate"))
-    assert sink.folder == root / "answers"
+    output = deepcopy(Output(root / "answers", "evaluate"))
+    assert output.folder == root / "answers"
     for number in range(3):
         row = f'{{"id": "q{number}", "question": "?", "prediction": "a", "score": 1.0, "error": ""}}'
-        _keep(sink.folder, sink.kind, [{"row": row, "stop": ""}], f"run-{number:06d}")
-        _keep(sink.folder, sink.kind, [{"row": row, "stop": ""}], f"run-{number:06d}")  # Ray repeats a task
-    assert _Counter(sink.folder, {"q0", "q1", "other"}).count() == 2
-    assert sorted(read_rows(sink.folder)) == ["q0", "q1", "q2"]
+        output.keep([row], [{"row": row, "stop": ""}])
+        output.keep([row], [{"row": row, "stop": ""}])  # Ray repeats a task
+    assert len(listed(output.folder, "*.parquet")) == 3
+    assert _Counter(output.folder, {"q0", "q1", "other"}).count() == 2
+    assert sorted(read_rows(output.folder)) == ["q0", "q1", "q2"]
 
 
 def test_a_shard_actor_opens_a_shard_of_the_store(root: Location) -> None:

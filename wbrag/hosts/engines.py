@@ -34,6 +34,7 @@ DIES = (
     "expected an engine to start again, found that its process dies each time: "
     "look for the cause in Ray's worker logs; what was finished is kept, run it again"
 )
+CLOSED = "expected a running engine, found that its job has closed it; what was finished is kept, run it again"
 
 
 class EngineActor:
@@ -45,6 +46,7 @@ class EngineActor:
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind" if count > 1 else "auto"
         self.config = config
         self.generator: Generator | None = None
+        self.closed = False
         self._starting = asyncio.Lock()
         self._turns = Turns()
 
@@ -55,7 +57,7 @@ class EngineActor:
 
         async with self._starting:
             generator = self.generator or Remembering(build(self.config))
-            await _or_exit(generator.start())
+            await self._answer(generator.start())
             self.generator = generator
         return True
 
@@ -63,7 +65,7 @@ class EngineActor:
         """`Generator`'s method of that name, beside other calls."""
         generator = await self._running()
         async with self._turns.together():
-            return await _or_exit(getattr(generator, method)(*arguments))
+            return await self._answer(getattr(generator, method)(*arguments))
 
     async def turn(self) -> int:
         """A turn, for one `ask_alone`; nothing else is at work when this returns."""
@@ -74,25 +76,32 @@ class EngineActor:
         """As `ask`, with the engine to itself."""
         generator = await self._running()
         async with self._turns.use(turn):
-            return await _or_exit(getattr(generator, method)(*arguments))
+            return await self._answer(getattr(generator, method)(*arguments))
 
     async def close(self) -> None:
+        """What is under way ends in `EnginesGone`: it is no row's fault that its engine was closed."""
+        self.closed = True
         if self.generator is not None:
             await self.generator.close()
             self.generator = None
 
+    async def _answer(self, call: Any) -> Any:
+        """An engine that died inside a living process takes the process along, and Ray starts both again."""
+        try:
+            return await call
+        except Exception as error:
+            if self.closed:
+                raise EnginesGone(CLOSED) from None
+            if isinstance(error, EngineDied):
+                os._exit(1)
+            raise
+
     async def _running(self) -> Generator:
+        if self.closed:
+            raise EnginesGone(CLOSED)
         if self.generator is None:  # this actor was restarted
             await self.ready()
         return cast(Generator, self.generator)
-
-
-async def _or_exit(call: Any) -> Any:
-    """An engine that died inside a living process takes the process along, and Ray starts both again."""
-    try:
-        return await call
-    except EngineDied:
-        os._exit(1)
 
 
 class RemoteGenerator:

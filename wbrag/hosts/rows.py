@@ -10,20 +10,19 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy
-from ray.data.block import Block, BlockAccessor
-from ray.data.datasource import Datasink
 from ray.exceptions import RayError, RayTaskError
 
-from wbrag.config import Config
+from wbrag.config import Config, fingerprint
 from wbrag.errors import NoAnswer, WbragError
 from wbrag.files import Location, listed, opened
 from wbrag.hosts.failures import EnginesGone, cause, in_one_sentence
@@ -31,22 +30,26 @@ from wbrag.hosts.quiet import data_context
 from wbrag.records import Handles, RowJob, read_rows, write_rows
 from wbrag.types import Example
 
-WRITERS = 2  # a block's file takes milliseconds, a process to write it from takes seconds to start
+FULL = 2  # times the engine's room in rows under way: the last rows of a block leave room that others fill
 LOOKS_S = {True: 0.5, False: 5.0}  # between looks at the output folder, local or in an object store
-ROWS_AT_ONCE = 16  # coroutines of one block, Ray Data's own default for async rows
 RESTARTS = 100  # of one row actor: nodes are lost in a night, but a row that kills its process would do so for ever
 UNANSWERED = 8  # rows one after the other without the model's answer, and it is asked whether it is there at all
 
 
-class AtomicParquet(Datasink[None]):
-    """Every block one file, written aside and renamed; a task that Ray repeats writes the same file again."""
+@dataclass(frozen=True)
+class Output:
+    """Where finished rows go. A block that Ray repeats writes the same file again, and no other run the same name."""
 
-    def __init__(self, folder: Location, kind: str) -> None:
-        self.folder, self.kind, self.run = folder, kind, uuid4().hex
+    folder: Location
+    kind: str
+    run: str = field(default_factory=lambda: uuid4().hex)
 
-    def write(self, blocks: Iterable[Block], ctx: Any) -> None:
-        found = [row for block in blocks for row in BlockAccessor.for_block(block).to_arrow().to_pylist()]
-        _keep(self.folder, self.kind, found, f"{self.run}-{ctx.task_idx:06d}")
+    def keep(self, block: Sequence[str], found: Sequence[dict[str, str]]) -> None:
+        """Write the finished rows of `block`; then raise where there are others, since the run must stop."""
+        if finished := [json.loads(row["row"]) for row in found if row["row"]]:
+            write_rows(self.folder, self.kind, finished, f"{self.run}-{fingerprint(*block)}")
+        if unfinished := [row["stop"] for row in found if not row["row"]]:
+            raise WbragError(unfinished[0])
 
 
 class RowActor:
@@ -57,15 +60,23 @@ class RowActor:
     row and those after it come back unfinished, with the reason to `stop` the run.
     """
 
-    def __init__(self, job: RowJob, handles: Handles, proven: bool) -> None:
+    def __init__(self, job: RowJob, handles: Handles, proven: bool, output: Output) -> None:
         self.run = job.prepare(handles)
-        self.job, self.generator, self.proven = job, handles.generator, proven
+        self.job, self.generator, self.proven, self.output = job, handles.generator, proven, output
         self.unanswered, self.stop = 0, ""
 
-    async def __call__(self, row: dict[str, Any]) -> dict[str, str]:
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        """All rows of one block at once, and their file; it is written here, where they are."""
+        block = batch["example"].to_pylist()
+        found = await asyncio.gather(*(self.row(row) for row in block))
+        await asyncio.to_thread(self.output.keep, block, found)
+        return pa.table({"rows": [len(block)]})
+
+    async def row(self, text: str) -> dict[str, str]:
+        """The record of one example, as JSON in `row`; empty where it is unfinished, and `stop` says why."""
         if self.stop:
             return {"row": "", "stop": self.stop}
-        example = Example(**json.loads(row["example"]))
+        example = Example(**json.loads(text))
         try:
             record = await self.run(example)
             self.unanswered, self.proven = 0, True
@@ -147,34 +158,26 @@ def _guarded(failure: list[BaseException], *arguments: Any) -> None:
 def _execute(
     config: Config, job: RowJob, handles: Handles, todo: Sequence[Example], folder: Location, proven: bool
 ) -> None:
-    size = config.ray.block_rows
+    size, output = config.ray.block_rows, Output(folder, job.kind)
     rows = [json.dumps(asdict(e)) for e in todo]
     if len(rows) <= size:  # one block is nothing to share out, and Ray Data takes seconds to start
-        _keep(folder, job.kind, asyncio.run(_here(RowActor(job, handles, proven), rows)))
+        asyncio.run(RowActor(job, handles, proven, output)(pa.table({"example": rows})))
         return
     data_context()
     low, high = config.generator.engines
-    in_flight = max(2, config.generator.concurrency // min(size, ROWS_AT_ONCE))
+    in_flight = max(2, FULL * config.generator.concurrency // size)
     pool = ActorPoolStrategy(
         min_size=low, max_size=high, max_tasks_in_flight_per_actor=in_flight, max_concurrent_calls_per_actor=in_flight
     )
     blocks = -(-len(rows) // size)  # made here: for Arrow tables Ray starts a process that looks at them
-    ray.data.from_items([{"example": row} for row in rows], override_num_blocks=blocks).map(
-        RowActor, fn_constructor_args=(job, handles, proven), compute=pool, num_cpus=0.5, max_restarts=RESTARTS
-    ).write_datasink(AtomicParquet(folder, job.kind), ray_remote_args={"num_cpus": 0.1}, concurrency=WRITERS)
-
-
-async def _here(actor: RowActor, rows: Sequence[str]) -> list[dict[str, str]]:
-    """What the actor makes of the rows, worked out in this process."""
-    return await asyncio.gather(*(actor({"example": row}) for row in rows))
-
-
-def _keep(folder: Location, kind: str, found: Sequence[dict[str, str]], name: str | None = None) -> None:
-    """Write the finished rows; then raise where there are others, since the run must stop."""
-    if finished := [json.loads(row["row"]) for row in found if row["row"]]:
-        write_rows(folder, kind, finished, name)
-    if unfinished := [row["stop"] for row in found if not row["row"]]:
-        raise WbragError(unfinished[0])
+    ray.data.from_items([{"example": row} for row in rows], override_num_blocks=blocks).map_batches(
+        RowActor,
+        fn_constructor_args=(job, handles, proven, output),
+        batch_format="pyarrow",
+        compute=pool,
+        num_cpus=0.5,
+        max_restarts=RESTARTS,
+    ).materialize()
 
 
 class _Counter:
