@@ -26,7 +26,7 @@ from wbrag.types import Example, Generator, Hit, Message, Passage, unit_id
 from wbrag.workspace import Workspace
 
 Row = dict[str, Any]
-PARTS = ("EngineCore", "EngineActor", "RowActor", "EncoderActor", "ShardActor", "Write")
+PARTS = ("EngineCore", "EngineActor", "RowActor", "EncoderActor", "ShardActor")
 STAGES = ("closed book", "open book", "solo", "evidence", "rewrite", "round trip")
 
 

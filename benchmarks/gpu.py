@@ -83,7 +83,7 @@ def enrichment(size: Size, folder: Path, options: dict[str, Any], gpu: Watched) 
 
     def config(encoder_gpus: float) -> Config:
         engine = {"load_format": "dummy", **options}
-        generator = {"model": str(model), "concurrency": size.in_flight, "engine_options": engine}
+        generator = {"model": str(model), "concurrency": size.in_flight, "engine": engine}
         encoder = {"gpus_per_actor": encoder_gpus}
         return load(workspace=str(folder / "workspace"), generator=generator, encoder=encoder)
 

@@ -49,7 +49,13 @@ def watched() -> Iterator[Watched]:
 def _read(process: subprocess.Popen[str], seen: Watched) -> None:
     assert process.stdout is not None
     for line in process.stdout:
-        try:
-            seen.samples.append((time.perf_counter(), *map(float, line.split(","))))
-        except ValueError:  # "[N/A]", and the end
-            continue
+        values = [_number(field) for field in line.split(",")]
+        if len(values) == len(ASKED):
+            seen.samples.append((time.perf_counter(), *values))
+
+
+def _number(field: str) -> float:
+    try:
+        return float(field)
+    except ValueError:  # "[N/A]", as some GPUs say of one or the other
+        return float("nan")

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import psutil  # type: ignore[import-untyped]
 
-LOOKS_S = 1.0  # of a process that ends, what it used after the last look is not counted
+LOOKS_S = 5.0  # of a process that ends, what it used after the last look is not counted
 Times = dict[tuple[int, float], tuple[str, float]]  # by pid and start: what it is, and its CPU seconds
 
 

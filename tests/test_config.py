@@ -155,20 +155,9 @@ def test_fingerprint_follows_the_values() -> None:
     assert fingerprint("a", "b") != fingerprint("ab")
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"max_num_seqs": 8}, "generator.concurrency"),
-        ({"model": "other"}, "generator.model"),
-        ({"trust_remote_code": True}, "foreign code"),
-        ({"load_format": "pt"}, "foreign code"),
-    ],
-)
-def test_engine_options_have_no_second_place_and_load_no_foreign_code(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        load(generator={"engine_options": options})
-
-
-def test_engine_options_are_vllms_own(yaml: Path) -> None:
-    yaml.write_text("generator: {engine_options: {quantization: fp8, load_format: dummy}}\n")
-    assert load(yaml).generator.engine_options == {"quantization": "fp8", "load_format": "dummy"}
+def test_engine_settings_are_vllms_own_and_only_those_that_load_no_code(yaml: Path) -> None:
+    yaml.write_text("generator: {engine: {quantization: fp8, load_format: dummy}}\n")
+    assert load(yaml).generator.engine.chosen() == {"quantization": "fp8", "load_format": "dummy"}
+    for options in ({"trust_remote_code": True}, {"load_format": "pt"}, {"quantisation": "fp8"}):
+        with pytest.raises(UsageError, match=next(iter(options))):
+            load(generator={"engine": options})

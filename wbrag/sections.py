@@ -4,22 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from wbrag.errors import UsageError
-
-# vLLM's arguments for which wbrag has settings of its own, and those that make it load foreign code.
-SET_ELSEWHERE = {
-    **{name: f"generator.{name}" for name in ("model", "revision", "dtype", "max_model_len")},
-    **{name: f"generator.{name}" for name in ("tensor_parallel_size", "gpu_memory_utilization")},
-    "max_num_seqs": "generator.concurrency",
-    "seed": "seed",
-}
-FOREIGN_CODE = (
-    *("trust_remote_code", "worker_cls", "worker_extension_cls", "scheduler_cls", "logits_processors"),
-    *("model_class_overrides", "reasoning_parser_plugin", "io_processor_plugin"),
-)
-PICKLES = ("pt", "npcache")  # formats of weights
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
@@ -50,6 +35,23 @@ class IndexConfig(Section):
     gpus_per_shard: float = Field(0.0, ge=0, description="share of a GPU to search each shard on; 0: on the CPU")
 
 
+class EngineConfig(Section):
+    """Arguments of vLLM's engine by its own names; what is not set is left to vLLM.
+
+    None of them loads code, and every format of weights but `dummy`, which is for benchmarks, reads safetensors alone.
+    """
+
+    quantization: str | None = Field(None, description="such as fp8, which halves an 8B model's weights")
+    kv_cache_dtype: str | None = Field(None, description="such as fp8: twice the tokens in the same memory")
+    load_format: Literal["safetensors", "fastsafetensors", "runai_streamer", "dummy"] | None = None
+    max_num_batched_tokens: int | None = Field(None, ge=1, description="tokens of one step")
+    enforce_eager: bool | None = Field(None, description="no CUDA graphs: a faster start, slower steps")
+
+    def chosen(self) -> dict[str, Any]:
+        """What is set."""
+        return self.model_dump(exclude_none=True)
+
+
 class GeneratorConfig(Section):
     backend: Literal["vllm", "openai"] = "vllm"
     model: str = Field(
@@ -64,26 +66,10 @@ class GeneratorConfig(Section):
     max_model_len: int | None = None
     gpu_memory_utilization: float = Field(0.85, gt=0, le=1)
     concurrency: int = Field(128, ge=1, description="requests in flight per engine")
-    engine_options: dict[str, Any] = Field(
-        {}, description="more of vLLM's engine arguments by its own names, such as quantization or kv_cache_dtype"
-    )
+    engine: EngineConfig = EngineConfig()
     timeout_s: float = Field(120.0, gt=0)
     max_retries: int = Field(6, ge=0)
     max_answer_tokens: int = Field(32, ge=1)
-
-    @field_validator("engine_options")
-    @classmethod
-    def _checked(cls, options: dict[str, Any]) -> dict[str, Any]:
-        for name, value in options.items():
-            if name in SET_ELSEWHERE:
-                raise UsageError(
-                    f"expected vLLM's {name} in {SET_ELSEWHERE[name]}, found it in generator.engine_options: move it"
-                )
-            if name in FOREIGN_CODE or (name == "load_format" and value in PICKLES):
-                raise UsageError(
-                    f"expected options of vLLM that load no foreign code, found {name}: {value!r}: leave it out"
-                )
-        return options
 
 
 class EnrichConfig(Section):

@@ -44,7 +44,9 @@ def test_an_endpoint_counts_by_its_names() -> None:
     assert found(base_url="http://a/v1") == found(base_url="http://a/v1")
 
 
-def test_engine_options_count_and_none_are_as_before_there_were_any() -> None:
-    plain = generator_fingerprint(load())
-    assert generator_fingerprint(load(generator={"engine_options": {}})) == plain
-    assert generator_fingerprint(load(generator={"engine_options": {"quantization": "fp8"}})) != plain
+def test_engine_settings_count_where_they_are_used_and_none_are_as_before_there_were_any() -> None:
+    fp8 = {"engine": {"quantization": "fp8"}}
+    assert generator_fingerprint(load(generator={"engine": {}})) == generator_fingerprint(load())
+    assert generator_fingerprint(load(generator=fp8)) != generator_fingerprint(load())
+    endpoint = {"backend": "openai", "model": "m", "base_url": "http://a/v1"}
+    assert generator_fingerprint(load(generator=endpoint | fp8)) == generator_fingerprint(load(generator=endpoint))

@@ -61,5 +61,6 @@ def generator_fingerprint(config: Config) -> str:
     g = config.generator
     folder = Path(model_path(g)).expanduser()
     name = model_contents(folder) if g.backend == "vllm" and folder.is_dir() else g.model
+    chosen = g.engine.chosen() if g.backend == "vllm" else {}
     named = (g.backend, name, g.revision, g.base_url, g.dtype, g.max_model_len, g.max_answer_tokens, config.seed)
-    return fingerprint(*named, *([g.engine_options] if g.engine_options else []))  # older runs had none
+    return fingerprint(*named, *([chosen] if chosen else []))  # older runs had none

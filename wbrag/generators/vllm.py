@@ -250,5 +250,5 @@ def engine_options(settings: GeneratorConfig, path: str, seed: int) -> dict[str,
         "load_format": "safetensors" if Path(path).is_dir() else "auto",
         "disable_log_stats": True,
         "generation_config": "vllm",
-        **settings.engine_options,
+        **settings.engine.chosen(),
     }

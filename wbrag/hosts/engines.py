@@ -57,7 +57,7 @@ class EngineActor:
 
         async with self._starting:
             generator = self.generator or Remembering(build(self.config))
-            await self._answer(generator.start())
+            await self._answer(generator, "start")
             self.generator = generator
         return True
 
@@ -65,7 +65,7 @@ class EngineActor:
         """`Generator`'s method of that name, beside other calls."""
         generator = await self._running()
         async with self._turns.together():
-            return await self._answer(getattr(generator, method)(*arguments))
+            return await self._answer(generator, method, *arguments)
 
     async def turn(self) -> int:
         """A turn, for one `ask_alone`; nothing else is at work when this returns."""
@@ -76,19 +76,21 @@ class EngineActor:
         """As `ask`, with the engine to itself."""
         generator = await self._running()
         async with self._turns.use(turn):
-            return await self._answer(getattr(generator, method)(*arguments))
+            return await self._answer(generator, method, *arguments)
 
     async def close(self) -> None:
-        """What is under way ends in `EnginesGone`: it is no row's fault that its engine was closed."""
+        """What fails from here on fails with `EnginesGone`: it is no row's fault that its engine was closed."""
         self.closed = True
         if self.generator is not None:
             await self.generator.close()
             self.generator = None
 
-    async def _answer(self, call: Any) -> Any:
+    async def _answer(self, generator: Generator, method: str, *arguments: Any) -> Any:
         """An engine that died inside a living process takes the process along, and Ray starts both again."""
+        if self.closed:
+            raise EnginesGone(CLOSED)
         try:
-            return await call
+            return await getattr(generator, method)(*arguments)
         except Exception as error:
             if self.closed:
                 raise EnginesGone(CLOSED) from None
@@ -97,8 +99,6 @@ class EngineActor:
             raise
 
     async def _running(self) -> Generator:
-        if self.closed:
-            raise EnginesGone(CLOSED)
         if self.generator is None:  # this actor was restarted
             await self.ready()
         return cast(Generator, self.generator)

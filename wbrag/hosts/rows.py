@@ -38,18 +38,24 @@ UNANSWERED = 8  # rows one after the other without the model's answer, and it is
 
 @dataclass(frozen=True)
 class Output:
-    """Where finished rows go. A block that Ray repeats writes the same file again, and no other run the same name."""
+    """Where finished rows go: one file for each block of rows."""
 
     folder: Location
     kind: str
-    run: str = field(default_factory=lambda: uuid4().hex)
+    run: str = field(default_factory=lambda: uuid4().hex)  # two runs do not touch each other's files
 
-    def keep(self, block: Sequence[str], found: Sequence[dict[str, str]]) -> None:
-        """Write the finished rows of `block`; then raise where there are others, since the run must stop."""
+    def name(self, block: Sequence[str]) -> str:
+        """Of the file of `block`, whoever works on it: Ray repeats a block whose actor is lost."""
+        return f"{self.run}-{fingerprint(*block)}"
+
+    def holds(self, block: Sequence[str]) -> bool:
+        return (self.folder / f"{self.name(block)}.parquet").is_file()
+
+    def keep(self, block: Sequence[str], found: Sequence[dict[str, str]]) -> str:
+        """Write the finished rows of `block`; returns why the others are not, empty where all are."""
         if finished := [json.loads(row["row"]) for row in found if row["row"]]:
-            write_rows(self.folder, self.kind, finished, f"{self.run}-{fingerprint(*block)}")
-        if unfinished := [row["stop"] for row in found if not row["row"]]:
-            raise WbragError(unfinished[0])
+            write_rows(self.folder, self.kind, finished, self.name(block))
+        return next((row["stop"] for row in found if not row["row"]), "")
 
 
 class RowActor:
@@ -66,11 +72,16 @@ class RowActor:
         self.unanswered, self.stop = 0, ""
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
-        """All rows of one block at once, and their file; it is written here, where they are."""
+        """All rows of one block at once, and their file, unless it was written before its actor was lost.
+
+        Returns why the run must `stop`, empty where it need not: the blocks beside this one still write theirs.
+        """
         block = batch["example"].to_pylist()
-        found = await asyncio.gather(*(self.row(row) for row in block))
-        await asyncio.to_thread(self.output.keep, block, found)
-        return pa.table({"rows": [len(block)]})
+        stop = ""
+        if not await asyncio.to_thread(self.output.holds, block):
+            found = await asyncio.gather(*(self.row(text) for text in block))
+            stop = await asyncio.to_thread(self.output.keep, block, found)
+        return pa.table({"stop": [stop]})
 
     async def row(self, text: str) -> dict[str, str]:
         """The record of one example, as JSON in `row`; empty where it is unfinished, and `stop` says why."""
@@ -158,26 +169,37 @@ def _guarded(failure: list[BaseException], *arguments: Any) -> None:
 def _execute(
     config: Config, job: RowJob, handles: Handles, todo: Sequence[Example], folder: Location, proven: bool
 ) -> None:
-    size, output = config.ray.block_rows, Output(folder, job.kind)
-    rows = [json.dumps(asdict(e)) for e in todo]
-    if len(rows) <= size:  # one block is nothing to share out, and Ray Data takes seconds to start
-        asyncio.run(RowActor(job, handles, proven, output)(pa.table({"example": rows})))
-        return
+    output, rows = Output(folder, job.kind), [json.dumps(asdict(e)) for e in todo]
+    if len(rows) <= config.ray.block_rows:  # one block is nothing to share out, and Ray Data takes seconds to start
+        told = asyncio.run(RowActor(job, handles, proven, output)(pa.table({"example": rows}))).to_pylist()
+    else:
+        told = _spread(config, job, handles, rows, proven, output)
+    if stops := [row["stop"] for row in told if row["stop"]]:
+        raise WbragError(stops[0])
+
+
+def _spread(
+    config: Config, job: RowJob, handles: Handles, rows: Sequence[str], proven: bool, output: Output
+) -> list[dict[str, str]]:
+    """A row actor for every engine, and what each block came to."""
     data_context()
+    size = config.ray.block_rows
     low, high = config.generator.engines
     in_flight = max(2, FULL * config.generator.concurrency // size)
     pool = ActorPoolStrategy(
         min_size=low, max_size=high, max_tasks_in_flight_per_actor=in_flight, max_concurrent_calls_per_actor=in_flight
     )
     blocks = -(-len(rows) // size)  # made here: for Arrow tables Ray starts a process that looks at them
-    ray.data.from_items([{"example": row} for row in rows], override_num_blocks=blocks).map_batches(
+    stage = ray.data.from_items([{"example": row} for row in rows], override_num_blocks=blocks).map_batches(
         RowActor,
+        batch_size=None,  # whole blocks
         fn_constructor_args=(job, handles, proven, output),
         batch_format="pyarrow",
         compute=pool,
         num_cpus=0.5,
         max_restarts=RESTARTS,
-    ).materialize()
+    )
+    return list(stage.iter_rows())
 
 
 class _Counter:

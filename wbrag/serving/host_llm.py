@@ -86,7 +86,7 @@ def llm_config(config: Config, gpus: bool) -> LLMConfig:
         "max_logprobs": 20,
         "revision": g.revision,
         "max_model_len": g.max_model_len,
-        **g.engine_options,
+        **g.engine.chosen(),
     }
     placement = {} if gpus else {"placement_group_config": {"bundle_per_worker": {"CPU": 1, "GPU": 0}}}
     return LLMConfig(
