@@ -1,4 +1,4 @@
-"""Enrichment and search on a GPU: `python benchmarks/gpu.py [--quantization fp8] [--quick]`, about 10 minutes.
+"""Enrichment and search on a GPU: `python benchmarks/gpu.py [--quantization fp8] [--quick]`.
 
 The whole enrichment, as a job runs it, at the sizes and shares of the paper's Natural Questions: one vLLM engine on
 one GPU with a model of Llama 3.1 8B's shape and dummy weights, which compute as fast as real ones (`paper_sized.py`

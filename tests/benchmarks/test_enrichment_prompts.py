@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.benchmarks import benchmark
 from tests.support.fakes import SimilarityEncoder, TableRetriever
 from tests.support.scripted import ScriptedGenerator
 from wbrag.config import load
@@ -23,13 +21,6 @@ from wbrag.types import Example, Hit, Messages, Passage, Sampling
 
 PASSAGES = {f"p{n}": Passage(f"p{n}", f"Title {n}", f"Fact {n} holds. Detail {n} follows.") for n in range(5)}
 QUESTION = "which bird soars?"
-
-
-def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A module of the folder benchmarks/, which is no package."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    monkeypatch.delitem(sys.modules, name, raising=False)
-    return importlib.import_module(name)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.test_enrichment_prompts import benchmark
+from tests.support.benchmarks import benchmark
 from tests.support.fakes import SimilarityEncoder, TableRetriever
 from tests.support.scripted import ScriptedGenerator
 from wbrag.config import load

@@ -21,9 +21,7 @@ def data_context() -> DataContext:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = (
-        -1
-    )  # rows of a slow model, or a spot node to come, may take more than 30 min
+    context.execution_no_progress_timeout_s = -1  # a slow model or a spot node to come may take over Ray's 30 minutes
     return context
 
 

@@ -93,7 +93,7 @@ def exact(factory: str) -> bool:
 class Shard:
     """A verified shard in memory, its texts mapped from disk; searched on the GPU where FAISS has one.
 
-    Host memory holds its index in either case: hits are scored again from it, and ties without end are settled there.
+    Host memory holds the index in either case: a flat one's hits are scored again from it, and its ties settled.
     """
 
     def __init__(self, root: Path, files: ShardFiles, manifest: Manifest, origin: Origin, *, gpu: bool = True) -> None:
@@ -105,7 +105,6 @@ class Shard:
         self.on_gpu: Any = None
         if gpu and getattr(faiss, "get_num_gpus", lambda: 0)() > 0:
             self.on_gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self.index)  # Ray shows it one
-        self.rounding = ROUNDING if self.on_gpu is None else GPU_ROUNDING
         self.exact = exact(manifest.factory)
         self.vectors = (
             scan.flat_vectors(self.index)
@@ -125,8 +124,9 @@ class Shard:
         if not wanted or not k:
             return [[] for _ in range(len(queries))]
         queries = np.ascontiguousarray(queries, dtype=np.float32)
+        rounding = ROUNDING if self.on_gpu is None else GPU_ROUNDING
         scores, rows = self._nearest(queries, wanted)
-        while self.exact and wanted < self.count and (scores[:, k - 1] - scores[:, -1] < self.rounding).any():
+        while self.exact and wanted < self.count and (scores[:, k - 1] - scores[:, -1] < rounding).any():
             wanted = min(self.count, wanted * 2)  # a tie at the cut is settled by id, so all of it must be seen
             scores, rows = self._nearest(queries, wanted)
         if self.vectors is not None:
