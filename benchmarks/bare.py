@@ -12,8 +12,8 @@ from typing import Any
 
 from enrichment import Ask
 
-from wbrag.config import Config
-from wbrag.cores import cores
+from wbrag.core.config import Config
+from wbrag.core.env import cores
 
 
 @dataclass

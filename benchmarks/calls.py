@@ -22,11 +22,11 @@ from prefixes import cached_tokens
 from rich.console import Console
 from rich.table import Table
 
-from wbrag.config import Config
+from wbrag.core.config import Config
+from wbrag.core.metrics import acc
+from wbrag.core.types import Passage
 from wbrag.enrich.summary import verdicts_sha256
 from wbrag.generators import model_path
-from wbrag.metrics import acc
-from wbrag.types import Passage
 from wbrag.workspace import Workspace
 
 CLOSED_BOOK, ACCEPTED = 0.30, 0.155  # of all examples; the paper's Table 2 and its cost paragraph, for NQ

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from measured import Figure, arguments, record
 
-from wbrag.demo.facts import demo_world
+from wbrag.core.sections import EncoderConfig
+from wbrag.data.demo.facts import demo_world
 from wbrag.retrieval.encoder import Encoder, Vectors
-from wbrag.sections import EncoderConfig
 
 ROUNDS = 3  # of each way, in turn; the quickest counts
 

@@ -24,10 +24,10 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 from processes import cpu_seconds
 
-from wbrag.config import Config, load
-from wbrag.errors import WbragError
+from wbrag.core.config import Config, load
+from wbrag.core.errors import WbragError
+from wbrag.core.sections import GeneratorConfig
 from wbrag.generators import model_path
-from wbrag.sections import GeneratorConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTED_S = 240.0
@@ -88,7 +88,7 @@ def vllm_serve(workspace: Path, model: Path, log: Path) -> AbstractContextManage
 
 def bare_llm(workspace: Path, model: Path) -> Any:
     """wbrag's `LLMConfig`, but that threads wait as OpenMP comes: faster for an engine alone on its cores."""
-    from wbrag.serving.host_llm import llm_config
+    from wbrag.serving.ray.llm import llm_config
 
     found = llm_config(config_of(workspace, model), gpus=False)
     found.runtime_env["env_vars"].pop("OMP_WAIT_POLICY")

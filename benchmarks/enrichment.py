@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 import psutil  # type: ignore[import-untyped]
 from processes import cpu_of
 
-from wbrag.config import Config, load
-from wbrag.demo.run import prepare
+from wbrag.cli.demo.run import prepare
+from wbrag.core.config import Config, load
+from wbrag.core.io.parquet import corpus_files, read_all
+from wbrag.core.prompts import render
+from wbrag.core.tasks import as_data, read_answer, reference, task
+from wbrag.core.types import Example, Generator, Hit, Message, Passage, unit_id
 from wbrag.enrich.distil import EVIDENCE_TOKENS
-from wbrag.parquet import corpus_files, read_all
-from wbrag.prompts import render
-from wbrag.store import Store
-from wbrag.tasks import as_data, read_answer, reference, task
-from wbrag.types import Example, Generator, Hit, Message, Passage, unit_id
+from wbrag.units.layout import Store
 from wbrag.workspace import Workspace
 
 Row = dict[str, Any]
@@ -74,8 +74,8 @@ def one_pass(
 
     `core`: the one that the engine has to itself; all else of wbrag runs on the others. Rows ask `through(engines)`.
     """
-    from wbrag.hosts.rows import run_rows
-    from wbrag.records import EnrichJob
+    from wbrag.enrich.row_jobs import EnrichJob
+    from wbrag.executor.ray.row_pass import run_rows
 
     others = os.sched_getaffinity(0)
     if core is not None:

@@ -27,9 +27,9 @@ from paper_sized import LLAMA_8B, TINY, Architecture, Script, Scripted, sizes, w
 from searches import blocks, in_turn
 from vectors import DIMENSION, draw
 
-from wbrag.config import Config, load
-from wbrag.retrieval.manifest import Manifest
-from wbrag.retrieval.shard import Shard, build_once
+from wbrag.core.config import Config, load
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.shard import Shard, build_once
 from wbrag.workspace import Workspace
 
 PAPER = 61.0  # calls per second and GPU: 220K in half an hour on two H200, its cost paragraph

@@ -31,14 +31,14 @@ from measured import Figure, arguments, record
 from memory import peak_since
 from vectors import BLOCK, DIMENSION, Array, corpus, draw
 
-from wbrag.config import load
-from wbrag.hosts.build import _build, assign, plan
-from wbrag.hosts.session import Session
-from wbrag.retrieval.filling import FEWEST_CENTROIDS, POINTS_PER_CENTROID
-from wbrag.retrieval.manifest import Manifest, ShardFiles
+from wbrag.core.config import load
+from wbrag.core.types import Origin
+from wbrag.executor.ray.index_build import _build, assign, plan
+from wbrag.executor.ray.session import Session
+from wbrag.retrieval.index.build import FEWEST_CENTROIDS, POINTS_PER_CENTROID
+from wbrag.retrieval.index.manifest import Manifest, ShardFiles
+from wbrag.retrieval.index.shard import PASSAGES, Shard, build_once
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
-from wbrag.retrieval.shard import PASSAGES, Shard, build_once
-from wbrag.types import Origin
 
 SHARDS, K, QUERIES = 2, 5, 300
 PEAK = "peak memory / finished index"

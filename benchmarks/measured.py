@@ -19,8 +19,8 @@ import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Table
 
-from wbrag.files import write_atomically
-from wbrag.report.made import hardware
+from wbrag.core.io.files import write_atomically
+from wbrag.evaluation.report.provenance import hardware
 
 HERE = Path(__file__).parent
 RESULTS, LOG = HERE / "results", HERE / "LOG.md"

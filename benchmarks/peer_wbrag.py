@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from wbrag.metrics import METRICS
+from wbrag.core.metrics import METRICS
 from wbrag.workspace import Workspace
 
 

@@ -32,9 +32,9 @@ from typing import Any, TextIO
 import psutil  # type: ignore[import-untyped]
 from measured import Figure, arguments, record
 
-from wbrag.demo.facts import demo_world, examples
-from wbrag.errors import WbragError
-from wbrag.tasks import read_answer
+from wbrag.core.errors import WbragError
+from wbrag.core.tasks import read_answer
+from wbrag.data.demo.facts import demo_world, examples
 
 HERE = Path(__file__).resolve().parent
 QUESTIONS, PASSAGES, QUICK = 300, 6000, 40

@@ -16,18 +16,18 @@ from typing import Any
 from enrichment import Row, demo, passages
 from measured import Figure, arguments, number, record
 
-from wbrag.config import Config
+from wbrag.core.config import Config
+from wbrag.core.types import Example
+from wbrag.enrich.row_jobs import EnrichJob, Handles
+from wbrag.evaluation.estimate import Asked, plan
+from wbrag.evaluation.estimate.calls import shares_of, stages, words_of
+from wbrag.evaluation.estimate.sizes import Texts
 from wbrag.generators import build
-from wbrag.generators.memo import Remembering
+from wbrag.generators.cached import Remembering
 from wbrag.methods.meter import Meter
-from wbrag.plan import Asked, plan
-from wbrag.plan.calls import shares_of, stages, words_of
-from wbrag.plan.sizes import Texts
-from wbrag.records import EnrichJob, Handles
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder
+from wbrag.retrieval.index.shard import open_shards
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
-from wbrag.retrieval.shard import open_shards
-from wbrag.types import Example
 from wbrag.workspace import Workspace
 
 AT_ONCE = 32  # examples in flight

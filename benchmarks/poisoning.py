@@ -18,25 +18,25 @@ import pyarrow as pa
 from enrichment import passages as archive
 from scipy.stats import binomtest
 
-from wbrag.checks import CHECKS, Checked, passed
-from wbrag.demo.facts import demo_world, examples
-from wbrag.demo.world import Fact, grammar
+from wbrag.core.metrics import acc
+from wbrag.core.progress import bar
+from wbrag.core.tasks import task
+from wbrag.core.types import Example, Generator, Hit, Origin, Passage, Sampling, Unit
+from wbrag.data.demo.facts import demo_world, examples
+from wbrag.data.demo.world import Fact, grammar
+from wbrag.data.sentences import sentences
 from wbrag.enrich.distil import Distiller
-from wbrag.enrich.leakage import audit
+from wbrag.enrich.leakage_audit import audit
 from wbrag.methods import Rag, method
-from wbrag.metrics import acc
-from wbrag.progress import bar
 from wbrag.retrieval.encoder import BatchedEncoder, Vectors
-from wbrag.retrieval.manifest import Manifest
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.shard import PASSAGES, Shard, build_shard
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
-from wbrag.retrieval.shard import PASSAGES, Shard, build_shard
-from wbrag.shelf.decisions import State
-from wbrag.shelf.examine import examine, nearest_passages
-from wbrag.shelf.units import Shelved
-from wbrag.store import Store
-from wbrag.tasks import task
-from wbrag.text import sentences
-from wbrag.types import Example, Generator, Hit, Origin, Passage, Sampling, Unit
+from wbrag.units.checks import CHECKS, Checked, passed
+from wbrag.units.decisions import State
+from wbrag.units.examine import examine, nearest_passages
+from wbrag.units.layout import Store
+from wbrag.units.table import Shelved
 
 TARGETS, PASSAGES_EACH, SEED = 40, 5, 7
 LOW_TRUST = 0.3

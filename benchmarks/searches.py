@@ -20,9 +20,9 @@ import pyarrow as pa
 from measured import Figure, arguments, record
 from vectors import DIMENSION, draw
 
-from wbrag.retrieval.manifest import Manifest
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.shard import PASSAGES, Block, Shard, build_once
 from wbrag.retrieval.retriever import LocalShard
-from wbrag.retrieval.shard import PASSAGES, Block, Shard, build_once
 
 K, ROUNDS, BLOCK = 5, 5, 50_000
 TOGETHER = (1, 4, 8, 16, 32, 128)

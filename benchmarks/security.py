@@ -20,17 +20,17 @@ from typing import Any
 from enrichment import passages
 from poisoning import PASSAGES_EACH, TARGETS, Bench, poisoning, share, targets
 
-from wbrag.checks import Subject
-from wbrag.checks.instructions import find, instructions
-from wbrag.errors import WbragError
-from wbrag.files import write_atomically
+from wbrag.core.errors import WbragError
+from wbrag.core.io.files import write_atomically
+from wbrag.core.progress import bar
+from wbrag.core.prompts import render
 from wbrag.generators import build
-from wbrag.progress import bar
-from wbrag.prompts import render
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder
+from wbrag.retrieval.index.shard import open_shards
 from wbrag.retrieval.retriever import LocalShard
-from wbrag.retrieval.shard import open_shards
-from wbrag.store import Store
+from wbrag.units.checks import Subject
+from wbrag.units.checks.instructions import find, instructions
+from wbrag.units.layout import Store
 
 HERE = Path(__file__).parent
 

@@ -23,11 +23,11 @@ from endpoints import Endpoint, rag, ray_llm, unending, vllm_serve
 from load import Body, Took, closed, steady
 from measured import Figure, arguments, record
 
-from wbrag.demo.facts import examples
-from wbrag.demo.run import prepare
+from wbrag.cli.demo.run import prepare
+from wbrag.core.tasks import read_answer, task
+from wbrag.core.types import Hit
+from wbrag.data.demo.facts import examples
 from wbrag.generators.openai_wire import wire
-from wbrag.tasks import read_answer, task
-from wbrag.types import Hit
 from wbrag.workspace import Workspace
 
 SHORT, LONG = 6, 128  # tokens of an answer; the demo's own answers have about six

@@ -15,17 +15,17 @@ from dataclasses import asdict, dataclass, field
 import ray
 from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
+from wbrag.core.prompts import render
+from wbrag.core.tasks import as_data, read_answer, reference, task
+from wbrag.core.types import Evidence, Example, Hit, Message
 from wbrag.enrich.distil import EVIDENCE_TOKENS, Distiller, parse_evidence, parse_unit
 from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_of_reach
+from wbrag.executor.ray.quiet import data_context, quiet_start
 from wbrag.generators import model_path
 from wbrag.generators.vllm import engine_options
-from wbrag.hosts.quiet import data_context, quiet_start
-from wbrag.prompts import render
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder
+from wbrag.retrieval.index.shard import open_shards
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
-from wbrag.retrieval.shard import open_shards
-from wbrag.tasks import as_data, read_answer, reference, task
-from wbrag.types import Evidence, Example, Hit, Message
 from wbrag.workspace import Workspace
 
 ENVIRONMENT = {

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wbrag.hosts.build import Rows
+from wbrag.executor.ray.index_build import Rows
 
 Array = npt.NDArray[Any]
 DIMENSION, SEED = 384, 11

@@ -7,7 +7,7 @@ The workspace in FILE must be a location that every node sees: s3://, gs:// or a
 
 import sys
 
-from wbrag.cli import main
+from wbrag.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["index", *sys.argv[1:]]))

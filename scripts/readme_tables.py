@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from measured import Figure, number
 
-from wbrag.bench.grid import Bench
-from wbrag.bench.page import headline, provenance
-from wbrag.bench.tables import ARMS, clear, markdown
+from wbrag.evaluation.bench.grid import Bench
+from wbrag.evaluation.bench.page import headline, provenance
+from wbrag.evaluation.bench.tables import ARMS, clear, markdown
 
 
 def table(demo: dict[str, object]) -> str:

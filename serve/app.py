@@ -3,6 +3,6 @@
 The workspace must be a path that every node of the cluster sees.
 """
 
-from wbrag.serving.host import build
+from wbrag.serving.ray.app import build
 
 __all__ = ["build"]

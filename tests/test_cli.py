@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wbrag.cli import main
+from wbrag.cli.main import main
 
 GOOD = '{"id": "a", "contents": "A\\nText of a."}\n'
 ASKED = '{"id": "q", "question": "Who?", "golden_answers": ["she"]}\n'
@@ -66,8 +66,8 @@ def test_one_sentence(
 
 
 def test_an_unknown_model_folder_is_refused_before_any_work() -> None:
-    from wbrag.config import load
-    from wbrag.errors import UsageError
+    from wbrag.core.config import load
+    from wbrag.core.errors import UsageError
     from wbrag.generators import build
 
     with pytest.raises(UsageError, match="no-such-model"):

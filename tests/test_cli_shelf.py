@@ -10,7 +10,7 @@ import pytest
 
 from tests.serving.test_publishing import shelve
 from tests.serving.test_publishing import workspace as workspace
-from wbrag.cli import main
+from wbrag.cli.main import main
 from wbrag.workspace import Workspace
 
 

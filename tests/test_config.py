@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from wbrag.config import Config, fingerprint, flags, load
-from wbrag.errors import UsageError
-from wbrag.sections import EnrichConfig
+from wbrag.core.config import Config, fingerprint, flags, load
+from wbrag.core.errors import UsageError
+from wbrag.core.sections import EnrichConfig
 
 
 @pytest.fixture(autouse=True)

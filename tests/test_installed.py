@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wbrag.errors import WbragError
-from wbrag.installed import check_torchvision
+from wbrag.core.env import check_torchvision
+from wbrag.core.errors import WbragError
 
 
 def test_a_torchvision_that_does_not_load_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

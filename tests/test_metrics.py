@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wbrag.metrics import (
+from wbrag.core.metrics import (
     acc,
     bootstrap_ci,
     compare,

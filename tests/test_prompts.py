@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from wbrag.errors import UsageError, WbragError
-from wbrag.prompts import load, render, version
-from wbrag.tasks import task
-from wbrag.types import Message
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.prompts import load, render, version
+from wbrag.core.tasks import task
+from wbrag.core.types import Message
 
 
 def test_a_folder_shadows_one_file(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from wbrag.errors import UsageError
-from wbrag.tasks import TASKS, read_answer, reference, task
-from wbrag.types import Hit, Passage
+from wbrag.core.errors import UsageError
+from wbrag.core.tasks import TASKS, read_answer, reference, task
+from wbrag.core.types import Hit, Passage
 
 DOCUMENTS: list[Hit | Passage] = [
     Hit("a", "Kites", "A kite flies.", 0.9),

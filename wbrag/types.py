@@ -1,235 +1,59 @@
-"""The nouns of wbrag. Every other module speaks in these; none of them knows about Ray, vLLM or FAISS."""
-
-from __future__ import annotations
-
-import hashlib
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
-
-Origin = Literal["base", "writeback"]
-Role = Literal["system", "user", "assistant"]
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """One retrievable text. `text` excludes the title. `start`/`end` are character offsets into the source document."""
-
-    id: str
-    title: str
-    text: str
-    source: str = ""
-    updated_at: str = ""
-    trust: float = 1.0
-    start: int = 0
-    end: int = 0
-
-    @property
-    def contents(self) -> str:
-        """What is embedded and hashed: FlashRAG's `title\\ntext`."""
-        return f"{self.title}\n{self.text}"
-
-    @property
-    def content_hash(self) -> str:
-        return content_hash(self.contents)
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A labelled question. `task` names an entry of `wbrag.tasks`."""
-
-    id: str
-    question: str
-    golden_answers: tuple[str, ...]
-    task: str = "qa"
-    metadata: dict[str, Any] = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A retrieved passage; `score` is the inner product of L2-normalised vectors, in [-1, 1]."""
-
-    id: str
-    title: str
-    text: str
-    score: float
-    origin: Origin = "base"
-
-    @property
-    def content_hash(self) -> str:
-        return content_hash(f"{self.title}\n{self.text}")
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    role: Role
-    content: str
-
-
-Messages = Sequence[Message]  # an assistant message at the end is continued, not answered
-Prompt = str | Messages  # a string goes to the model as it is, without a chat template
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to decode. Temperature 0 is greedy; `logprobs` asks for that many alternatives per token."""
-
-    max_tokens: int = 32
-    temperature: float = 0.0
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-    logprobs: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What the generator wrote. `logprobs` are nats, one per output token as `pieces`, empty unless asked for."""
-
-    text: str
-    tokens: int = 0
-    prompt_tokens: int = 0
-    finish_reason: str = "stop"
-    logprobs: tuple[float, ...] = ()
-    top_logprobs: tuple[dict[str, float], ...] = ()
-    pieces: tuple[str, ...] = ()
-
-
-class NextToken(NamedTuple):
-    """One way to go on: token id, its text, log-probability in nats, and whether it ends the reply."""
-
-    id: int
-    text: str
-    logprob: float
-    end: bool
-
-
-class NextTokens(NamedTuple):
-    """The likeliest next tokens, likeliest first, and how long the prompt was."""
-
-    tokens: tuple[NextToken, ...]
-    prompt_tokens: int
-
-
-class Scored(NamedTuple):
-    """log p of a continuation in nats, summed over its tokens, and how many tokens were read for it."""
-
-    logprob: float
-    prompt_tokens: int
-
-
-class Generator(Protocol):
-    """A language model behind one async door; see `wbrag.generators` for the implementations."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Model, revision and engine settings: what must be equal for answers to be comparable."""
-        ...
-
-    async def start(self) -> None:
-        """Load the model, or ask the endpoint one small question, so that a bad setting is refused before any work."""
-        ...
-
-    async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion: ...
-
-    async def score(self, prompt: Messages, continuation: str) -> Scored:
-        """log p(continuation | prompt); where the continuation ends is not scored."""
-        ...
-
-    async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
-        """The `top` likeliest tokens after `prompt` and the reply's token ids so far, likeliest first.
-
-        Raises `UsageError` where the backend gives no control over single tokens.
-        """
-        ...
-
-    async def decode(self, ids: Sequence[int]) -> str:
-        """The text of a reply's token ids. Raises `UsageError` as `next_tokens` does."""
-        ...
-
-    async def knows(self, tokens: Sequence[str]) -> bool:
-        """Whether each of `tokens` is one token of the model; False where that cannot be seen."""
-        ...
-
-    async def close(self) -> None: ...
-
-
-@runtime_checkable
-class Streams(Protocol):
-    """A generator that can hand its reply over piece by piece."""
-
-    def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Completion]:
-        """Each item holds the new text and new tokens alone; the last one has `finish_reason`, empty in the others.
-
-        `prompt_tokens` are 0 until they are known, which is in the last item at the latest. No log-probabilities.
-        Whoever stops early closes the iterator, and with it the work.
-        """
-        ...
-
-
-class Retriever(Protocol):
-    async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """The best `k` hits of each query, best first; ties by id."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What an answer took. `calls` are the method's own, also those that the engine's memory answers at once."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    retrievals: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A method's reply, what it looked at last, what it cost, and figures of its own that a reader may want."""
-
-    text: str
-    hits: tuple[Hit, ...] = ()
-    cost: Cost = Cost()
-    details: dict[str, float] = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """A sentence that stands verbatim in passage `passage_id`."""
-
-    passage_id: str
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """A write-back passage with its whole provenance. Its id is the hash of its contents."""
-
-    title: str
-    text: str
-    question_ids: tuple[str, ...]
-    sources: tuple[tuple[str, str], ...]  # (passage id, content hash at the time of writing)
-    evidence: tuple[Evidence, ...]
-    scores: dict[str, float] = field(default_factory=dict, hash=False)
-    model: str = ""
-    prompt_version: str = ""
-    config_fingerprint: str = ""
-    created_at: str = ""
-
-    @property
-    def contents(self) -> str:
-        return f"{self.title}\n{self.text}"
-
-    @property
-    def id(self) -> str:
-        return unit_id(self.contents)
-
-
-def unit_id(contents: str) -> str:
-    """The id of a unit with these contents."""
-    return "wb-" + content_hash(contents)[:16]
-
-
-def content_hash(contents: str) -> str:
-    """sha256 of the UTF-8 text, as hex."""
-    return hashlib.sha256(contents.encode()).hexdigest()
+"""The public nouns and protocols, for plug-ins and scripts: `from wbrag.types import Hit, Passage, Retriever`.
+
+Re-exports only. What a retriever plug-in may also implement: `Collection`, `KnowsPassages`, `HasVersion`.
+"""
+
+from wbrag.core.types import (
+    Answer,
+    Completion,
+    Cost,
+    Evidence,
+    Example,
+    Generator,
+    Hit,
+    Message,
+    Messages,
+    NextToken,
+    NextTokens,
+    Origin,
+    Passage,
+    Prompt,
+    Retriever,
+    Role,
+    Sampling,
+    Scored,
+    Streams,
+    Unit,
+    content_hash,
+    unit_id,
+)
+from wbrag.retrieval.external import Collection, HasVersion, Held, KnowsPassages
+
+__all__ = [
+    "Answer",
+    "Collection",
+    "Completion",
+    "Cost",
+    "Evidence",
+    "Example",
+    "Generator",
+    "HasVersion",
+    "Held",
+    "Hit",
+    "KnowsPassages",
+    "Message",
+    "Messages",
+    "NextToken",
+    "NextTokens",
+    "Origin",
+    "Passage",
+    "Prompt",
+    "Retriever",
+    "Role",
+    "Sampling",
+    "Scored",
+    "Streams",
+    "Unit",
+    "content_hash",
+    "unit_id",
+]

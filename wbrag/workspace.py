@@ -7,17 +7,17 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wbrag.config import fingerprint
-from wbrag.errors import UsageError
-from wbrag.files import Location, inside, write_atomically
-from wbrag.progress import bar
-from wbrag.shelving import Shelving
-from wbrag.types import Answer, Hit
+from wbrag.core.config import fingerprint
+from wbrag.core.errors import UsageError
+from wbrag.core.io.files import Location, inside, write_atomically
+from wbrag.core.progress import bar
+from wbrag.core.types import Answer, Hit
+from wbrag.units.library import Shelving
 
 if TYPE_CHECKING:
-    from wbrag.bench.grid import Bench
-    from wbrag.datasets import IngestResult
-    from wbrag.local import Local
+    from wbrag.data import IngestResult
+    from wbrag.evaluation.bench.grid import Bench
+    from wbrag.executor.local import Local
 
 
 class Workspace(Shelving):
@@ -41,7 +41,7 @@ class Workspace(Shelving):
         source: str | None = None,
     ) -> IngestResult:
         """Read a published corpus into `corpus/`; documents longer than 1.5 x `chunk_words` words are cut."""
-        from wbrag.datasets import ingest_corpus
+        from wbrag.data import ingest_corpus
 
         with bar("reading the corpus", shown=self.progress) as update:
             return ingest_corpus(
@@ -66,8 +66,8 @@ class Workspace(Shelving):
         unlabelled: bool = False,
     ) -> IngestResult:
         """Read questions into `examples/NAME/SPLIT.parquet`; `unlabelled` ones are for the judge."""
-        from wbrag.datasets import ingest_examples
-        from wbrag.tasks import task as known_task
+        from wbrag.core.tasks import task as known_task
+        from wbrag.data import ingest_examples
 
         known_task(task)
         for part in (name, split):
@@ -82,7 +82,7 @@ class Workspace(Shelving):
 
     def index(self) -> dict[str, Any]:
         """Embed and index the corpus, resuming what a killed run left."""
-        from wbrag.hosts.build import build_index
+        from wbrag.executor.ray.index_build import build_index
 
         start = time.monotonic()
         digest = self.corpus_fingerprint()
@@ -139,8 +139,8 @@ class Workspace(Shelving):
 
         With `against`, another such name, the paired gain over it with its 95% bootstrap interval and McNemar p.
         """
-        from wbrag.metrics import bootstrap_ci, compare, paired
-        from wbrag.tasks import task
+        from wbrag.core.metrics import bootstrap_ci, compare, paired
+        from wbrag.core.tasks import task
 
         start = time.monotonic()
         rows = self.answers(examples, release=release, method=method, limit=limit)
@@ -172,7 +172,7 @@ class Workspace(Shelving):
 
     def bench(self, suite: str | Location, data: str | Location | None = None) -> Bench:
         """Run the grid of a suite file over this workspace; relative paths in it are taken from `data`."""
-        from wbrag.bench.run import run_suite
+        from wbrag.evaluation.bench.run import run_suite
 
         return run_suite(self, suite, data)
 
@@ -186,7 +186,7 @@ class Workspace(Shelving):
 
     def _local(self) -> Local:
         if self._here is None or self._here.store is not self:  # a `varied` workspace has settings of its own
-            from wbrag.local import Local
+            from wbrag.executor.local import Local
 
             self._here = Local(self)
         return self._here

@@ -11,8 +11,8 @@ import sys
 import psycopg
 import pyarrow.parquet as pq
 
+from wbrag.core.sections import EncoderConfig
 from wbrag.retrieval.encoder import Encoder
-from wbrag.sections import EncoderConfig
 
 
 def load(file: str) -> None:

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image, ImageStat
 
 from tests.support.browser import rendered, screenshot
-from wbrag.bench.grid import Bench, _correct
-from wbrag.bench.page import headline, of_run, provenance, read_bench, render, write_report
+from wbrag.core.errors import WbragError
 from wbrag.enrich.enrich import Verdict
-from wbrag.errors import WbragError
-from wbrag.records import verdict_row, write_rows
+from wbrag.enrich.row_jobs import verdict_row, write_rows
+from wbrag.evaluation.bench.grid import Bench, _correct
+from wbrag.evaluation.bench.page import headline, of_run, provenance, read_bench, render, write_report
 
 HOSTILE = '<script>alert(1)</script><img src="https://example.org/x.png">'
 

@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbrag.bench.selections import at_random, gated, nested, rescored
+from wbrag.core.sections import EnrichConfig
+from wbrag.core.types import Example
 from wbrag.enrich.gates import document_gate, utility_gate
-from wbrag.sections import EnrichConfig
-from wbrag.types import Example
+from wbrag.evaluation.bench.selections import at_random, gated, nested, rescored
 
 score = st.sampled_from([0.0, 0.05, 0.1, 0.11, 0.5, 1.0])
 

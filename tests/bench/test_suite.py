@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wbrag.bench.suite import QuestionSet, Source, Suite, load_suite, prepare
-from wbrag.errors import UsageError, WbragError
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.evaluation.bench.suite import QuestionSet, Source, Suite, load_suite, prepare
 from wbrag.workspace import Workspace
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"

@@ -6,9 +6,9 @@ import csv
 import io
 from typing import Any
 
-from wbrag.bench.grid import Bench, _correct, means
-from wbrag.bench.libraries import Document, copies, raw, units
-from wbrag.bench.tables import as_csv, markdown, tables
+from wbrag.evaluation.bench.grid import Bench, _correct, means
+from wbrag.evaluation.bench.libraries import Document, copies, raw, units
+from wbrag.evaluation.bench.tables import as_csv, markdown, tables
 
 CELL = {"model": "tiny", "method": "naive", "set": "nq"}
 SCORE = CELL | {"metric": "acc", "n": 4, "writeback_share": 0.5, "errors": 0, "details": {"sub_questions": 1.5}}

@@ -10,14 +10,14 @@ import pytest
 from tests.support.benchmarks import benchmark
 from tests.support.fakes import SimilarityEncoder, TableRetriever
 from tests.support.scripted import ScriptedGenerator
-from wbrag.config import load
+from wbrag.core.config import load
+from wbrag.core.sections import EnrichConfig
+from wbrag.core.tasks import task
+from wbrag.core.types import Example, Hit, Messages, Passage, Sampling
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher
+from wbrag.enrich.row_jobs import verdict_row
 from wbrag.methods import Rag, method
-from wbrag.records import verdict_row
-from wbrag.sections import EnrichConfig
-from wbrag.tasks import task
-from wbrag.types import Example, Hit, Messages, Passage, Sampling
 
 PASSAGES = {f"p{n}": Passage(f"p{n}", f"Title {n}", f"Fact {n} holds. Detail {n} follows.") for n in range(5)}
 QUESTION = "which bird soars?"

@@ -12,15 +12,15 @@ import pytest
 from tests.support.benchmarks import benchmark
 from tests.support.fakes import SimilarityEncoder, TableRetriever
 from tests.support.scripted import ScriptedGenerator
-from wbrag.config import load
+from wbrag.core.config import load
+from wbrag.core.tasks import task
+from wbrag.core.types import Example, Hit, Messages, Sampling
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher
+from wbrag.enrich.row_jobs import verdict_row
+from wbrag.evaluation.estimate.calls import shares_of, words_of
 from wbrag.generators import model_path
 from wbrag.methods import Rag, method
-from wbrag.plan.calls import shares_of, words_of
-from wbrag.records import verdict_row
-from wbrag.tasks import task
-from wbrag.types import Example, Hit, Messages, Sampling
 
 COUNT = 600
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from wbrag.checks import CHECKS, Checked, Neighbour, Subject, passed, run, unit_trust
-from wbrag.checks.leakage import leakage
-from wbrag.checks.novelty import novelty
-from wbrag.checks.round_trip import round_trip
-from wbrag.checks.trust import trust
-from wbrag.sections import ChecksConfig
-from wbrag.types import Evidence, Passage, Unit
+from wbrag.core.sections import ChecksConfig
+from wbrag.core.types import Evidence, Passage, Unit
+from wbrag.units.checks import CHECKS, Checked, Neighbour, Subject, passed, run, unit_trust
+from wbrag.units.checks.leakage import leakage
+from wbrag.units.checks.novelty import novelty
+from wbrag.units.checks.round_trip import round_trip
+from wbrag.units.checks.trust import trust
 
 SETTINGS = ChecksConfig()
 SOURCE = Passage("p", "Kites", "The kite flies over Oslo.", "archive")

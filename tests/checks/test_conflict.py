@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wbrag.checks import Checked, Neighbour, Subject
-from wbrag.checks.conflict import conflict, differ_in_value
-from wbrag.demo.world import Fact, build_world, unit_of
-from wbrag.sections import ChecksConfig
-from wbrag.types import Passage, Unit
+from wbrag.core.sections import ChecksConfig
+from wbrag.core.types import Passage, Unit
+from wbrag.data.demo.world import Fact, build_world, unit_of
+from wbrag.units.checks import Checked, Neighbour, Subject
+from wbrag.units.checks.conflict import conflict, differ_in_value
 
 OURS = "The Drawyn yard was opened in 1936."
 SETTINGS = ChecksConfig()

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from wbrag.checks import Checked, Subject
-from wbrag.checks.figures import figures
-from wbrag.checks.grounding import grounding
-from wbrag.checks.reading import read
-from wbrag.demo.world import Fact, build_world
-from wbrag.sections import ChecksConfig
-from wbrag.types import Evidence, Passage, Unit
+from wbrag.core.sections import ChecksConfig
+from wbrag.core.types import Evidence, Passage, Unit
+from wbrag.data.demo.world import Fact, build_world
+from wbrag.units.checks import Checked, Subject
+from wbrag.units.checks.figures import figures
+from wbrag.units.checks.grounding import grounding
+from wbrag.units.checks.reading import read
 
 SETTINGS = ChecksConfig()
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbrag.checks import Subject
-from wbrag.checks.instructions import find, instructions
-from wbrag.demo.facts import demo_world
-from wbrag.sections import ChecksConfig
-from wbrag.types import Unit
+from wbrag.core.sections import ChecksConfig
+from wbrag.core.types import Unit
+from wbrag.data.demo.facts import demo_world
+from wbrag.units.checks import Subject
+from wbrag.units.checks.instructions import find, instructions
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("WBRAG_SHARED_DATA") or ROOT.parent / "shared" / "data") / "small-bench"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from wbrag.checks.nli import CrossEncoderNli, open_nli
-from wbrag.errors import WbragError
-from wbrag.sections import ChecksConfig
+from wbrag.core.errors import WbragError
+from wbrag.core.sections import ChecksConfig
+from wbrag.units.checks.nli import CrossEncoderNli, open_nli
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "kite", "flies", "owl", "sees"]
 

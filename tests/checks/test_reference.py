@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbrag.demo.facts import demo_world
+from wbrag.core.sections import GeneratorConfig
+from wbrag.core.tasks import as_data, reference
+from wbrag.core.types import Passage
+from wbrag.data.demo.facts import demo_world
 from wbrag.generators import model_path
-from wbrag.sections import GeneratorConfig
-from wbrag.tasks import as_data, reference
-from wbrag.types import Passage
 
 HEAD = re.compile(r"Doc\s*\d+\s*\(\s*Title\s*:", re.IGNORECASE)
 pieces = st.sampled_from(

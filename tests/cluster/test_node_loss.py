@@ -20,8 +20,8 @@ from tests.cluster.conftest import Nodes, wait_until
 from tests.integration.conftest import ITEMS, config, finished, wbrag
 from tests.support.openai_server import OpenAIServer
 from tests.support.outcome import assert_same
-from wbrag.config import Config
-from wbrag.hosts.session import gpus
+from wbrag.core.config import Config
+from wbrag.executor.ray.session import gpus
 from wbrag.workspace import Workspace
 
 pytestmark = [pytest.mark.integration, pytest.mark.drill]

@@ -18,10 +18,10 @@ from tests.cluster.conftest import Nodes, wait_until
 from tests.integration.conftest import ITEMS, config
 from tests.support.library import contents, index, published, shelve
 from tests.support.openai_server import OpenAIServer
+from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder
-from wbrag.serving.host import application
-from wbrag.store import Store
-from wbrag.types import Unit
+from wbrag.serving.ray.app import application
+from wbrag.units.layout import Store
 
 pytestmark = [pytest.mark.integration, pytest.mark.drill]
 GATEWAYS, RETRIEVERS = "ServeReplica:wbrag:Gateway", "ServeReplica:wbrag:Retriever"

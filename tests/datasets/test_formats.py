@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wbrag.datasets.formats import FORMATS, beir_qrels, beir_queries
-from wbrag.datasets.source import Input
-from wbrag.errors import UsageError, WbragError
-from wbrag.types import Example, Passage
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.types import Example, Passage
+from wbrag.data.formats import FORMATS, beir_qrels, beir_queries
+from wbrag.data.readers import Input
 
 
 def lines(path: Path, *records: Any) -> Path:

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from wbrag.datasets import CORPUS_SCHEMA, EXAMPLES_SCHEMA, ingest, ingest_corpus, ingest_examples
-from wbrag.errors import UsageError, WbragError
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.data import CORPUS_SCHEMA, EXAMPLES_SCHEMA, ingest, ingest_corpus, ingest_examples
 
 GOOD = {"id": "p1", "contents": "T\nA text."}
 QUESTION = {"id": "q1", "question": "Who?", "golden_answers": ["A"], "metadata": {"gold": ["p1"]}}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from wbrag.datasets.formats import FORMATS, beir_qrels, beir_queries
-from wbrag.datasets.source import Input
-from wbrag.errors import WbragError
+from wbrag.core.errors import WbragError
+from wbrag.data.formats import FORMATS, beir_qrels, beir_queries
+from wbrag.data.readers import Input
 
 SHARED = Path(os.environ.get("WBRAG_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data")
 NATIVE, BENCH = SHARED / "native", SHARED / "small-bench"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbrag.datasets.trec import read_qrels, read_run, run_of, write_qrels, write_run
-from wbrag.errors import WbragError
+from wbrag.core.errors import WbragError
+from wbrag.data.trec import read_qrels, read_run, run_of, write_qrels, write_run
 
 word = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_size=1, max_size=8)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wbrag.demo.story import ARMS, GAINS, tables
+from wbrag.cli.demo.story import ARMS, GAINS, tables
 
 
 def test_the_result_is_three_short_tables() -> None:

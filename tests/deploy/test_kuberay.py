@@ -21,8 +21,8 @@ from ray.dashboard.http_server_agent import PUBLIC_EXACT_PATHS
 from ray.scripts.scripts import start
 from ray.serve.schema import ServeDeploySchema
 
-from wbrag.config import load
-from wbrag.verbs import parser
+from wbrag.cli.parser import parser
+from wbrag.core.config import load
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy/kuberay"

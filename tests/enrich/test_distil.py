@@ -11,9 +11,9 @@ import pytest
 
 from tests.support.fakes import SimilarityEncoder
 from tests.support.scripted import ScriptedGenerator
+from wbrag.core.sections import EnrichConfig
+from wbrag.core.types import Completion, Evidence, Hit, Messages, Sampling
 from wbrag.enrich.distil import Distiller, parse_evidence, parse_unit
-from wbrag.sections import EnrichConfig
-from wbrag.types import Completion, Evidence, Hit, Messages, Sampling
 
 KITES = Hit("k", "Kites", "Red kites soar.  They eat\ncarrion. They nest in trees.", 0.9)
 OWLS = Hit("o", "Owls", "Owls hunt at night. They see well.", 0.8)

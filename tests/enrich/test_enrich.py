@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import SimilarityEncoder, TableRetriever
 from tests.support.scripted import ScriptedGenerator
+from wbrag.core.sections import EnrichConfig
+from wbrag.core.tasks import task
+from wbrag.core.types import Evidence, Example, Hit, Messages, Sampling
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Verdict
-from wbrag.enrich.leakage import leaks
+from wbrag.enrich.leakage_audit import leaks
+from wbrag.enrich.row_jobs import verdict_row
 from wbrag.methods import Rag, method
-from wbrag.records import verdict_row
-from wbrag.sections import EnrichConfig
-from wbrag.tasks import task
-from wbrag.types import Evidence, Example, Hit, Messages, Sampling
 
 QUESTION = "which bird soars?"
 HITS = [Hit(f"p{n}", f"Title {n}", f"Fact {n} holds. Detail {n} follows.", 0.9 - n / 10) for n in range(5)]

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import SimilarityEncoder, TableRetriever
 from tests.support.scripted import ScriptedGenerator
+from wbrag.core.sections import EnrichConfig
+from wbrag.core.tasks import task
+from wbrag.core.types import Example, Hit, Messages, Sampling
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Verdict
 from wbrag.methods import Rag, method
-from wbrag.sections import EnrichConfig
-from wbrag.tasks import task
-from wbrag.types import Example, Hit, Messages, Sampling
 
 QUESTION, RIGHT, HALF, WRONG = "which bird soars?", "red kite", "red", "owl"
 HITS = [Hit(f"p{n}", f"Title {n}", f"Fact {n} holds. Detail {n} follows.", 0.9 - n / 10) for n in range(5)]

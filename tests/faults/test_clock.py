@@ -26,12 +26,12 @@ from tests.support.life import RELEASING, URL
 from tests.support.mortal import Mortals
 from tests.support.openai_server import OpenAIServer
 from tests.support.serving import browse
+from wbrag.retrieval.external.source_cache import remember, remembered
 from wbrag.serving.keys import Keys
-from wbrag.serving.metrics import age_s
-from wbrag.shelf.audit import changes
-from wbrag.shelf.decisions import Decisions
-from wbrag.shelf.usage import Feedback, Usage
-from wbrag.stores.sources import remember, remembered
+from wbrag.serving.prometheus import age_s
+from wbrag.units.audit import changes
+from wbrag.units.decisions import Decisions
+from wbrag.units.usage import Feedback, Usage
 
 pytestmark = pytest.mark.integration
 YEARS = 3650.0
@@ -88,7 +88,7 @@ def test_the_last_decision_counts_whatever_its_time(tmp_path: Path, monkeypatch:
             def now(cls, tz=None, days=days):  # type: ignore[no-untyped-def, override]
                 return datetime.now(tz) + timedelta(days=days)
 
-        monkeypatch.setattr("wbrag.shelf.decisions.datetime", Jumped)
+        monkeypatch.setattr("wbrag.units.decisions.datetime", Jumped)
         decisions.decide(["wb-1"], state, by="ana", why="")
         assert decisions.states() == {"wb-1": state}
     assert [d.state for d in decisions.all()] == ["approved", "retired", "approved", "retired", "candidate"]

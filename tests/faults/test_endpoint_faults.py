@@ -12,7 +12,7 @@ import pytest
 from tests.integration.conftest import ITEMS
 from tests.support.openai_server import Step, cut, error, hang, ok, raw, reset
 from tests.support.outcome import assert_same, rows_of
-from wbrag.errors import WbragError
+from wbrag.core.errors import WbragError
 from wbrag.workspace import Workspace
 
 if TYPE_CHECKING:  # a plugin is imported by pytest

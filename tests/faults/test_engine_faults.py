@@ -15,12 +15,12 @@ import pytest
 
 from tests.integration.conftest import ITEMS, reader
 from tests.support.outcome import assert_same, rows_of
-from wbrag.errors import WbragError
-from wbrag.generators.through import Through
-from wbrag.hosts import rows, session
-from wbrag.hosts.engines import EngineActor
-from wbrag.hosts.rows import RowActor
-from wbrag.types import Completion, Prompt, Sampling
+from wbrag.core.errors import WbragError
+from wbrag.core.types import Completion, Prompt, Sampling
+from wbrag.executor.ray import row_pass, session
+from wbrag.executor.ray.engines import EngineActor
+from wbrag.executor.ray.row_pass import RowActor
+from wbrag.generators.wrapper import Through
 
 if TYPE_CHECKING:  # a plugin is imported by pytest
     from tests.support.enriching import Place
@@ -116,8 +116,8 @@ def test_a_row_that_kills_its_own_actor_ends_the_run(
     folder: Path, place: Place, unbroken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(rows, "RowActor", DeadlyRowActor)
-        patched.setattr(rows, "RESTARTS", 2)
+        patched.setattr(row_pass, "RowActor", DeadlyRowActor)
+        patched.setattr(row_pass, "RESTARTS", 2)
         with pytest.raises(WbragError, match="what was finished is kept, run it again") as caught:
             place.enrich(folder, block_rows=4)
     assert "\n" not in str(caught.value)

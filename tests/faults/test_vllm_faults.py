@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.support.outcome import assert_same
-from wbrag.config import load
+from wbrag.core.config import load
 from wbrag.workspace import Workspace
 
 if TYPE_CHECKING:  # a plugin is imported by pytest

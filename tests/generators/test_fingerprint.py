@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wbrag import files
-from wbrag.config import load
+from wbrag.core.config import load
+from wbrag.core.io import files
 from wbrag.generators import generator_fingerprint
 
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from tests.support.scripted import ScriptedGenerator
-from wbrag.generators.memo import Remembering
-from wbrag.types import Message, Sampling
+from wbrag.core.types import Message, Sampling
+from wbrag.generators.cached import Remembering
 
 ASK = [Message("user", "who?")]
 

@@ -13,9 +13,9 @@ import pytest
 
 from tests.support.asking_openai import GREEDY, PROMPT, ask, make, refused, using
 from tests.support.openai_server import OpenAIServer, Step, cut, drip, error, hang, ok, raw, reset, word_logprob
-from wbrag.errors import NoAnswer, PromptRefused, PromptTooLong
+from wbrag.core.errors import NoAnswer, PromptRefused, PromptTooLong
+from wbrag.core.types import Completion, Generator, Sampling
 from wbrag.generators.openai import OpenAIGenerator
-from wbrag.types import Completion, Generator, Sampling
 
 
 @pytest.fixture(autouse=True)

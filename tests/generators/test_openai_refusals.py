@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.asking_openai import GREEDY, PROMPT, SECRET, make, refused, using
 from tests.support.openai_server import OpenAIServer, Step, error, ok, raw, word_logprob
-from wbrag.errors import UsageError
-from wbrag.types import Message, Scored
+from wbrag.core.errors import UsageError
+from wbrag.core.types import Message, Scored
 
 
 @pytest.fixture(autouse=True)

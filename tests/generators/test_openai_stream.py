@@ -8,9 +8,9 @@ from contextlib import aclosing
 import pytest
 
 from tests.support.openai_server import OpenAIServer, cut, drip, error, ok, raw, reset
-from wbrag.errors import UsageError, WbragError
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.types import Completion, Message, Sampling, Streams
 from wbrag.generators.openai import OpenAIGenerator
-from wbrag.types import Completion, Message, Sampling, Streams
 
 PROMPT = [Message("user", "Capital of France?")]
 SAYS = "Paris of course"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from wbrag.config import load
-from wbrag.errors import PromptTooLong, WbragError
+from wbrag.core.config import load
+from wbrag.core.errors import PromptTooLong, WbragError
+from wbrag.core.types import Message, Sampling
 from wbrag.generators.serve import TRIES, ServeGenerator
-from wbrag.types import Message, Sampling
 
 ASKED = [Message("user", "Who?")]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from wbrag.core.sections import EngineConfig, GeneratorConfig
+from wbrag.core.types import Message, Sampling
 from wbrag.generators import model_path
 from wbrag.generators.vllm import VLLMGenerator
-from wbrag.sections import EngineConfig, GeneratorConfig
-from wbrag.types import Message, Sampling
 
 pytestmark = pytest.mark.integration
 

@@ -7,10 +7,10 @@ from contextlib import aclosing
 
 import pytest
 
+from wbrag.core.sections import GeneratorConfig
+from wbrag.core.tasks import task
+from wbrag.core.types import Sampling, Streams
 from wbrag.generators.vllm import VLLMGenerator
-from wbrag.sections import GeneratorConfig
-from wbrag.tasks import task
-from wbrag.types import Sampling, Streams
 
 pytestmark = pytest.mark.integration
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.support.scripted import ScriptedGenerator
-from wbrag.config import load
-from wbrag.errors import NoAnswer
-from wbrag.hosts.engines import EngineActor
-from wbrag.hosts.failures import EnginesGone
-from wbrag.types import Message, Sampling
+from wbrag.core.config import load
+from wbrag.core.errors import NoAnswer
+from wbrag.core.types import Message, Sampling
+from wbrag.executor.ray.engines import EngineActor
+from wbrag.executor.ray.failures import EnginesGone
 
 ASKED = ("generate", [Message("user", "who?")], Sampling())
 

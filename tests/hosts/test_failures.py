@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from ray.exceptions import RayError, RayTaskError
 
-from wbrag.errors import PromptRefused, WbragError
-from wbrag.hosts.failures import in_one_sentence, plainly
+from wbrag.core.errors import PromptRefused, WbragError
+from wbrag.executor.ray.failures import in_one_sentence, plainly
 
 TRACE = """ray::MapWorker(Map(_EmbedBlock)).submit() (pid=1, ip=192.0.2.2)
   File "build.py", line 7, in __call__
@@ -29,7 +29,7 @@ def test_the_root_cause_is_named() -> None:
 
 def test_our_own_sentence_comes_through_alone() -> None:
     remote = TRACE.replace(
-        "OSError: [Errno 28] No space left on device", "wbrag.errors.UsageError: expected a, found b"
+        "OSError: [Errno 28] No space left on device", "wbrag.core.errors.UsageError: expected a, found b"
     )
     assert str(in_one_sentence("the build", RayError(remote))) == "expected a, found b"
     assert str(in_one_sentence("the build", WbragError("expected a, found b"))) == "expected a, found b"
@@ -43,7 +43,7 @@ def test_what_ray_data_writes_below_a_sentence_is_left_out() -> None:
 def test_any_error_of_ours_is_found_whatever_its_name() -> None:
     refused = PromptRefused("expected a short prompt, found a long one")
     assert in_one_sentence("the build", RayTaskError("f", "Traceback", refused)) is refused
-    assert str(in_one_sentence("the build", RayError("x\nwbrag.errors.NoAnswer: expected a, found b\n"))) == (
+    assert str(in_one_sentence("the build", RayError("x\nwbrag.core.errors.NoAnswer: expected a, found b\n"))) == (
         "expected a, found b"
     )
 
@@ -55,6 +55,8 @@ def test_an_error_without_a_name_still_gives_one_line() -> None:
 def test_only_failures_of_ray_are_reworded() -> None:
     with pytest.raises(KeyError), plainly("the build"):
         raise KeyError("a mistake of ours")
-    wrapped = RayTaskError("f", "wbrag.errors.WbragError: expected a, found b\n", WbragError("expected a, found b"))
+    wrapped = RayTaskError(
+        "f", "wbrag.core.errors.WbragError: expected a, found b\n", WbragError("expected a, found b")
+    )
     with pytest.raises(WbragError, match="^expected a, found b$"), plainly("the build"):
         raise wrapped.as_instanceof_cause()

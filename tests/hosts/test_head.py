@@ -9,11 +9,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DRIVER = """
 import socket, time, ray
-from wbrag.hosts import head
-head.GONE_S, head.EVERY_S = 0.5, 0.1
+from wbrag.executor.ray import watchdog
+watchdog.GONE_S, watchdog.EVERY_S = 0.5, 0.1
 ray.is_initialized = lambda: True
 listening = socket.create_server(("127.0.0.1", 0))
-over = head.watch_head(f"127.0.0.1:{listening.getsockname()[1]}")
+over = watchdog.watch_head(f"127.0.0.1:{listening.getsockname()[1]}")
 time.sleep(1.5)
 print("alive", flush=True)
 if LEFT:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wbrag.core.errors import WbragError
 from wbrag.enrich.enrich import Verdict
-from wbrag.errors import WbragError
-from wbrag.hosts.build import Rows, assign, plan
-from wbrag.records import read_rows, verdict_row, write_rows
+from wbrag.enrich.row_jobs import read_rows, verdict_row, write_rows
+from wbrag.executor.ray.index_build import Rows, assign, plan
 
 
 @given(st.integers(1, 200), st.integers(1, 12))

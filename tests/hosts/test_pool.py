@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.exceptions import ActorUnavailableError, RayTaskError
 
-from wbrag.errors import NoAnswer, PromptRefused, WbragError
-from wbrag.hosts import engines
-from wbrag.hosts.engines import ALONE, RemoteGenerator
-from wbrag.hosts.failures import EnginesGone
-from wbrag.hosts.turns import Turns
-from wbrag.types import Sampling
+from wbrag.core.errors import NoAnswer, PromptRefused, WbragError
+from wbrag.core.types import Sampling
+from wbrag.executor.ray import engines
+from wbrag.executor.ray.engines import ALONE, RemoteGenerator
+from wbrag.executor.ray.failures import EnginesGone
+from wbrag.executor.ray.lease import Turns
 
 GREEDY = Sampling()
 

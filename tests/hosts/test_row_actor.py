@@ -15,11 +15,11 @@ import pytest
 from ray.exceptions import ActorUnavailableError, RayTaskError
 
 from tests.support.outcome import rows_of
-from wbrag.errors import NoAnswer, PromptRefused
-from wbrag.hosts.failures import EnginesGone
-from wbrag.hosts.rows import UNANSWERED, Output, RowActor
-from wbrag.records import Handles
-from wbrag.types import Example
+from wbrag.core.errors import NoAnswer, PromptRefused
+from wbrag.core.types import Example
+from wbrag.enrich.row_jobs import Handles
+from wbrag.executor.ray.failures import EnginesGone
+from wbrag.executor.ray.row_pass import UNANSWERED, Output, RowActor
 
 DOWN = NoAnswer("the endpoint did not answer")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from wbrag.hosts.turns import Turns
+from wbrag.executor.ray.lease import Turns
 
 
 def test_a_turn_waits_for_those_at_work_and_holds_off_the_others() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.openai_server import Body, OpenAIServer, Step, hang, ok
 from tests.support.toy import write_toy
-from wbrag.config import Config, load
+from wbrag.core.config import Config, load
 from wbrag.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import yaml
 
 from tests.integration.conftest import ITEMS, config, reader
 from tests.support.openai_server import OpenAIServer
-from wbrag.bench.tables import markdown
+from wbrag.evaluation.bench.tables import markdown
 from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration

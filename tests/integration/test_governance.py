@@ -12,10 +12,10 @@ import pytest
 
 from tests.integration.conftest import ITEMS, config
 from tests.support.openai_server import OpenAIServer
-from wbrag.errors import UsageError, WbragError
-from wbrag.shelf.audit import changes
-from wbrag.shelf.governance import Governance
-from wbrag.shelf.usage import Feedback, Served
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.units.audit import changes
+from wbrag.units.governance import Governance
+from wbrag.units.usage import Feedback, Served
 from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration

@@ -17,16 +17,16 @@ import pytest
 
 from tests.integration.conftest import ITEMS, ROOT, config
 from tests.support.openai_server import OpenAIServer
-from wbrag.config import Config
-from wbrag.errors import WbragError
+from wbrag.core.config import Config
+from wbrag.core.errors import WbragError
+from wbrag.core.sections import EncoderConfig
+from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder
-from wbrag.sections import EncoderConfig
-from wbrag.shelf.governance import release_ids
-from wbrag.shelf.releases import Release
-from wbrag.shelf.units import Shelved
-from wbrag.stores import Held, open_store
-from wbrag.stores.pgvector import PgVector
-from wbrag.types import Unit
+from wbrag.retrieval.external import Held, open_store
+from wbrag.retrieval.external.pgvector import PgVector
+from wbrag.units.governance import release_ids
+from wbrag.units.releases import Release
+from wbrag.units.table import Shelved
 from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.conftest import ITEMS, config
 from tests.support.openai_server import OpenAIServer
-from wbrag.errors import WbragError
+from wbrag.core.errors import WbragError
 from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration

@@ -9,13 +9,13 @@ from typing import Any, Literal
 import pytest
 from scipy.special import softmax
 
-from wbrag.demo.facts import demo_world, examples
+from wbrag.core.sections import GeneratorConfig, MethodsConfig, ReplugConfig
+from wbrag.core.tasks import read_answer, task
+from wbrag.core.types import Answer, Example, Hit, Messages, Sampling
+from wbrag.data.demo.facts import demo_world, examples
 from wbrag.generators.vllm import VLLMGenerator
 from wbrag.methods import Rag
 from wbrag.methods.replug import answer
-from wbrag.sections import GeneratorConfig, MethodsConfig, ReplugConfig
-from wbrag.tasks import read_answer, task
-from wbrag.types import Answer, Example, Hit, Messages, Sampling
 
 pytestmark = pytest.mark.integration
 MAX_TOKENS, TEMPERATURE, QUESTIONS = 12, 0.1, 8

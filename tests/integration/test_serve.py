@@ -26,12 +26,12 @@ import pytest
 from tests.integration.conftest import ITEMS, reader, settings, wbrag
 from tests.support.hung_up import Endpoint
 from tests.support.library import contents, index, proposed, published, shelve
-from wbrag.config import load
+from wbrag.core.config import load
+from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder
-from wbrag.serving.library import ReleaseLibrary
-from wbrag.shelf.releases import Release
-from wbrag.store import Store
-from wbrag.types import Unit
+from wbrag.serving.release_cache import ReleaseLibrary
+from wbrag.units.layout import Store
+from wbrag.units.releases import Release
 
 pytestmark = pytest.mark.integration
 CONCURRENCY, QUEUE = 4, 4

@@ -16,14 +16,14 @@ import ray
 from ray import serve
 
 from tests.support.watched_llm import Watched
-from wbrag.config import Config, load
-from wbrag.errors import PromptTooLong, UsageError
+from wbrag.core.config import Config, load
+from wbrag.core.errors import PromptTooLong, UsageError
+from wbrag.core.types import Completion, Message, Messages, Sampling
+from wbrag.executor.ray.quiet import quiet_start
 from wbrag.generators.serve import ServeGenerator
 from wbrag.generators.vllm import VLLMGenerator
-from wbrag.hosts.quiet import quiet_start
-from wbrag.serving import host_llm
-from wbrag.serving.host_handles import asking
-from wbrag.types import Completion, Message, Messages, Sampling
+from wbrag.serving.ray import llm
+from wbrag.serving.ray.handles import asking
 
 pytestmark = pytest.mark.integration
 FACTS = "The Corvane gauge was designed by Dina Ashmont. The Corvane gauge is made at the Torvale mill."
@@ -42,7 +42,7 @@ def config() -> Config:
 
 @pytest.fixture
 def handle(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(host_llm, "CPUChatServer", Watched)
+    monkeypatch.setattr(llm, "CPUChatServer", Watched)
     with quiet_start():
         ray.init(
             address="local",
@@ -54,9 +54,7 @@ def handle(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         )
     try:
         serve.start(proxy_location="Disabled")
-        app = host_llm.build_generator(
-            config, False, {"name": "Generator", "num_replicas": 1, "health_check_period_s": 2}
-        )
+        app = llm.build_generator(config, False, {"name": "Generator", "num_replicas": 1, "health_check_period_s": 2})
         yield serve.run(app, name="llm", route_prefix=None)
     finally:
         with quiet_start():

@@ -11,15 +11,15 @@ import pytest
 
 from tests.support.fakes import TableRetriever
 from tests.support.scripted import ScriptedGenerator
-from wbrag.errors import UsageError
-from wbrag.labels import shares
+from wbrag.core.errors import UsageError
+from wbrag.core.sections import MethodsConfig, SelfRagConfig
+from wbrag.core.tasks import task
+from wbrag.core.types import Answer, Completion, Hit, Messages, Prompt, Sampling
+from wbrag.generators.logprobs import shares
 from wbrag.methods import NAMES, Rag, method
 from wbrag.methods.flare import first_sentence, unsure_spans
 from wbrag.methods.planner import sub_questions
 from wbrag.methods.selfrag import TOKENS, score
-from wbrag.sections import MethodsConfig, SelfRagConfig
-from wbrag.tasks import task
-from wbrag.types import Answer, Completion, Hit, Messages, Prompt, Sampling
 
 QUESTION = "which bird soars?"
 KITE, OWL = Hit("p1", "Kite", "The red kite soars.", 0.9), Hit("p2", "Owl", "The owl sits.", 0.8)

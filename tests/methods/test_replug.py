@@ -12,11 +12,11 @@ from scipy.special import softmax
 
 from tests.support.fakes import TableRetriever
 from tests.support.scripted import ScriptedGenerator
+from wbrag.core.sections import MethodsConfig, ReplugConfig
+from wbrag.core.tasks import task
+from wbrag.core.types import Hit, Messages, NextToken, Sampling
 from wbrag.methods import Rag, method
 from wbrag.methods.replug import mix
-from wbrag.sections import MethodsConfig, ReplugConfig
-from wbrag.tasks import task
-from wbrag.types import Hit, Messages, NextToken, Sampling
 
 HITS = [Hit("a", "A", "first", 0.9), Hit("b", "B", "second", 0.8), Hit("c", "C", "third", 0.8)]
 rows = st.lists(st.integers(1, 50), min_size=8, max_size=8)

@@ -13,14 +13,14 @@ import pytest
 
 from tests.support.fakes import SimilarityEncoder, TableRetriever
 from tests.support.scripted import Call, ScriptedGenerator
+from wbrag.core.sections import EnrichConfig
+from wbrag.core.tasks import task
+from wbrag.core.types import Example, Hit, Messages, Sampling
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher
+from wbrag.enrich.row_jobs import verdict_row
+from wbrag.evaluation.estimate.calls import Words, shares_of, stages, words_of
 from wbrag.methods import Rag, method
-from wbrag.plan.calls import Words, shares_of, stages, words_of
-from wbrag.records import verdict_row
-from wbrag.sections import EnrichConfig
-from wbrag.tasks import task
-from wbrag.types import Example, Hit, Messages, Sampling
 
 RIGHT, WRONG = "red kite", "grey owl"
 UNIT = "Kites soar\nWhat was found holds for kites."

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from wbrag.cli import main
-from wbrag.config import load
-from wbrag.errors import UsageError
-from wbrag.plan import Asked, plan, throughput
+from wbrag.cli.main import main
+from wbrag.core.config import load
+from wbrag.core.errors import UsageError
+from wbrag.evaluation.estimate import Asked, plan, throughput
 
 NQ = Asked(examples=79_168, passages=21_000_000, model="Gemma-3-12B", gpus=2, dimension=768)
 

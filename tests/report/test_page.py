@@ -11,11 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from wbrag.metrics import Interval
-from wbrag.report.charts import axis_of, forest
-from wbrag.report.page import render_page, write_page
-from wbrag.report.story import Arm, Calls, Changed, Context, ExampleUnit, Funnel, Gain, Provenance, Score, Source, Story
-from wbrag.report.words import chance, duration, headline, percent, points
+from wbrag.core.metrics import Interval
+from wbrag.evaluation.report.charts import axis_of, forest
+from wbrag.evaluation.report.page import render_page, write_page
+from wbrag.evaluation.report.story import (
+    Arm,
+    Calls,
+    Changed,
+    Context,
+    ExampleUnit,
+    Funnel,
+    Gain,
+    Provenance,
+    Score,
+    Source,
+    Story,
+)
+from wbrag.evaluation.report.wording import chance, duration, headline, percent, points
 
 HOSTILE = '<script>alert(1)</script> & "quoted" <img src="https://example.org/x.png"> url(https://example.org/y)'
 VOID = {"meta", "link", "input", "br", "img"}

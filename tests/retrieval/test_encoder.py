@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from wbrag.core.sections import EncoderConfig
 from wbrag.retrieval import encoder as module
 from wbrag.retrieval.encoder import Encoder
-from wbrag.sections import EncoderConfig
 
 pytestmark = pytest.mark.integration
 TEXTS = [f"Title {n}\nThe gauge number {n} was built by the Corvane works. " * (1 + n % 5) for n in range(20)]

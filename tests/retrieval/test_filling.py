@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wbrag.retrieval import filling
-from wbrag.retrieval.filling import PROBED_LISTS, add_exact, fill, new_index, reserve
+from wbrag.retrieval.index import build
+from wbrag.retrieval.index.build import PROBED_LISTS, add_exact, fill, new_index, reserve
 
 Array = npt.NDArray[Any]
 faiss.omp_set_num_threads(1)
@@ -43,8 +43,8 @@ def test_flat_blocks_give_the_bytes_of_one_add(factory: str, dtype: Any) -> None
 
 @pytest.mark.parametrize("factory", ["IVF4,SQfp16", "IVF4,Flat", "IVF4,PQ4x4", "SQ8", "PCA8,SQfp16", "OPQ4,IVF4,PQ4x4"])
 def test_a_file_gives_the_bytes_of_one_add(factory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filling, "PIECE", 70)
-    monkeypatch.setattr(filling, "RUN", 30)
+    monkeypatch.setattr(build, "PIECE", 70)
+    monkeypatch.setattr(build, "RUN", 30)
     found = vectors(1000)
     found.tofile(tmp_path / "f16")
     index = new_index(factory, 16)
@@ -54,9 +54,9 @@ def test_a_file_gives_the_bytes_of_one_add(factory: str, tmp_path: Path, monkeyp
 
 def test_the_training_sample_is_spread_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A corpus in the order of its topics: the first rows alone would leave all centroids in one of them."""
-    monkeypatch.setattr(filling, "POINTS_PER_CENTROID", 50)
-    monkeypatch.setattr(filling, "FEWEST_CENTROIDS", 4)
-    monkeypatch.setattr(filling, "RUN", 8)
+    monkeypatch.setattr(build, "POINTS_PER_CENTROID", 50)
+    monkeypatch.setattr(build, "FEWEST_CENTROIDS", 4)
+    monkeypatch.setattr(build, "RUN", 8)
     topics = np.repeat(np.eye(4, 16), 500, axis=0) * 10 + vectors(2000) * 0.1
     topics.astype(np.float16).tofile(tmp_path / "f16")
     index = new_index("IVF4,SQfp16", 16)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wbrag.core.types import Hit, Origin
 from wbrag.retrieval.merge import best, merge
-from wbrag.types import Hit, Origin
 
 scores = st.sampled_from([-0.5, 0.0, 0.25, 0.5, 0.75])
 sizes, numbers = st.integers(0, 8), st.integers(0, 9)

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from tests.support.fakes import CountingEncoder
+from wbrag.core.sections import RetrievalConfig
+from wbrag.core.types import Hit, Origin
 from wbrag.retrieval.encoder import BatchedEncoder, Vectors
 from wbrag.retrieval.merge import best
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
-from wbrag.sections import RetrievalConfig
-from wbrag.types import Hit, Origin
 
 
 @dataclass

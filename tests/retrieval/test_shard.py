@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wbrag.errors import UsageError, WbragError
-from wbrag.files import write_atomically
-from wbrag.retrieval import scan
-from wbrag.retrieval.manifest import Manifest, ShardFiles
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.io.files import write_atomically
+from wbrag.core.types import Hit
+from wbrag.retrieval.index import scan
+from wbrag.retrieval.index.manifest import Manifest, ShardFiles
+from wbrag.retrieval.index.shard import Block, Shard, build_shard, open_shards
 from wbrag.retrieval.merge import best
-from wbrag.retrieval.shard import Block, Shard, build_shard, open_shards
-from wbrag.types import Hit
 
 Array = npt.NDArray[Any]
 faiss.omp_set_num_threads(1)
@@ -116,7 +116,7 @@ def test_a_gpu_finds_the_same_hits_as_the_cpu(tmp_path: Path, monkeypatch: pytes
             found: tuple[Array, Array] = self.index.search(queries.astype(np.float16).astype(np.float32), k)
             return found
 
-    monkeypatch.setattr("wbrag.retrieval.shard.GPU_MOST", 64)
+    monkeypatch.setattr("wbrag.retrieval.index.shard.GPU_MOST", 64)
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
     monkeypatch.setattr(faiss, "StandardGpuResources", lambda: None, raising=False)
     monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda resources, device, index: OnGpu(index), raising=False)

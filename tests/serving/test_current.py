@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from wbrag.config import load
-from wbrag.errors import WbragError
+from wbrag.core.config import load
+from wbrag.core.errors import WbragError
+from wbrag.core.types import Hit
 from wbrag.retrieval.encoder import encoder_fingerprint
-from wbrag.retrieval.manifest import Manifest
-from wbrag.serving.current import Current
-from wbrag.shelf.releases import Release, release_id
-from wbrag.store import Store
-from wbrag.types import Hit
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.serving.release_watcher import Current
+from wbrag.units.layout import Store
+from wbrag.units.releases import Release, release_id
 
 
 @dataclass
@@ -97,7 +97,7 @@ def test_a_release_that_fails_is_refused_and_the_old_one_stays(store: Store, cap
         for _ in range(3):
             await current.refresh()
 
-    with caplog.at_level(logging.INFO, logger="wbrag.serving.current"):
+    with caplog.at_level(logging.INFO, logger="wbrag.serving.release_watcher"):
         asyncio.run(scenario())
     assert (serving(current), current.ready) == ("r0001", True)
     assert current.refused == {"r0002": "a shard is damaged"}

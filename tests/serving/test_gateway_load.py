@@ -17,10 +17,10 @@ import pytest
 from starlette.responses import StreamingResponse
 
 from tests.support.serving import Bench, StreamingGenerator, bench, served, until
-from wbrag.errors import PromptRefused, PromptTooLong, UsageError, WbragError
+from wbrag.core.errors import PromptRefused, PromptTooLong, UsageError, WbragError
 from wbrag.serving.admission import Admission
-from wbrag.serving.gateway import drain, trouble
-from wbrag.serving.refusals import Refused
+from wbrag.serving.api.app import drain, trouble
+from wbrag.serving.errors import Refused
 
 CHAT = "/v1/chat/completions"
 BODY = {"messages": [{"role": "user", "content": "Who?"}]}

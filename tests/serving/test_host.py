@@ -16,12 +16,12 @@ from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 
 from serve.app import build
-from wbrag.config import load
-from wbrag.errors import UsageError, WbragError
-from wbrag.sections import ServingConfig
-from wbrag.serving import host_run
-from wbrag.serving.host_handles import RemoteLibrary
-from wbrag.shelf.releases import Release
+from wbrag.core.config import load
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.sections import ServingConfig
+from wbrag.serving.ray import run
+from wbrag.serving.ray.handles import RemoteLibrary
+from wbrag.units.releases import Release
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDPOINT = {"backend": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
@@ -107,24 +107,24 @@ def test_only_an_error_of_ours_is_a_verdict_on_a_release(where: str, raised: Exc
 
 def test_a_serve_that_listens_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     client = SimpleNamespace(http_config=SimpleNamespace(host="0.0.0.0", port=8000))
-    monkeypatch.setattr(host_run, "_get_global_client", lambda: client)
-    assert host_run._elsewhere({"host": "0.0.0.0", "port": 8000}) == ""
+    monkeypatch.setattr(run, "_get_global_client", lambda: client)
+    assert run._elsewhere({"host": "0.0.0.0", "port": 8000}) == ""
     assert "expected the Ray Serve that runs to listen on 127.0.0.1:8000, found it on 0.0.0.0:8000" in (
-        host_run._elsewhere({"host": "127.0.0.1", "port": 8000})
+        run._elsewhere({"host": "127.0.0.1", "port": 8000})
     )
 
 
 def test_a_start_that_is_stuck_says_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     app = SimpleNamespace(status="RUNNING", deployments={}, message="")
-    monkeypatch.setattr(host_run.serve, "status", lambda: SimpleNamespace(applications={"wbrag": app}))
-    monkeypatch.setattr(host_run.serve, "run_many", lambda *parts, **options: None)
-    monkeypatch.setattr(host_run, "application", lambda config: None)
-    monkeypatch.setattr(host_run, "_unready", lambda config: "the model does not answer")
-    monkeypatch.setattr(host_run, "_standing", lambda: ("r0001", "no such model"))
-    monkeypatch.setattr(host_run, "WATCH_S", 0.001)
-    monkeypatch.setattr(host_run, "STUCK_S", 0.01)
+    monkeypatch.setattr(run.serve, "status", lambda: SimpleNamespace(applications={"wbrag": app}))
+    monkeypatch.setattr(run.serve, "run_many", lambda *parts, **options: None)
+    monkeypatch.setattr(run, "application", lambda config: None)
+    monkeypatch.setattr(run, "_unready", lambda config: "the model does not answer")
+    monkeypatch.setattr(run, "_standing", lambda: ("r0001", "no such model"))
+    monkeypatch.setattr(run, "WATCH_S", 0.001)
+    monkeypatch.setattr(run, "STUCK_S", 0.01)
     with pytest.raises(WbragError, match="found that the model does not answer: no such model"):
-        host_run._deploy(load(), threading.Event(), lambda *counts: None)
+        run._deploy(load(), threading.Event(), lambda *counts: None)
 
 
 def test_a_wrong_setting_is_named() -> None:

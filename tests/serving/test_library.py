@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from tests.support.library import contents, index, published, shelve
-from wbrag.config import load
-from wbrag.errors import WbragError
+from wbrag.core.config import load
+from wbrag.core.errors import WbragError
+from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder, Vectors
-from wbrag.retrieval.manifest import Manifest
-from wbrag.serving.library import ReleaseLibrary
-from wbrag.store import Store
-from wbrag.types import Unit
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.serving.release_cache import ReleaseLibrary
+from wbrag.units.layout import Store
 
 D = 16
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from tests.support.scripted import ScriptedGenerator
 from tests.support.serving import StreamingGenerator
-from wbrag.generators.through import Through
+from wbrag.core.tasks import read_answer
+from wbrag.core.types import Completion, Message, Prompt, Sampling
+from wbrag.generators.wrapper import Through
 from wbrag.methods.meter import Meter
-from wbrag.serving.live import FirstLine, Speaking, Stopwatch
-from wbrag.tasks import read_answer
-from wbrag.types import Completion, Message, Prompt, Sampling
+from wbrag.serving.adapters import FirstLine, Speaking, Stopwatch
 
 PROMPT = [Message("user", "Who?")]
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from tests.support.scripted import ScriptedGenerator
-from wbrag.config import load
-from wbrag.errors import WbragError
-from wbrag.files import write_atomically
+from wbrag.core.config import load
+from wbrag.core.errors import WbragError
+from wbrag.core.io.files import write_atomically
+from wbrag.core.types import Evidence, Hit, Messages, Passage, Sampling, Unit
 from wbrag.retrieval.encoder import encoder_fingerprint
-from wbrag.retrieval.manifest import Manifest
-from wbrag.serving.publishing import Publisher
-from wbrag.shelf.governance import release_ids
-from wbrag.shelf.releases import Release
-from wbrag.types import Evidence, Hit, Messages, Passage, Sampling, Unit
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.serving.publisher import Publisher
+from wbrag.units.governance import release_ids
+from wbrag.units.releases import Release
 from wbrag.workspace import Workspace
 
 QUESTIONS = 12

@@ -17,13 +17,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from tests.support.serving import PASSAGE, UNIT, StreamingGenerator, bench, browse
-from wbrag.errors import UsageError, WbragError
+from wbrag.core.errors import UsageError, WbragError
 from wbrag.serving import recorder as recorders
 from wbrag.serving.logs import JsonLines
-from wbrag.serving.metrics import age_s
+from wbrag.serving.prometheus import age_s
 from wbrag.serving.recorder import Recorder
-from wbrag.shelf.releases import Release
-from wbrag.shelf.usage import Feedback, Served, Usage
+from wbrag.units.releases import Release
+from wbrag.units.usage import Feedback, Served, Usage
 
 CHAT = "/v1/chat/completions"
 QUESTION = "Who designed the Corvane gauge?"

@@ -15,10 +15,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.testclient import TestClient
 
 from tests.support.serving import bench, browse
-from wbrag.cli import main
-from wbrag.errors import UsageError, WbragError
+from wbrag.cli.main import main
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.serving.auth import check_csrf, csrf_token, login, logout, principal, require
 from wbrag.serving.keys import Keys, check_bind, is_loopback, session_secret
-from wbrag.serving.security import check_csrf, csrf_token, login, logout, principal, require
 
 CHAT = {"messages": [{"role": "user", "content": "Who?"}]}
 

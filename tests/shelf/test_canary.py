@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from wbrag.shelf.canary import weigh
+from wbrag.units.canary import weigh
 
 
 def rows(*scores: float, failed: int | None = None) -> list[dict[str, Any]]:

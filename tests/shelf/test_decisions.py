@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbrag.errors import UsageError
-from wbrag.shelf.decisions import NEXT, STATES, Decisions, State
+from wbrag.core.errors import UsageError
+from wbrag.units.decisions import NEXT, STATES, Decisions, State
 
 
 def test_a_units_life_is_a_row_a_step(tmp_path: Path) -> None:

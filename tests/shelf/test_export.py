@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from wbrag.cli import main
-from wbrag.config import load
-from wbrag.datasets import ingest_corpus
-from wbrag.errors import UsageError, WbragError
+from wbrag.cli.main import main
+from wbrag.core.config import load
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.types import Evidence, Unit
+from wbrag.data import ingest_corpus
 from wbrag.retrieval.encoder import encoder_fingerprint
-from wbrag.shelf.export import export_units
-from wbrag.shelf.publish import propose
-from wbrag.store import Store
-from wbrag.types import Evidence, Unit
+from wbrag.units.export import export_units
+from wbrag.units.layout import Store
+from wbrag.units.publish import propose
 
 CONFIG = load(retriever={"kind": "http", "options": {"url": "http://127.0.0.1:9/"}})  # a release needs no base here
 

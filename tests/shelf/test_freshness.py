@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from wbrag.shelf.freshness import stale
-from wbrag.types import Passage, Unit
+from wbrag.core.types import Passage, Unit
+from wbrag.units.freshness import stale
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 P1, P2 = Passage("p1", "One", "First."), Passage("p2", "Two", "Second.")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from wbrag.shelf.log import Log
+from wbrag.core.io.append_log import Log
 
 NUMBERS = pa.schema([("n", pa.int64())])
 

@@ -4,10 +4,10 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from wbrag.checks import Checked
-from wbrag.shelf.results import Examined
-from wbrag.shelf.review import RATED, WATCHED, Use, use_of, work_list
-from wbrag.shelf.usage import USAGE, Feedback, Served
+from wbrag.units.checks import Checked
+from wbrag.units.examinations import Examined
+from wbrag.units.review import RATED, WATCHED, Use, use_of, work_list
+from wbrag.units.usage import USAGE, Feedback, Served
 
 
 def table(*answers: Served) -> pa.Table:

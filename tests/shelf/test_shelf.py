@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wbrag.config import Config, load
-from wbrag.errors import WbragError
+from wbrag.core.config import Config, load
+from wbrag.core.errors import WbragError
+from wbrag.core.types import Evidence, Unit
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
-from wbrag.retrieval.manifest import Manifest
-from wbrag.shelf.publish import propose
-from wbrag.shelf.releases import Release, Releases
-from wbrag.shelf.units import Shelf, merge_units
-from wbrag.types import Evidence, Unit
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.units.publish import propose
+from wbrag.units.releases import Release, Releases
+from wbrag.units.table import Shelf, merge_units
 
 CONFIG = load()
 ENCODER = encoder_fingerprint(CONFIG.encoder)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.s3_server import BUCKET, S3Server
-from wbrag import objects
-from wbrag.files import location
+from wbrag.core.io import objects
+from wbrag.core.io.files import location
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.s3_server import S3Server
-from wbrag import objects
-from wbrag.errors import StoreError, UsageError, WbragError
-from wbrag.files import (
+from wbrag.core.errors import StoreError, UsageError, WbragError
+from wbrag.core.io import objects
+from wbrag.core.io.append_log import Log
+from wbrag.core.io.files import (
     Location,
     file_in_one_step,
     folder_in_one_step,
@@ -25,9 +26,8 @@ from wbrag.files import (
     sha256_of,
     write_atomically,
 )
-from wbrag.objects import ObjectPath
-from wbrag.parquet import rows_with_ids
-from wbrag.shelf.log import Log
+from wbrag.core.io.objects import ObjectPath
+from wbrag.core.io.parquet import rows_with_ids
 
 
 def text(path: Location) -> str:
@@ -39,9 +39,9 @@ def text(path: Location) -> str:
 
 def test_a_plain_text_is_a_local_path_and_imports_nothing() -> None:
     code = (
-        "import sys; from wbrag.files import location; from pathlib import Path;"
+        "import sys; from wbrag.core.io.files import location; from pathlib import Path;"
         "assert location('a/b') == Path('a/b') and location(Path('c')) == Path('c');"
-        "assert not {'wbrag.objects', 'pyarrow'} & set(sys.modules)"
+        "assert not {'wbrag.core.io.objects', 'pyarrow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

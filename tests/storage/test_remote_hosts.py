@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.s3_server import BUCKET, S3Server
-from wbrag.files import Location, file_in_one_step, listed, location
-from wbrag.hosts.actors import ShardActor
-from wbrag.hosts.build import _load, plan
-from wbrag.hosts.rows import Output, _Counter
-from wbrag.records import read_rows
-from wbrag.retrieval.manifest import Manifest
-from wbrag.retrieval.shard import build_once
+from wbrag.core.io.files import Location, file_in_one_step, listed, location
+from wbrag.enrich.row_jobs import read_rows
+from wbrag.executor.ray.index_build import _load, plan
+from wbrag.executor.ray.model_actors import ShardActor
+from wbrag.executor.ray.row_pass import Output, _Counter
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.shard import build_once
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ import pytest
 from tests.serving.test_library import HashEncoder, library, passages, two_releases, units
 from tests.support.library import contents, published, shelve
 from tests.support.s3_server import BUCKET, S3Server
-from wbrag import objects
-from wbrag.config import load
-from wbrag.errors import StoreError, WbragError
-from wbrag.files import listed, location
-from wbrag.retrieval.shard import open_shards
-from wbrag.serving.current import Current
-from wbrag.shelf.publish import unit_ids
-from wbrag.store import Store
+from wbrag.core.config import load
+from wbrag.core.errors import StoreError, WbragError
+from wbrag.core.io import objects
+from wbrag.core.io.files import listed, location
+from wbrag.retrieval.index.shard import open_shards
+from wbrag.serving.release_watcher import Current
+from wbrag.units.layout import Store
+from wbrag.units.publish import unit_ids
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_publish_that_cannot_write_leaves_the_release_before(store: Store, s3:
 
 
 def test_every_location_of_the_shelf_is_in_the_store(store: Store, tmp_path: Path) -> None:
-    from wbrag.shelf.export import export_units
+    from wbrag.units.export import export_units
 
     out: Any = location(f"{store.path}/out/units.parquet")
     assert export_units(store, out, "parquet")["units"] == 10

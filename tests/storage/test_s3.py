@@ -15,8 +15,8 @@ from tests.integration.conftest import ITEMS, Stalling, data, endpoint, indexed,
 from tests.integration.test_kill import kill_when
 from tests.support.openai_server import OpenAIServer
 from tests.support.s3_server import BUCKET, S3Server
-from wbrag.files import inside, listed, location, opened
-from wbrag.objects import ObjectPath
+from wbrag.core.io.files import inside, listed, location, opened
+from wbrag.core.io.objects import ObjectPath
 from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration

@@ -14,23 +14,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.s3_server import S3Server
-from wbrag import objects
-from wbrag.datasets import ingest_corpus, ingest_examples
-from wbrag.errors import StoreError, WbragError
-from wbrag.files import (
+from wbrag.core.errors import StoreError, WbragError
+from wbrag.core.io import objects
+from wbrag.core.io.append_log import Log
+from wbrag.core.io.files import (
     listed,
     location,
     locked,
     opened,
     sha256_of,
 )
-from wbrag.objects import ObjectPath
-from wbrag.parquet import REPLACING, corpus_files
-from wbrag.records import read_rows, write_rows
+from wbrag.core.io.objects import ObjectPath
+from wbrag.core.io.parquet import REPLACING, corpus_files
+from wbrag.data import ingest_corpus, ingest_examples
+from wbrag.enrich.row_jobs import read_rows, write_rows
 from wbrag.serving.keys import Keys, session_secret
-from wbrag.shelf.decisions import Decisions
-from wbrag.shelf.log import Log
-from wbrag.shelf.releases import Release, Releases
+from wbrag.units.decisions import Decisions
+from wbrag.units.releases import Release, Releases
 
 
 def test_rows_that_got_it_right_win_whatever_the_clock_said(root: ObjectPath, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def _corpus(folder: Path, name: str, rows: int) -> Path:
 
 
 def test_a_corpus_is_read_from_and_written_to_the_store(root: ObjectPath, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("wbrag.datasets.ingest.PART_ROWS", 2500)
+    monkeypatch.setattr("wbrag.data.ingest.PART_ROWS", 2500)
     source = root / "source" / "corpus.jsonl.gz"
     source.put(_corpus(tmp_path, "one.jsonl.gz", 6000))
     result = ingest_corpus(str(source), root / "corpus", format="flashrag")
@@ -68,7 +68,7 @@ def test_a_corpus_is_read_from_and_written_to_the_store(root: ObjectPath, tmp_pa
 
 
 def test_half_a_corpus_is_never_read(root: ObjectPath, s3: S3Server, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("wbrag.datasets.ingest.PART_ROWS", 2500)
+    monkeypatch.setattr("wbrag.data.ingest.PART_ROWS", 2500)
     monkeypatch.setattr(objects, "TRIES", 1)
     ingest_corpus(_corpus(tmp_path, "one.jsonl.gz", 6000), root / "corpus", format="flashrag")
     s3.fault = lambda method, path: 503 if method == "PUT" and path.endswith("part-00001.parquet") else None
@@ -165,7 +165,7 @@ def test_two_machines_cannot_publish_one_number(root: ObjectPath, monkeypatch: A
         monkeypatch.setattr(first, "all", before)
         with monkeypatch.context() as elsewhere:
             elsewhere.setenv("XDG_CACHE_HOME", f"{Path.cwd()}/no-such")
-            elsewhere.setattr("wbrag.shelf.releases.locked", lambda path: __import__("contextlib").nullcontext())
+            elsewhere.setattr("wbrag.units.releases.locked", lambda path: __import__("contextlib").nullcontext())
             second.append(release)
         return found
 

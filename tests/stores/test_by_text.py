@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wbrag.errors import WbragError
+from wbrag.core.errors import WbragError
+from wbrag.core.sections import RetrievalConfig
+from wbrag.core.types import Hit
 from wbrag.retrieval.encoder import Vectors
+from wbrag.retrieval.external.text_search import ByText
 from wbrag.retrieval.retriever import IndexRetriever
-from wbrag.sections import RetrievalConfig
-from wbrag.stores.by_text import ByText
-from wbrag.types import Hit
 
 UNIT = "wb-0123456789abcdef"
 

@@ -17,10 +17,10 @@ import yaml
 from pydantic import BaseModel
 
 from tests.support.serving import bench, served
-from wbrag.config import load
+from wbrag.core.config import load
 from wbrag.retrieval.encoder import Vectors
-from wbrag.stores import open_store
-from wbrag.stores.by_text import ByText
+from wbrag.retrieval.external import open_store
+from wbrag.retrieval.external.text_search import ByText
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "other-frameworks.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

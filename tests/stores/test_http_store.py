@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wbrag.errors import UsageError, WbragError
-from wbrag.sections import RetrieverConfig
-from wbrag.shelf.releases import Release
-from wbrag.shelf.units import Shelved
-from wbrag.stores import Collection, Held, KnowsPassages, open_store, patience
-from wbrag.stores.http import HttpStore
-from wbrag.types import Hit, Passage, Unit
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.sections import RetrieverConfig
+from wbrag.core.types import Hit, Passage, Unit
+from wbrag.retrieval.external import Collection, Held, KnowsPassages, open_store, retry
+from wbrag.retrieval.external.http import HttpStore
+from wbrag.units.releases import Release
+from wbrag.units.table import Shelved
 
 HIT = {"id": "a", "title": "t", "text": "x", "score": 0.5}
 RELEASE = replace(Release.of_base("", "", "e"), id="r0001", number=1)
@@ -73,7 +73,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "BACKOFF_BASE_S", 0.001)
+    monkeypatch.setattr(retry, "BACKOFF_BASE_S", 0.001)
 
 
 def store(server: Server, timeout_s: float = 5.0, retries: int = 2, **options: object) -> HttpStore:
@@ -143,7 +143,7 @@ def test_a_refusal_is_not_and_shows_no_key(server: Server, status: int, monkeypa
 
 def test_a_server_that_asks_to_wait_is_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(patience, "sleep", slept.append)
+    monkeypatch.setattr(retry, "sleep", slept.append)
     server.replies, server.headers = [(429, {}), (200, {"hits": [[HIT]]})], {"retry-after": "7"}
     search(store(server))
     assert len(slept) == 1 and 7 <= slept[0] <= 8

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from wbrag.config import load
-from wbrag.errors import UsageError, WbragError
-from wbrag.store import Store
-from wbrag.stores import Collection, KnowsPassages, open_base, open_store, state
-from wbrag.stores.push import push
-from wbrag.stores.sources import remember, remembered
-from wbrag.types import Passage
+from wbrag.core.config import load
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.types import Passage
+from wbrag.retrieval.external import Collection, KnowsPassages, open_base, open_store, state
+from wbrag.retrieval.external.source_cache import remember, remembered
+from wbrag.units.layout import Store
+from wbrag.units.push import push
 
 PLUGIN = """
 class Store:

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from wbrag.errors import WbragError
+from wbrag.core.errors import WbragError
+from wbrag.core.types import Completion, Message, Sampling
 from wbrag.generators.openai import OpenAIGenerator
-from wbrag.types import Completion, Message, Sampling
 
 T = TypeVar("T")
 PROMPT = [Message("system", "Be short."), Message("user", "Capital of France?")]

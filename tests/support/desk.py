@@ -15,23 +15,23 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from tests.support.serving import Settled, StreamingGenerator, TableLibrary
-from wbrag.checks import Checked, Span
-from wbrag.config import load
+from wbrag.core.config import load
+from wbrag.core.tasks import task
+from wbrag.core.types import Answer, Evidence, Hit, Passage, Unit
 from wbrag.methods import Rag, method
 from wbrag.retrieval.encoder import encoder_fingerprint
-from wbrag.retrieval.manifest import Manifest
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.serving.adapters import Pinned
+from wbrag.serving.api.app import create_app
 from wbrag.serving.desk.counters import counters_of
 from wbrag.serving.desk.pages import refusal
 from wbrag.serving.desk.routes import desk_router
-from wbrag.serving.gateway import create_app
-from wbrag.serving.live import Pinned
-from wbrag.serving.publishing import Publisher
-from wbrag.shelf.governance import Governance
-from wbrag.shelf.releases import Release
-from wbrag.shelf.usage import Feedback, Served
-from wbrag.shelving import Shelving
-from wbrag.tasks import task
-from wbrag.types import Answer, Evidence, Hit, Passage, Unit
+from wbrag.serving.publisher import Publisher
+from wbrag.units.checks import Checked, Span
+from wbrag.units.governance import Governance
+from wbrag.units.library import Shelving
+from wbrag.units.releases import Release
+from wbrag.units.usage import Feedback, Served
 
 HOSTILE = "<script>alert(1)</script>"
 NOTE = Passage("n1", "Note 1", "The Corvane gauge was drawn by Ada Thorn. It rained. It was sold in 1911.", "archive")

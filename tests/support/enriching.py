@@ -13,7 +13,7 @@ import ray
 from tests.integration.conftest import ITEMS, config, reader
 from tests.support.openai_server import OpenAIServer
 from tests.support.outcome import rows_of
-from wbrag.hosts.session import Session
+from wbrag.executor.ray.session import Session
 from wbrag.workspace import Workspace
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from wbrag.core.types import Hit
 from wbrag.retrieval.encoder import Vectors
-from wbrag.types import Hit
 
 
 @dataclass

@@ -11,14 +11,14 @@ from unittest.mock import patch
 
 import numpy as np
 
-from wbrag.config import Config, load
+from wbrag.core.config import Config, load
+from wbrag.enrich.row_jobs import Handles
+from wbrag.executor.local import LocalShard
+from wbrag.executor.ray.index_build import assign, plan
 from wbrag.generators import build
-from wbrag.hosts.build import assign, plan
-from wbrag.local import LocalShard
-from wbrag.records import Handles
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
-from wbrag.retrieval.manifest import Manifest
-from wbrag.retrieval.shard import build_once, open_shards
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.shard import build_once, open_shards
 from wbrag.workspace import Workspace
 
 DIMENSION = 64
@@ -42,7 +42,7 @@ def _vector(text: str) -> Vectors:
 
 
 class InProcess:
-    """What `wbrag.hosts.session.Session` gives, in this process."""
+    """What `wbrag.executor.ray.session.Session` gives, in this process."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -68,7 +68,9 @@ class Life(Workspace):
         return InProcess(self.config)
 
     def index(self) -> dict[str, Any]:
-        with patch("wbrag.hosts.build.build_index", _build_index):  # for this call alone: other tests share the process
+        with patch(
+            "wbrag.executor.ray.index_build.build_index", _build_index
+        ):  # for this call alone: other tests share the process
             return super().index()
 
 

@@ -8,14 +8,14 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from wbrag.files import write_atomically
+from wbrag.core.io.files import write_atomically
+from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
-from wbrag.retrieval.manifest import Manifest
-from wbrag.retrieval.shard import PASSAGES, build_once
-from wbrag.shelf.publish import propose
-from wbrag.shelf.releases import Release
-from wbrag.store import Store
-from wbrag.types import Unit
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.shard import PASSAGES, build_once
+from wbrag.units.layout import Store
+from wbrag.units.publish import propose
+from wbrag.units.releases import Release
 
 
 class Encodes(Protocol):

@@ -24,20 +24,20 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import ray
 
-import wbrag.checks.nli
-import wbrag.cli
-import wbrag.demo
+import wbrag.cli.main
+import wbrag.data.demo
 import wbrag.enrich.summary
-import wbrag.hosts.rows
-import wbrag.learning
-import wbrag.refreshing
-import wbrag.shelf.examine
-import wbrag.shelf.freshness
-import wbrag.stores.push
+import wbrag.executor.ray.row_pass
+import wbrag.units.checks.nli
+import wbrag.units.examine
+import wbrag.units.freshness
+import wbrag.units.learn
+import wbrag.units.push
+import wbrag.units.refresh
 from tests.support.hostless import open_life
 from tests.support.portrait import portrait, shown
 from tests.support.toy import write_toy
-from wbrag.shelf.usage import Feedback, Served
+from wbrag.units.usage import Feedback, Served
 
 PRELOADED = (deltalake, faiss, openai, pyarrow.dataset, wbrag)
 ITEMS = [f"{a}{b}" for a in ("amber", "birch", "cedar", "delta", "ember") for b in ("lamp", "gate", "mill", "boat")]
@@ -183,7 +183,7 @@ def command(folder: str, line: Sequence[str]) -> dict[str, Any]:
         kept = os.dup(2)
         os.dup2(said.fileno(), 2)
         try:
-            code = wbrag.cli.main([*line, "--workspace", folder, "--json"])
+            code = wbrag.cli.main.main([*line, "--workspace", folder, "--json"])
         finally:
             sys.stderr.flush()
             os.dup2(kept, 2)

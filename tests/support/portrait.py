@@ -11,9 +11,9 @@ from typing import Any
 
 from tests.support.hostless import Life, Words, open_life
 from tests.support.outcome import rows_of
+from wbrag.retrieval.index.shard import open_shards
 from wbrag.retrieval.retriever import IndexRetriever
-from wbrag.retrieval.shard import open_shards
-from wbrag.shelf.governance import release_ids
+from wbrag.units.governance import release_ids
 
 ASKED = [f"What is the code of {item}?" for item in ("amberlamp", "ambergate", "ambermill", "amberboat", "birchlamp")]
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wbrag.errors import UsageError
-from wbrag.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
+from wbrag.core.errors import UsageError
+from wbrag.core.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
 
 Reply = Callable[[Messages, Sampling], str]
 

@@ -16,13 +16,13 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from tests.support.scripted import Call, ScriptedGenerator
-from wbrag.config import load
-from wbrag.errors import WbragError
+from wbrag.core.config import load
+from wbrag.core.errors import WbragError
+from wbrag.core.types import Completion, Hit, Message, Prompt, Sampling
 from wbrag.retrieval.encoder import encoder_fingerprint
-from wbrag.serving.gateway import create_app
-from wbrag.shelf.releases import Release, now, release_id
-from wbrag.store import Store
-from wbrag.types import Completion, Hit, Message, Prompt, Sampling
+from wbrag.serving.api.app import create_app
+from wbrag.units.layout import Store
+from wbrag.units.releases import Release, now, release_id
 
 UNIT = Hit("wb-0123456789abcdef", "Corvane gauge", "The Corvane gauge was designed by Ada Thorn.", 0.9, "writeback")
 PASSAGE = Hit("p1", "Corvane", "The gauge of Corvane measures tides.", 0.8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wbrag.serving.host_llm import CPUChatServer
+from wbrag.serving.ray.llm import CPUChatServer
 
 
 class Watched(CPUChatServer):

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wbrag.prompts import render
+from wbrag.core.prompts import render
+from wbrag.core.sections import EnrichConfig
+from wbrag.core.tasks import as_data, reference
+from wbrag.core.types import Evidence, Generator, Hit, Sampling
+from wbrag.data.sentences import sentences
 from wbrag.retrieval.encoder import QueryEncoder
-from wbrag.sections import EnrichConfig
-from wbrag.tasks import as_data, reference
-from wbrag.text import sentences
-from wbrag.types import Evidence, Generator, Hit, Sampling
 
 LINE = re.compile(r"^\s*\[Doc\s+(\d+)\]\s*(.+?)\s*$", re.IGNORECASE)
 SHORTEST_PART = 4  # words that a part of a sentence needs to count as evidence: any single word occurs somewhere

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from wbrag.core.sections import EnrichConfig
+from wbrag.core.tasks import Task
+from wbrag.core.types import Evidence, Example, Hit, unit_id
 from wbrag.enrich.distil import Distilled, Distiller
 from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_of_reach
-from wbrag.enrich.leakage import audit
+from wbrag.enrich.leakage_audit import audit
 from wbrag.enrich.round_trip import round_trip
 from wbrag.enrich.scores import Scorer
 from wbrag.methods import Method, Rag
 from wbrag.methods.meter import Meter
-from wbrag.sections import EnrichConfig
-from wbrag.tasks import Task
-from wbrag.types import Evidence, Example, Hit, unit_id
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wbrag.labels import label_shares
-from wbrag.tasks import reference
-from wbrag.types import Generator, Hit
+from wbrag.core.tasks import reference
+from wbrag.core.types import Generator, Hit
+from wbrag.generators.logprobs import label_shares
 
 
 async def judge(

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from wbrag.core.types import Example, Hit
 from wbrag.enrich.scores import Scorer
 from wbrag.methods import Method, Rag
-from wbrag.types import Example, Hit
 
 
 class RoundTrip(NamedTuple):

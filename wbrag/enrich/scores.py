@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wbrag.core.types import Answer, Example, Hit
 from wbrag.enrich.judge import judge
 from wbrag.methods import Needs, Rag
-from wbrag.types import Answer, Example, Hit
 
 SCORING: dict[str, Needs] = {"judge": "logprobs", "logprob": "scores"}  # what asking for scores needs
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from wbrag.enrich.leakage import leaks
-from wbrag.types import Evidence, Unit
+from wbrag.core.types import Evidence, Unit
+from wbrag.enrich.leakage_audit import leaks
 
 Row = Mapping[str, Any]
 DECIDING = (

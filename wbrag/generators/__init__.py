@@ -6,17 +6,17 @@ from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 
-from wbrag.config import Config, fingerprint
-from wbrag.files import model_contents
-from wbrag.sections import GeneratorConfig
-from wbrag.types import Generator
+from wbrag.core.config import Config, fingerprint
+from wbrag.core.io.files import model_contents
+from wbrag.core.sections import GeneratorConfig
+from wbrag.core.types import Generator
 
 
 def build(config: Config) -> Generator:
     """The generator that the settings name; heavy libraries are imported only for the one in use."""
     settings = config.generator
     if settings.backend == "openai":
-        from wbrag.errors import UsageError
+        from wbrag.core.errors import UsageError
         from wbrag.generators.openai import OpenAIGenerator
 
         if settings.base_url is None:
@@ -40,8 +40,8 @@ def build(config: Config) -> Generator:
 async def check(config: Config, needs: Collection[str]) -> None:
     """Ask an endpoint one tiny question that uses what a method `needs`; an engine of our own can do everything."""
     if config.generator.backend == "openai" and set(needs) != {"text"}:  # `start` asks for text itself
+        from wbrag.generators.logprobs import SHOWN
         from wbrag.generators.openai import OpenAIGenerator
-        from wbrag.labels import SHOWN
 
         generator = build(config)
         assert isinstance(generator, OpenAIGenerator)
@@ -53,7 +53,7 @@ async def check(config: Config, needs: Collection[str]) -> None:
 
 def model_path(settings: GeneratorConfig) -> str:
     """What the engine is asked to load: the embedded model's folder, or the name as given."""
-    return str(files("wbrag.demo").joinpath("model")) if settings.model == "embedded" else settings.model
+    return str(files("wbrag.generators").joinpath("embedded")) if settings.model == "embedded" else settings.model
 
 
 def generator_fingerprint(config: Config) -> str:

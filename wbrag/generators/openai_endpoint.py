@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import openai
 
-from wbrag.errors import WbragError
+from wbrag.core.errors import WbragError
 from wbrag.generators.openai_failures import MOST_WAIT_S, Failure, Sentences
 
 BACKOFF_BASE_S, BACKOFF_CAP_S = 1.0, 30.0

@@ -11,7 +11,7 @@ from typing import Any
 
 import openai
 
-from wbrag.errors import NoAnswer, PromptRefused, PromptTooLong, UsageError, WbragError
+from wbrag.core.errors import NoAnswer, PromptRefused, PromptTooLong, UsageError, WbragError
 from wbrag.generators.openai_wire import retry_after_s
 
 MOST_WAIT_S = 300.0  # of waiting that an endpoint may ask for, for one answer

@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from wbrag.errors import UsageError
-from wbrag.types import Completion, Messages
+from wbrag.core.errors import UsageError
+from wbrag.core.types import Completion, Messages
 
 
 def checked_url(base_url: str) -> str:

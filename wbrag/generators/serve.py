@@ -10,11 +10,11 @@ from uuid import uuid4
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from wbrag.errors import PromptTooLong, WbragError
+from wbrag.core.errors import PromptTooLong, WbragError
+from wbrag.core.sections import GeneratorConfig
+from wbrag.core.types import Completion, Prompt, Sampling
 from wbrag.generators.openai import OpenAIGenerator
 from wbrag.generators.openai_wire import read_stream
-from wbrag.sections import GeneratorConfig
-from wbrag.types import Completion, Prompt, Sampling
 
 T = TypeVar("T")
 Body = dict[str, Any]

@@ -14,12 +14,12 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-from wbrag.errors import EngineDied, PromptTooLong, UsageError, WbragError
+from wbrag.core.env import check_torchvision
+from wbrag.core.errors import EngineDied, PromptTooLong, UsageError, WbragError
+from wbrag.core.sections import GeneratorConfig
+from wbrag.core.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
 from wbrag.generators import model_path
-from wbrag.generators.orphans import die_with_this_process
-from wbrag.installed import check_torchvision
-from wbrag.sections import GeneratorConfig
-from wbrag.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
+from wbrag.generators.reaper import die_with_this_process
 
 
 class VLLMGenerator:

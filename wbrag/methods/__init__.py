@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Literal
 
-from wbrag.errors import unknown
+from wbrag.core.errors import unknown
+from wbrag.core.sections import MethodsConfig
+from wbrag.core.tasks import Task
+from wbrag.core.types import Answer, Completion, Generator, Hit, Message, Retriever, Sampling
 from wbrag.methods.meter import Meter
-from wbrag.sections import MethodsConfig
-from wbrag.tasks import Task
-from wbrag.types import Answer, Completion, Generator, Hit, Message, Retriever, Sampling
 
 NAMES = ("naive", "replug", "selfrag", "flare", "iter_retgen", "planner")
 CONTROLS = ("empty_prompt",)  # not for use, for comparison

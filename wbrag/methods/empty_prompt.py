@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wbrag.core.prompts import render
+from wbrag.core.tasks import read_answer
+from wbrag.core.types import Answer, Hit
 from wbrag.methods import Rag
-from wbrag.prompts import render
-from wbrag.tasks import read_answer
-from wbrag.types import Answer, Hit
 
 
 async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None) -> Answer:

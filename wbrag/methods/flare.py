@@ -15,12 +15,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from wbrag.core.prompts import render
+from wbrag.core.sections import FlareConfig
+from wbrag.core.tasks import read_answer
+from wbrag.core.types import Answer, Completion, Hit
+from wbrag.data.sentences import sentences
 from wbrag.methods import Rag, naive
-from wbrag.prompts import render
-from wbrag.sections import FlareConfig
-from wbrag.tasks import read_answer
-from wbrag.text import sentences
-from wbrag.types import Answer, Completion, Hit
 
 PRESETS = {"paper": (0.8, 0.4, True), "flashrag": (0.2, 0.2, False)}  # theta, beta, question in the query
 QUESTION_TOKENS = 48

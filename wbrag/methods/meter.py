@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from wbrag.generators.through import Through
-from wbrag.types import Completion, Cost, Generator, Hit, Messages, NextTokens, Prompt, Retriever, Sampling, Scored
+from wbrag.core.types import Completion, Cost, Generator, Hit, Messages, NextTokens, Prompt, Retriever, Sampling, Scored
+from wbrag.generators.wrapper import Through
 
 
 class Meter(Through):

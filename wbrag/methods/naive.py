@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wbrag.core.tasks import read_answer
+from wbrag.core.types import Answer, Hit
 from wbrag.methods import Rag
-from wbrag.tasks import read_answer
-from wbrag.types import Answer, Hit
 
 
 async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None) -> Answer:

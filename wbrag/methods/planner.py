@@ -13,10 +13,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from wbrag.core.prompts import render
+from wbrag.core.tasks import read_answer, task
+from wbrag.core.types import Answer, Hit
 from wbrag.methods import Rag, naive
-from wbrag.prompts import render
-from wbrag.tasks import read_answer, task
-from wbrag.types import Answer, Hit
 
 PLAN_TOKENS = 160
 

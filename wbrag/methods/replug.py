@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from scipy.special import softmax
 
+from wbrag.core.tasks import read_answer
+from wbrag.core.types import Answer, Hit, NextToken
 from wbrag.methods import Rag, naive
-from wbrag.tasks import read_answer
-from wbrag.types import Answer, Hit, NextToken
 
 
 async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None) -> Answer:

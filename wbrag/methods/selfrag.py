@@ -18,13 +18,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from wbrag.labels import SHOWN, label_shares
+from wbrag.core.metrics import normalise
+from wbrag.core.prompts import render
+from wbrag.core.sections import SelfRagConfig
+from wbrag.core.tasks import read_answer, reference
+from wbrag.core.types import Answer, Completion, Hit
+from wbrag.generators.logprobs import SHOWN, label_shares
 from wbrag.methods import Rag, naive
-from wbrag.metrics import normalise
-from wbrag.prompts import render
-from wbrag.sections import SelfRagConfig
-from wbrag.tasks import read_answer, reference
-from wbrag.types import Answer, Completion, Hit
 
 NEED = ("[Retrieval]", "[No Retrieval]")
 RELEVANT = ("[Relevant]", "[Irrelevant]")

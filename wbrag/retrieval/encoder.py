@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from wbrag.config import fingerprint
-from wbrag.errors import WbragError
-from wbrag.files import model_contents
-from wbrag.installed import check_torchvision
-from wbrag.retrieval.batches import Batches
-from wbrag.sections import EncoderConfig
+from wbrag.core.config import fingerprint
+from wbrag.core.env import check_torchvision
+from wbrag.core.errors import WbragError
+from wbrag.core.io.files import model_contents
+from wbrag.core.sections import EncoderConfig
+from wbrag.retrieval.batching import Batches
 
 CPU_BATCH, GPU_BATCH = 8, 64  # texts; on a CPU larger batches only pad more, and leave its caches
 Vectors = npt.NDArray[np.float32]  # [n, d], unit length

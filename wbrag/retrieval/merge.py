@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from wbrag.types import Hit
+from wbrag.core.types import Hit
 
 
 def best(hits: Iterable[Hit], k: int) -> list[Hit]:

@@ -9,12 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
-from wbrag.retrieval.batches import Batches
+from wbrag.core.sections import RetrievalConfig
+from wbrag.core.types import Hit, Origin
+from wbrag.retrieval.batching import Batches
 from wbrag.retrieval.encoder import QueryEncoder, Vectors
+from wbrag.retrieval.index.shard import Shard
 from wbrag.retrieval.merge import best, merge
-from wbrag.retrieval.shard import Shard
-from wbrag.sections import RetrievalConfig
-from wbrag.types import Hit, Origin
 
 
 class ShardSearcher(Protocol):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from wbrag.shelf.releases import Release
-from wbrag.types import Hit
+from wbrag.core.types import Hit
+from wbrag.units.releases import Release
 
 
 class Library(Protocol):

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
-from wbrag.serving.refusals import Refused
+from wbrag.serving.errors import Refused
 
 WINDOW_S = 30.0  # throughput is measured over the last so many seconds
 LONGEST_WAIT_S = 60

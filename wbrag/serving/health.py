@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from wbrag.serving.live import Speaking
-from wbrag.types import Generator
+from wbrag.core.types import Generator
+from wbrag.serving.adapters import Speaking
 
 FAILURES = 3  # answers in a row that the model fails before the gateway says that it is down
 RETRY_S = 5.0

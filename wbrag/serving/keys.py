@@ -24,13 +24,13 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from wbrag.errors import UsageError, WbragError, unknown
-from wbrag.files import Location, file_in_one_step, locked
-from wbrag.shelf.log import Log
-from wbrag.shelf.releases import now
+from wbrag.core.errors import UsageError, WbragError, unknown
+from wbrag.core.io.append_log import Log
+from wbrag.core.io.files import Location, file_in_one_step, locked
+from wbrag.units.releases import now
 
 if TYPE_CHECKING:
-    from wbrag.objects import ObjectPath
+    from wbrag.core.io.objects import ObjectPath
 
 FRESH_S = 2.0
 Role = Literal["reader", "reviewer", "admin"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from wbrag.shelf.usage import Feedback, Served, Usage
+from wbrag.units.usage import Feedback, Served, Usage
 
 FLUSH_S = 5.0
 FLUSH_ROWS = 500

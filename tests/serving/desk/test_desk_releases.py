@@ -23,9 +23,9 @@ from tests.support.desk import (
     post,
 )
 from tests.support.serving import browse
-from wbrag.errors import WbragError
+from wbrag.core.errors import WbragError
 from wbrag.serving.desk.counters import quantile
-from wbrag.serving.desk.marks import marked
+from wbrag.serving.desk.highlights import marked
 from wbrag.serving.desk.pages import age, figure, when
 from wbrag.serving.desk.releases import canary_of
 

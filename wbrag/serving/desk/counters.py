@@ -7,8 +7,8 @@ from math import inf, nan
 
 from prometheus_client import Counter
 
-from wbrag.serving.answering import Answering
-from wbrag.serving.metrics import age_s
+from wbrag.serving.prometheus import age_s
+from wbrag.serving.service import Answering
 
 
 def counters_of(answering: Answering) -> dict[str, float]:

@@ -19,16 +19,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
-from wbrag.errors import UsageError, WbragError
-from wbrag.report import page as report
-from wbrag.serving.answering import InUse
-from wbrag.serving.security import Principal, csrf_token, principal, require
-from wbrag.shelf.decisions import State
-from wbrag.shelf.governance import Card, Governance
-from wbrag.shelf.releases import Release
-from wbrag.shelf.units import FROM_TRAFFIC
-from wbrag.store import Store
-from wbrag.types import Answer
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.types import Answer
+from wbrag.evaluation.report import page as report
+from wbrag.serving.auth import Principal, csrf_token, principal, require
+from wbrag.serving.service import InUse
+from wbrag.units.decisions import State
+from wbrag.units.governance import Card, Governance
+from wbrag.units.layout import Store
+from wbrag.units.releases import Release
+from wbrag.units.table import FROM_TRAFFIC
 
 Ask = Callable[[str, str, str], Awaitable[Answer]]  # question, name of the release ("none": base alone), task
 Publish = Callable[[str, str], Coroutine[Any, Any, Release]]  # by, note

@@ -13,13 +13,13 @@ from fastapi import APIRouter, Form, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from wbrag.errors import UsageError, WbragError
-from wbrag.serving.desk.marks import reasons, sources, unit_pieces
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.serving.auth import Principal
+from wbrag.serving.desk.highlights import reasons, sources, unit_pieces
 from wbrag.serving.desk.pages import VERBS, Desk, DeskRoute, Reader, Reviewer, inside, learned, render, say, who_did
-from wbrag.serving.desk.watching import answers_with, questions_of
-from wbrag.serving.security import Principal
-from wbrag.shelf.decisions import NEXT, STATES, State
-from wbrag.shelf.governance import Card, Governance
+from wbrag.serving.desk.usage import answers_with, questions_of
+from wbrag.units.decisions import NEXT, STATES, State
+from wbrag.units.governance import Card, Governance
 
 PAGE = 50  # units on one page of a list
 WAITING: tuple[State, ...] = ("candidate", "stale")

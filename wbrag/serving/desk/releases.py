@@ -12,13 +12,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from wbrag.errors import WbragError
-from wbrag.metrics import Interval
-from wbrag.report.charts import Forest, forest
-from wbrag.report.story import Gain
+from wbrag.core.errors import WbragError
+from wbrag.core.metrics import Interval
+from wbrag.evaluation.report.charts import Forest, forest
+from wbrag.evaluation.report.story import Gain
 from wbrag.serving.desk.pages import Admin, Desk, DeskRoute, Reader, learned, render, say, who_did
-from wbrag.shelf.governance import Governance
-from wbrag.shelf.releases import Release
+from wbrag.units.governance import Governance
+from wbrag.units.releases import Release
 
 PAGE = 20  # releases on one page
 SHOWN = 100  # units of each side of a comparison

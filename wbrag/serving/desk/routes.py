@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
-from wbrag.serving.answering import InUse
-from wbrag.serving.desk.asking import ask_routes
+from wbrag.serving.auth import check_csrf, login, logout
+from wbrag.serving.desk.ask import ask_routes
 from wbrag.serving.desk.pages import (
     STATIC,
     Ask,
@@ -26,10 +26,10 @@ from wbrag.serving.desk.pages import (
 )
 from wbrag.serving.desk.queue import queue_routes
 from wbrag.serving.desk.releases import release_routes
-from wbrag.serving.desk.watching import watching_routes
-from wbrag.serving.security import check_csrf, login, logout
-from wbrag.shelf.governance import Governance
-from wbrag.store import Store
+from wbrag.serving.desk.usage import watching_routes
+from wbrag.serving.service import InUse
+from wbrag.units.governance import Governance
+from wbrag.units.layout import Store
 
 FOR_GOOD = {"cache-control": "public, max-age=31536000, immutable"}  # the address changes with the files
 

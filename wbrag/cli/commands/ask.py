@@ -1,0 +1,31 @@
+"""Verbs that answer at once, without Ray: `search`, `ask`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from wbrag.cli.commands.common import Verb, plain
+
+if TYPE_CHECKING:
+    from wbrag.workspace import Workspace
+
+
+def add(verb: Verb, verbs: Any) -> None:
+    question = "'Who designed the Corvane gauge?'"
+    search = verb("search", _search, "the passages and units nearest to a question", f"wbrag search {question}")
+    ask = verb("ask", _ask, "answer one question", f"wbrag ask {question}")
+    for sub in (search, ask):
+        sub.add_argument("question")
+        sub.add_argument("--release", help="latest (default where there is one), none, or an id")
+    search.add_argument("-k", type=int, default=5)
+    ask.add_argument("--task", default="qa")
+
+
+def _search(a: argparse.Namespace, w: Workspace) -> Any:
+    return [plain(hit) for hit in w.search(a.question, a.k, release=a.release)]
+
+
+def _ask(a: argparse.Namespace, w: Workspace) -> Any:
+    answer = w.ask(a.question, task=a.task, release=a.release)
+    return {"question": a.question, "answer": answer.text, "hits": [plain(hit) for hit in answer.hits]}

@@ -1,0 +1,74 @@
+"""Verbs that bring data in: `demo`, `ingest`, `index`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from wbrag.cli.commands.common import Verb
+from wbrag.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from wbrag.workspace import Workspace
+
+FORMATS = tuple("flashrag beir squad hotpotqa fever boolq nq kilt jsonl csv tsv parquet hf".split())
+
+
+def add(verb: Verb, verbs: Any) -> None:
+    demo = verb("demo", _demo, "build the demo world, train its knowledge base, measure, write a page", "wbrag demo")
+    demo.add_argument("--page", metavar="FILE", help="where the HTML page goes (default WORKSPACE/reports/demo.html)")
+    demo.add_argument("--limit", type=int, metavar="N", help="only N questions of each set, for a quick look")
+    ingest = verbs.add_parser("ingest", help="read a corpus or labelled examples")
+    kinds = ingest.add_subparsers(metavar="WHAT", required=True)
+    start = "wbrag ingest"
+    corpus = verb("corpus", _ingest_corpus, "read a corpus into the workspace", f"{start} corpus data.jsonl.gz", kinds)
+    examples = verb(
+        "examples",
+        _ingest_examples,
+        "read labelled examples into the workspace",
+        f"{start} examples train.jsonl --name nq --split train --task nq",
+        kinds,
+    )
+    for sub in (corpus, examples):
+        sub.add_argument("path", help="file, folder, or Hugging Face name")
+        sub.add_argument("--format", choices=FORMATS, default="flashrag")
+        sub.add_argument("--columns", metavar="FIELD=COLUMN,...", default="", help="for jsonl, csv, parquet and hf")
+    cut = "cut longer documents into about so many words; 0: never"
+    corpus.add_argument("--chunk-words", type=int, default=100, help=cut)
+    corpus.add_argument("--source", help="name of the source, kept with every passage")
+    examples.add_argument("--name", required=True)
+    examples.add_argument("--split", required=True)
+    examples.add_argument("--task", default="qa", help="nq boolq fever zsre hotpotqa squad qa")
+    examples.add_argument("--unlabelled", action="store_true", help="questions alone, for enrich.gate_metric judge")
+    verb("index", lambda a, w: w.index(), "embed and index the corpus", "wbrag index --index.shards 4")
+
+
+def _demo(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.cli.demo.run import run_demo
+
+    result = run_demo(w, page=a.page, limit=a.limit)
+    if a.json:
+        return result
+    from wbrag.cli.demo.story import tables
+
+    return tables(result)
+
+
+def _ingest_corpus(a: argparse.Namespace, w: Workspace) -> Any:
+    result = w.ingest_corpus(a.path, a.format, columns=_columns(a.columns), chunk_words=a.chunk_words, source=a.source)
+    return {**result._asdict(), "path": str(result.path)}
+
+
+def _ingest_examples(a: argparse.Namespace, w: Workspace) -> Any:
+    columns = _columns(a.columns)
+    result = w.ingest_examples(a.path, a.name, a.split, a.format, a.task, columns=columns, unlabelled=a.unlabelled)
+    return {**result._asdict(), "path": str(result.path)}
+
+
+def _columns(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    if any(not column for _, _, column in pairs):
+        raise UsageError(
+            f"expected --columns FIELD=COLUMN,..., found {text!r}: for example question=query,golden_answers=answer"
+        )
+    return {field.strip(): column.strip() for field, _, column in pairs}

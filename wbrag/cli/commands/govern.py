@@ -1,0 +1,42 @@
+"""Verbs that keep the library in order: `check`, `refresh`, `review`, `learn`, `audit`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from wbrag.cli.commands.common import Verb
+
+if TYPE_CHECKING:
+    from wbrag.workspace import Workspace
+
+
+def add(verb: Verb, verbs: Any) -> None:
+    checked = "run the checks on units that wait; `enrich` and `publish` do it too"
+    check = verb("check", lambda a, w: w.check(a.ids or None), checked, "wbrag check --checks.grounding 0.8")
+    check.add_argument("ids", nargs="*", metavar="ID", help="these units, checked or not")
+    stale = "mark units whose sources changed as stale, and distil them again"
+    verb("refresh", lambda a, w: w.refresh(), stale, "wbrag refresh --checks.ttl_days 90")
+    verb("review", _review, "the work list: what wants a person's look", "wbrag review")
+    learned = "candidates from served answers that users liked"
+    verb("learn", lambda a, w: w.learn(), learned, "wbrag learn --learn.enabled true")
+    audit = verb("audit", _audit, "who changed what, when and why", "wbrag audit --out audit.jsonl")
+    audit.add_argument("--out", metavar="FILE", help="JSON lines into this file (default: a table)")
+
+
+def _review(a: argparse.Namespace, w: Workspace) -> Any:
+    return [
+        {"id": task.unit_id, "title": task.title, "reason": task.reason, "detail": task.detail} for task in w.review()
+    ]
+
+
+def _audit(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.core.io.files import location, write_atomically
+    from wbrag.units.audit import changes
+
+    rows = [change._asdict() for change in changes(w)]
+    if a.out is None:
+        return rows
+    write_atomically(location(a.out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return {"changes": len(rows), "file": a.out}

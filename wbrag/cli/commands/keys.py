@@ -1,0 +1,41 @@
+"""Verbs of the endpoint's keys: `keys add`, `keys list`, `keys remove`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from wbrag.cli.commands.common import Verb
+
+if TYPE_CHECKING:
+    from wbrag.workspace import Workspace
+
+
+def add(verb: Verb, verbs: Any) -> None:
+    keys = verbs.add_parser("keys", help="who may use the endpoint").add_subparsers(metavar="WHAT", required=True)
+    example = "wbrag keys add --name ada --role reviewer"
+    added = verb("add", _add, "a new key, which is shown once and never again", example, keys)
+    added.add_argument("--name", required=True, help="whose it is, as logs and decisions will say")
+    added.add_argument("--role", required=True, help="reader (asks), reviewer (decides on units), admin (publishes)")
+    verb("list", _list, "every key's name and role", "wbrag keys list", keys)
+    removed = verb("remove", _remove, "a key stops working at once", "wbrag keys remove ada", keys)
+    removed.add_argument("name")
+
+
+def _add(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.serving.keys import Keys
+
+    return {"name": a.name, "role": a.role, "key": Keys(w.path).add(a.name, a.role)}
+
+
+def _list(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.serving.keys import Keys
+
+    return [{"name": key.name, "role": key.role, "created_at": key.created_at} for key in Keys(w.path).all()]
+
+
+def _remove(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.serving.keys import Keys
+
+    Keys(w.path).remove(a.name)
+    return {"removed": a.name}

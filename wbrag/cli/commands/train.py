@@ -1,0 +1,65 @@
+"""Verbs that train the library: `enrich`, `publish`, `evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from wbrag.cli.commands.common import Verb, plain, whoever
+from wbrag.core.errors import UsageError
+from wbrag.core.io.files import location
+
+if TYPE_CHECKING:
+    from wbrag.workspace import Workspace
+
+
+def add(verb: Verb, verbs: Any) -> None:
+    helped = "find where retrieval helped, and distil it into units"
+    enrich = verb("enrich", _enrich, helped, "wbrag enrich --examples nq/train --limit 300")
+    released = "make a release of the approved units, after checks and canary"
+    publish = verb("publish", _publish, released, "wbrag publish --note 'first try'")
+    publish.add_argument("--note", default="")
+    publish.add_argument("--by", metavar="NAME", help="who publishes (default: the user of this machine)")
+    publish.add_argument("--policy", choices=("auto", "manual"), help="default: the setting checks.policy")
+    evaluate = verb(
+        "evaluate",
+        _evaluate,
+        "accuracy on held-out questions, with and without a release",
+        "wbrag evaluate --examples nq/dev --release latest --against none",
+    )
+    for sub in (enrich, evaluate):
+        sub.add_argument("--examples", metavar="NAME/SPLIT", help="default: the setting job.examples")
+        sub.add_argument("--method", help="default: the setting job.method")
+        sub.add_argument("--limit", type=int, metavar="N", help="only N of them, always the same")
+    evaluate.add_argument("--release", help="latest (default), none (base corpus alone), closed-book, or an id")
+    evaluate.add_argument("--against", help="another such name to compare with, question by question")
+    evaluate.add_argument("--trec", metavar="FILE", help="write what was retrieved as a TREC run file")
+
+
+def _work(a: argparse.Namespace, w: Workspace) -> tuple[str, dict[str, Any]]:
+    """The examples and the options, from the command line or else from the settings' `job` section."""
+    job = w.config.job
+    examples = a.examples or job.examples
+    if examples is None:
+        raise UsageError("expected --examples NAME/SPLIT or the setting job.examples, found neither: name the examples")
+    return examples, {"method": a.method or job.method, "limit": job.limit if a.limit is None else a.limit}
+
+
+def _enrich(a: argparse.Namespace, w: Workspace) -> Any:
+    examples, options = _work(a, w)
+    return w.enrich(examples, **options)
+
+
+def _evaluate(a: argparse.Namespace, w: Workspace) -> Any:
+    examples, options = _work(a, w)
+    release = a.release or w.config.job.release
+    result = w.evaluate(examples, release=release, against=a.against or w.config.job.against, **options)
+    if a.trec:
+        from wbrag.data.trec import run_of, write_run
+
+        write_run(location(a.trec), run_of(w.answers(examples, release=release, **options)), tag=release)
+    return result
+
+
+def _publish(a: argparse.Namespace, w: Workspace) -> Any:
+    return plain(w.publish(a.note, by=a.by or whoever(), policy=a.policy))

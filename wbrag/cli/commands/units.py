@@ -1,0 +1,117 @@
+"""Verbs of the shelf: `units` and `releases`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from wbrag.cli.commands.common import Verb, plain, whoever
+
+if TYPE_CHECKING:
+    from wbrag.workspace import Workspace
+
+STATES = ("candidate", "approved", "rejected", "retired", "stale")
+DECISIONS = {
+    "approve": ("approved", "publish them with the next release"),
+    "reject": ("rejected", "keep candidates out of every release"),
+    "retire": ("retired", "take approved units out of the next release"),
+    "reconsider": ("candidate", "make rejected or retired units candidates again"),
+}
+
+
+def add(verb: Verb, verbs: Any) -> None:
+    units = verbs.add_parser("units", help="look at units, decide on them").add_subparsers(
+        metavar="WHAT", required=True
+    )
+    listed = verb("list", _units_list, "every unit, a line each", "wbrag units list --state candidate", units)
+    listed.add_argument("--limit", type=int, metavar="N")
+    listed.add_argument("--state", choices=STATES)
+    listed.add_argument("--failed", action="store_true", help="only those that failed a check")
+    shown = verb("show", _units_show, "all about one unit", "wbrag units show wb-0123456789abcdef", units)
+    shown.add_argument("id")
+    for name, (state, help) in DECISIONS.items():
+        decide = verb(name, _decide, help, f"wbrag units {name} wb-0123456789abcdef --why 'read it'", units)
+        decide.add_argument("ids", nargs="+", metavar="ID")
+        decide.add_argument("--why", required=True)
+        decide.set_defaults(state=state)
+        _signed(decide)
+    _releases(verb, verbs)
+
+
+def _releases(verb: Verb, verbs: Any) -> None:
+    releases = verbs.add_parser("releases", help="list, show, compare, roll back").add_subparsers(
+        metavar="WHAT", required=True
+    )
+    verb("list", _releases_list, "every release, oldest first", "wbrag releases list", releases)
+    verb("show", _releases_show, "one release", "wbrag releases show r0001", releases).add_argument("id")
+    compare = verb("compare", _compare, "units that two releases differ in", "wbrag releases compare none r1", releases)
+    compare.add_argument("before")
+    compare.add_argument("after")
+    help = "answer as an earlier release did; units stay as they were decided on"
+    back = verb("rollback", _rollback, help, "wbrag releases rollback r0001 --why 'wrong dates'", releases)
+    back.add_argument("id")
+    back.add_argument("--why", default="")
+    _signed(back)
+
+
+def _signed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--by", default=None, metavar="NAME", help="who decides (default: the user of this machine)")
+
+
+def _units_list(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.units.governance import Governance
+
+    return [
+        {
+            "id": card.unit.id,
+            "state": card.state,
+            "checks": "not run" if not card.examined else ", ".join(c.name for c in card.examined.failed) or "passed",
+            "title": card.unit.title,
+            **({"text": card.unit.text} if a.json else {}),  # too wide for a table
+            "questions": len(card.unit.question_ids),
+            "hits": card.use.hits,
+        }
+        for card in Governance(w).cards(a.state, flagged=True if a.failed else None)[: a.limit]
+    ]
+
+
+def _units_show(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.units.governance import Governance
+
+    page = Governance(w).unit(a.id)
+    examined = page.card.examined
+    return {
+        "id": a.id,
+        "state": page.card.state,
+        **plain(page.card.unit),
+        "checks": {c.name: f"{'ok' if c.passed else 'FAILED'}: {c.explanation}" for c in examined.results}
+        if examined
+        else {},
+        "history": [f"{d.at} {d.by}: {d.before} to {d.state}, {d.why}" for d in page.history],
+        "releases": list(page.releases),
+        "use": plain(page.card.use),
+    }
+
+
+def _decide(a: argparse.Namespace, w: Workspace) -> Any:
+    return {"decided": w.decide(a.ids, a.state, by=a.by or whoever(), why=a.why), "state": a.state}
+
+
+def _releases_list(a: argparse.Namespace, w: Workspace) -> Any:
+    return [plain(release) for release in w.releases.all()]
+
+
+def _releases_show(a: argparse.Namespace, w: Workspace) -> Any:
+    return plain(w.releases.get(a.id))
+
+
+def _compare(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.units.governance import Governance
+
+    found = Governance(w).compare(a.before, a.after)
+    lines = [("added", u) for u in found.added] + [("removed", u) for u in found.removed]
+    return [{"change": change, "id": u.id, "title": u.title, "text": u.text} for change, u in lines]
+
+
+def _rollback(a: argparse.Namespace, w: Workspace) -> Any:
+    return plain(w.rollback(a.id, by=a.by or whoever(), why=a.why))

@@ -1,0 +1,156 @@
+"""The command line: `wbrag VERB ...`. Results go to stdout (one JSON document with --json), bars and logs to stderr.
+
+Nothing heavy is imported until a verb runs, so that `wbrag --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+from wbrag.cli.parser import parser
+from wbrag.core.errors import UsageError, WbragError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code (0 done, 1 the job failed or was interrupted, 2 wrong usage)."""
+    try:
+        rest, overrides = _overrides(sys.argv[1:] if argv is None else argv)
+        return _run(parser().parse_args(rest), overrides)
+    except UsageError as error:
+        print(f"wbrag: {error}", file=sys.stderr)
+        return 2
+    except WbragError as error:
+        print(f"wbrag: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("wbrag: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        print(
+            f"wbrag: expected to read and write files, found: {error}; free the disk or check the path", file=sys.stderr
+        )
+        return 1
+
+
+def _run(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
+    from wbrag.core.config import load
+    from wbrag.workspace import Workspace
+
+    if arguments.workspace is not None:
+        overrides["workspace"] = arguments.workspace
+    config = load(arguments.config, **overrides)
+    workspace = Workspace(config=config, progress=True)
+    try:
+        for line, step in _steps(arguments):
+            try:
+                with _nothing_else_on_stdout():
+                    result = step.verb(step, workspace)
+            except WbragError as error:
+                raise type(error)(f"{line}{error}") from None
+            _tell(result, arguments.json)
+    finally:
+        with _nothing_else_on_stdout():
+            workspace.close()
+    return 0
+
+
+def _steps(arguments: argparse.Namespace) -> Iterator[tuple[str, argparse.Namespace]]:
+    """The one verb, or the lines of `wbrag run FILE`: read first and whole, or from stdin one by one."""
+    if arguments.verb is not None:
+        yield "", arguments
+    elif arguments.file == "-":
+        yield from _lines(sys.stdin, "line")
+    else:
+        with open(arguments.file, encoding="utf-8") as file:
+            steps = list(_lines(file, arguments.file))
+        yield from steps
+
+
+def _lines(lines: Iterable[str], name: str) -> Iterator[tuple[str, argparse.Namespace]]:
+    """Each line's place, to begin a message with, and its verb. What decides the models is the same for all."""
+    for number, line in enumerate(lines, 1):
+        place = f"{name} {number}: "
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise UsageError(f"{place}expected words and closed quotes, found {line.strip()!r} ({error})") from None
+        if words:
+            rest, overrides = _overrides(words)
+            step = parser().parse_args(rest)
+            if overrides or step.workspace or step.config or step.verb is None:
+                raise UsageError(
+                    f"{place}expected a verb with its own flags, found {line.strip()!r}: settings, --workspace and "
+                    "--config hold for every line and go after `wbrag run`"
+                )
+            yield place, step
+
+
+def _tell(result: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False), flush=True)
+    else:
+        from wbrag.cli.render import show
+
+        show(result)
+
+
+@contextmanager
+def _nothing_else_on_stdout() -> Iterator[None]:
+    """What libraries print goes to stderr, also from below Python (Ray's warnings): stdout is for the result alone."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+SETTING = re.compile(r"--([a-z_]+(?:\.[a-z_]+)+|seed|prompts_dir)(=.*)?", re.DOTALL)
+
+
+def _overrides(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """`--section.name value` flags as the nested mapping that the settings take, and the rest of the line."""
+    rest: list[str] = []
+    tree: dict[str, Any] = {}
+    tokens = iter(argv)
+    for token in tokens:
+        match = SETTING.fullmatch(token)
+        if match is None:
+            rest.append(token)
+            continue
+        value = match[2][1:] if match[2] else next(tokens, None)
+        if value is None:
+            raise UsageError(f"expected a value after {token}, found the end of the line: write {token} VALUE")
+        *sections, name = match[1].split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[name] = _value(value)
+    return rest, tree
+
+
+def _value(text: str) -> Any:
+    """A flag's value, read as YAML: `0.2`, `true`, `[1, 2]`, else the text itself."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Parquet files of a workspace: those of the corpus, and rows looked up by their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import dataset
+
+from wbrag.core.errors import WbragError
+from wbrag.core.io.files import Location, listed, opened
+
+REPLACING = ".replacing"  # lies in a corpus of an object store while its files are exchanged, one after the other
+FETCHED_TOGETHER = 16  # files of an object store
+
+
+def corpus_files(corpus: Location) -> list[Location]:
+    """The files of the corpus, in order; none where there is no corpus. Raises `WbragError` for half of one."""
+    found = listed(corpus, "*")
+    if any(file.name == REPLACING for file in found):
+        raise WbragError(
+            f"expected a whole corpus in {corpus}, found one that was being replaced: run `wbrag ingest corpus` again"
+        )
+    return [file for file in found if file.suffix == ".parquet" and not file.name.startswith(".")]
+
+
+def rows_with_ids(files: Sequence[Location], ids: Collection[str], columns: list[str] | None = None) -> pa.Table:
+    """The rows of these files (at least one) that `ids` name, or some of their columns."""
+    wanted = pa.array(sorted(ids), pa.string())
+    if all(isinstance(file, Path) for file in files):
+        where = dataset.field("id").isin(wanted)
+        return dataset.dataset([str(file) for file in files], format="parquet").to_table(columns, filter=where)
+    with ThreadPoolExecutor(FETCHED_TOGETHER) as pool:
+        return pa.concat_tables(pool.map(partial(_rows_of, wanted=wanted, columns=columns), files))
+
+
+def _rows_of(file: Location, wanted: pa.Array, columns: list[str] | None) -> pa.Table:
+    """Over a network only the row groups that hold one of the ids are fetched, and of the others the ids."""
+    parquet = pq.ParquetFile(opened(file))
+    found = [parquet.schema_arrow.empty_table().select(columns or parquet.schema_arrow.names)]
+    for group in range(parquet.num_row_groups):
+        named = pc.is_in(parquet.read_row_group(group, columns=["id"])["id"], wanted)
+        if pc.any(named).as_py():
+            found.append(parquet.read_row_group(group, columns=columns).filter(named))
+    return pa.concat_tables(found)
+
+
+def read_all(files: Sequence[Location], columns: list[str] | None = None) -> list[pa.Table]:
+    """Each file's rows, in the order of `files`."""
+    with ThreadPoolExecutor(FETCHED_TOGETHER) as pool:
+        return list(pool.map(lambda file: pq.read_table(opened(file), columns=columns), files))

@@ -1,0 +1,59 @@
+"""Prompt templates: text files, a line `---` between the system and the user part, `{names}` filled in.
+
+A folder named by the setting `prompts_dir` shadows them file by file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.types import Message
+
+
+@cache
+def load(name: str, folder: str | None = None) -> str:
+    """The template called `name`, the user's own where `folder` has one."""
+    if folder and not Path(folder).is_dir():  # also on a node that does not see it
+        raise UsageError(f"expected a folder at prompts_dir, found none at {folder}: name one that every node sees")
+    own = Path(folder) / f"{name}.txt" if folder else None
+    if own is not None and own.is_file():
+        return own.read_text(encoding="utf-8").rstrip("\n")
+    built_in = files("wbrag.core.prompts").joinpath(f"{name}.txt")
+    if not built_in.is_file():
+        raise UsageError(f"expected a prompt file {name}.txt in wbrag/prompts or in prompts_dir, found none: add it")
+    return built_in.read_text(encoding="utf-8").rstrip("\n")
+
+
+def render(name: str, folder: str | None = None, /, **values: str) -> list[Message]:
+    """Fill template `name` in one pass, so that braces inside a value stay what they are."""
+    template = load(name, folder)
+
+    def fill(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            raise WbragError(
+                f"prompt {name}.txt uses {{{match[1]}}}, expected one of {', '.join(sorted(values))}: rename it"
+            )
+        return values[match[1]]
+
+    system, separator, user = template.partition("\n---\n")
+    parts = [("system", system), ("user", user)] if separator else [("user", system)]
+    return [Message(role, re.sub(r"\{(\w+)\}", fill, text)) for role, text in parts]  # type: ignore[arg-type]
+
+
+def names() -> list[str]:
+    """Every template that wbrag uses."""
+    found = (file.name for file in files("wbrag.core.prompts").iterdir())
+    return sorted(name.removesuffix(".txt") for name in found if name.endswith(".txt"))
+
+
+def version(names: list[str], folder: str | None = None) -> str:
+    """A short hash over the named templates: the prompt version that every result records."""
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        digest.update(f"{name}\n{load(name, folder)}\n".encode())
+    return digest.hexdigest()[:12]

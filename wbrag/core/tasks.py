@@ -1,0 +1,84 @@
+"""The question sets' tasks: a prompt pair (with and without documents), a metric, and how an answer is read.
+
+The two prompts of a task differ only in the document block and the words about evidence (paper, appendix G).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wbrag.core.errors import unknown
+from wbrag.core.metrics import METRICS
+from wbrag.core.prompts import render
+from wbrag.core.types import Hit, Message, Passage
+
+
+@dataclass(frozen=True)
+class Task:
+    name: str
+    metric: str  # as in the paper's Table 1
+    closed: bool = False  # the answer is one of a fixed set of labels
+
+    def messages(
+        self, question: str, documents: Sequence[Hit | Passage], prompts_dir: str | None = None
+    ) -> list[Message]:
+        """The prompt with `documents`, or the closed-book prompt where there are none."""
+        if not documents:
+            return render(f"{self.name}.closed", prompts_dir, question=question)
+        return render(f"{self.name}.rag", prompts_dir, question=question, documents=reference(documents))
+
+    def score(self, prediction: str, golden_answers: Sequence[str], metric: str = "task") -> float:
+        return METRICS[self.metric if metric == "task" else metric](prediction, golden_answers)
+
+
+def reference(documents: Sequence[Hit | Passage]) -> str:
+    """FlashRAG's document block: one line a document, `Doc i(Title: t) text`; no document can end its line."""
+    return "\n".join(f"Doc {i}(Title: {as_data(d.title)}) {as_data(d.text)}" for i, d in enumerate(documents, 1))
+
+
+# What would end a line, a document or a turn: line breaks, another document's head, the marks of chat templates.
+_BREAKS = re.compile(r"[^\S\n\v\f\r\x1c-\x1e\x85\u2028\u2029]*[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]\s*")
+_HEAD = re.compile(r"(Doc\s*\d+\s*)\((?=\s*Title\s*:)", re.IGNORECASE)
+_MARKS = re.compile(
+    r"(?<=[<\[])(?=[|｜])|(?<=[|｜])(?=[>\]])|(?<=<<)(?=/?SYS>>)"
+    r"|(?<=\[)(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"
+    r"|(?<=<)(?=/?(?:s|bos|eos|pad|unk|think|tool_call|tool_response|start_of_turn|end_of_turn|im_start|im_end)>)",
+    re.IGNORECASE,
+)
+
+
+def as_data(text: str) -> str:
+    """`text` with nothing in it that a prompt's structure is made of; ordinary text comes back as it is.
+
+    Line breaks become spaces, `Doc 2(Title:` becomes `Doc 2[Title:`, and `<|im_end|>`, `[INST]`, `</s>` get a space
+    inside, so that no tokenizer reads them as control tokens.
+    """
+    return _MARKS.sub(" ", _HEAD.sub(r"\1[", _BREAKS.sub(" ", text)))
+
+
+def read_answer(text: str) -> str:
+    """The first line of what the model wrote."""
+    return text.strip().split("\n", 1)[0].strip()
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("nq", "acc"),
+        Task("boolq", "acc", closed=True),
+        Task("fever", "f1", closed=True),
+        Task("zsre", "acc"),
+        Task("hotpotqa", "acc"),
+        Task("squad", "em"),
+        Task("qa", "acc"),
+    )
+}
+
+
+def task(name: str) -> Task:
+    """The task called `name`; an unknown one is answered with the list of the known."""
+    if name not in TASKS:
+        raise unknown("task", name, list(TASKS))
+    return TASKS[name]

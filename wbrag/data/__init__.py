@@ -1,0 +1,19 @@
+"""Corpora and question sets, from the formats they are published in to wbrag's Parquet files."""
+
+from wbrag.data.chunk import Chunk, chunk
+from wbrag.data.formats import FORMATS, Format
+from wbrag.data.ingest import CORPUS_SCHEMA, EXAMPLES_SCHEMA, IngestResult, ingest_corpus, ingest_examples
+from wbrag.data.readers import Input
+
+__all__ = [
+    "CORPUS_SCHEMA",
+    "EXAMPLES_SCHEMA",
+    "FORMATS",
+    "Chunk",
+    "Format",
+    "IngestResult",
+    "Input",
+    "chunk",
+    "ingest_corpus",
+    "ingest_examples",
+]

@@ -1,0 +1,63 @@
+"""Long documents into passages of about 100 words, as DPR and FlashRAG do, but cut at sentence ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from wbrag.data.sentences import sentences
+
+_WORD = re.compile(r"\S+")
+
+
+class Chunk(NamedTuple):
+    """A slice of a document: `text == document[start:end]`, in characters."""
+
+    text: str
+    start: int
+    end: int
+
+
+class _Piece(NamedTuple):
+    start: int
+    end: int
+    words: int
+
+
+def chunk(title: str, text: str, words: int = 100) -> Iterator[Chunk]:
+    """Cut `text` into consecutive chunks that, with `title`, have at most `words` whitespace-separated words.
+
+    The title is embedded with every chunk, so its words count, up to half of `words`. Chunks hold whole sentences and
+    are evened out, so that the last is not a stub; only a sentence over the limit is cut, between words. Nothing but
+    whitespace between chunks is left out. Scripts written without spaces are cut at sentence ends only by chance: a
+    sentence counts as one word there. Raises ValueError when `words` is below 1.
+    """
+    if words < 1:
+        raise ValueError(f"words must be at least 1, got {words}")
+    limit = max(words - len(title.split()), words // 2, 1)
+    pieces = [piece for span in sentences(text) for piece in _pieces(text, *span, limit)]
+    left = sum(piece.words for piece in pieces)
+    first = 0
+    while first < len(pieces):
+        target = left / -(-left // limit)  # what is left, shared evenly over the fewest chunks
+        last, size = first, pieces[first].words
+        while last + 1 < len(pieces) and _closer(size, size + pieces[last + 1].words, target, limit):
+            last += 1
+            size += pieces[last].words
+        start, end = pieces[first].start, pieces[last].end
+        yield Chunk(text[start:end], start, end)
+        left -= size
+        first = last + 1
+
+
+def _closer(size: int, grown: int, target: float, limit: int) -> bool:
+    return grown <= limit and abs(grown - target) <= abs(size - target)
+
+
+def _pieces(text: str, start: int, end: int, limit: int) -> Iterator[_Piece]:
+    """The sentence text[start:end], in runs of at most `limit` words."""
+    spans = [match.span() for match in _WORD.finditer(text, start, end)]
+    for i in range(0, len(spans), limit):
+        run = spans[i : i + limit]
+        yield _Piece(run[0][0], run[-1][1], len(run))

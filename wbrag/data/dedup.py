@@ -1,0 +1,61 @@
+"""Which ids have been written: duplicates found among tens of millions of records without keeping their texts."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+from wbrag.core.errors import WbragError
+
+
+class Seen:
+    """Ids and contents seen so far, as 64-bit hashes in a throw-away SQLite file in `folder`.
+
+    A dict of 21M entries takes over 2 GB and a sort on disk finds a duplicate only at the end. SQLite keeps the
+    same in about 30 bytes a row, decides batch by batch, comes with Python, and needs no fast path for small sets.
+    Two different ids share a hash with probability 1e-5 at 21M rows; that would be reported as a duplicate.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._rows = 0
+        self._db = sqlite3.connect(folder / "seen.sqlite", isolation_level=None)
+        # Nothing here outlives the run, so durability is only cost.
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-262144"):
+            self._db.execute(f"PRAGMA {pragma}")
+        self._db.execute("CREATE TABLE seen (id INTEGER PRIMARY KEY, contents INTEGER, row INTEGER)")
+
+    def fresh(self, records: Sequence[tuple[str, str]]) -> list[bool]:
+        """For each `(id, contents)`: True the first time, False for a repetition.
+
+        Raises WbragError when an id comes again with other contents.
+        """
+        first = self._rows
+        self._rows += len(records)
+        rows = [(_hash64(id, id), _hash64(contents, id), first + i) for i, (id, contents) in enumerate(records)]
+        self._db.execute("BEGIN")
+        # In key order a batch touches each B-tree page once; the sort is stable, so the first of equal ids still wins.
+        ordered = sorted(rows, key=lambda row: row[0])
+        added = self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", ordered).rowcount
+        self._db.execute("COMMIT")
+        if added == len(records):
+            return [True] * len(records)
+        return [self._is_first(row, id) for row, (id, _) in zip(rows, records, strict=True)]
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _is_first(self, row: tuple[int, int, int], id: str) -> bool:
+        contents, number = self._db.execute("SELECT contents, row FROM seen WHERE id = ?", row[:1]).fetchone()
+        if contents != row[1]:
+            raise WbragError(f"id {id!r}: expected once, found twice with different text; make the ids unique")
+        return bool(number == row[2])
+
+
+def _hash64(text: str, id: str) -> int:
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        raise WbragError(f"id {id!r}: expected Unicode text, found half a surrogate pair; mend the record") from None
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little", signed=True)

@@ -1,0 +1,201 @@
+"""The grid: every cell is one model, method and set, with each library answering the same held-out questions.
+
+A cell's rows stand in the workspace's own verdict and answer folders, named by what decides them, so that a killed
+bench goes on at the row it was in and a second one repeats nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from wbrag.core.metrics import bootstrap_ci, compare, holm, paired
+from wbrag.core.tasks import task
+from wbrag.core.types import Cost
+from wbrag.enrich.summary import summarise
+from wbrag.evaluation.bench.libraries import Document, copies, library, passages_of, raw, retained_passages, units
+from wbrag.evaluation.bench.studies import Study, against
+from wbrag.evaluation.bench.suite import QuestionSet, Suite
+from wbrag.units.layout import Index
+from wbrag.workspace import Workspace
+
+Rows = list[dict[str, Any]]
+SHOWN = 8  # changed questions of each kind in a cell
+COSTS = tuple(field.name for field in fields(Cost))  # means a question
+Opener = Callable[[dict[str, Any]], Workspace]  # generator settings -> a workspace that uses them
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a suite came to, so far: a record per score, paired comparison, construction of a library, point of a study,
+    and held-out question whose verdict write-back changed (the first few of each cell)."""
+
+    name: str
+    scores: Rows
+    comparisons: Rows
+    construction: Rows
+    points: Rows
+    changed: Rows
+    made: dict[str, Any] = field(default_factory=dict)  # what it takes to repeat it
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model, method and set: each library's answers, how the units came to be, the units, the studies' points."""
+
+    arms: dict[str, Rows]
+    built: dict[str, Any]
+    units: list[Document]
+    points: Rows
+    changed: Rows
+
+
+def run_grid(suite: Suite, workspace: Opener, made: dict[str, Any]) -> Iterator[Bench]:
+    """What `suite` came to so far, after every cell; `workspace(settings)` opens the prepared workspace with a model's
+    generator settings, and `made` says what it takes to repeat it."""
+    bench = Bench(suite.name, [], [], [], [], [], made)
+    units_of: dict[tuple[str, str, str], list[Document]] = {}
+    for model, settings in suite.models.items():
+        with workspace(settings) as opened:
+            for set_name, questions in suite.sets.items():
+                closed = opened.answers(questions.test, release="closed-book", limit=questions.test_limit)
+                metric = task(opened.examples(questions.test, 1)[0].task).metric
+                for method in suite.methods_of(set_name):
+                    name = {"model": model, "method": method, "set": set_name}
+                    cell = run_cell(opened, suite, method, questions)
+                    arms = {"closed_book": closed, **cell.arms}
+                    bench.scores.extend(name | {"arm": arm, "metric": metric} | _score(arms[arm]) for arm in arms)
+                    over = [arm for arm in arms if arm != "writeback"]
+                    bench.comparisons.extend(name | {"over": arm} | _compare(arms, arm) for arm in over)
+                    _correct(bench.comparisons)
+                    bench.construction.append(name | cell.built)
+                    bench.points.extend(name | point for point in cell.points)
+                    bench.changed.extend(name | row for row in cell.changed)
+                    units_of[model, method, set_name] = cell.units
+                    yield bench
+    if suite.studies.cross:
+        bench.points.extend(cross(suite, workspace, units_of))
+        yield bench
+
+
+def run_cell(workspace: Workspace, suite: Suite, method: str, questions: QuestionSet) -> Cell:
+    """Base answers, units, and every library's answers to the same questions."""
+
+    def answers(name: str, indexes: list[Index]) -> Rows:
+        return workspace.answers(
+            questions.test, release=name, method=method, limit=questions.test_limit, indexes=indexes
+        )
+
+    arms = {"base": answers("base", workspace.indexes("none"))}
+    study = Study(workspace, method, questions, arms["base"]) if suite.needs_all_scores else None
+    limit = questions.train_limit
+    verdicts = study.verdicts if study else workspace.verdicts(questions.train, method=method, limit=limit).rows
+    documents = {"writeback": units(verdicts)}
+    if suite.controls:
+        passages = retained_passages(workspace.path / "index", workspace.base()[0], verdicts)
+        kinds = {"raw": raw, "copies": copies}
+        documents |= {f"control_{kind}": kinds[kind](verdicts, passages) for kind in suite.controls if kind in kinds}
+        documents |= study.controls(suite.controls) if study else {}
+    for name, found in documents.items():
+        arms[name] = answers(name, library(workspace, found))
+    points = list(study.run(suite.studies)) if study else []
+    changed = changed_answers(workspace, arms["base"], arms["writeback"], documents["writeback"])
+    return Cell(arms, construction(verdicts, workspace.config.enrich.top_k), documents["writeback"], points, changed)
+
+
+def construction(verdicts: Rows, top_k: int) -> dict[str, Any]:
+    """How a run's units came to be; `words` are those of the sources and of the unit, a pair an accepted example."""
+    words = [[row["source_words"], row["unit_words"]] for row in verdicts if row["accepted"]]
+    return summarise(verdicts, top_k) | {"units": len(set(units(verdicts))), "words": words}
+
+
+def changed_answers(workspace: Workspace, base: Rows, writeback: Rows, documents: list[Document]) -> Rows:
+    """Questions that write-back made right, or wrong, with what was read before and after; the first few of each."""
+    answered = [(b, w) for b, w in zip(base, writeback) if not b["error"] and not w["error"]]
+    differing = [(b, w) for b, w in answered if (b["score"] >= 0.5) != (w["score"] >= 0.5)]
+    better = [pair for pair in differing if pair[1]["score"] >= 0.5]
+    worse = [pair for pair in differing if pair[1]["score"] < 0.5]
+    shown = better[:SHOWN] + worse[:SHOWN]
+    ids = {id for pair in shown for row in pair for id in row["hit_ids"] or []}
+    texts = passages_of(workspace.path / "index", workspace.base()[0], ids) | {d.id: d for d in documents}
+
+    def context(row: dict[str, Any]) -> Rows:
+        hits = zip(row["hit_ids"] or [], row["hit_scores"] or [], row["hit_origins"] or [])
+        return [
+            {"origin": origin, "title": texts[id].title, "text": texts[id].text, "score": score}
+            for id, score, origin in hits
+        ]
+
+    return [
+        {
+            "id": b["id"],
+            "question": b["question"],
+            "golden": list(b["golden_answers"]),
+            "better": w["score"] >= 0.5,
+            "base_answer": b["prediction"],
+            "writeback_answer": w["prediction"],
+            "base_context": context(b),
+            "writeback_context": context(w),
+        }
+        for b, w in shown
+    ]
+
+
+def cross(suite: Suite, workspace: Opener, made: dict[tuple[str, str, str], list[Document]]) -> Rows:
+    """Units made with one method or model, used by another (paper, Fig. 4): `value` names where they came from."""
+    points: Rows = []
+    for model, settings in suite.models.items():
+        with workspace(settings) as opened:
+            for (maker, made_with, set_name), documents in made.items():
+                for method in suite.methods_of(set_name):
+                    if (maker, made_with) != (model, method):
+                        questions = suite.sets[set_name]
+                        limit = questions.test_limit
+                        base = opened.answers(questions.test, release="none", method=method, limit=limit)
+                        indexes = library(opened, documents)
+                        found = opened.answers(
+                            questions.test, release="cross", method=method, limit=limit, indexes=indexes
+                        )
+                        cell = {"model": model, "method": method, "set": set_name}
+                        point = {"study": "cross", "value": f"{maker} {made_with}", "units": len(set(documents))}
+                        points.append(cell | point | against(base, found))
+    return points
+
+
+def _score(rows: Rows) -> dict[str, Any]:
+    answered = [row for row in rows if not row["error"]]
+    values = [row["score"] for row in answered]
+    origins = [origin for row in rows for origin in row["hit_origins"] or []]
+    return {
+        "n": len(rows),
+        "score": sum(values) / max(1, len(values)),
+        "ci95": list(bootstrap_ci(values)),
+        "writeback_share": origins.count("writeback") / len(origins) if origins else 0.0,
+        "errors": sum(1 for row in rows if row["error"]),
+        **{name: sum(row[name] for row in answered) / max(1, len(answered)) for name in COSTS},
+        "details": means([json.loads(row["details"]) for row in answered]),
+    }
+
+
+def means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of every figure over the records that have it."""
+    found: dict[str, list[float]] = {}
+    for name, value in (pair for record in records for pair in record.items()):
+        found.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def _compare(arms: dict[str, Rows], other: str) -> dict[str, Any]:
+    before, after = paired(arms[other], arms["writeback"])
+    c = compare(before, after)
+    return {"n": len(after), "gain": c.gain, "gain_ci95": list(c.ci95), "p": c.p, "wins": c.wins, "losses": c.losses}
+
+
+def _correct(comparisons: Rows) -> None:
+    """Sets `p_holm`: corrected over all cells of the grid, for each of the libraries that write-back is compared to."""
+    for over in {row["over"] for row in comparisons}:
+        family = [row for row in comparisons if row["over"] == over]
+        for row, p in zip(family, holm([row["p"] for row in family])):
+            row["p_holm"] = p

@@ -1,0 +1,99 @@
+"""Libraries to compare: the units of a run beside the base index, and controls that hold nothing distilled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wbrag.core.config import fingerprint
+from wbrag.core.io.files import Location
+from wbrag.core.types import unit_id
+from wbrag.enrich.leakage_audit import leaks
+from wbrag.executor.ray.failures import plainly
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.shard import PASSAGES, Block, build_once, read_passages
+from wbrag.units.layout import Index
+
+if TYPE_CHECKING:
+    from wbrag.workspace import Workspace
+
+Rows = Sequence[Mapping[str, Any]]
+FACTORY = "SQfp16"  # exact: a library is small
+
+
+class Document(NamedTuple):
+    id: str
+    title: str
+    text: str
+
+
+def library(workspace: Workspace, documents: Sequence[Document]) -> list[Index]:
+    """The base index with one over `documents` beside it; the same documents are embedded once."""
+    base = workspace.base()[0]
+    if not documents:
+        return [(base, "base")]
+    documents = sorted(set(documents))
+
+    def blocks() -> Iterator[Block]:
+        with plainly("the embedding of a library"):
+            vectors = asyncio.run(workspace.session.encoder().passages([f"{d.title}\n{d.text}" for d in documents]))
+        yield vectors, pa.Table.from_pylist([d._asdict() for d in documents], PASSAGES)
+
+    name = f"library-{fingerprint(base.encoder, documents)}"
+    files = build_once(workspace.path / "index", name, FACTORY, base.dimension, blocks())
+    manifest = Manifest(base.encoder, base.encoder_model, base.dimension, FACTORY, (files,))
+    return [(base, "base"), (manifest, "writeback")]
+
+
+def units(verdicts: Rows) -> list[Document]:
+    """The distilled units of the accepted examples; a leaking one could not be published, so it is not measured."""
+    return [unit_document(row) for row in verdicts if row["accepted"] and not leaks(row)]
+
+
+def unit_document(row: Mapping[str, Any]) -> Document:
+    """A row's unit under the id that the shelf would give it."""
+    title, text = row["unit_title"], row["unit_text"]
+    return Document(unit_id(f"{title}\n{text}"), title, text)
+
+
+def raw(verdicts: Rows, passages: Mapping[str, Document]) -> list[Document]:
+    """The retained passages of each accepted example, concatenated: what is distilled, undistilled."""
+    groups = {tuple(s["id"] for s in row["sources"]) for row in verdicts if row["accepted"]}
+    return [
+        Document(
+            "raw-" + "+".join(ids), " / ".join(passages[i].title for i in ids), " ".join(passages[i].text for i in ids)
+        )
+        for ids in sorted(groups)
+    ]
+
+
+def copies(verdicts: Rows, passages: Mapping[str, Document]) -> list[Document]:
+    """A copy of every retained passage: copies alone crowd noise out of the top k."""
+    ids = {s["id"] for row in verdicts if row["accepted"] for s in row["sources"]}
+    return [Document("copy-" + id, passages[id].title, passages[id].text) for id in sorted(ids)]
+
+
+def retained_passages(root: Location, base: Manifest, verdicts: Rows) -> dict[str, Document]:
+    """The texts of every retained passage."""
+    return passages_of(root, base, {s["id"] for row in verdicts if row["accepted"] for s in row["sources"]})
+
+
+def passages_of(root: Location, base: Manifest, ids: Collection[str]) -> dict[str, Document]:
+    """The texts of `ids`, from the base index's own files."""
+    wanted = pa.array(list(ids), pa.string())
+    found = (table.filter(pc.is_in(table["id"], wanted)).to_pylist() for table in _tables(root, base))
+    return {row["id"]: Document(**row) for rows in found for row in rows}
+
+
+def corpus_ids(root: Location, base: Manifest) -> list[str]:
+    """Every passage's id, in the order of the index."""
+    return [id for table in _tables(root, base) for id in table["id"].to_pylist()]
+
+
+def _tables(root: Location, manifest: Manifest) -> Iterator[pa.Table]:
+    for files in manifest.shards:
+        yield read_passages(root / files.folder)

@@ -1,0 +1,89 @@
+"""A suite from its file to its report."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from wbrag.core.config import Config
+from wbrag.core.errors import UsageError
+from wbrag.core.io.files import Location
+from wbrag.core.sections import EncoderConfig, GeneratorConfig
+from wbrag.enrich.scores import SCORING
+from wbrag.evaluation.bench.grid import Bench, run_grid
+from wbrag.evaluation.bench.page import write_figures, write_report
+from wbrag.evaluation.bench.suite import Suite, load_suite, prepare
+from wbrag.evaluation.report.provenance import hardware, versions
+from wbrag.generators import check, generator_fingerprint
+from wbrag.methods import Needs, needs
+from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.units.releases import now
+from wbrag.workspace import Workspace
+
+
+def run_suite(workspace: Workspace, suite: str | Location, data: str | Location | None = None) -> Bench:
+    """Run the grid of the suite file and write its page to `reports/suites/`; relative paths begin at `data`."""
+    wanted = load_suite(suite)
+    _check_settings(wanted, workspace.config)
+    if wanted.encoder:
+        workspace.close()
+        encoder = EncoderConfig(**{**workspace.config.encoder.model_dump(), **wanted.encoder})
+        workspace.config = workspace.config.model_copy(update={"encoder": encoder})
+    prepare(workspace, wanted, data)
+    if any(wanted.models.values()):
+        workspace.close()  # each model opens a session of its own, and needs the GPUs
+
+    def configured(generator: dict[str, Any]) -> Config:
+        changed = GeneratorConfig(**{**workspace.config.generator.model_dump(), **generator})
+        return workspace.config.model_copy(update={"generator": changed})
+
+    def opened(generator: dict[str, Any]) -> Workspace:
+        if not generator:
+            return workspace
+        return Workspace(workspace.path, configured(generator), progress=workspace.progress)
+
+    configs = {name: configured(settings) for name, settings in wanted.models.items()}
+    for config in configs.values():
+        asyncio.run(check(config, _needs(wanted, config)))
+    folder = workspace.path / "reports" / "suites"
+    for bench in run_grid(wanted, opened, _made(wanted, workspace, configs)):
+        write_figures(bench, folder)
+    write_report(bench, folder)
+    return bench
+
+
+def _check_settings(suite: Suite, config: Config) -> None:
+    metric = config.enrich.gate_metric
+    if suite.needs_all_scores and metric in SCORING:
+        raise UsageError(
+            f"expected gates decided by labels in a suite with studies, found enrich.gate_metric {metric}: "
+            "leave it at task, and name the other among the studies' gate_metric"
+        )
+    if config.retrieval.displace_sources:
+        raise UsageError(
+            "expected retrieval.displace_sources off in a suite, found it on: it knows the units of the shelf alone"
+        )
+
+
+def _made(suite: Suite, workspace: Workspace, configs: Mapping[str, Config]) -> dict[str, Any]:
+    """What travels with the figures: settings other than the defaults, and the fingerprints of what decides them."""
+    config = workspace.config
+    return {
+        "created": now(),
+        "hardware": hardware(),
+        "versions": versions(),
+        "prompts": workspace.prompt_version(),
+        "seed": config.seed,
+        "generators": {name: generator_fingerprint(c) for name, c in configs.items()},
+        "encoder": f"{config.encoder.model} {encoder_fingerprint(config.encoder)}",
+        "corpus": workspace.corpus_fingerprint(),
+        "settings": config.model_dump(mode="json", exclude_defaults=True, exclude={"workspace"}),
+        "suite": suite.model_dump(mode="json", exclude_defaults=True),
+    }
+
+
+def _needs(suite: Suite, config: Config) -> set[Needs]:
+    """What the models must be able to do, found out before hours of work."""
+    asked = {SCORING[metric] for metric in suite.studies.gate_metric if metric in SCORING}
+    return asked | {needs(method, config.methods) for method in suite.methods}

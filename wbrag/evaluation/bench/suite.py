@@ -1,0 +1,165 @@
+"""A suite: what a bench run works on, as a YAML file. `wbrag bench --suite FILE [--data DIR]`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, PositiveInt, ValidationError
+
+from wbrag.core.config import Config
+from wbrag.core.errors import UsageError, unknown
+from wbrag.core.io.files import Location, location, write_atomically
+from wbrag.core.sections import Section
+
+Control = Literal["raw", "copies", "random", "no_utility_gate", "no_document_gate"]
+Knob = Literal["tau_s", "tau_delta", "tau_doc", "n_min"]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Source(Section):
+    """Published data to read into the workspace; a relative path is taken from `--data`."""
+
+    path: str
+    format: str = "flashrag"
+    task: str = "qa"
+
+
+class QuestionSet(Section):
+    """Examples to train the library with, and held-out ones; `..._limit` draws so many, always the same."""
+
+    train: str
+    test: str
+    train_limit: int | None = Field(None, ge=1)
+    test_limit: int | None = Field(None, ge=1)
+    methods: tuple[str, ...] | None = Field(None, min_length=1, description="only these of the suite's methods")
+
+
+class Studies(Section):
+    """Points to measure beside the grid; all of them read the scores of one enrichment run."""
+
+    sweeps: dict[Knob, tuple[int | float, ...]] = Field({}, description="threshold -> its values")
+    training_size: tuple[Share, ...] = Field((), description="shares of the training examples")
+    gate_metric: tuple[Literal["acc", "em", "f1", "logprob", "judge"], ...] = Field(
+        (), description="logprob and judge cost calls of their own, and are compared with the labels' metric"
+    )
+    near_duplicates: tuple[float, ...] = Field(
+        (), description="without the training questions whose cosine to a held-out one is at least this"
+    )
+    top_k: tuple[PositiveInt, ...] = Field((), description="K of gates and answers; these cost calls of their own")
+    empty_prompt: bool = Field(False, description="closed-book scores from the prompt with documents, over none")
+    cross: bool = Field(False, description="units made with one method or model, used by another")
+
+
+class Suite(Section):
+    name: str = Field(pattern=r"^[\w.-]+$", description="also the name of its report")
+    world: Literal["demo"] | None = Field(None, description="build the demo's world instead of reading data")
+    corpus: Source | None = None
+    examples: dict[str, Source] = Field({}, description="NAME/SPLIT -> where it comes from")
+    encoder: dict[str, Any] = Field({}, description="settings of `encoder`")
+    models: dict[str, dict[str, Any]] = Field({"default": {}}, description="name -> settings of `generator`")
+    sets: dict[str, QuestionSet] = Field(min_length=1)
+    methods: tuple[str, ...] = Field(("naive",), min_length=1)
+    controls: tuple[Control, ...] = ()
+    studies: Studies = Studies()
+
+    @property
+    def needs_all_scores(self) -> bool:
+        """Whether the enrichment must record every score, also those that no verdict of its own needs."""
+        of_stored = {"random", "no_utility_gate", "no_document_gate"} & set(self.controls)
+        s = self.studies
+        asked = s.sweeps or s.training_size or s.gate_metric or s.near_duplicates or s.top_k or s.empty_prompt
+        return bool(of_stored or asked)
+
+    def methods_of(self, set_name: str) -> tuple[str, ...]:
+        """The methods that answer this set."""
+        only = self.sets[set_name].methods
+        return self.methods if only is None else only
+
+    @property
+    def cells(self) -> int:
+        return len(self.models) * sum(len(self.methods_of(name)) for name in self.sets)
+
+
+def load_suite(file: str | Location) -> Suite:
+    """The suite in `file`; what is wrong with it is named before anything starts."""
+    from wbrag.methods import NAMES
+
+    path = location(file)
+    if not path.is_file():
+        raise UsageError(f"expected a suite file, found none at {path}: check --suite")
+    try:
+        suite = Suite(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UsageError(f"suite {path}: expected {first['msg'].lower()} at {key!r}: correct it") from None
+    except (TypeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"expected a YAML mapping in {path}, found ({reason}): mend it") from None
+    for name in suite.methods:
+        if name not in NAMES:
+            raise unknown("method", name, list(NAMES))
+    for set_name in suite.sets:
+        for name in suite.methods_of(set_name):
+            if name not in suite.methods:
+                raise unknown("method of the suite", name, list(suite.methods))
+    _check_values(suite, path)
+    return suite
+
+
+def _check_values(suite: Suite, path: Location) -> None:
+    """What the settings themselves would refuse, refused before hours of work."""
+    points = [("encoder", suite.encoder), *(("generator", settings) for settings in suite.models.values())]
+    points += [("enrich", {knob: value}) for knob, values in suite.studies.sweeps.items() for value in values]
+    for section, values in points:
+        try:
+            Config.model_fields[section].annotation(**values)  # type: ignore[misc]
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join([section, *map(str, first["loc"])])
+            raise UsageError(f"suite {path}: expected {first['msg'].lower()} at {key!r}: correct it") from None
+
+
+def prepare(workspace: Any, suite: Suite, data: str | Location | None) -> None:
+    """Bring the suite's data and its base index into the workspace, where they are not there yet."""
+    if suite.world == "demo":
+        from wbrag.cli.demo.run import prepare as prepare_demo
+
+        prepare_demo(workspace, None)
+    if suite.corpus:
+        _read_corpus(workspace, suite.corpus, _path(suite.corpus, data))
+    for name, source in suite.examples.items():
+        if not workspace.examples_file(name).is_file():
+            set_name, _, split = name.partition("/")
+            workspace.ingest_examples(_path(source, data), set_name, split, source.format, source.task)
+    for question_set in suite.sets.values():  # a missing one is named now, not after an hour
+        workspace.examples(question_set.train, 1)
+        workspace.examples(question_set.test, 1)
+    if not workspace.indexed():
+        workspace.index()
+
+
+def _read_corpus(workspace: Any, source: Source, path: Location) -> None:
+    """Into an empty workspace; a corpus that is there must be this one."""
+    record = workspace.path / "corpus.json"
+    told = {"file": path.name, "bytes": path.stat().st_size if path.is_file() else None, "format": source.format}
+    if any((workspace.path / "corpus").glob("*.parquet")):
+        if not record.is_file() or json.loads(record.read_text(encoding="utf-8")) != told:
+            raise UsageError(
+                f"expected an empty workspace or one with the suite's corpus {path.name}, "
+                f"found another corpus in {workspace.path}: use --workspace DIR"
+            )
+        return
+    write_atomically(record, json.dumps(told) + "\n")  # first, so that a killed run is recognised
+    workspace.ingest_corpus(path, source.format)
+
+
+def _path(source: Source, data: str | Location | None) -> Location:
+    path = location(source.path).expanduser()
+    if path.is_absolute():
+        return path
+    if data is None:
+        raise UsageError(f"expected --data DIR for the suite's {source.path}, found none: say where the data is")
+    return location(data) / str(path)

@@ -1,0 +1,164 @@
+"""A bench's records as tables: the paper's Table 2 with intervals, Table 3, and what each method costs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wbrag.cli.render import Table
+from wbrag.evaluation.bench.grid import COSTS, Bench, means
+
+Record = dict[str, Any]
+ARMS = {
+    "closed_book": "no retrieval",
+    "base": "base",
+    "writeback": "write-back",
+    "control_raw": "control: raw",
+    "control_copies": "control: copies",
+    "control_random": "control: random documents distilled",
+    "control_no_utility_gate": "control: no utility gate",
+    "control_no_document_gate": "control: no document gate",
+}
+
+
+def tables(bench: Bench) -> list[Table]:
+    """Everything that a suite measured, for people."""
+    found = [_scores(bench, model) for model in _distinct(bench.scores, "model")]
+    found += [_gains(bench, model) for model in _distinct(bench.comparisons, "model")]
+    found += [_points(bench, study) for study in _distinct(bench.points, "study")]
+    return [*found, _construction(bench), _costs(bench)]
+
+
+def _scores(bench: Bench, model: str) -> Table:
+    rows = [r for r in bench.scores if r["model"] == model]
+    sets = _distinct(rows, "set")
+
+    def cell(r: Record) -> str:
+        failed = f", {r['errors']} failed" if r["errors"] else ""
+        return f"{_pct(r['score'])} ({_pct(r['ci95'][0])} to {_pct(r['ci95'][1])}){failed}"
+
+    body = [
+        [method, ARMS.get(arm, arm), *(_one(rows, cell, method=method, arm=arm, set=name) for name in sets)]
+        for method in _distinct(rows, "method")
+        for arm in _distinct(rows, "arm")
+    ]
+    return f"{model}: score in %, with 95% bootstrap interval", ["method", "library", *sets], body
+
+
+def _gains(bench: Bench, model: str) -> Table:
+    rows = [r for r in bench.comparisons if r["model"] == model]
+    sets = _distinct(rows, "set")
+
+    def cell(r: Record) -> str:
+        low, high = r["gain_ci95"]
+        star = "*" if clear(r) else ""
+        return f"{100 * r['gain']:+.1f}{star} ({100 * low:+.1f} to {100 * high:+.1f}) p {r['p']:.2g}"
+
+    body = [
+        [method, ARMS.get(over, over), *(_one(rows, cell, method=method, over=over, set=name) for name in sets)]
+        for method in _distinct(rows, "method")
+        for over in _distinct(rows, "over")
+    ]
+    title = f"{model}: gain of write-back in points, McNemar p; * below 0.05 after Holm over the grid"
+    return title, ["method", "over", *sets], body
+
+
+def clear(r: Record) -> bool:
+    """Whether a comparison is beyond chance after Holm, and its mean and its count of questions say the same."""
+    return bool(r["p_holm"] < 0.05 and (r["gain"] > 0) == (r["wins"] > r["losses"]))
+
+
+def _points(bench: Bench, study: str) -> Table:
+    head = ["model", "method", "set", study, "units", "score", "gain over base", "p, uncorrected"]
+    body = [
+        [
+            *(str(r[name]) for name in ("model", "method", "set", "value", "units")),
+            _pct(r["score"]),
+            f"{100 * r['gain']:+.1f} ({100 * r['gain_ci95'][0]:+.1f} to {100 * r['gain_ci95'][1]:+.1f})",
+            f"{r['p']:.2g}",
+        ]
+        for r in bench.points
+        if r["study"] == study
+    ]
+    judged = [r for r in bench.points if r["study"] == study and "kappa" in r]
+    agree = "; ".join(f"{r['value']} agrees on {_pct(r['agreement'])}%, kappa {r['kappa']:.2f}" for r in judged)
+    return f"Study: {study}" + (f" ({agree})" if agree else ""), head, body
+
+
+def _construction(bench: Bench) -> Table:
+    head = ["model", "method", "set", "accepted", "docs kept"]
+    head += ["source words", "unit words", "compression", "fallback"]
+    body = [
+        [
+            r["model"],
+            r["method"],
+            r["set"],
+            f"{_pct(r['accepted'] / r['examples'])}% of {r['examples']}",
+            f"{r['retained_docs_mean']:.2f}",
+            f"{r['source_words_mean']:.0f}",
+            f"{r['unit_words_mean']:.0f}",
+            f"{r['compression_mean']:.2f}x",
+            f"{_pct(r['fallback_rate'])}%",
+        ]
+        for r in bench.construction
+    ]
+    return "How the units came to be (paper, Table 3)", head, body
+
+
+def _costs(bench: Bench) -> Table:
+    head = ["model", "method", *(name.replace("_", " ") for name in COSTS), "of its own"]
+    body = []
+    for model in _distinct(bench.scores, "model"):
+        for method in _distinct(bench.scores, "method"):
+            rows = [r for r in bench.scores if (r["model"], r["method"], r["arm"]) == (model, method, "base")]
+            own = ", ".join(
+                f"{name.replace('_', ' ')} {value:.3g}" for name, value in means([r["details"] for r in rows]).items()
+            )
+            body.append([model, method, *(_short(sum(r[n] for r in rows) / len(rows)) for n in COSTS), own])
+    return (
+        "Cost of an answer over the base library, means; equal prompts are answered once, so seconds depend on order",
+        head,
+        body,
+    )
+
+
+def markdown(bench: Bench) -> str:
+    """GitHub tables under headings."""
+    parts = []
+    for title, head, rows in tables(bench):
+        lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
+        parts.append(f"**{title}**\n\n" + "\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def as_csv(bench: Bench) -> str:
+    """Every score and comparison, one a line."""
+    out = io.StringIO()
+    records = [{"record": "score", **{k: v for k, v in r.items() if k != "details"}} for r in bench.scores]
+    records += [{"record": "comparison", **r} for r in bench.comparisons]
+    records += [{"record": "point", **r} for r in bench.points]
+    records += [{"record": "construction", **{k: v for k, v in r.items() if k != "words"}} for r in bench.construction]
+    names = list(dict.fromkeys(name for record in records for name in record))
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()
+
+
+def _one(rows: Sequence[Record], cell: Callable[[Record], str], **wanted: str) -> str:
+    found = [r for r in rows if all(r[name] == value for name, value in wanted.items())]
+    return cell(found[0]) if found else ""
+
+
+def _distinct(rows: Sequence[Record], name: str) -> list[str]:
+    return list(dict.fromkeys(row[name] for row in rows))
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _pct(share: float) -> str:
+    return f"{100 * share:.1f}"

@@ -1,0 +1,47 @@
+"""The demo's page: one HTML file that needs nothing but itself."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from wbrag.core.io.files import Location, file_in_one_step
+from wbrag.evaluation.report import charts, wording
+from wbrag.evaluation.report.story import ExampleUnit, Story
+
+
+def write_page(story: Story, path: Location) -> None:
+    """Write the page to `path`, whole or not at all."""
+    with file_in_one_step(path) as draft:
+        draft.write_text(render_page(story), encoding="utf-8", errors="backslashreplace")
+
+
+def environment() -> Environment:
+    """Templates that trust no text and refuse what they are not given."""
+    made = Environment(
+        loader=PackageLoader("wbrag.evaluation", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("percent", "percent_span", "points", "span", "p_value", "count", "ratio", "duration"):
+        made.filters[name] = getattr(wording, name)
+    made.filters["passages"] = passages
+    return made
+
+
+def render_page(story: Story) -> str:
+    page = (
+        environment()
+        .get_template("page.html.j2")
+        .render(story=story, headline=wording.headline(story), gain_sentence=wording.gain_sentence, charts=charts)
+    )
+    return page.lstrip() + "\n"
+
+
+def passages(unit: ExampleUnit) -> dict[tuple[str, str], list[str]]:
+    """The unit's evidence by the passage (id, title) that it stands in, in the order of first mention."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for source in unit.evidence:
+        grouped.setdefault((source.passage_id, source.passage_title), []).append(source.sentence)
+    return grouped

@@ -1,0 +1,73 @@
+"""The third host: plain asyncio in this process, for `wbrag search`, `wbrag ask` and notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cached_property
+
+from wbrag.core.tasks import task as known_task
+from wbrag.core.types import Answer, Generator, Hit, Sampling
+from wbrag.generators import build
+from wbrag.methods import Rag
+from wbrag.methods import method as named
+from wbrag.retrieval.encoder import BatchedEncoder, Encoder
+from wbrag.retrieval.external import open_base
+from wbrag.retrieval.index.shard import open_shards
+from wbrag.retrieval.retriever import IndexRetriever, LocalShard
+from wbrag.units.layout import Store
+
+
+class Local:
+    """Encoder, indexes and engine of this process, each loaded when it is first needed and kept until `close()`."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self._loop = store, asyncio.Runner()
+        self._opened: tuple[tuple[str, str], IndexRetriever] | None = None
+        self._generator: Generator | None = None
+
+    @cached_property
+    def encoder(self) -> BatchedEncoder:
+        return BatchedEncoder(Encoder(self.store.config.encoder))
+
+    def search(self, question: str, k: int, release: str) -> list[Hit]:
+        """The best `k` hits of `release`."""
+        [hits] = self._loop.run(self.retriever(release).search([question], k))
+        return hits
+
+    def ask(self, question: str, task: str, method: str, release: str) -> Answer:
+        """An answer from `release`."""
+        config = self.store.config
+        self._generator = self._generator or build(config)
+        sampling = Sampling(config.generator.max_answer_tokens)
+        retriever, top_k = self.retriever(release), config.retrieval.top_k
+        rag = Rag(self._generator, retriever, known_task(task), top_k, sampling, config.prompts_dir, config.methods)
+
+        async def answer() -> Answer:
+            return await named(method)(question, rag, None)
+
+        return self._loop.run(answer())
+
+    def retriever(self, release: str) -> IndexRetriever:
+        """The indexes of `release`, verified and loaded; of the release before, memory is given back."""
+        row = self.store.release(release)
+        files = row.base_sha256, row.writeback_sha256
+        if self._opened is None or self._opened[0] != files:
+            config = self.store.config
+            gpu = config.index.gpus_per_shard > 0
+            self._opened = None  # its memory first
+            shards = [
+                LocalShard(shard)
+                for manifest, origin in self.store.indexes(row)
+                for shard in open_shards(self.store.path / "index", manifest, origin, gpu=gpu)
+            ]
+            base = open_base(config, self.encoder)
+            sources = self.store.unit_sources()
+            self._opened = files, IndexRetriever(self.encoder, shards, config.retrieval, sources, base)
+        return self._opened[1]
+
+    def close(self) -> None:
+        """Stop the engine."""
+        if self._generator is not None:
+            self._loop.run(self._generator.close())
+            self._generator = None
+        self._loop.close()

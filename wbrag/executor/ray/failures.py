@@ -1,0 +1,45 @@
+"""What goes wrong inside Ray, said in one sentence here: Ray hands over whole remote tracebacks as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray.exceptions import RayError, RayTaskError
+
+from wbrag.core.errors import WbragError
+
+RAISED = re.compile(r"^\s*((?:\w+\.)*\w*(?:Error|Exception|Interrupt)|wbrag\.core\.errors\.\w+): (.+)$", re.MULTILINE)
+
+
+class EnginesGone(WbragError):
+    """No engine starts any more: no row can be worked on."""
+
+
+def cause(error: RayTaskError) -> BaseException:
+    """What the remote side raised, without the traceback that Ray wraps around it."""
+    return error.cause if isinstance(error.cause, BaseException) else error
+
+
+@contextmanager
+def plainly(step: str) -> Iterator[None]:
+    """A Ray failure inside the block leaves it as a `WbragError` that names `step` and the root cause."""
+    try:
+        yield
+    except RayError as error:  # before WbragError: Ray's wrapper of one is both
+        raise in_one_sentence(step, error) from None
+
+
+def in_one_sentence(step: str, error: BaseException) -> WbragError:
+    """wbrag's own sentence where the remote side raised one, else the first error of the remote traceback."""
+    said = cause(error) if isinstance(error, RayTaskError) else error
+    if isinstance(said, WbragError) and not isinstance(said, RayError):
+        sentence, advice, _ = str(said).partition("\n")  # Ray Data's, on its own retries
+        return type(said)(sentence) if advice else said
+    raised = [(name, said) for name, said in RAISED.findall(str(error)) if not name.startswith("ray.")]
+    ours = [said for name, said in raised if name.startswith("wbrag.core.errors.")]
+    if ours:
+        return WbragError(ours[-1])
+    found = ": ".join(raised[0]) if raised else " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return WbragError(f"expected {step} to finish, found {found}; what was finished is kept, run it again")

@@ -1,0 +1,93 @@
+"""Actors that hold an encoder or a shard, and the handles that speak the library's protocols for them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+from wbrag.core.env import openmp
+from wbrag.core.io.files import location
+from wbrag.core.sections import EncoderConfig
+from wbrag.core.types import Hit, Origin
+from wbrag.retrieval.encoder import Vectors
+from wbrag.retrieval.index.manifest import Manifest
+
+
+class EncoderActor:
+    def __init__(self, settings: EncoderConfig) -> None:
+        os.environ.update(openmp(settings.actors[1]))  # before torch reads it
+        from wbrag.retrieval.encoder import BatchedEncoder, Encoder
+
+        self.encoder = Encoder(settings)
+        self.batched = BatchedEncoder(self.encoder)
+
+    async def dimension(self) -> int:
+        return self.encoder.dimension
+
+    async def queries(self, texts: Sequence[str]) -> Vectors:
+        return await self.batched.queries(texts)
+
+    async def passages(self, contents: Sequence[str]) -> Vectors:
+        return await asyncio.to_thread(self.encoder.encode_passages, contents)
+
+
+class ShardActor:
+    """Holds one shard at a time. Each call says which, so that a restarted actor never answers from another."""
+
+    def __init__(self, root: str, gpu: bool) -> None:
+        os.environ.update(openmp())  # before FAISS and torch read it
+        self.root, self.gpu = location(root), gpu
+        self.opened: tuple[Manifest, Origin] | None = None
+        self.shard: Any = None
+        self._opening = asyncio.Lock()
+
+    async def open(self, index: Manifest, origin: Origin) -> bool:
+        """Verify and load the only shard of `index`; a damaged file is reported here, to whoever waits."""
+        await self._opened(index, origin)
+        return True
+
+    async def search(self, index: Manifest, origin: Origin, queries: Vectors, k: int) -> list[list[Hit]]:
+        shard = await self._opened(index, origin)
+        found: list[list[Hit]] = await shard.search(queries, k)
+        return found
+
+    async def _opened(self, index: Manifest, origin: Origin) -> Any:
+        from wbrag.retrieval.index.shard import open_shard
+        from wbrag.retrieval.retriever import LocalShard
+
+        async with self._opening:
+            if self.opened != (index, origin):
+                [files] = index.shards
+                self.opened = self.shard = None  # its memory first
+                shard = await asyncio.to_thread(open_shard, self.root, files, index, origin, gpu=self.gpu)
+                self.opened, self.shard = (index, origin), LocalShard(shard)
+            return self.shard
+
+
+class RemoteEncoder:
+    """The `QueryEncoder` protocol over encoder actors, and the passages of an index build."""
+
+    def __init__(self, actors: Sequence[Any]) -> None:
+        self.actors, self._turn = actors, count()
+
+    def _next(self) -> Any:
+        return self.actors[next(self._turn) % len(self.actors)]
+
+    async def queries(self, texts: Sequence[str]) -> Vectors:
+        return await self._next().queries.remote(list(texts))  # type: ignore[no-any-return]
+
+    async def passages(self, contents: Sequence[str]) -> Vectors:
+        return await self._next().passages.remote(list(contents))  # type: ignore[no-any-return]
+
+
+class RemoteShard:
+    """The `ShardSearcher` protocol over a shard actor; `index` has this one shard."""
+
+    def __init__(self, actor: Any, index: Manifest, origin: Origin) -> None:
+        self.actor, self.index, self.origin = actor, index, origin
+
+    async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
+        return await self.actor.search.remote(self.index, self.origin, queries, k)  # type: ignore[no-any-return]

@@ -1,0 +1,215 @@
+"""One pass over examples on Ray Data: rows -> coroutines in actors -> Parquet, resumable row by row.
+
+The output is the checkpoint: a row is finished when it stands in a Parquet file of the output folder, whose name is
+the fingerprint of everything that decides the row. A file appears whole or not at all, so that a killed run can lose
+only rows in flight. Ray Data's own checkpoint keeps ids beside the output; this needs no second record to agree with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from ray.data import ActorPoolStrategy
+from ray.exceptions import RayError, RayTaskError
+
+from wbrag.core.config import Config, fingerprint
+from wbrag.core.errors import NoAnswer, WbragError
+from wbrag.core.io.files import Location, listed, opened
+from wbrag.core.types import Example
+from wbrag.enrich.row_jobs import Handles, RowJob, read_rows, write_rows
+from wbrag.executor.ray.failures import EnginesGone, cause, in_one_sentence
+from wbrag.executor.ray.quiet import data_context
+
+FULL = 2  # times the engine's room in rows under way: the last rows of a block leave room that others fill
+LOOKS_S = {True: 0.5, False: 5.0}  # between looks at the output folder, local or in an object store
+RESTARTS = 100  # of one row actor: nodes are lost in a night, but a row that kills its process would do so for ever
+UNANSWERED = 8  # rows one after the other without the model's answer, and it is asked whether it is there at all
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where finished rows go: one file for each block of rows."""
+
+    folder: Location
+    kind: str
+    run: str = field(default_factory=lambda: uuid4().hex)  # two runs do not touch each other's files
+
+    def name(self, block: Sequence[str]) -> str:
+        """Of the file of `block`, whoever works on it: Ray repeats a block whose actor is lost."""
+        return f"{self.run}-{fingerprint(*block)}"
+
+    def holds(self, block: Sequence[str]) -> bool:
+        return (self.folder / f"{self.name(block)}.parquet").is_file()
+
+    def keep(self, block: Sequence[str], found: Sequence[dict[str, str]]) -> str:
+        """Write the finished rows of `block`; returns why the others are not, empty where all are."""
+        if finished := [json.loads(row["row"]) for row in found if row["row"]]:
+            write_rows(self.folder, self.kind, finished, self.name(block))
+        return next((row["stop"] for row in found if not row["row"]), "")
+
+
+class RowActor:
+    """Runs one coroutine per row; whatever a row raises becomes that row's `error`.
+
+    Not so where it is no fault of the row: an actor is gone for good, or `UNANSWERED` rows one after the other got no
+    answer from the model, which answers no small question either or (not `proven`) has never finished a row. Then this
+    row and those after it come back unfinished, with the reason to `stop` the run.
+    """
+
+    def __init__(self, job: RowJob, handles: Handles, proven: bool, output: Output) -> None:
+        self.run = job.prepare(handles)
+        self.job, self.generator, self.proven, self.output = job, handles.generator, proven, output
+        self.unanswered, self.stop = 0, ""
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        """All rows of one block at once, and their file, unless it was written before its actor was lost.
+
+        Returns why the run must `stop`, empty where it need not: the blocks beside this one still write theirs.
+        """
+        block = batch["example"].to_pylist()
+        stop = ""
+        if not await asyncio.to_thread(self.output.holds, block):
+            found = await asyncio.gather(*(self.row(text) for text in block))
+            stop = await asyncio.to_thread(self.output.keep, block, found)
+        return pa.table({"stop": [stop]})
+
+    async def row(self, text: str) -> dict[str, str]:
+        """The record of one example, as JSON in `row`; empty where it is unfinished, and `stop` says why."""
+        if self.stop:
+            return {"row": "", "stop": self.stop}
+        example = Example(**json.loads(text))
+        try:
+            record = await self.run(example)
+            self.unanswered, self.proven = 0, True
+        except Exception as raised:  # quarantined with its reason; the run goes on
+            error = cause(raised) if isinstance(raised, RayTaskError) else raised
+            await self._look_beyond(error)
+            if self.stop:
+                return {"row": "", "stop": self.stop}
+            reason = " ".join(str(error).split())[:500]
+            record = self.job.failed(example, f"{type(error).__name__}: {reason}")
+        return {"row": json.dumps(record), "stop": ""}
+
+    async def _look_beyond(self, error: BaseException) -> None:
+        """Set `stop` where other rows would fare no better than the one that raised `error`."""
+        if isinstance(error, EnginesGone | RayError):
+            self.stop = str(in_one_sentence("the run", error))
+            return
+        self.unanswered = self.unanswered + 1 if isinstance(error, NoAnswer) else 0
+        if self.unanswered < UNANSWERED:
+            return
+        self.unanswered = 0  # rows that fail while the model is asked count anew
+        if not (self.proven and await self._answers()):
+            self.stop = (
+                f"expected answers from the model, found none for {UNANSWERED} rows one after the other ({error}); "
+                "what was finished is kept, run it again"
+            )
+
+    async def _answers(self) -> bool:
+        try:
+            await self.generator.start()
+        except WbragError:
+            return False
+        return True
+
+
+def run_rows(
+    config: Config,
+    job: RowJob,
+    handles: Callable[[], Handles],
+    examples: Sequence[Example],
+    folder: Location,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, dict[str, Any]], int]:
+    """Run `job` over those `examples` that `folder` does not hold yet.
+
+    `handles` is called, and with it models start, only if there is work. Returns every example's record by id, and how
+    many were there before. `progress` gets (rows finished, rows in all).
+    """
+    wanted = {example.id for example in examples}
+    before = {id: row for id, row in read_rows(folder).items() if id in wanted and not row["error"]}
+    todo = [example for example in examples if example.id not in before]
+    if todo:
+        failure: list[BaseException] = []
+        work = (failure, config, job, handles(), todo, folder, bool(before))
+        thread = threading.Thread(target=_guarded, args=work, daemon=True)
+        thread.start()
+        counter = _Counter(folder, wanted)
+        while thread.is_alive():
+            thread.join(LOOKS_S[isinstance(folder, Path)])
+            if progress:
+                progress(counter.count(), len(wanted))
+        if failure:
+            raise in_one_sentence(f"the run over {len(todo)} rows", failure[0]) from None
+    records = {id: row for id, row in read_rows(folder).items() if id in wanted}
+    if missing := len(wanted) - len(records):
+        raise WbragError(
+            f"expected {len(wanted)} finished rows in {folder}, found {missing} missing: run the command again"
+        )
+    return records, len(before)
+
+
+def _guarded(failure: list[BaseException], *arguments: Any) -> None:
+    try:
+        _execute(*arguments)
+    except BaseException as error:
+        failure.append(error)
+
+
+def _execute(
+    config: Config, job: RowJob, handles: Handles, todo: Sequence[Example], folder: Location, proven: bool
+) -> None:
+    output, rows = Output(folder, job.kind), [json.dumps(asdict(e)) for e in todo]
+    if len(rows) <= config.ray.block_rows:  # one block is nothing to share out, and Ray Data takes seconds to start
+        told = asyncio.run(RowActor(job, handles, proven, output)(pa.table({"example": rows}))).to_pylist()
+    else:
+        told = _spread(config, job, handles, rows, proven, output)
+    if stops := [row["stop"] for row in told if row["stop"]]:
+        raise WbragError(stops[0])
+
+
+def _spread(
+    config: Config, job: RowJob, handles: Handles, rows: Sequence[str], proven: bool, output: Output
+) -> list[dict[str, str]]:
+    """A row actor for every engine, and what each block came to."""
+    data_context()
+    size = config.ray.block_rows
+    low, high = config.generator.engines
+    in_flight = max(2, FULL * config.generator.concurrency // size)
+    pool = ActorPoolStrategy(
+        min_size=low, max_size=high, max_tasks_in_flight_per_actor=in_flight, max_concurrent_calls_per_actor=in_flight
+    )
+    blocks = -(-len(rows) // size)  # made here: for Arrow tables Ray starts a process that looks at them
+    stage = ray.data.from_items([{"example": row} for row in rows], override_num_blocks=blocks).map_batches(
+        RowActor,
+        batch_size=None,  # whole blocks
+        fn_constructor_args=(job, handles, proven, output),
+        batch_format="pyarrow",
+        compute=pool,
+        num_cpus=0.5,
+        max_restarts=RESTARTS,
+    )
+    return list(stage.iter_rows())
+
+
+class _Counter:
+    """Finished rows of the output folder, each file opened once."""
+
+    def __init__(self, folder: Location, wanted: set[str]) -> None:
+        self.folder, self.wanted, self.done, self.files = folder, wanted, set[str](), set[Location]()
+
+    def count(self) -> int:
+        for file in set(listed(self.folder, "*.parquet")) - self.files:
+            self.files.add(file)
+            self.done |= self.wanted & set(pq.read_table(opened(file), columns=["id"])["id"].to_pylist())
+        return len(self.done)

@@ -1,0 +1,161 @@
+"""One Ray connection and the actors that hold models, shared by every step of a job so that none starts twice.
+
+Engines, encoders and shards are actors that live as long as the session; the Ray Data stages only call them. A remote
+call costs under a millisecond, an engine start 10 seconds on a CPU and minutes for a 12B model.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from wbrag.core.config import Config
+from wbrag.core.errors import WbragError
+from wbrag.core.io.files import Location
+from wbrag.core.types import Origin
+from wbrag.enrich.row_jobs import Handles
+from wbrag.executor.ray.engines import CALLS_AT_ONCE, START_RETRIES, EngineActor, RemoteGenerator
+from wbrag.executor.ray.failures import plainly
+from wbrag.executor.ray.model_actors import EncoderActor, RemoteEncoder, RemoteShard, ShardActor
+from wbrag.executor.ray.quiet import quiet_start
+from wbrag.executor.ray.watchdog import watch_head
+from wbrag.generators import generator_fingerprint
+from wbrag.retrieval.index.manifest import Manifest
+
+CLOSING_S = 10  # an engine whose calls all hang is not waited for longer
+# Actors lie spread over the nodes, so that a lost node takes the least with it, and come back on another one however
+# often that happens: spot nodes go several times a night. A call to a lost node uses up a try a second until Ray gives
+# the node up, which takes 15 s and more.
+ANYWHERE: dict[str, Any] = {"scheduling_strategy": "SPREAD", "max_restarts": -1, "max_task_retries": 60}
+
+
+class Session:
+    """Connects to the cluster on first use; `close()` shuts the engines down before the actors go."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._engines: list[Any] = []
+        self._starting: list[Any] = []
+        self._encoders: list[Any] = []
+        self._shards: dict[tuple[Origin, int], Any] = {}
+        self._connected = self._started = False
+        self._head = threading.Event()  # set: its head is not watched any more
+
+    def connect(self) -> None:
+        """Join the job's cluster (`ray.address`, RAY_ADDRESS), else start Ray on this machine."""
+        if self._connected:
+            return
+        address = self.config.ray.address or os.environ.get("RAY_ADDRESS")
+        quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "ignore_reinit_error": True}
+        if not ray.is_initialized():
+            try:
+                with quiet_start():
+                    if address:
+                        ray.init(address=address, **quiet)
+                    else:
+                        # Actors here mostly wait for each other, so more of them than cores may be scheduled.
+                        ray.init(
+                            address="local", num_cpus=max(8, os.cpu_count() or 1), include_dashboard=False, **quiet
+                        )
+                self._started = True
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise WbragError(
+                    f"expected a Ray cluster at {address or 'this machine'}, found {error}: check ray.address"
+                ) from None
+        self._head = watch_head(ray.get_runtime_context().gcs_address)
+        self._connected = True
+
+    def generator(self) -> RemoteGenerator:
+        """One door to the engines; the first call starts the most of `generator.engines` and waits for the least."""
+        self._start_engines()
+        _wait(self._starting, at_least=min(self.config.generator.engines[0], len(self._starting)))
+        return RemoteGenerator(self._engines, self._starting, generator_fingerprint(self.config))
+
+    def _start_engines(self) -> None:
+        if self._engines:
+            return
+        self.connect()
+        g = self.config.generator
+        count = g.engines[1]
+        resources = {"num_gpus": g.tensor_parallel_size} if gpus() and g.backend == "vllm" else {"num_cpus": 1}
+        actor = ray.remote(EngineActor).options(
+            **resources,
+            **ANYWHERE | {"max_task_retries": 0},  # `RemoteGenerator` repeats calls, and finds those that kill
+            max_concurrency=CALLS_AT_ONCE,
+        )
+        self._engines = [actor.remote(self.config) for _ in range(count)]
+        self._starting = [engine.ready.options(max_task_retries=START_RETRIES).remote() for engine in self._engines]
+
+    def encoder(self) -> RemoteEncoder:
+        """One door to the encoder replicas, `encoder.actors[1]` of them."""
+        self._start_encoders()
+        _wait([encoder.dimension.remote() for encoder in self._encoders])
+        return RemoteEncoder(self._encoders)
+
+    def _start_encoders(self) -> None:
+        if self._encoders:
+            return
+        self.connect()
+        e = self.config.encoder
+        resources = {"num_gpus": e.gpus_per_actor} if e.gpus_per_actor else {"num_cpus": 1}
+        actor = ray.remote(EncoderActor).options(**resources, **ANYWHERE)
+        self._encoders = [actor.remote(e) for _ in range(e.actors[1])]
+
+    def handles(self, root: Location, indexes: Sequence[tuple[Manifest, Origin]]) -> Handles:
+        """What a row's coroutine works with: generator, encoder, and the shards of `indexes`; all start together."""
+        self._start_engines()
+        self._start_encoders()
+        return Handles(
+            self.generator(), self.encoder(), [s for m, origin in indexes for s in self.shards(root, m, origin)]
+        )
+
+    def shards(self, root: Location, manifest: Manifest, origin: Origin) -> list[RemoteShard]:
+        """An actor for every shard of the index.
+
+        The next index of this origin is opened in the same actors: a bench looks at many write-back libraries.
+        """
+        self.connect()
+        share = self.config.index.gpus_per_shard
+        resources = {"num_gpus": share} if share else {"num_cpus": 0.1}
+        actor = ray.remote(ShardActor).options(**resources, **ANYWHERE)
+        found = []
+        for place, files in enumerate(manifest.shards):
+            if (origin, place) not in self._shards:
+                self._shards[origin, place] = actor.remote(str(root.resolve()), share > 0)
+            found.append(RemoteShard(self._shards[origin, place], replace(manifest, shards=(files,)), origin))
+        _wait([shard.actor.open.remote(shard.index, origin) for shard in found])
+        return found
+
+    def close(self) -> None:
+        """Stop the engines in order, then leave Ray, unless it was there before this session."""
+        if not self._connected:
+            return
+        if ray.is_initialized():
+            if closing := [engine.close.remote() for engine in self._engines]:  # one that is dead is passed over
+                ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)
+            for actor in [*self._engines, *self._encoders, *self._shards.values()]:
+                ray.kill(actor)
+            if self._started:
+                self._head.set()
+                ray.shutdown()
+        self._head.set()
+        self._engines, self._encoders, self._shards, self._connected, self._started = [], [], {}, False, False
+
+
+def gpus() -> bool:
+    """Whether the cluster has GPUs, or an autoscaler that brings some once an actor asks for them."""
+    to_come = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    return max(ray.cluster_resources().get("GPU", 0), to_come.get("GPU", 0)) > 0
+
+
+def _wait(refs: list[Any], at_least: int | None = None) -> None:
+    """Until all, or `at_least` so many, are up."""
+    with plainly("the start of a model or a shard"):
+        done, _ = ray.wait(refs, num_returns=len(refs) if at_least is None else at_least) if refs else ([], [])
+        ray.get(done)

@@ -1,0 +1,131 @@
+"""Stores that wbrag does not own: where the base passages are searched, and where approved units are put.
+
+A plugin is one function, an entry point of the group `wbrag.retrievers`: it gets the setting `retriever.options` and
+returns a `wbrag.types.Retriever`. What else that object can do is found by looking: `passages` (see `KnowsPassages`),
+`version` (`HasVersion`), `held` and `hold` (`Collection`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Some
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+from wbrag.core.config import Config, fingerprint
+from wbrag.core.errors import UsageError, WbragError, unknown
+from wbrag.core.io.files import Location
+from wbrag.core.sections import RetrieverConfig
+from wbrag.core.types import Passage
+from wbrag.retrieval.encoder import TextEncoder
+from wbrag.retrieval.retriever import Base
+
+if TYPE_CHECKING:
+    from wbrag.units.releases import Release
+    from wbrag.units.table import Shelved
+
+GROUP = "wbrag.retrievers"
+OWN = "faiss"
+BUILT_IN = ("http", "pgvector")
+
+
+class Held(NamedTuple):
+    """What a store's collection of units holds: a release ("" for none yet) and the units' ids."""
+
+    release: str
+    ids: frozenset[str]
+
+
+@runtime_checkable
+class Collection(Protocol):
+    """The store's own collection of units, separate from its passages, which wbrag never writes."""
+
+    def held(self) -> Held: ...
+
+    def hold(self, release: Release, units: Sequence[Shelved]) -> None:
+        """Upsert `units` and delete every other one, in one transaction where the store has such; repeating it is
+        harmless. A unit's id is the hash of its contents, its vector that of the encoder `release.encoder`."""
+        ...
+
+
+@runtime_checkable
+class KnowsPassages(Protocol):
+    def passages(self, ids: Some[str]) -> dict[str, Passage]:
+        """Those of `ids` that the store has, as they are now."""
+        ...
+
+
+@runtime_checkable
+class HasVersion(Protocol):
+    def version(self) -> str:
+        """Another text whenever the store's passages are others."""
+        ...
+
+
+def outside(config: Config) -> bool:
+    """Whether the base passages are in a store that wbrag does not own."""
+    return config.retriever.kind != OWN
+
+
+def open_store(settings: RetrieverConfig) -> Any:
+    """The store that `settings` name: a `Retriever`, or a `Base` where it is searched by vectors. Connects later."""
+    if settings.kind == "http":
+        from wbrag.retrieval.external.http import HttpStore
+
+        return HttpStore(settings)
+    if settings.kind == "pgvector":
+        try:
+            from wbrag.retrieval.external.pgvector import PgVector
+        except ImportError:
+            raise WbragError(
+                "expected the package psycopg for retriever.kind pgvector, found none: pip install 'psycopg[binary]'"
+            ) from None
+        return PgVector(settings)
+    plugins = {plugin.name: plugin for plugin in entry_points(group=GROUP)}
+    if settings.kind not in plugins:
+        raise unknown("retriever.kind", settings.kind, [OWN, *BUILT_IN, *plugins])
+    try:
+        return plugins[settings.kind].load()(settings.options)
+    except WbragError:
+        raise
+    except Exception as error:  # somebody else's code
+        found = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UsageError(
+            f"expected the plugin {settings.kind!r} to open a store with retriever.options, found {found}: mend either"
+        ) from None
+
+
+def open_base(config: Config, encoder: TextEncoder) -> Base | None:
+    """The outside store as the base of an `IndexRetriever`; None where the base is wbrag's own index."""
+    if not outside(config):
+        return None
+    from wbrag.retrieval.external.text_search import ByText
+
+    store = open_store(config.retriever)
+    by_vectors: bool = config.retriever.kind == "pgvector"
+    return store if by_vectors else ByText(store, encoder, config.retriever.rescore)
+
+
+def state(config: Config) -> list[str]:
+    """What names the store's present passages in the fingerprint of a run; empty for wbrag's own index."""
+    r = config.retriever
+    if not outside(config):
+        return []
+    store = None if r.version else open_store(r)
+    version = store.version() if isinstance(store, HasVersion) else r.version
+    return [identity(config), version, str(r.rescore)]
+
+
+def identity(config: Config) -> str:
+    """Which store: a short hash of its kind and options."""
+    return fingerprint(config.retriever.kind, config.retriever.options)
+
+
+def passages(config: Config, ids: Some[str], kept: Location) -> dict[str, Passage]:
+    """Those of the outside store's passages that `ids` name, else as enrichment kept them in the folder `kept`."""
+    from wbrag.retrieval.external.source_cache import remembered
+
+    store = open_store(config.retriever)
+    if not ids or not isinstance(store, KnowsPassages) or not getattr(store, "knows_passages", True):
+        return remembered(kept, ids)
+    return store.passages(ids)

@@ -1,0 +1,228 @@
+"""PostgreSQL with pgvector: passages searched by wbrag's own query vectors, units in a table beside them.
+
+The passages' vectors must be those of wbrag's encoder over `title\\ntext`; wbrag only reads their table. Names are
+quoted as identifiers, values are parameters, and the connection string comes from an environment variable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import threading
+from collections.abc import Callable, Sequence
+from collections.abc import Collection as Some
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, TypeVar
+
+import psycopg
+from psycopg import Connection, sql
+from pydantic import Field
+
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.sections import RetrieverConfig, Section
+from wbrag.core.types import Hit, Passage
+from wbrag.retrieval.encoder import Vectors
+from wbrag.retrieval.external import Held
+from wbrag.retrieval.external.options import read_options
+from wbrag.retrieval.external.retry import Again, patiently
+from wbrag.units.releases import Release
+from wbrag.units.table import Shelved
+
+T = TypeVar("T")
+DISTANCE = {"cosine": ("<=>", "1 - ({})"), "inner_product": ("<#>", "-({})")}  # operator, and the score from it
+
+
+class PgOptions(Section):
+    dsn_env: str = Field("WBRAG_PG_DSN", description="name of the environment variable that holds the DSN")
+    table: str = Field(description="the passages, as TABLE or SCHEMA.TABLE")
+    id: str = "id"
+    title: str | None = Field("title", description="null: passages have no title")
+    text: str = "text"
+    vector: str = "embedding"
+    metric: Literal["cosine", "inner_product"] = Field("cosine", description="what the table's vector index is for")
+    exact: bool = Field(False, description="read the whole table, also where it has a vector index")
+    units: str = Field("wbrag_units", description="the table that units are pushed into; TABLE_release says which")
+
+
+class PgVector:
+    """A `Base`, a `Collection`, and it knows its passages and their version."""
+
+    def __init__(self, settings: RetrieverConfig) -> None:
+        self.settings, self.options = settings, read_options(PgOptions, settings)
+        self.threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="pgvector")
+        self._mine = threading.local()  # a connection a thread
+        self._reached = False
+
+    # -- the passages -------------------------------------------------------------------------------------------
+
+    async def search(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
+        """The best `k` passages of each row of `vectors` [n, d]; with `exact`, ties at the cut go by id."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.threads, lambda: self._with(lambda c: self._search(c, vectors, k)))
+
+    def passages(self, ids: Some[str]) -> dict[str, Passage]:
+        if not ids:
+            return {}
+        # Literals without a type, so that an index on an id of any type is used.
+        wanted = sql.SQL(", ").join(map(sql.Literal, sorted(ids)))
+        query = sql.SQL("SELECT {row} FROM {table} WHERE {id} IN ({wanted})").format(wanted=wanted, **self._names())
+        rows = self._with(lambda c: c.execute(query).fetchall())
+        return {row[0]: Passage(*row) for row in rows}
+
+    def version(self) -> str:
+        """The number of passages and a hash of their ids, titles and texts: reads the table once."""
+        query = sql.SQL(
+            "SELECT count(*), coalesce(sum(hashtextextended(concat_ws(E'\\n', {row}), 0)::numeric), 0) FROM {table}"
+        ).format(**self._names())
+        [row] = self._with(lambda c: c.execute(query).fetchall())
+        return f"{row[0]}-{row[1]}"
+
+    def _search(self, connection: Connection[Any], vectors: Vectors, k: int) -> list[list[Hit]]:
+        query, found = self._query(), []
+        # An HNSW index sees no more than `ef_search` candidates.
+        local = "SELECT set_config('hnsw.ef_search', %s, true), set_config('enable_indexscan', %s, true)"
+        connection.execute(local, (str(min(1000, max(40, k))), "off" if self.options.exact else "on"))
+        for vector in vectors:
+            rows = connection.execute(query, {"q": _literal(vector), "k": k}).fetchall()
+            hits = [Hit(*row) for row in rows if math.isfinite(row[3])]
+            found.append(sorted(hits, key=lambda h: (-h.score, h.id)))
+        return found
+
+    def _query(self) -> sql.Composed:
+        names, (operator, score) = self._names(), DISTANCE[self.options.metric]
+        distance = sql.SQL("{vector} {operator} %(q)s").format(vector=names["vector"], operator=sql.SQL(operator))
+        tie = sql.SQL(', {id}::text COLLATE "C"').format(**names) if self.options.exact else sql.SQL("")
+        return sql.SQL(
+            "SELECT {row}, {score} FROM {table} WHERE {vector} IS NOT NULL ORDER BY {distance}{tie} LIMIT %(k)s"
+        ).format(score=sql.SQL(score).format(distance), distance=distance, tie=tie, **names)
+
+    def _names(self) -> dict[str, Any]:
+        o = self.options
+        title = sql.SQL("''") if o.title is None else sql.SQL("coalesce({}, '')").format(sql.Identifier(o.title))
+        id, text = sql.Identifier(o.id), sql.Identifier(o.text)
+        row = sql.SQL("{}::text, {}, coalesce({}, '')").format(id, title, text)
+        return {"row": row, "id": id, "table": _table(o.table), "vector": sql.Identifier(o.vector)}
+
+    # -- the units ----------------------------------------------------------------------------------------------
+
+    def held(self) -> Held:
+        def read(c: Connection[Any]) -> Held:
+            if c.execute("SELECT to_regclass(%s)", (self._units().as_string(c),)).fetchone() == (None,):
+                return Held("", frozenset())
+            return self._held(c)
+
+        return self._with(read)
+
+    def hold(self, release: Release, units: Sequence[Shelved]) -> None:
+        """In one transaction; another push waits, and whoever searches sees the units of one release or the other."""
+        self._with(lambda c: self._hold(c, release, units))
+
+    def _hold(self, connection: Connection[Any], release: Release, units: Sequence[Shelved]) -> None:
+        names = {"units": self._units(), "release": self._units("_release")}
+
+        def run(statement: str, values: Any = None) -> Any:
+            return connection.execute(sql.SQL(statement).format(**names), values)  # type: ignore[arg-type]
+
+        run("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (self.options.units,))
+        if run("SELECT to_regclass(%s)", (names["units"].as_string(connection),)).fetchone() == (None,):
+            run(
+                "CREATE TABLE {units} (id text PRIMARY KEY, title text NOT NULL, text text NOT NULL, "
+                "sources text[] NOT NULL, embedding vector NOT NULL)"
+            )
+            run(
+                "CREATE TABLE {release} (release text NOT NULL, encoder text NOT NULL, units bigint NOT NULL, "
+                "pushed_at timestamptz NOT NULL DEFAULT now())"
+            )
+        before = self._held(connection).ids
+        if run("SELECT 1 FROM {release} WHERE encoder = %s", (release.encoder,)).fetchone() is None:
+            run("DELETE FROM {units}")  # vectors of another encoder, if any
+            before = frozenset()
+        wanted = {s.unit.id: s for s in units}
+        run("DELETE FROM {units} WHERE id = ANY(%s)", (sorted(before - wanted.keys()),))
+        rows = [
+            (s.unit.id, s.unit.title, s.unit.text, [id for id, _ in s.unit.sources], _literal(s.vector))
+            for id, s in wanted.items()
+        ]
+        with connection.cursor() as cursor:
+            upsert = (
+                "INSERT INTO {units} VALUES (%s, %s, %s, %s, %s) "
+                "ON CONFLICT (id) DO UPDATE SET sources = EXCLUDED.sources, embedding = EXCLUDED.embedding"
+            )
+            cursor.executemany(sql.SQL(upsert).format(**names), rows)
+        run("DELETE FROM {release}")
+        row = (release.id, release.encoder, len(wanted))
+        run("INSERT INTO {release} (release, encoder, units) VALUES (%s, %s, %s)", row)
+
+    def _held(self, connection: Connection[Any]) -> Held:
+        release = connection.execute(sql.SQL("SELECT release FROM {}").format(self._units("_release"))).fetchone()
+        ids = connection.execute(sql.SQL("SELECT id FROM {}").format(self._units())).fetchall()
+        return Held(release[0] if release else "", frozenset(row[0] for row in ids))
+
+    def _units(self, suffix: str = "") -> Any:
+        return _table(self.options.units + suffix)
+
+    # -- the connection -----------------------------------------------------------------------------------------
+
+    def _with(self, work: Callable[[Connection[Any]], T]) -> T:
+        """`work` in one transaction of this thread's connection, tried again where the server went away."""
+
+        def once() -> T:
+            connection = self._connection()
+            try:
+                with connection.transaction():
+                    limit = str(int(self.settings.timeout_s * 1000))
+                    connection.execute("SELECT set_config('statement_timeout', %s, true)", (limit,))
+                    return work(connection)
+            except psycopg.errors.QueryCanceled:
+                raise WbragError(
+                    f"expected PostgreSQL to answer within {self.settings.timeout_s:g} s, found a slower query: "
+                    "raise retriever.timeout_s, give the table a vector index, or name its state with retriever.version"
+                ) from None
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                connection.close()
+                raise Again(_said(error)) from None
+            except psycopg.Error as error:
+                raise WbragError(
+                    f"expected PostgreSQL to hold what retriever.options name, found {_said(error)}: check them"
+                ) from None
+
+        return patiently(f"the database that {self.options.dsn_env} names", once, self.settings.max_retries)
+
+    def _connection(self) -> Connection[Any]:
+        """Raises at once where it never was reached: a wrong password is no matter of patience."""
+        connection: Connection[Any] | None = getattr(self._mine, "connection", None)
+        if connection is None or connection.closed:
+            seconds = max(2, math.ceil(self.settings.timeout_s))
+            try:
+                connection = psycopg.connect(
+                    _dsn(self.options.dsn_env), autocommit=True, connect_timeout=seconds, prepare_threshold=None
+                )
+            except psycopg.Error as error:
+                reason = _said(error)
+                if self._reached:
+                    raise Again(reason) from None
+                where = self.options.dsn_env
+                raise WbragError(f"expected a PostgreSQL where {where} says, found: {reason}; check it") from None
+            self._mine.connection, self._reached = connection, True
+        return connection
+
+
+def _table(name: str) -> Any:
+    return sql.Identifier(*name.split("."))
+
+
+def _literal(vector: Vectors) -> str:
+    """A vector as pgvector writes it."""
+    return "[" + ",".join(f"{x:.9g}" for x in vector) + "]"
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _dsn(name: str) -> str:
+    dsn = os.environ.get(name, "")
+    if not dsn:
+        raise UsageError(f"expected a PostgreSQL DSN in the environment variable {name}, found none: set it")
+    return dsn

@@ -1,0 +1,39 @@
+"""The passages that units were distilled from, kept in the workspace where the corpus is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wbrag.core.io.files import Location, file_in_one_step, opened
+from wbrag.core.types import Passage
+from wbrag.retrieval.index.shard import PASSAGES
+
+
+def remember(folder: Location, name: str, verdicts: Sequence[Mapping[str, Any]]) -> None:
+    """Keep the sources of the accepted `verdicts` as they were retrieved, in one file a run, numbered in order."""
+    found = {row["id"]: row for verdict in verdicts for row in verdict["source_passages"] or ()}
+    number = max(map(_number, folder.glob("*.parquet")), default=0) + 1
+    with file_in_one_step(folder / f"{number:08d}-{name}.parquet") as scratch:
+        pq.write_table(pa.Table.from_pylist([found[id] for id in sorted(found)], PASSAGES), scratch)
+    for earlier in folder.glob(f"*{name}.parquet"):
+        if _number(earlier) < number:
+            earlier.unlink(missing_ok=True)
+
+
+def _number(file: Location) -> int:
+    """Its place in the order of runs; 0 for files of before they were numbered."""
+    number, dash, _ = file.name.partition("-")
+    return int(number) if dash else 0
+
+
+def remembered(folder: Location, ids: Collection[str]) -> dict[str, Passage]:
+    """Those of `ids` that a run retrieved, as the last one did: by its number, since a clock may be set back."""
+    found: dict[str, Passage] = {}
+    for file in sorted(folder.glob("*.parquet"), key=_number):
+        rows = pq.read_table(opened(file), filters=[("id", "in", list(ids))]).to_pylist() if ids else []
+        found |= {row["id"]: Passage(row["id"], row["title"], row["text"]) for row in rows}
+    return found

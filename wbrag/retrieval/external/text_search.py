@@ -1,0 +1,83 @@
+"""A retriever that is asked in words, as the base of wbrag's: its hits looked over and made comparable with units."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from wbrag.core.errors import WbragError
+from wbrag.core.types import Hit, Retriever
+from wbrag.retrieval.encoder import TextEncoder, Vectors
+
+UNIT_ID = re.compile(r"wb-[0-9a-f]{16}")
+AT_MOST = 1.001  # an inner product of unit vectors in float16
+
+
+class ByText:
+    """The `Base` protocol over a `Retriever`, scored again by `encoder` if there is one and `rescore` says so.
+
+    Units that were pushed into the store are left out, however it is searched: wbrag adds those of the release asked.
+    """
+
+    def __init__(self, retriever: Retriever, encoder: TextEncoder | None = None, rescore: bool = True) -> None:
+        self.retriever, self.encoder, self.rescore = retriever, encoder, rescore
+
+    async def search(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
+        """The best `k` passages of each query, scored by the inner product with its row of `vectors` [n, d]."""
+        found = await self.hits(queries, k)
+        if self.rescore and self.encoder is not None:
+            return await self._rescored(found, vectors, self.encoder)
+        for hit in (hit for hits in found for hit in hits if abs(hit.score) > AT_MOST):
+            raise WbragError(
+                f"expected inner products of unit vectors from the outside retriever, found the score {hit.score:g} "
+                "which no unit's score compares with: set retriever.rescore true"
+            )
+        return found
+
+    async def hits(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """The best `k` passages of each query in the store's own order and with its own scores."""
+        wanted = k
+        while True:
+            found = await self.retriever.search(queries, wanted)
+            _check(found, len(queries), wanted)
+            kept = [[replace(h, origin="base") for h in hits if not _unit(h)] for hits in found]
+            if all(len(mine) >= k or len(all_of_it) < wanted for mine, all_of_it in zip(kept, found)):
+                return [hits[:k] for hits in kept]
+            wanted *= 2  # its own collection of units took places
+
+    async def _rescored(self, found: list[list[Hit]], vectors: Vectors, encoder: TextEncoder) -> list[list[Hit]]:
+        texts = list(dict.fromkeys(f"{hit.title}\n{hit.text}" for hits in found for hit in hits))
+        if not texts:
+            return found
+        encoded = dict(zip(texts, await encoder.passages(texts)))
+        return [
+            [replace(hit, score=float(query @ encoded[f"{hit.title}\n{hit.text}"])) for hit in hits]
+            for query, hits in zip(vectors, found)
+        ]
+
+
+def _unit(hit: Hit) -> bool:
+    return hit.origin == "writeback" or UNIT_ID.fullmatch(hit.id) is not None
+
+
+def _check(found: Sequence[Sequence[Hit]], queries: int, k: int) -> None:
+    """What somebody else's retriever gave; raises `WbragError` in one sentence."""
+    if len(found) != queries:
+        raise _bad(f"a list of hits for each of {queries} queries", f"{len(found)} lists")
+    for hits in found:
+        ids = [hit.id for hit in hits]
+        if len(hits) > k:
+            raise _bad(f"at most {k} hits a query", f"{len(hits)}")
+        if twice := next((id for id in ids if ids.count(id) > 1), None):
+            raise _bad("every id once among a query's hits", f"{twice!r} more often")
+        for hit in hits:
+            if not (isinstance(hit.id, str) and hit.id and isinstance(hit.title, str) and isinstance(hit.text, str)):
+                raise _bad("hits with id, title and text as texts", f"{hit!r}"[:200])
+            if not math.isfinite(hit.score):
+                raise _bad("finite scores", f"{hit.score} for {hit.id!r}")
+
+
+def _bad(expected: str, found: str) -> WbragError:
+    return WbragError(f"expected {expected} from the outside retriever, found {found}: mend the retriever")

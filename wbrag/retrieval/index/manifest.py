@@ -1,0 +1,74 @@
+"""Immutable index files: shards named by their content, and a manifest that is written last.
+
+A shard folder holds `vectors.faiss` and `passages.arrow`, row for row. FAISS loads a file with a flipped bit without
+complaint, so nothing is opened before its sha256 has been compared with the manifest's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from wbrag.core.errors import WbragError
+from wbrag.core.io.files import Location, sha256_of, write_atomically
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    folder: str  # relative to the index root
+    count: int
+    sha256: dict[str, str]  # file name -> hex digest
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an index is made of. `encoder` is `encoder_fingerprint`, `dimension` the length of a vector."""
+
+    encoder: str
+    encoder_model: str
+    dimension: int
+    factory: str
+    shards: tuple[ShardFiles, ...]
+    version: int = FORMAT
+
+    @property
+    def count(self) -> int:
+        return sum(shard.count for shard in self.shards)
+
+    def write(self, path: Location) -> str:
+        """Put the manifest at `path` in one step; returns its sha256."""
+        text = json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        write_atomically(path, text)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @staticmethod
+    def read(path: Location, sha256: str | None = None) -> Manifest:
+        if not path.is_file():
+            raise WbragError(f"expected an index manifest at {path}, found none: run `wbrag index`")
+        raw = path.read_bytes()
+        if sha256 is not None and hashlib.sha256(raw).hexdigest() != sha256:
+            raise WbragError(f"expected the manifest {path} with sha256 {sha256[:12]}, found another: index again")
+        data = json.loads(raw)
+        if data.get("version") != FORMAT:
+            raise WbragError(
+                f"expected index format {FORMAT} in {path}, found {data.get('version')}: index again with this wbrag"
+            )
+        return Manifest(**{**data, "shards": tuple(ShardFiles(**shard) for shard in data["shards"])})
+
+
+def verify(root: Path, shard: ShardFiles, *, of: Location | None = None) -> Path:
+    """The shard's folder, once every file's sha256 has been found right; an error speaks of the copied folder `of`."""
+    folder = root / shard.folder
+    for name, expected in shard.sha256.items():
+        found = sha256_of(folder / name) if (folder / name).is_file() else "no file"
+        if found != expected:
+            file = f"{of or folder}/{name}"
+            raise WbragError(
+                f"expected {file} with sha256 {expected[:12]}, found {found[:12]}: the shard is damaged; "
+                "delete its folder and run `wbrag index` again"
+            )
+    return folder

@@ -1,0 +1,212 @@
+"""One FAISS shard: built from a stream of vectors, searched exactly, its texts memory-mapped.
+
+Memory maps and FAISS need this machine's disk, so a shard in an object store is opened by way of a copy, which is named
+by the checksums of its files. Whoever opens a copy compares them, and a damaged one is fetched again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from wbrag.core.config import fingerprint
+from wbrag.core.errors import WbragError
+from wbrag.core.io.files import Location, cache_folder, folder_in_one_step, locked, sha256_of, write_atomically
+from wbrag.core.types import Hit, Origin
+from wbrag.retrieval.encoder import Vectors
+from wbrag.retrieval.index import scan
+from wbrag.retrieval.index.build import add_exact, fill, new_index, reserve, write_index
+from wbrag.retrieval.index.manifest import Manifest, ShardFiles, verify
+
+OPENED_TOGETHER = 4  # shards that are fetched
+SPARE = 8  # candidates of an exact shard beyond k, so that rounding decides nothing at the cut
+ROUNDING = 1e-5  # what two ways to add up an inner product of unit vectors differ by, many times over
+GPU_ROUNDING = 2e-4  # the same where FAISS rounds queries to float16, as it does for a flat float16 index on a GPU
+GPU_MOST = 1024  # hits that every FAISS finds on a GPU: https://github.com/facebookresearch/faiss/wiki/Faiss-on-the-GPU
+RESCORED = 8  # a compressed shard fetches this many times k and scores them again with fp16 vectors
+PASSAGES = pa.schema([("id", pa.string()), ("title", pa.string()), ("text", pa.string())])
+Block = tuple[npt.NDArray[Any], pa.Table]  # vectors [n, d] float16 or float32, and their passages
+
+
+def build_shard(
+    root: Location, name: str, factory: str, dimension: int, blocks: Iterable[Block], expected: int = 0
+) -> ShardFiles:
+    """Write `root/name` from `blocks`; memory is bounded by the shard's index, one block and a training sample.
+
+    `expected` is how many vectors there will be, where that is known: room for them is set aside once.
+    """
+    index = new_index(factory, dimension)
+    if flat := exact(factory):
+        reserve(index, expected)
+    count = 0
+    with folder_in_one_step(root / name) as scratch:
+        stored = scratch / "vectors.f16"
+        with (
+            nullcontext() if flat else stored.open("wb") as keep,
+            pa.OSFile(str(scratch / "passages.arrow"), "wb") as sink,
+            pa.ipc.new_file(sink, PASSAGES) as texts,
+        ):
+            for vectors, passages in blocks:
+                if keep:
+                    keep.write(np.ascontiguousarray(vectors, dtype=np.float16).data)
+                else:
+                    add_exact(index, vectors)
+                texts.write_table(passages.select(PASSAGES.names).cast(PASSAGES).combine_chunks())
+                count += len(vectors)
+        if not flat:
+            fill(index, stored, count)
+        write_index(index, scratch / "vectors.faiss")
+        del index  # its memory, before the files are read again
+        digests = {file.name: sha256_of(file) for file in sorted(scratch.iterdir())}
+    return ShardFiles(name, count, digests)
+
+
+def build_once(
+    root: Location, name: str, factory: str, dimension: int, blocks: Iterable[Block], expected: int = 0
+) -> ShardFiles:
+    """`build_shard`, unless `root/name` stands there: a finished shard is known by the record beside it.
+
+    `name` says what the shard is made of; `blocks` is not touched where nothing is to be built.
+    """
+    record = root / f"{name}.json"
+    if record.is_file() and (root / name / "passages.arrow").is_file():
+        return ShardFiles(**json.loads(record.read_text(encoding="utf-8")))
+    files = build_shard(root, name, factory, dimension, blocks, expected)
+    write_atomically(record, json.dumps(asdict(files)) + "\n")
+    return files
+
+
+def exact(factory: str) -> bool:
+    return factory in ("SQfp16", "Flat")
+
+
+class Shard:
+    """A verified shard in memory, its texts mapped from disk; searched on the GPU where FAISS has one.
+
+    Host memory holds the index in either case: a flat one's hits are scored again from it, and its ties settled.
+    """
+
+    def __init__(self, root: Path, files: ShardFiles, manifest: Manifest, origin: Origin, *, gpu: bool = True) -> None:
+        import faiss
+
+        folder = verify(root, files)
+        self.origin, self.count = origin, files.count
+        self.index = faiss.read_index(str(folder / "vectors.faiss"))
+        self.on_gpu: Any = None
+        if gpu and getattr(faiss, "get_num_gpus", lambda: 0)() > 0:
+            self.on_gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self.index)  # Ray shows it one
+        self.exact = exact(manifest.factory)
+        self.vectors = (
+            scan.flat_vectors(self.index)
+            if self.exact
+            else np.memmap(folder / "vectors.f16", np.float16, "r", shape=(files.count, manifest.dimension))
+        )
+        self.passages = read_passages(folder)
+        self._batches = self.passages.to_batches()
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+
+    def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
+        """The best `k` of this shard for each row of `queries` [n, d]; ties by id.
+
+        A score never depends on which queries came together: hits are scored again, one by one, by the stored vectors.
+        """
+        wanted = min(self.count, k + SPARE if self.exact else max(k * RESCORED, 64))
+        if not wanted or not k:
+            return [[] for _ in range(len(queries))]
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        rounding = ROUNDING if self.on_gpu is None else GPU_ROUNDING
+        scores, rows = self._nearest(queries, wanted)
+        while self.exact and wanted < self.count and (scores[:, k - 1] - scores[:, -1] < rounding).any():
+            wanted = min(self.count, wanted * 2)  # a tie at the cut is settled by id, so all of it must be seen
+            scores, rows = self._nearest(queries, wanted)
+        if self.vectors is not None:
+            scores = np.einsum("nd,nkd->nk", queries, self.vectors[np.maximum(rows, 0)].astype(np.float32))
+        return [self._hits(s[r >= 0], r[r >= 0], k) for s, r in zip(scores, rows)]
+
+    def _nearest(self, queries: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
+        if self.on_gpu is not None and k <= GPU_MOST:
+            scores, rows = self.on_gpu.search(queries, k)
+            return scores, rows
+        if self.exact and self.vectors is not None and self.count >= scan.LARGE and len(queries) >= scan.MANY:
+            return scan.nearest(self.vectors, queries, k)
+        scores, rows = self.index.search(queries, k)
+        return scores, rows
+
+    def _hits(self, scores: Vectors, rows: npt.NDArray[np.int64], k: int) -> list[Hit]:
+        if 0 < k < len(scores):
+            keep = scores >= np.partition(scores, -k)[-k]  # with what is tied at the cut
+            scores, rows = scores[keep], rows[keep]
+        hits = [self._hit(int(row), float(score)) for row, score in zip(rows, scores)]
+        return sorted(hits, key=lambda h: (-h.score, h.id))[:k]
+
+    def _hit(self, row: int, score: float) -> Hit:
+        """Arrow's `take` over a table of many batches copies all of its text first: 70 ms for 0.5M passages."""
+        at = int(np.searchsorted(self._starts, row, "right")) - 1
+        place, batch = row - int(self._starts[at]), self._batches[at]
+        id, title, text = (batch.column(name)[place].as_py() for name in PASSAGES.names)
+        return Hit(id, title, text, score, self.origin)
+
+
+def read_passages(folder: Location) -> pa.Table:
+    """The texts of the shard in `folder`, mapped from disk where it is local."""
+    passages = folder / "passages.arrow"
+    source = pa.memory_map(str(passages)) if isinstance(passages, Path) else passages.open_arrow()
+    return pa.ipc.open_file(source).read_all()
+
+
+def open_shard(
+    root: Location,
+    files: ShardFiles,
+    manifest: Manifest,
+    origin: Origin,
+    *,
+    gpu: bool = True,
+    cache: Path | None = None,
+) -> Shard:
+    """The shard, its checksums compared; by way of a copy in `cache`, or where `root` is no local folder."""
+    if cache is None:
+        if isinstance(root, Path):
+            return Shard(root, files, manifest, origin, gpu=gpu)
+        cache = cache_folder() / "shards"
+    copy = replace(files, folder=shard_name(files))
+    with locked(cache / f".{copy.folder}.lock"):  # the processes of one machine share the cache
+        try:
+            return Shard(cache, copy, manifest, origin, gpu=gpu)
+        except WbragError:
+            _fetch(root / files.folder, copy, cache)
+            return Shard(cache, copy, manifest, origin, gpu=gpu)
+
+
+def open_shards(root: Location, manifest: Manifest, origin: Origin, *, gpu: bool = True) -> Sequence[Shard]:
+    """Every shard of an index, checksums first."""
+    with ThreadPoolExecutor(1 if isinstance(root, Path) else OPENED_TOGETHER) as pool:
+        return list(pool.map(lambda files: open_shard(root, files, manifest, origin, gpu=gpu), manifest.shards))
+
+
+def shard_name(files: ShardFiles) -> str:
+    """Equal for shards of equal contents."""
+    return fingerprint(files.count, files.sha256)
+
+
+def _fetch(shared: Location, copy: ShardFiles, cache: Path) -> None:
+    """Copy the files of the folder `shared`; raises `WbragError` where one of them is not what the manifest says."""
+    with folder_in_one_step(cache / copy.folder) as scratch:
+        for name in copy.sha256:
+            source = shared / name
+            if not source.is_file():
+                continue
+            if isinstance(source, Path):
+                shutil.copyfile(source, scratch / name)
+            else:
+                source.fetch(scratch / name)
+        verify(scratch.parent, replace(copy, folder=scratch.name), of=shared)

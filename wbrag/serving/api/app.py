@@ -1,0 +1,181 @@
+"""The gateway: a FastAPI app over a library, a generator and the release in use. It knows nothing of Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from wbrag.core.sections import ServingConfig
+from wbrag.core.types import Generator
+from wbrag.serving import Library, errors, logs
+from wbrag.serving.api import chat, schemas, search
+from wbrag.serving.api.middleware import Door, note
+from wbrag.serving.auth import PAGES, SESSION_S, Guard, in_pages, require
+from wbrag.serving.background import Background
+from wbrag.serving.keys import Keys, check_bind, session_secret
+from wbrag.serving.prometheus import age_s
+from wbrag.serving.service import Answering, InUse
+from wbrag.units.layout import Store
+
+
+def create_app(
+    store: Store, library: Library, generator: Generator, current: InUse, settings: ServingConfig | None = None
+) -> FastAPI:
+    """The whole gateway but the pages, which add themselves; start and end come with the app's lifespan.
+
+    On the state: `answering` (the work), `guard` (who may), `background` (what outlives its request) and `page_error`,
+    which the pages may set to a function of (request, status, sentence) that draws their errors. Raises `UsageError`
+    for an open address without keys.
+    """
+    settings = settings or store.config.serving
+    guard = Guard(Keys(store.path), settings.host, settings.https)
+    check_bind(settings.host, guard.keys)
+    logs.setup()
+    answering = Answering(store, library, generator, current, settings)
+    app = FastAPI(
+        title="wbrag", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
+    app.state.answering, app.state.guard, app.state.page_error = answering, guard, None
+    app.state.background = Background()
+    app.add_exception_handler(HTTPException, _refuse)
+    app.add_exception_handler(RequestValidationError, _misread)
+    app.add_middleware(
+        SessionMiddleware,
+        secret_key=session_secret(store.path),
+        session_cookie="wbrag_session",
+        max_age=SESSION_S,
+        https_only=settings.https,
+    )
+    app.add_middleware(
+        Door,
+        guard=guard,
+        metrics=answering.metrics,
+        admission=answering.admission,
+        max_body_bytes=settings.max_body_bytes,
+    )
+    for router in (chat.router, search.router):
+        app.include_router(router)
+    _add_operations(app, answering)
+    return app
+
+
+async def drain(app: FastAPI) -> bool:
+    """Take no new work and wait for what was begun, at most `drain_s`; False where that was not enough."""
+    answering: Answering = app.state.answering
+    clock, longest_s = asyncio.get_running_loop().time, answering.settings.drain_s
+    end = clock() + longest_s
+    whole = await answering.admission.drain(longest_s)
+    return await app.state.background.ended(max(0.0, end - clock())) and whole
+
+
+def trouble(app: FastAPI) -> str:
+    """What has kept it from being ready, in the operator's words; "" where nothing has failed so far."""
+    answering: Answering = app.state.answering
+    if not answering.current.ready:
+        return "; ".join(f"release {name}: {why}" for name, why in answering.current.refused.items())
+    return "" if answering.health.up else answering.health.error
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """`/healthz` answers at once; `/readyz` once the release and the model are there."""
+    answering: Answering = app.state.answering
+    answering.health.start()
+    answering.recorder.start()
+    loading = asyncio.create_task(answering.current.start())
+    try:
+        yield
+    finally:
+        await drain(app)
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
+        await answering.current.stop()
+        await answering.recorder.stop()
+        await answering.health.stop()
+
+
+def _add_operations(app: FastAPI, answering: Answering) -> None:
+    """What machines ask: is it alive, is it ready, how is it doing, what can it do."""
+    metrics, admission, recorder = answering.metrics, answering.admission, answering.recorder
+    current = answering.current
+    for name, help, read in (
+        ("wbrag_queue_length", "Requests waiting for their turn", lambda: admission.waiting),
+        ("wbrag_in_flight", "Requests at work", lambda: admission.working),
+        ("wbrag_release_age_seconds", "Age of the release in use", lambda: age_s(current.release)),
+        (
+            "wbrag_release_number",
+            "Number of the release in use",
+            lambda: current.release.number if current.release else -1,
+        ),
+        ("wbrag_releases_refused", "Newer releases that failed their self-test", lambda: len(current.refused)),
+        ("wbrag_ready", "1 where requests are taken", lambda: not _unready(answering)),
+        (
+            "wbrag_usage_rows_waiting",
+            "Usage rows not written yet",
+            lambda: len(recorder.served.rows) + len(recorder.feedback.rows),
+        ),
+        ("wbrag_usage_rows_lost", "Usage rows given up", lambda: recorder.served.lost + recorder.feedback.lost),
+    ):
+        metrics.watch(name, help, read)
+
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        """The process is alive."""
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        """Requests are taken; 503 says why not."""
+        why = _unready(answering)
+        return JSONResponse({"status": "not ready", "why": why}, 503) if why else JSONResponse({"status": "ok"})
+
+    @app.get("/metrics", dependencies=[Depends(require("reader"))])
+    async def exposition() -> Response:
+        """Prometheus' text format."""
+        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/openapi.json", dependencies=[Depends(require("reader"))])
+    async def openapi() -> JSONResponse:
+        """This API, described."""
+        routes = [route for route in app.routes if not getattr(route, "path", "").startswith(PAGES)]
+        document = get_openapi(title="wbrag", version="1", routes=routes)
+        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas.schemas())
+        return JSONResponse(document)
+
+
+def _unready(answering: Answering) -> str:
+    """Why no request is taken, "" where they are."""
+    if answering.admission.draining:
+        return "stopping"
+    if not answering.current.ready:
+        return "the library is being loaded"
+    return "" if answering.health.up else "the model does not answer"
+
+
+async def _misread(request: Request, error: Exception) -> Response:
+    """A page's form or an address with a field that FastAPI could not read."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    param = str(first["loc"][-1])[:200]
+    return await _refuse(request, errors.Refused(400, f"{param}: {first['msg'].lower()}: correct it", param=param))
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message, _, code = errors.told(error)
+    note(request.scope, error=code or message[:200])
+    draw: Any = request.app.state.page_error
+    if draw is not None and in_pages(request):
+        page: Response = draw(request, error.status_code, message)
+        return page
+    return errors.response(error)

@@ -1,0 +1,149 @@
+"""`POST /v1/chat/completions` and `GET /v1/models`, so that every OpenAI client works unchanged."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from fastapi import APIRouter, Depends
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from wbrag.serving import errors
+from wbrag.serving.api import schemas, validation
+from wbrag.serving.api.disconnect import attended, called, hear
+from wbrag.serving.api.middleware import note
+from wbrag.serving.auth import Principal, require
+from wbrag.serving.service import Answering, Ask, Reply
+
+READER = Depends(require("reader"))
+
+router = APIRouter(prefix="/v1")
+
+
+@router.get("/models")
+async def models(request: Request, who: Principal = READER) -> JSONResponse:
+    """The methods as models: `wbrag` for the operator's default, `wbrag/METHOD` for each one allowed."""
+    names = validation.models(request.app.state.answering.settings)
+    return JSONResponse({"object": "list", "data": [_model(name) for name in names]})
+
+
+@router.get("/models/{name:path}")
+async def model(request: Request, name: str, who: Principal = READER) -> JSONResponse:
+    settings = request.app.state.answering.settings
+    if name not in validation.models(settings):
+        raise validation.unknown_model(name, settings)
+    return JSONResponse(_model(name))
+
+
+@router.post("/chat/completions", openapi_extra=schemas.takes(schemas.Chat))
+async def chat(request: Request, who: Principal = READER) -> Response:
+    """Answer the last user message; as server-sent events where `stream` is true."""
+    answering: Answering = request.app.state.answering
+    caller = called(request, who)
+    asked = await schemas.read(request, schemas.Chat, answering.settings.timeout_s)
+    ask = validation.ask_of(asked, answering.settings, answering.store.config)
+    if answering.settings.record == "answers":
+        note(request.scope, question=ask.question)
+    head = {"id": f"chatcmpl-{caller.request_id}", "created": int(time.time()), "model": asked.model}
+    if not asked.stream:
+        reply = await attended(request, answering.answer(ask, caller))
+        return JSONResponse(_whole(request, head, ask, reply))
+    heard = hear(request, lambda emit: answering.answer(ask, caller, emit))
+    first = await anext(heard)  # what fails before the first word is an ordinary error with its status
+    counted = bool(asked.stream_options and asked.stream_options.include_usage)
+    return Events(_events(request, first, heard, head, ask, counted))
+
+
+class Events(StreamingResponse):
+    """Server-sent events. `hear` listens for the client's leaving, so nothing else does."""
+
+    def __init__(self, events: AsyncGenerator[str, None]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        self.events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self.events):
+            await self.stream_response(send)
+
+
+async def _events(
+    request: Request,
+    first: str | Reply,
+    heard: AsyncGenerator[str | Reply, None],
+    head: schemas.Body,
+    ask: Ask,
+    counted: bool,
+) -> AsyncGenerator[str, None]:
+    """OpenAI's stream: a role, the text in pieces, then citations and counts, and `[DONE]`."""
+    extra: schemas.Body = {"usage": None} if counted else {}  # as OpenAI does where usage is asked for
+    async with aclosing(heard):
+        yield _event(schemas.chunk(head, {"role": "assistant", "content": ""}) | extra)
+        try:
+            piece = first
+            while isinstance(piece, str):
+                yield _event(schemas.chunk(head, {"content": piece}) | extra)
+                piece = await anext(heard)
+        except HTTPException as error:  # the status is sent: the error goes where clients look for it in a stream
+            message, param, code = errors.told(error)
+            note(request.scope, error=code or error.status_code)
+            yield _event(errors.body(error.status_code, message, param, code))
+            return
+    answer, block = piece.answer, _block(request, ask, piece)
+    citations = {"annotations": schemas.cited(answer.hits, answer.text)}
+    yield _event(schemas.chunk(head, citations, piece.finish_reason) | extra | {"wbrag": block})
+    if counted:
+        last = {**head, "object": "chat.completion.chunk", "choices": []}
+        yield _event(last | {"usage": schemas.usage(answer.cost), "wbrag": block})
+    yield "data: [DONE]\n\n"
+
+
+def _event(body: schemas.Body) -> str:
+    return f"data: {json.dumps(body, ensure_ascii=False, separators=(',', ':'), allow_nan=False)}\n\n"
+
+
+def _whole(request: Request, head: schemas.Body, ask: Ask, reply: Reply) -> schemas.Body:
+    """A `chat.completion`."""
+    answer = reply.answer
+    message = {
+        "role": "assistant",
+        "content": answer.text,
+        "refusal": None,
+        "annotations": schemas.cited(answer.hits, answer.text),
+    }
+    choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason, "logprobs": None}
+    block = _block(request, ask, reply)
+    return {
+        **head,
+        "object": "chat.completion",
+        "choices": [choice],
+        "usage": schemas.usage(answer.cost),
+        "wbrag": block,
+    }
+
+
+def _block(request: Request, ask: Ask, reply: Reply) -> schemas.Body:
+    """The `wbrag` block of a reply; what of it is not private goes into the log too."""
+    cost, hits = reply.answer.cost, reply.answer.hits
+    counts = {"prompt_tokens": cost.prompt_tokens, "output_tokens": cost.output_tokens}
+    stages = {f"{stage}_s": round(seconds, 4) for stage, seconds in reply.seconds.items()}
+    units = sum(hit.origin == "writeback" for hit in hits)
+    note(
+        request.scope, release=reply.release.id, rag_method=ask.method, hits=len(hits), units=units, **counts, **stages
+    )
+    return {
+        "request_id": request.scope["request_id"],
+        "release": reply.release.id,
+        "method": ask.method,
+        "task": ask.task,
+        "hits": [schemas.hit(hit) for hit in hits],
+        "cost": {"calls": cost.calls, "retrievals": cost.retrievals, **counts, "seconds": cost.seconds},
+    }
+
+
+def _model(name: str) -> schemas.Body:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "wbrag"}

@@ -1,0 +1,70 @@
+"""Whoever is at the other end: how long they wait, and what happens when they hang up."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from wbrag.serving.adapters import Emit
+from wbrag.serving.api.middleware import ClientGone, note
+from wbrag.serving.auth import Principal
+from wbrag.serving.errors import Refused
+from wbrag.serving.service import Caller
+
+T = TypeVar("T")
+
+
+def called(request: Request, who: Principal) -> Caller:
+    """The request's id, caller and deadline; `x-request-timeout` (seconds) may make that earlier, never later."""
+    note(request.scope, by=who.name)
+    longest: float = request.app.state.answering.settings.timeout_s
+    if given := request.headers.get("x-request-timeout"):
+        try:
+            seconds = float(given)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            raise Refused(400, "x-request-timeout: expected seconds above 0: correct it", param="x-request-timeout")
+        longest = min(longest, seconds)
+    return Caller(request.scope["request_id"], who.name, asyncio.get_running_loop().time() + longest)
+
+
+async def hear(request: Request, work: Callable[[Emit], Coroutine[Any, Any, T]]) -> AsyncGenerator[str | T, None]:
+    """The pieces that `work` emits, then its result. A client that hangs up, or a closed iterator, cancels `work`.
+
+    The request's body must have been read.
+    """
+    pieces: asyncio.Queue[str | None] = asyncio.Queue()
+    task = asyncio.create_task(work(pieces.put_nowait))
+    task.add_done_callback(lambda _: pieces.put_nowait(None))
+    leaving = asyncio.create_task(_hung_up(request))
+    leaving.add_done_callback(lambda _: task.cancel())
+    try:
+        while (piece := await pieces.get()) is not None:
+            yield piece
+        if task.cancelled():
+            raise ClientGone
+        yield task.result()
+    finally:
+        leaving.cancel()
+        task.cancel()
+        await asyncio.gather(leaving, task, return_exceptions=True)
+
+
+async def attended(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client hangs up."""
+    async with aclosing(hear(request, lambda _: work)) as heard:
+        async for result in heard:  # nothing is emitted: the first is the result
+            assert not isinstance(result, str)
+            return result
+    raise ClientGone
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,140 @@
+"""What every request passes, in and out: its id, the host check, the size limit, the headers, the log line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from typing import Any
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from wbrag.serving.admission import Admission
+from wbrag.serving.auth import Guard, host_allowed
+from wbrag.serving.errors import CLIENT_GONE, Refused, internal, response
+from wbrag.serving.prometheus import Metrics
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": CSP,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",  # with no-referrer, browsers send forms with `Origin: null`
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+log = logging.getLogger("wbrag.serving")
+
+
+class ClientGone(Exception):
+    """The client hung up before its answer was there."""
+
+
+def note(scope: Scope, **fields: Any) -> None:
+    """Add fields to the request's log line."""
+    scope["wbrag"].update(fields)
+
+
+class Door:
+    """The outermost layer, as plain ASGI: a request is counted and logged once, whatever becomes of it."""
+
+    def __init__(self, app: ASGIApp, guard: Guard, metrics: Metrics, admission: Admission, max_body_bytes: int) -> None:
+        self.app, self.guard, self.metrics, self.admission = app, guard, metrics, admission
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        with self.admission.responding():
+            await self._respond(scope, receive, send)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start, headers = time.perf_counter(), Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid4().hex
+        scope["wbrag"] = {}
+        status = 0
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _dress(MutableHeaders(scope=message), scope["request_id"], self.guard)
+            await send(message)
+
+        try:
+            if refused := self._at_the_door(headers):
+                await response(refused)(scope, receive, sent)
+            else:
+                await self.app(scope, _bounded(receive, self.max_body_bytes), sent)
+        except (ClientGone, asyncio.CancelledError) as left:
+            self.metrics.errors.labels("client_gone").inc()
+            scope["wbrag"]["error"] = "client_gone"
+            if isinstance(left, asyncio.CancelledError):  # a host that cancels requests itself
+                raise
+        except Exception:
+            self.metrics.errors.labels("internal").inc()
+            log.exception("error", extra={"fields": {"request_id": scope["request_id"]}})
+            if not status:  # else the client sees the answer break off
+                await internal(scope["request_id"])(scope, receive, sent)
+        finally:
+            self._report(scope, status or CLIENT_GONE, time.perf_counter() - start)
+
+    def _at_the_door(self, headers: Headers) -> HTTPException | None:
+        if not host_allowed(self.guard, headers.get("host", "")):
+            return Refused(403, "without keys this answers to localhost alone: use that name, or set keys")
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length[:20]) > self.max_body_bytes:
+            return _too_large(self.max_body_bytes)
+        return None
+
+    def _report(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        self.metrics.requests.labels(route, str(status)).inc()
+        fields: dict[str, Any] = {
+            "request_id": scope["request_id"],
+            "method": scope["method"],
+            "path": scope["path"][:200],
+        }
+        fields |= {"status": status, "seconds": round(seconds, 4), **scope["wbrag"]}
+        log.info("request", extra={"fields": fields})
+
+
+def _dress(headers: MutableHeaders, request_id: str, guard: Guard) -> None:
+    """Security headers on everything; what a page has set for itself (caching of static files) stays."""
+    for name, value in HEADERS.items():
+        headers.setdefault(name, value)
+    headers.setdefault("cache-control", "no-store")
+    if guard.https:
+        headers.setdefault("strict-transport-security", "max-age=31536000")
+    headers["x-request-id"] = request_id
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    """`receive`, counting: a body without an honest length is cut off at the same place."""
+    got = 0
+
+    async def counted() -> Message:
+        nonlocal got
+        message = await receive()
+        got += len(message.get("body", b""))
+        if got > most:
+            raise _too_large(most)
+        return message
+
+    return counted
+
+
+def _too_large(most: int) -> Refused:
+    return Refused(413, f"expected a body of at most {most} bytes, found more: send less", code="too_large")

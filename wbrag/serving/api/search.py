@@ -1,0 +1,43 @@
+"""`POST /v1/search` and `POST /v1/feedback`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from wbrag.serving.api import schemas, validation
+from wbrag.serving.api.chat import READER
+from wbrag.serving.api.disconnect import attended, called
+from wbrag.serving.api.middleware import note
+from wbrag.serving.auth import Principal
+from wbrag.serving.service import Answering
+
+router = APIRouter(prefix="/v1")
+
+
+@router.post("/search", openapi_extra=schemas.takes(schemas.Search))
+async def search(request: Request, who: Principal = READER) -> JSONResponse:
+    """The best hits of a query with their texts, from base and write-back index."""
+    answering: Answering = request.app.state.answering
+    settings, config = answering.settings, answering.store.config
+    caller = called(request, who)
+    asked = await schemas.read(request, schemas.Search, settings.timeout_s)
+    query = validation.question(asked.query, "query", settings)
+    k = validation.hits(asked.k, "k", settings, config)
+    name = validation.release(asked.release, "release", settings)
+    hits, release = await attended(request, answering.search(query, k, name, caller))
+    note(request.scope, release=release.id, hits=len(hits))
+    found = [schemas.hit(hit, text=True) for hit in hits]
+    return JSONResponse({"request_id": caller.request_id, "release": release.id, "hits": found})
+
+
+@router.post("/feedback", openapi_extra=schemas.takes(schemas.Thumb))
+async def feedback(request: Request, who: Principal = READER) -> JSONResponse:
+    """A thumb up (1) or down (-1) for an answer; the last word on a request counts."""
+    answering: Answering = request.app.state.answering
+    note(request.scope, by=who.name)
+    thumb = await schemas.read(request, schemas.Thumb, answering.settings.timeout_s)
+    answering.rate(thumb.request_id, thumb.rating, thumb.comment, who.name)
+    note(request.scope, rated=thumb.request_id, rating=thumb.rating)
+    return JSONResponse({"request_id": thumb.request_id, "rating": thumb.rating})

@@ -1,0 +1,100 @@
+"""What a request may ask for: within what the operator allows, or refused with the field's name and the choices."""
+
+from __future__ import annotations
+
+from wbrag.core.config import Config
+from wbrag.core.sections import ServingConfig
+from wbrag.core.types import Sampling
+from wbrag.serving.api import schemas
+from wbrag.serving.errors import Refused
+from wbrag.serving.service import Ask
+
+MODEL = "wbrag"
+SEEDS = 2**31  # engines take no larger ones
+
+
+def ask_of(asked: schemas.Chat, settings: ServingConfig, config: Config) -> Ask:
+    """The question of a chat request, and how to answer it."""
+    options = asked.wbrag or schemas.Options()
+    method = _method_of(asked.model, settings)
+    if options.method is not None:
+        method = among("wbrag.method", options.method, settings.methods)
+    wanted = asked.max_completion_tokens or asked.max_tokens or config.generator.max_answer_tokens
+    sampling = Sampling(
+        max_tokens=min(wanted, settings.max_tokens),
+        temperature=asked.temperature or 0.0,
+        seed=(asked.seed or 0) % SEEDS,
+        stop=_stop(asked.stop),
+    )
+    return Ask(
+        question(_last_question(asked), "messages", settings),
+        method,
+        among("wbrag.task", options.task or settings.tasks[0], settings.tasks),
+        hits(options.top_k, "wbrag.top_k", settings, config),
+        sampling,
+        release(options.release, "wbrag.release", settings),
+    )
+
+
+def models(settings: ServingConfig) -> list[str]:
+    """`wbrag` for the operator's default method, `wbrag/METHOD` for each one allowed."""
+    return [MODEL, *(f"{MODEL}/{method}" for method in settings.methods)]
+
+
+def unknown_model(name: str, settings: ServingConfig) -> Refused:
+    known = ", ".join(models(settings))
+    message = f"expected one of the models {known}, found {name[:80]!r}: choose one"
+    return Refused(404, message, param="model", code="model_not_found")
+
+
+def question(text: str, param: str, settings: ServingConfig) -> str:
+    """The question without the space around it."""
+    text = text.strip()
+    if not text:
+        raise Refused(400, f"{param}: expected a question, found no text: write one", param=param)
+    if len(text) > settings.max_question_chars:
+        most = settings.max_question_chars
+        raise Refused(400, f"{param}: expected a question of at most {most} characters: shorten it", param=param)
+    return text
+
+
+def hits(k: int | None, param: str, settings: ServingConfig, config: Config) -> int:
+    """How many hits: what was asked for, or the operator's own number."""
+    if k is not None and k > settings.max_top_k:
+        raise Refused(400, f"{param}: expected at most {settings.max_top_k}: ask for fewer", param=param)
+    return k or min(config.retrieval.top_k, settings.max_top_k)
+
+
+def release(name: str | None, param: str, settings: ServingConfig) -> str | None:
+    if settings.releases == "latest-only" and name not in (None, "latest"):
+        raise Refused(400, f"{param}: expected latest, the operator allows no other: leave it out", param=param)
+    return name
+
+
+def _method_of(model: str, settings: ServingConfig) -> str:
+    if model not in models(settings):
+        raise unknown_model(model, settings)
+    return model.partition("/")[2] or settings.methods[0]
+
+
+def among(param: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise Refused(400, f"{param}: expected one of {', '.join(allowed)}: choose one", param=param)
+    return value
+
+
+def _stop(stop: str | list[str] | None) -> tuple[str, ...]:
+    found = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if len(found) > 4 or any(not 0 < len(text) <= 200 for text in found):
+        raise Refused(400, "stop: expected at most 4 strings of 1 to 200 characters: correct it", param="stop")
+    return found
+
+
+def _last_question(asked: schemas.Chat) -> str:
+    """The text of the last user message: a string, or OpenAI's list of text parts."""
+    content = next((turn.content for turn in reversed(asked.messages) if turn.role == "user"), None)
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
+        return "\n".join(part["text"] for part in content)
+    raise Refused(400, "messages: expected a user message of text, found none: add one", param="messages")

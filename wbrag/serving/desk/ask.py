@@ -1,0 +1,99 @@
+"""The try-it box: one question, answered with and without write-back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from wbrag.core.errors import WbragError
+from wbrag.core.types import Answer
+from wbrag.serving.api import validation
+from wbrag.serving.auth import Principal
+from wbrag.serving.desk.pages import Desk, DeskRoute, Reader, render
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two answers, or why there is none; `seconds` as the reader waited."""
+
+    release: str
+    answer: Answer | None
+    problem: str
+    seconds: float
+
+
+def ask_routes(desk: Desk) -> APIRouter:
+    router = APIRouter(route_class=DeskRoute)
+
+    @router.get("/desk/ask")
+    def form(request: Request, who: Reader, q: str = "") -> Response:
+        return _page(request, desk, who, question=q[: desk.store.config.serving.max_question_chars])
+
+    @router.post("/desk/ask")
+    async def ask(
+        request: Request,
+        who: Reader,
+        question: Annotated[str, Form()],
+        release: Annotated[str, Form()] = "",
+        task: Annotated[str, Form()] = "",
+    ) -> Response:
+        settings = desk.store.config.serving
+        task = validation.among("task", task or settings.tasks[0], settings.tasks)
+        serving = desk.current.release.id if desk.current.release else "none"
+        if release not in ("", "none", serving) and not who.may("reviewer"):
+            raise HTTPException(403, f"a reader asks the release that serves, {serving}: others are for reviewers")
+        sides: tuple[Side, ...] = ()
+        if question.strip():
+            question, name = validation.question(question, "question", settings), release or serving
+            sides = tuple(await asyncio.gather(*(_side(desk, question, r, task) for r in ("none", name))))
+        return await run_in_threadpool(
+            _page, request, desk, who, question=question, release=release, task=task, sides=sides
+        )
+
+    return router
+
+
+def _page(
+    request: Request,
+    desk: Desk,
+    who: Principal,
+    *,
+    question: str,
+    release: str = "",
+    task: str = "",
+    sides: tuple[Side, ...] = (),
+) -> Response:
+    ids = [frozenset(hit.id for hit in side.answer.hits) if side.answer else frozenset[str]() for side in sides]
+    return render(
+        request,
+        "ask.html.j2",
+        question=question,
+        release=release,
+        task=task,
+        tasks=desk.store.config.serving.tasks,
+        longest=desk.store.config.serving.max_question_chars,
+        releases=desk.governance.releases()[::-1] if who.may("reviewer") else (),
+        serving=desk.current.release,
+        sides=sides,
+        common=ids[0] & ids[1] if len(ids) == 2 else frozenset(),
+    )
+
+
+async def _side(desk: Desk, question: str, release: str, task: str) -> Side:
+    start = time.perf_counter()
+    try:
+        answer: Answer | None = await desk.ask(question, release, task)
+        problem = ""
+    except WbragError as error:
+        answer, problem = None, str(error)
+    except HTTPException as error:  # refused as a client's request would be: busy, or still loading
+        answer, problem = None, str(error.detail)
+    return Side(release, answer, problem, time.perf_counter() - start)

@@ -1,0 +1,41 @@
+"""The whole endpoint as one app: the gateway's API, and the desk over the same library and model."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+from fastapi import FastAPI
+
+from wbrag.core.types import Answer, Generator, Sampling
+from wbrag.serving import Library
+from wbrag.serving.api.app import create_app
+from wbrag.serving.api.validation import hits
+from wbrag.serving.desk.counters import counters_of
+from wbrag.serving.desk.pages import refusal
+from wbrag.serving.desk.routes import desk_router
+from wbrag.serving.publisher import Publisher
+from wbrag.serving.release_watcher import Current
+from wbrag.serving.service import Answering, Ask, Caller
+from wbrag.units.layout import Store
+from wbrag.units.library import Shelving
+
+
+def endpoint(store: Store, library: Library, generator: Generator, current: Current) -> FastAPI:
+    """API and desk; start and end come with the app's lifespan. See `create_app` for what it refuses."""
+    app = create_app(store, library, generator, current)
+    answering: Answering = app.state.answering
+    app.state.page_error = refusal
+    publisher = Publisher(Shelving(store.path, store.config), library, generator)
+
+    async def ask(question: str, release: str, task: str) -> Answer:
+        c, s = store.config, store.config.serving
+        sampling = Sampling(min(c.generator.max_answer_tokens, s.max_tokens))
+        asked = Ask(question, s.methods[0], task, hits(None, "top_k", s, c), sampling, release, traffic=False)
+        deadline = asyncio.get_running_loop().time() + s.timeout_s
+        return (await answering.answer(asked, Caller(uuid4().hex, "desk", deadline))).answer
+
+    app.include_router(
+        desk_router(store, current, ask=ask, publish=publisher.publish, counters=lambda: counters_of(answering))
+    )
+    return app

@@ -1,0 +1,106 @@
+"""Deployment handles behind the library's protocols, and what dies in Ray as plain errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from ray.exceptions import RayActorError, RayError
+from ray.serve.handle import DeploymentHandle
+
+from wbrag.core.errors import WbragError
+from wbrag.core.types import Hit
+from wbrag.executor.ray.failures import in_one_sentence
+from wbrag.generators.serve import Ask, Body
+from wbrag.units.releases import Release
+
+TRIES = 3  # of a search whose replica died; it changes nothing, so another replica may be asked
+
+
+class RemoteLibrary:
+    """`Library` over the retriever deployment."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self.handle = handle
+
+    async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
+        for left in reversed(range(TRIES)):
+            try:
+                found: list[list[Hit]] = await _result(self.handle.search.remote(list(queries), k, release))
+                return found
+            except RayActorError:
+                if not left:
+                    raise WbragError("expected a retriever to answer, found it gone three times: ask again") from None
+        raise AssertionError("unreachable")
+
+    async def prepare(self, release: Release) -> None:
+        """Every replica there is loads and tests `release`; one that starts later does so before its first search.
+
+        Raises `WbragError` where the release is at fault, Ray's own error where a replica is.
+        """
+        first = self.handle.prepare.remote(release)  # waits for a replica, as broadcasts do not
+        try:
+            await first
+        except asyncio.CancelledError:
+            first.cancel()
+            raise
+        except RayError as error:
+            raise _own(error) from None
+        answers = await self.handle.broadcast("prepare", release).results_async(return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, RayActorError):
+                raise _own(answer)
+
+
+def asking(handle: DeploymentHandle) -> Ask:
+    """The generator deployment as `ServeGenerator` speaks with it."""
+    streams, whole = handle.options(method_name="chat_wire", stream=True), handle.options(method_name="chat_whole")
+
+    async def ask(body: Body) -> AsyncGenerator[Body]:
+        streamed, done = body.get("stream"), False
+        response: Any = (streams if streamed else whole).remote(body)  # a stream costs Ray more than one value
+        try:
+            if streamed:
+                async for part in response:
+                    yield part
+            else:
+                reply = await response
+                done = True
+                yield reply
+            done = True
+        except RayActorError as error:
+            done = True
+            raise ConnectionError(type(error).__name__) from None
+        except RayError as error:
+            done = True
+            raise _plain("the generation", error) from None
+        finally:
+            if not done:  # the caller left: the engine need not go on
+                response.cancel()
+
+    return ask
+
+
+async def _result(response: Any) -> Any:
+    try:
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
+    except RayActorError:
+        raise
+    except RayError as error:
+        raise _plain("the search", error) from None
+
+
+def _plain(step: str, error: Exception) -> Exception:
+    """wbrag's own error as it was raised; what else a replica raises in one sentence."""
+    own = _own(error)
+    return in_one_sentence(step, own) if isinstance(own, RayError) else own
+
+
+def _own(error: Exception) -> Exception:
+    """wbrag's own error as it was raised. Any other stays what it is: it says nothing about a release."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, WbragError) else error

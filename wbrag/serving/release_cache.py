@@ -1,0 +1,134 @@
+"""The retrievers of all releases in one process: a release opens only the shards that no other one has opened.
+
+Shards of an object store, and any with `serving.cache_dir`, are opened by way of a local copy (`open_shard`). No
+release is searched before each of its shards has found samples of its own passages again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from wbrag.core.errors import WbragError
+from wbrag.core.types import Hit, Origin
+from wbrag.retrieval.encoder import BatchedEncoder, Encoder, encoder_fingerprint
+from wbrag.retrieval.external import open_base
+from wbrag.retrieval.index.manifest import Manifest, ShardFiles
+from wbrag.retrieval.index.shard import Shard, open_shard, shard_name
+from wbrag.retrieval.retriever import IndexRetriever, LocalShard
+from wbrag.units.layout import Store
+from wbrag.units.releases import Release
+
+KEPT = 3  # releases held open: the present one, the one before it, and one that somebody asks for
+SAMPLED = 3  # passages of each shard that must find themselves
+NEAREST = 10  # hits among which they must be
+OPENED_TOGETHER = min(8, os.cpu_count() or 1)
+
+
+class ReleaseLibrary:
+    """`Library` over `store`; the `KEPT` releases used last stay open, and with them their shards."""
+
+    def __init__(
+        self, store: Store, encoder: Encoder, cache_dir: str | Path | None = None, *, keep: int = KEPT
+    ) -> None:
+        self.store, self.encoder, self.keep = store, encoder, keep
+        self.cache = Path(cache_dir).expanduser() if cache_dir else None
+        self.fingerprint = encoder_fingerprint(store.config.encoder)
+        self.queries = BatchedEncoder(encoder)
+        self._base = open_base(store.config, self.queries)
+        self._releases: OrderedDict[str, asyncio.Task[IndexRetriever]] = OrderedDict()
+        self._shards: WeakValueDictionary[str, Shard] = WeakValueDictionary()  # held by the retrievers
+        self._opener = ThreadPoolExecutor(1, "open")  # one at a time, and in no search's way
+
+    async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
+        """The best `k` hits of each query, best first; opens `release` where it is not."""
+        return await (await self._retriever(release)).search(queries, k)
+
+    async def prepare(self, release: Release) -> None:
+        """Open `release` and test it on itself; raises `WbragError` with what is wrong."""
+        await self._retriever(release)
+
+    async def _retriever(self, release: Release) -> IndexRetriever:
+        key = f"{release.base_sha256} {release.writeback_sha256} {release.encoder}"  # a rollback opens nothing
+        task = self._releases.get(key)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = asyncio.create_task(self._opened(release))
+            self._releases[key] = task
+        self._releases.move_to_end(key)
+        while len(self._releases) > self.keep:
+            self._releases.popitem(last=False)
+        return await asyncio.shield(task)  # others may wait for it too
+
+    async def _opened(self, release: Release) -> IndexRetriever:
+        return await asyncio.get_running_loop().run_in_executor(self._opener, self._open, release)
+
+    def _open(self, release: Release) -> IndexRetriever:
+        with ThreadPoolExecutor(OPENED_TOGETHER) as pool:
+            indexes = self.store.indexes(release)
+            for manifest, _ in indexes:
+                self._check(manifest, release)
+            wanted = [(files, manifest, origin) for manifest, origin in indexes for files in manifest.shards]
+            shards = list(pool.map(lambda one: self._shard(*one), wanted))
+            return IndexRetriever(
+                self.queries,
+                [LocalShard(shard) for shard in shards],
+                self.store.config.retrieval,
+                self.store.unit_sources(),
+                self._base,
+            )
+
+    def _check(self, manifest: Manifest, release: Release) -> None:
+        model, dimension = self.store.config.encoder.model, self.encoder.dimension
+        if manifest.encoder != self.fingerprint or manifest.dimension != dimension:
+            raise WbragError(
+                f"expected release {release.id} made with the encoder {model!r} ({dimension} dimensions) as it is set, "
+                f"found {manifest.encoder_model!r} ({manifest.dimension}) or other settings of it: publish again"
+            )
+
+    def _shard(self, files: ShardFiles, manifest: Manifest, origin: Origin) -> Shard:
+        key = f"{origin} {shard_name(files)}"
+        shard = self._shards.get(key)
+        if shard is None:
+            try:
+                shard = self._from_disk(files, manifest, origin)
+                _finds_itself(shard, files, manifest, self.encoder)
+            except (WbragError, OSError):  # a disk that is full or away says nothing about the shard
+                raise
+            except Exception as error:  # FAISS and Arrow on a file that is not what its name says
+                reason = " ".join(str(error).split())[:200]
+                raise WbragError(f"expected to open the shard {files.folder}, found {reason}: index again") from error
+            self._shards[key] = shard
+        return shard
+
+    def _from_disk(self, files: ShardFiles, manifest: Manifest, origin: Origin) -> Shard:
+        gpu = self.store.config.index.gpus_per_shard > 0
+        return open_shard(self.store.path / "index", files, manifest, origin, gpu=gpu, cache=self.cache)
+
+
+def _finds_itself(shard: Shard, files: ShardFiles, manifest: Manifest, encoder: Encoder) -> None:
+    """Raises `WbragError` unless the shard holds what its manifest says and finds samples of it by their texts."""
+    found = {"vectors": shard.index.ntotal, "passages": shard.passages.num_rows}
+    if set(found.values()) != {files.count} or shard.index.d != manifest.dimension:
+        raise WbragError(
+            f"expected {files.count} vectors and passages of {manifest.dimension} dimensions in the shard "
+            f"{files.folder}, found {found['vectors']} and {found['passages']} of {shard.index.d}: index again"
+        )
+    if not files.count:
+        return
+    rows = sorted({i * (files.count - 1) // max(1, SAMPLED - 1) for i in range(SAMPLED)})
+    sample = shard.passages.take(rows).to_pylist()
+    vectors = encoder.encode_passages([f"{p['title']}\n{p['text']}" for p in sample])
+    for passage, hits in zip(sample, shard.search(vectors, NEAREST)):
+        if not all(math.isfinite(hit.score) for hit in hits):
+            raise WbragError(f"expected finite scores from the shard {files.folder}, found others: index again")
+        if (passage["title"], passage["text"]) not in {(hit.title, hit.text) for hit in hits}:
+            raise WbragError(
+                f"expected passage {passage['id']!r} of the shard {files.folder} among its own {NEAREST} nearest, "
+                "found others: the vectors are not of these texts or of this encoder; index again"
+            )

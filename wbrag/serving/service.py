@@ -1,0 +1,221 @@
+"""One question, from the door to the books: a turn, a release, an answer, and a row about it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from wbrag.core.errors import PromptTooLong, UsageError, WbragError
+from wbrag.core.sections import ServingConfig
+from wbrag.core.tasks import task as known_task
+from wbrag.core.types import Answer, Generator, Hit, Sampling
+from wbrag.methods import Rag
+from wbrag.methods import method as named
+from wbrag.serving import Library
+from wbrag.serving.adapters import Emit, Pinned, Speaking
+from wbrag.serving.admission import Admission
+from wbrag.serving.errors import Refused
+from wbrag.serving.health import Health
+from wbrag.serving.prometheus import Metrics
+from wbrag.serving.recorder import Recorder
+from wbrag.units.layout import Store
+from wbrag.units.releases import Release
+from wbrag.units.usage import Feedback, Served
+
+log = logging.getLogger("wbrag.serving")
+
+
+class InUse(Protocol):
+    """What answers now; `wbrag.serving.release_watcher.Current` is one."""
+
+    @property
+    def release(self) -> Release | None: ...
+
+    @property
+    def refused(self) -> dict[str, str]: ...
+
+    @property
+    def ready(self) -> bool: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def refresh(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question that keeps within the operator's bounds. `release` None: the one in use."""
+
+    question: str
+    method: str
+    task: str
+    top_k: int
+    sampling: Sampling
+    release: str | None = None
+    traffic: bool = True  # a question tried out at the desk leaves no row
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whose request it is, and when (on the loop's clock) it is too late."""
+
+    request_id: str
+    name: str
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    answer: Answer
+    release: Release
+    finish_reason: str
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage
+
+
+class Answering:
+    """The work of the gateway, whoever asks: the API and the desk."""
+
+    def __init__(
+        self, store: Store, library: Library, generator: Generator, current: InUse, settings: ServingConfig
+    ) -> None:
+        self.store, self.library, self.generator, self.current = store, library, generator, current
+        self.settings = settings
+        self.metrics = Metrics()
+        self.recorder = Recorder(store.usage)
+        self.admission = Admission(settings.concurrency, settings.queue)
+        self.health = Health(generator)
+        self._known: dict[str, Release] = {}  # rows of the releases table never change
+
+    async def answer(self, ask: Ask, caller: Caller, emit: Emit | None = None) -> Reply:
+        """Answer under the caller's deadline. `emit` hears it in pieces; raises `Refused` with what is wrong."""
+        start = time.perf_counter()
+        async with self._turn(caller, ask.method, ask.question):
+            queued = time.perf_counter() - start
+            release = await self._release(ask.release)
+            # other methods' last call is not the answer itself: theirs is heard when it is whole
+            speaking = Speaking(self.generator, emit if ask.method == "naive" else None)
+            pinned = Pinned(self.library, release)
+            config = self.store.config
+            rag = Rag(
+                speaking, pinned, known_task(ask.task), ask.top_k, ask.sampling, config.prompts_dir, config.methods
+            )
+            with self.health.listening(speaking):
+                answer = await named(ask.method)(ask.question, rag, None)
+        if emit and answer.text and not speaking.emitted:
+            emit(answer.text)
+        seconds = {
+            "queue": queued,
+            "retrieve": pinned.watch.seconds,
+            "generate": speaking.watch.seconds,
+            "total": time.perf_counter() - start,
+        }
+        for stage, taken in seconds.items():
+            self.metrics.stage.labels(stage).observe(taken)
+        self.metrics.answered(ask.method, answer.hits, answer.cost)
+        reply = Reply(answer, release, "length" if speaking.cut else "stop", seconds)
+        self._record(ask, caller, reply)
+        return reply
+
+    async def search(self, query: str, k: int, release: str | None, caller: Caller) -> tuple[list[Hit], Release]:
+        """The best `k` hits, under the same bounds as an answer."""
+        async with self._turn(caller, "search", query):
+            row = await self._release(release)
+            pinned = Pinned(self.library, row)
+            [hits] = await pinned.search([query], k)
+        self.metrics.stage.labels("retrieve").observe(pinned.watch.seconds)
+        self.metrics.found(hits)
+        return hits, row
+
+    def rate(self, request_id: str, rating: int, comment: str, name: str) -> None:
+        """Keep a user's word on an answer, which may have been another replica's."""
+        self.metrics.feedback.labels("up" if rating > 0 else "down").inc()
+        self.recorder.add(Feedback(request_id, utc(), name, rating, comment))
+
+    @asynccontextmanager
+    async def _turn(self, caller: Caller, what: str, question: str) -> AsyncIterator[None]:
+        """A place at work until the deadline, and every failure as a refusal that a client may read."""
+        if not self.current.ready or not self.health.up:
+            self.metrics.refused.labels("not_ready").inc()
+            raise Refused(503, "the library and the model are being loaded: ask again", code="not_ready", retry_after=5)
+        try:
+            async with asyncio.timeout_at(caller.deadline), self.admission.slot():
+                yield
+        except TimeoutError:
+            self.metrics.errors.labels("timeout").inc()
+            raise Refused(504, "no answer within the request's time: allow more, or ask less", code="timeout") from None
+        except Refused as refused:
+            if refused.code in ("busy", "draining"):
+                self.metrics.refused.labels(refused.code).inc()
+            raise
+        except PromptTooLong as error:
+            raise Refused(400, str(error), code="context_length_exceeded") from None
+        except UsageError as error:
+            _log(caller, error, question)
+            raise Refused(400, f"{what!r} cannot be served with this model: choose another method") from error
+        except WbragError as error:  # its sentence is for the operator: it may name addresses
+            self.metrics.errors.labels("upstream").inc()
+            _log(caller, error, question)
+            raise Refused(502, "the model or the index did not answer: ask again", code="upstream") from error
+
+    async def _release(self, name: str | None) -> Release:
+        """The row of a release; what answers now is looked up once, here, and then kept for the whole request."""
+        present = self.current.release
+        assert present is not None  # `_turn` lets nobody in before
+        if name in (None, "latest", present.id):
+            return present
+        assert name is not None
+        if name in self.current.refused:
+            raise Refused(
+                400, f"release {name} failed its self-test and is not served: choose another", param="release"
+            )
+        if name in self._known:
+            return self._known[name]
+        try:
+            row = await asyncio.to_thread(self.store.release, name)
+        except WbragError as error:
+            raise Refused(400, str(error), param="release") from None
+        if name != "none":  # the base index in use may be replaced
+            self._known[name] = row
+        return row
+
+    def _record(self, ask: Ask, caller: Caller, reply: Reply) -> None:
+        kept = self.settings.record
+        if kept == "none" or not ask.traffic:
+            return
+        hits = reply.answer.hits
+        self.recorder.add(
+            Served(
+                caller.request_id,
+                utc(),
+                caller.name,
+                reply.release.id,
+                ask.method,
+                ask.task,
+                ask.question if kept == "answers" else "",
+                reply.answer.text if kept == "answers" else "",
+                tuple(hit.id for hit in hits),
+                tuple(hit.origin for hit in hits),
+                tuple(hit.score for hit in hits),
+                reply.seconds["total"],
+            )
+        )
+
+
+def _log(caller: Caller, error: Exception, question: str) -> None:
+    """The cause, which the client is not told; an endpoint may quote the question, which is not logged."""
+    said = " ".join(str(error).split()).replace(" ".join(question.split()), "[question]")[:500]
+    log.warning("upstream", extra={"fields": {"request_id": caller.request_id, "error": said}})
+
+
+def utc() -> str:
+    """Now, to the millisecond: rows of one second have an order."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,60 @@
+"""The audit: who changed what, when and why, out of every table that only grows, in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from wbrag.units.examinations import Examined
+from wbrag.units.layout import Store
+
+
+class Change(NamedTuple):
+    """One change. `what` is a unit's or a release's id; `policy` says what decided where no person did."""
+
+    at: str
+    by: str
+    action: str
+    what: str
+    why: str
+    policy: str = ""
+
+
+def changes(store: Store) -> list[Change]:
+    """Every decision, examination, release and lesson, oldest first.
+
+    Each table keeps its own order, whatever the clock said: a row comes no earlier than the one before it.
+    """
+    from wbrag.core.io.append_log import Log
+    from wbrag.units.learn import LEARNED
+
+    found = [
+        (s.unit.created_at[:19], Change(s.unit.created_at, "wbrag", "write", s.unit.id, s.unit.title, s.unit.model))
+        for s in store.shelf.read()
+    ]
+    for row in Log(store.path / "shelf" / "learned", LEARNED).rows():
+        outcome = f"learn: {row['outcome']}"
+        found.append(
+            (row["at"][:19], Change(row["at"], "wbrag", outcome, row["request_id"], row["why"], row["unit_id"]))
+        )
+    found += _in_order(
+        Change(d.at, d.by, f"{d.before} to {d.state}", d.unit_id, d.why, d.policy) for d in store.decisions.all()
+    )
+    found += _in_order(Change(e.at, "wbrag", "check", e.unit_id, _found(e), e.fingerprint) for e in store.results.all())
+    found += _in_order(
+        Change(r.created_at, r.by, f"{r.action} {r.restores}".strip(), r.id, r.note, r.canary)
+        for r in store.releases.all()
+    )
+    return [change for _, change in sorted(found, key=lambda pair: pair[0])]
+
+
+def _in_order(changes: Iterable[Change]) -> Iterator[tuple[str, Change]]:
+    """Each with the second by which it is sorted: its own, or that of the row before it where the clock went back."""
+    second = ""
+    for change in changes:
+        second = max(second, change.at[:19])
+        yield second, change
+
+
+def _found(examined: Examined) -> str:
+    return "; ".join(f"{c.name}: {c.explanation}" for c in examined.failed) or "passed every check"

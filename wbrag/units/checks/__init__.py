@@ -1,0 +1,54 @@
+"""What a unit must pass before it is published: one file and one function each, over stored scores and texts.
+
+A check sees a `Subject` and returns a `Checked`; none of them calls the generator (the round trip's answers are
+scored in the enrichment pass, while the model is up), so that thresholds can be changed without a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wbrag.core.sections import ChecksConfig
+from wbrag.units.checks.conflict import conflict
+from wbrag.units.checks.grounding import grounding
+from wbrag.units.checks.instructions import instructions
+from wbrag.units.checks.leakage import leakage
+from wbrag.units.checks.novelty import novelty
+from wbrag.units.checks.round_trip import round_trip
+from wbrag.units.checks.sources import sources
+from wbrag.units.checks.subject import Check, Checked, Neighbour, Nli, Span, Subject
+from wbrag.units.checks.trust import trust, unit_trust
+
+__all__ = [
+    "CHECKS",
+    "Check",
+    "Checked",
+    "Neighbour",
+    "Nli",
+    "Span",
+    "Subject",
+    "passed",
+    "run",
+    "unit_trust",
+]
+
+CHECKS: dict[str, Check] = {
+    "grounding": grounding,
+    "round_trip": round_trip,
+    "leakage": leakage,
+    "instructions": instructions,
+    "novelty": novelty,
+    "conflict": conflict,
+    "trust": trust,
+    "sources": sources,
+}
+
+
+def run(subject: Subject, settings: ChecksConfig, nli: Nli | None = None) -> list[Checked]:
+    """What each enabled check finds, in the order of `CHECKS`."""
+    return [check(subject, settings, nli) for name, check in CHECKS.items() if name in settings.enabled]
+
+
+def passed(results: Iterable[Checked]) -> bool:
+    """Whether no check failed."""
+    return all(result.passed for result in results)

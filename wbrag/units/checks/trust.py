@@ -1,0 +1,29 @@
+"""A unit is worth what the least trusted of its sources is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wbrag.core.sections import ChecksConfig
+from wbrag.core.types import Passage
+from wbrag.units.checks.subject import Checked, Nli, Subject
+
+
+def trust(subject: Subject, settings: ChecksConfig, nli: Nli | None = None) -> Checked:
+    """The lowest trust among the present sources is at least `settings.min_trust`."""
+    if not subject.sources:
+        return Checked("trust", False, 0.0, settings.min_trust, "none of its sources is in the corpus any more")
+    least = unit_trust(subject.sources, settings)
+    weakest = min(subject.sources, key=lambda passage: _trust(passage, settings))
+    named = f" ({weakest.source})" if weakest.source else ""
+    explanation = f"its least trusted source, {weakest.id}{named}, has trust {least:g}"
+    return Checked("trust", least >= settings.min_trust, least, settings.min_trust, explanation)
+
+
+def unit_trust(sources: Iterable[Passage], settings: ChecksConfig) -> float:
+    """The lowest trust of `sources`, by source name where the settings give one; 0 where there is no source."""
+    return min((_trust(passage, settings) for passage in sources), default=0.0)
+
+
+def _trust(passage: Passage, settings: ChecksConfig) -> float:
+    return settings.source_trust.get(passage.source, passage.trust)

@@ -1,0 +1,75 @@
+"""What the checks found, kept beside the shelf: the newest row of a unit counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from wbrag.core.io.append_log import Log
+from wbrag.core.io.files import Location
+from wbrag.units.checks import Checked, Span
+from wbrag.units.releases import now
+
+_text = pa.string()
+CHECKS = pa.schema(
+    [("number", pa.int64()), ("unit_id", _text), ("at", _text), ("fingerprint", _text), ("results", _text)]
+)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One examination of a unit. `fingerprint` names the settings and the corpus that it was made under."""
+
+    unit_id: str
+    at: str
+    fingerprint: str
+    results: tuple[Checked, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(result.passed for result in self.results)
+
+    @property
+    def failed(self) -> tuple[Checked, ...]:
+        return tuple(result for result in self.results if not result.passed)
+
+
+class Results:
+    """The checks table at `folder`; rows are only ever appended."""
+
+    def __init__(self, folder: Location) -> None:
+        self.log = Log(folder, CHECKS)
+
+    def latest(self) -> dict[str, Examined]:
+        """The newest examination of every unit that was examined."""
+        return {examined.unit_id: examined for examined in self.all()}
+
+    def all(self) -> list[Examined]:
+        """Every examination, oldest first."""
+        return [_from_row(row) for row in sorted(self.log.rows(), key=lambda row: row["number"])]
+
+    def add(self, found: Mapping[str, Sequence[Checked]], fingerprints: Mapping[str, str]) -> None:
+        """One row a unit, in one commit; `fingerprints` say what each examination depended on."""
+        number, at = self.log.version + 1, now()
+        self.log.append(
+            {
+                "number": number,
+                "unit_id": id,
+                "at": at,
+                "fingerprint": fingerprints[id],
+                "results": json.dumps([asdict(result) for result in results]),
+            }
+            for id, results in found.items()
+        )
+
+
+def _from_row(row: Mapping[str, Any]) -> Examined:
+    results = tuple(
+        Checked(**{**result, "spans": tuple(Span(**span) for span in result["spans"])})
+        for result in json.loads(row["results"])
+    )
+    return Examined(row["unit_id"], row["at"], row["fingerprint"], results)

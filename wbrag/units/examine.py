@@ -1,0 +1,95 @@
+"""The checks over units of the shelf: each beside its sources, its nearest passages and its nearest units."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from wbrag.core.sections import ChecksConfig
+from wbrag.core.types import Hit, Passage
+from wbrag.retrieval.encoder import Vectors
+from wbrag.retrieval.retriever import Base, ShardSearcher
+from wbrag.units.checks import Checked, Neighbour, Nli, Subject, passed, run
+from wbrag.units.decisions import State
+from wbrag.units.table import Shelved
+
+NEAREST = 10  # passages and units that a unit is compared with
+
+
+async def nearest_passages(
+    units: Sequence[Shelved], shards: Sequence[ShardSearcher], base: Base | None = None
+) -> dict[str, list[Hit]]:
+    """The passages nearest to each unit, best first; by the vectors on the shelf, so that no encoder is needed."""
+    if not units:
+        return {}
+    vectors = np.array([s.vector for s in units], dtype=np.float32)
+    found = [await shard.search(vectors, NEAREST) for shard in shards]
+    if base is not None:
+        found.append(await base.search([s.unit.contents for s in units], vectors, NEAREST))
+    return {
+        shelved.unit.id: sorted((hit for lists in found for hit in lists[row]), key=lambda h: -h.score)[:NEAREST]
+        for row, shelved in enumerate(units)
+    }
+
+
+def examine(
+    stock: Sequence[Shelved],
+    todo: Collection[str],
+    stands: Mapping[str, State],
+    passages: Mapping[str, Passage],
+    near: Mapping[str, Sequence[Hit]],
+    settings: ChecksConfig,
+    nli: Nli | None = None,
+) -> dict[str, list[Checked]]:
+    """Every check on the units `todo`, in the order of their ids.
+
+    A unit is compared with those that stand (`stands`: approved ones, and candidates that passed), and with those
+    before it that pass: of two that say the same, or contradict each other, the first may stay. `passages` are the
+    corpus's, by id; `near` as `nearest_passages` gives.
+    """
+    standing = _Standing([s for s in stock if s.unit.id in stands and s.unit.id not in todo], len(stock))
+    found: dict[str, list[Checked]] = {}
+    for shelved in sorted((s for s in stock if s.unit.id in todo), key=lambda s: s.unit.id):
+        unit = shelved.unit
+        neighbours = [*_passages(near.get(unit.id, ()), passages), *standing.nearest(shelved, stands)]
+        sources = tuple(passages[id] for id, _ in unit.sources if id in passages)
+        subject = Subject(unit, sources, tuple(sorted(neighbours, key=lambda n: -n.cosine)))
+        found[unit.id] = run(subject, settings, nli)
+        if passed(found[unit.id]):
+            standing.add(shelved)
+    return found
+
+
+def _passages(hits: Sequence[Hit], passages: Mapping[str, Passage]) -> list[Neighbour]:
+    return [
+        Neighbour(h.id, h.title, h.text, h.score, "passage", passages[h.id].updated_at if h.id in passages else "")
+        for h in hits
+    ]
+
+
+class _Standing:
+    """Units that others are compared with, their vectors in one matrix [capacity, d] that fills up."""
+
+    def __init__(self, units: Sequence[Shelved], capacity: int) -> None:
+        self.units: list[Shelved] = []
+        self.matrix: Vectors = np.empty((0, 0), np.float32)
+        self.capacity = max(1, capacity)
+        for shelved in units:
+            self.add(shelved)
+
+    def add(self, shelved: Shelved) -> None:
+        if not self.units:
+            self.matrix = np.empty((self.capacity, len(shelved.vector)), np.float32)
+        self.matrix[len(self.units)] = shelved.vector
+        self.units.append(shelved)
+
+    def nearest(self, shelved: Shelved, states: Mapping[str, State]) -> list[Neighbour]:
+        if not self.units:
+            return []
+        cosines = self.matrix[: len(self.units)] @ shelved.vector
+        return [
+            Neighbour(s.unit.id, s.unit.title, s.unit.text, float(cosines[i]), "unit", state=states.get(s.unit.id, ""))
+            for i in np.argsort(-cosines, kind="stable")[:NEAREST]
+            for s in [self.units[i]]
+        ]

@@ -1,0 +1,71 @@
+"""Units in a file for other programs: a release's, or those in one state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from wbrag.core.errors import WbragError, unknown
+from wbrag.core.io.files import Location, file_in_one_step
+from wbrag.units.decisions import State
+from wbrag.units.governance import release_ids
+from wbrag.units.layout import Store
+
+Format = Literal["jsonl", "parquet", "flashrag"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def export_units(
+    store: Store, out: Location, format: Format = "jsonl", *, release: str = "latest", state: State | None = None
+) -> dict[str, Any]:
+    """Write the units of `release`, or all those in `state`, to `out` in one step; says how many.
+
+    jsonl and parquet hold the whole provenance and every decision, parquet the vectors too; flashrag `id` and
+    `contents` alone, which is a corpus.
+    """
+    if format not in FORMATS:
+        raise unknown("format", format, list(FORMATS))
+    rows = _rows(store, release, state)
+    with file_in_one_step(out) as scratch:
+        if format == "parquet":
+            pq.write_table(rows, scratch, compression="zstd")
+        else:
+            lines = _documents(rows) if format == "flashrag" else _records(rows)
+            with scratch.open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    return {"units": len(rows), "of": state or store.releases.get(release).id, "format": format, "file": str(out)}
+
+
+def _rows(store: Store, release: str, state: State | None) -> pa.Table:
+    """The shelf's rows of these units, in the order of their ids, with their state and decisions."""
+    states = store.decisions.states()
+    table = store.shelf.table()
+    if state is not None:
+        wanted = {id for id in table["id"].to_pylist() if states.get(id, "candidate") == state}
+    else:
+        wanted = set(release_ids(store, store.releases.get(release)))
+    table = table.filter(pc.is_in(table["id"], pa.array(sorted(wanted), pa.string()))).sort_by("id")
+    if len(table) < len(wanted):
+        raise WbragError(f"expected {len(wanted)} units on the shelf, found {len(table)}: publish again")
+    history: dict[str, list[dict[str, str]]] = {}
+    for d in store.decisions.all():
+        history.setdefault(d.unit_id, []).append({"state": d.state, "at": d.at, "by": d.by, "why": d.why})
+    ids = table["id"].to_pylist()
+    table = table.append_column("state", pa.array([states.get(id, "candidate") for id in ids], pa.string()))
+    step = pa.struct([(name, pa.string()) for name in ("state", "at", "by", "why")])
+    return table.append_column("decisions", pa.array([history.get(id, []) for id in ids], pa.list_(step)))
+
+
+def _records(rows: pa.Table) -> Iterator[Mapping[str, Any]]:
+    for row in rows.drop_columns(["vector"]).to_pylist():
+        yield row | {"scores": json.loads(row["scores"])}
+
+
+def _documents(rows: pa.Table) -> Iterator[Mapping[str, Any]]:
+    for row in rows.select(["id", "title", "text"]).to_pylist():
+        yield {"id": row["id"], "contents": f"{row['title']}\n{row['text']}"}

@@ -1,0 +1,203 @@
+"""Where everything lies in a workspace, and how it is found again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+
+from wbrag.core.config import Config, fingerprint, load
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.io.files import Location, inside, listed, location, opened, sha256_of
+from wbrag.core.types import Example, Origin, Passage, content_hash
+
+if TYPE_CHECKING:
+    from wbrag.retrieval.index.manifest import Manifest
+    from wbrag.units.decisions import Decisions
+    from wbrag.units.examinations import Results
+    from wbrag.units.releases import Release, Releases
+    from wbrag.units.table import Shelf
+    from wbrag.units.usage import Usage
+
+Index = tuple["Manifest", Origin]
+
+
+class Store:
+    """One folder: corpus/ examples/ embeddings/ index/ verdicts/ answers/ shelf/ reports/."""
+
+    def __init__(self, folder: str | Location | None = None, config: Config | None = None) -> None:
+        self.config = config or load()
+        self.path = location(folder if folder is not None else self.config.workspace).resolve()
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        from wbrag.units.table import Shelf
+
+        return Shelf(self.path / "shelf" / "units")
+
+    @property
+    def releases(self) -> Releases:
+        from wbrag.units.releases import Releases
+
+        return Releases(self.path / "shelf" / "releases")
+
+    @property
+    def decisions(self) -> Decisions:
+        from wbrag.units.decisions import Decisions
+
+        return Decisions(self.path / "shelf" / "decisions")
+
+    @property
+    def results(self) -> Results:
+        from wbrag.units.examinations import Results
+
+        return Results(self.path / "shelf" / "checks")
+
+    @property
+    def usage(self) -> Usage:
+        from wbrag.units.usage import Usage
+
+        return Usage(self.path / "shelf")
+
+    def examples(self, name: str, limit: int | None = None) -> list[Example]:
+        """NAME/SPLIT, or `limit` of its examples: always the same ones, and among those of any larger limit.
+
+        They are drawn, since published files are often sorted by subject.
+        """
+        file = self.examples_file(name)
+        if not file.is_file():
+            known = sorted(f"{f.parent.name}/{f.stem}" for f in (self.path / "examples").glob("*/*.parquet"))
+            raise WbragError(
+                f"expected examples {name!r}, found {', '.join(known) or 'none'}: run `wbrag ingest examples PATH`"
+            )
+        if limit is not None and limit < 1:
+            raise UsageError(f"expected a limit of at least 1, found {limit}")
+        rows = pq.read_table(opened(file)).to_pylist()
+        if limit is not None and limit < len(rows):
+            drawn = {row["id"] for row in sorted(rows, key=lambda row: content_hash(row["id"]))[:limit]}
+            rows = [row for row in rows if row["id"] in drawn]
+        return [Example(r["id"], r["question"], tuple(r["golden_answers"]), r["task"]) for r in rows]
+
+    def every_example(self) -> dict[str, Example]:
+        """The examples of every set, by id; of two with one id the first in the order of the files."""
+        files = listed(self.path / "examples", "*/*.parquet")
+        found = [e for file in files for e in self.examples(f"{file.parent.name}/{file.stem}")]
+        return {e.id: e for e in reversed(found)}
+
+    def passages(self, ids: Collection[str]) -> dict[str, Passage]:
+        """Those of the corpus's passages that `ids` name, as they are now.
+
+        Of an outside store that cannot be asked by id, as they were last retrieved.
+        """
+        from wbrag.core.io.parquet import corpus_files, rows_with_ids
+        from wbrag.retrieval.external import outside, passages
+
+        if outside(self.config):
+            return passages(self.config, ids, self.path / "sources")
+        files = corpus_files(self.path / "corpus") if ids else []
+        return {row["id"]: Passage(**row) for row in rows_with_ids(files, ids).to_pylist()} if files else {}
+
+    def base(self) -> tuple[Manifest, Location, str]:
+        """The base index in use: its manifest, the manifest's path, and its sha256."""
+        from wbrag.retrieval.encoder import encoder_fingerprint
+        from wbrag.retrieval.external import outside
+        from wbrag.retrieval.index.manifest import Manifest
+
+        if outside(self.config):
+            raise WbragError(
+                f"expected wbrag's own index for this, found retriever.kind {self.config.retriever.kind!r}: "
+                "ingest the corpus and set retriever.kind faiss"
+            )
+        pointer = self.path / "index" / "base.json"
+        if not pointer.is_file():
+            raise WbragError(f"expected an index in {self.path}, found none: run `wbrag index` first")
+        found = json.loads(pointer.read_text(encoding="utf-8"))
+        path = self.path / str(found["manifest"])
+        manifest = Manifest.read(path, found["sha256"])
+        if manifest.encoder != encoder_fingerprint(self.config.encoder):
+            raise WbragError(
+                f"expected an index of the encoder {self.config.encoder.model!r} with these settings, found one of "
+                f"{manifest.encoder_model!r} in {self.path}: use that encoder, or run `wbrag index` again"
+            )
+        return manifest, path, str(found["sha256"])
+
+    def base_row(self) -> tuple[str, str]:
+        """What a release's row says of the base in use: manifest and sha256, or "" and the name of an outside store."""
+        from wbrag.retrieval.external import identity, outside
+
+        if outside(self.config):
+            return "", identity(self.config)
+        _, path, digest = self.base()
+        return inside(path, self.path), digest
+
+    def indexed(self) -> bool:
+        """Whether the base index in use is one of the present corpus and encoder."""
+        pointer = self.path / "index" / "base.json"
+        if not pointer.is_file():
+            return False
+        self.base()
+        return bool(json.loads(pointer.read_text(encoding="utf-8"))["corpus"] == self.corpus_fingerprint())
+
+    def release(self, name: str = "latest") -> Release:
+        """The row of a release; `none` is the base index in use, alone."""
+        from wbrag.retrieval.encoder import encoder_fingerprint
+        from wbrag.units.releases import Release
+
+        if name == "none":
+            return Release.of_base(*self.base_row(), encoder_fingerprint(self.config.encoder))
+        row = self.releases.get(name)
+        if row.encoder != encoder_fingerprint(self.config.encoder):
+            raise WbragError(
+                f"expected a release made with the encoder {self.config.encoder.model!r}, "
+                f"found {row.id} made with another: publish again"
+            )
+        return row
+
+    def indexes(self, release: str | Release = "latest") -> list[Index]:
+        """The indexes that `release` answers from, by name or by row; an outside store is none of them."""
+        from wbrag.retrieval.external import outside
+        from wbrag.retrieval.index.manifest import Manifest
+
+        row = self.release(release) if isinstance(release, str) else release
+        if bool(row.base_manifest) == outside(self.config):
+            made = "wbrag's own index" if row.base_manifest else "an outside store"
+            raise WbragError(
+                f"expected a release made beside retriever.kind {self.config.retriever.kind!r}, "
+                f"found {row.id} made beside {made}: publish again"
+            )
+        found: list[Index] = []
+        if row.base_manifest:
+            found.append((Manifest.read(self.path / row.base_manifest, row.base_sha256), "base"))
+        if row.writeback_manifest:
+            manifest = Manifest.read(self.path / row.writeback_manifest, row.writeback_sha256)
+            found.append((manifest, "writeback"))
+        return found
+
+    def unit_sources(self) -> dict[str, frozenset[str]] | None:
+        """The passages that each unit was distilled from, where units displace them (`retrieval.displace_sources`)."""
+        if not self.config.retrieval.displace_sources:
+            return None
+        return {s.unit.id: frozenset(id for id, _ in s.unit.sources) for s in self.shelf.read()}
+
+    def default_release(self, release: str | None) -> str:
+        """`release`, or the latest where there is one, or `none`."""
+        return release if release is not None else ("latest" if self.releases.all() else "none")
+
+    def examples_file(self, name: str) -> Location:
+        """Where NAME/SPLIT is kept."""
+        return self.path / "examples" / f"{name}.parquet"
+
+    def corpus_fingerprint(self) -> str:
+        """Equal for equal corpora."""
+        from wbrag.core.io.parquet import corpus_files
+
+        return fingerprint([sha256_of(file) for file in corpus_files(self.path / "corpus")])
+
+    def prompt_version(self) -> str:
+        """A hash over all prompts in use."""
+        from wbrag.core.prompts import names, version
+
+        return version(names(), self.config.prompts_dir)

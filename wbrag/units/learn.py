@@ -1,0 +1,191 @@
+"""Learning from traffic (Bidirectional RAG, arXiv 2512.22199): served answers that users liked become candidates.
+
+Only where an answer is grounded in passages that were retrieved for it, and says something that neither corpus nor
+shelf says yet. What comes out waits for a person: these units are never approved by a policy. Units among the hits do
+not count as evidence, so that the library never learns from itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from wbrag.core.errors import UsageError
+from wbrag.core.io.append_log import Log
+from wbrag.core.sections import ChecksConfig, LearnConfig
+from wbrag.core.types import Evidence, Example, Hit, Passage, Unit
+from wbrag.units.checks import Nli, Subject
+from wbrag.units.checks.grounding import grounding
+from wbrag.units.releases import now
+from wbrag.units.usage import Feedback, Served
+
+if TYPE_CHECKING:
+    from wbrag.units.library import Shelving
+
+JUDGED_AT_ONCE = 16
+_text = pa.string()
+LEARNED = pa.schema(
+    [
+        ("request_id", _text),
+        ("at", _text),
+        ("outcome", _text),
+        ("why", _text),
+        ("grounding", pa.float64()),
+        ("unit_id", _text),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What became of one served answer: `outcome` is `candidate`, `rejected` or `passed over`, and `why` says it."""
+
+    request_id: str
+    at: str
+    outcome: str
+    why: str
+    grounding: float | None = None
+    unit_id: str = ""
+
+
+def grounded_in(
+    answer: str, passages: Sequence[Passage], settings: ChecksConfig, nli: Nli | None = None
+) -> tuple[list[Passage], float]:
+    """The passages that support `answer`, each by itself, and the best score among all of them."""
+    found = []
+    best = 0.0
+    for passage in passages:
+        claim = Unit("", answer, (), ((passage.id, ""),), (Evidence(passage.id, passage.text),))
+        result = grounding(Subject(claim, (passage,)), settings, nli)
+        best = max(best, result.score or 0.0)
+        if result.passed:
+            found.append(passage)
+    return found, best
+
+
+def learn(workspace: Shelving) -> dict[str, Any]:
+    """Turn served answers that were not looked at yet into candidates, or into rejections with their reason."""
+    settings = workspace.config.learn
+    if not settings.enabled:
+        raise UsageError("expected learn.enabled: true to learn from served answers, found false: set it first")
+    log = Log(workspace.path / "shelf" / "learned", LEARNED)
+    seen = {row["request_id"] for row in log.rows()}
+    ratings = workspace.usage.ratings()
+    served = workspace.usage.served()
+    if served and not any(s.question for s in served):
+        raise UsageError(
+            f"expected served answers with their questions, found {len(served)} without: "
+            "serve with serving.record answers"
+        )
+    fresh = [s for s in served if s.request_id not in seen and s.question and s.answer]
+    liked = _liked(workspace, fresh, ratings, settings)
+    lessons, groups = _attribute(workspace, [s for s in fresh if s.request_id in liked], settings)
+    lessons += _distil(workspace, groups, settings)
+    unliked = [s for s in fresh if s.request_id not in liked]
+    log.append(asdict(Lesson(s.request_id, now(), "passed over", "nobody liked it")) for s in unliked)
+    log.append(asdict(lesson) for lesson in lessons)
+    if any(lesson.outcome == "candidate" for lesson in lessons):
+        workspace.check()
+    made = sum(lesson.outcome == "candidate" for lesson in lessons)
+    return {"answers": len(fresh), "not_liked": len(unliked), "candidates": made, "rejected": len(lessons) - made}
+
+
+def _liked(
+    workspace: Shelving, served: Sequence[Served], ratings: dict[str, Feedback], settings: LearnConfig
+) -> set[str]:
+    """Answers with a thumb up, and unrated ones that the judge finds well supported."""
+    from wbrag.enrich.judge import judge
+
+    up = {s.request_id for s in served if s.request_id in ratings and ratings[s.request_id].rating > 0}
+    unrated = [s for s in served if s.request_id not in ratings]
+    if not unrated:
+        return up
+    generator, slots = workspace.session.generator(), asyncio.Semaphore(JUDGED_AT_ONCE)
+    passages = workspace.passages({id for s in unrated for id in s.hit_ids})
+
+    async def score(s: Served) -> float:
+        hits = [Hit(p.id, p.title, p.text, 0.0) for id in s.hit_ids if (p := passages.get(id))]
+        async with slots:
+            try:
+                return await judge(generator, s.question, s.answer, hits, workspace.config.prompts_dir)
+            except Exception as error:  # one answer that cannot be judged is passed over, the others go on
+                logging.getLogger(__name__).warning("could not judge %s: %s", s.request_id, error)
+                return 0.0
+
+    async def scores() -> list[float]:
+        return await asyncio.gather(*(score(s) for s in unrated))
+
+    return up | {s.request_id for s, found in zip(unrated, asyncio.run(scores())) if found >= settings.judge}
+
+
+def _attribute(
+    workspace: Shelving, served: Sequence[Served], settings: LearnConfig
+) -> tuple[list[Lesson], list[tuple[Served, list[Passage], float]]]:
+    """Rejections, and the answers that stand on retrieved passages with these passages."""
+    from wbrag.units.checks.nli import open_nli
+
+    checks = workspace.config.checks
+    nli = open_nli(checks)
+    checks = checks.model_copy(update={"grounding": settings.grounding})
+    passages = workspace.passages({id for s in served for id in s.hit_ids})
+    lessons, groups = [], []
+    for s in served:
+        retrieved = [
+            passages[id] for id, origin in zip(s.hit_ids, s.hit_origins) if origin == "base" and id in passages
+        ]
+        attributed, best = grounded_in(s.answer, retrieved, checks, nli)
+        if attributed:
+            groups.append((s, attributed, best))
+        else:
+            why = f"no retrieved passage grounds the answer (best {best:.2f}, expected {settings.grounding:g})"
+            lessons.append(Lesson(s.request_id, now(), "rejected", why, best))
+    return lessons, groups
+
+
+def _distil(
+    workspace: Shelving, groups: Sequence[tuple[Served, list[Passage], float]], settings: LearnConfig
+) -> list[Lesson]:
+    """Each answer's passages distilled; a unit that is no news is rejected, the others go onto the shelf."""
+    from wbrag.enrich.summary import unit_of
+    from wbrag.executor.ray.failures import plainly
+    from wbrag.units.examine import nearest_passages
+    from wbrag.units.table import FROM_TRAFFIC, Shelved
+
+    if not groups:
+        return []
+    examples = [
+        Example(s.request_id, s.question, (s.answer,), s.task, {"documents": [(p.id, p.title, p.text) for p in found]})
+        for s, found, _ in groups
+    ]
+    run = workspace.units(examples, round_trip=True)
+    rows = [row for row in run.rows if not row["error"]]
+    with plainly("the embedding of what was learned"):
+        contents = [f"{row['unit_title']}\n{row['unit_text']}" for row in rows]
+        vectors = asyncio.run(workspace.session.encoder().passages(contents)) if rows else np.empty((0, 0), np.float32)
+    stock = workspace.shelf.read()
+    units = [Shelved(unit_of(row), vector) for row, vector in zip(rows, vectors)]
+    near = asyncio.run(nearest_passages(units, *workspace.base_search()))
+    scores = {s.request_id: best for s, _, best in groups}
+    lessons, kept = [], []
+    for row, shelved in zip(rows, units):
+        closest = max(
+            [hit.score for hit in near[shelved.unit.id]] + [float(s.vector @ shelved.vector) for s in stock],
+            default=0.0,
+        )
+        lesson = Lesson(row["id"], now(), "candidate", "", scores[row["id"]], shelved.unit.id)
+        if closest >= settings.novelty:
+            why = f"nothing new: cosine {closest:.2f} to what is there, expected below {settings.novelty:g}"
+            lesson = replace(lesson, outcome="rejected", why=why)
+        else:
+            kept.append(row)
+            stock.append(shelved)
+        lessons.append(lesson)
+    failed = [row for row in run.rows if row["error"]]
+    workspace.shelve(kept, run.folder.name, **{FROM_TRAFFIC: 1.0})
+    return lessons + [Lesson(row["id"], now(), "rejected", row["error"], scores[row["id"]]) for row in failed]

@@ -1,0 +1,136 @@
+"""What is published: units that no earlier release holds become one more immutable shard beside the base index."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from wbrag.core.config import Config, fingerprint
+from wbrag.core.errors import WbragError
+from wbrag.core.io.files import Location, inside, locked
+from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.retrieval.index.manifest import Manifest, ShardFiles
+from wbrag.retrieval.index.shard import PASSAGES, build_once, read_passages
+from wbrag.units.releases import Release, now, release_id
+from wbrag.units.table import Shelved
+
+
+def propose(
+    config: Config,
+    workspace: Location,
+    stock: list[Shelved],
+    units_version: int,
+    history: list[Release],
+    base_manifest: Location | None,
+    base_sha256: str,
+    *,
+    note: str = "",
+    by: str = "",
+) -> Release:
+    """The next release: the units of `stock` beside the base index, its files written, its row not yet appended.
+
+    `base_manifest` is None where the base is an outside store, which `base_sha256` then names.
+    What is already published is not indexed again. Where the latest release answers from the same files, that one is
+    returned. Without units there is a release only after another one, to take its units back.
+    """
+    latest = history[-1] if history else None
+    if not stock and latest is None:
+        raise WbragError(
+            "expected approved units on the shelf, found none: run `wbrag enrich`, or approve units with `wbrag units`"
+        )
+    encoder = encoder_fingerprint(config.encoder)
+    if base_manifest is not None:
+        base = Manifest.read(base_manifest, base_sha256)
+        if base.encoder != encoder:
+            raise WbragError(
+                f"expected an index of encoder {config.encoder.model!r}, found one of {base.encoder_model!r}: "
+                "index again"
+            )
+        dimension = base.dimension
+    elif stock:
+        dimension = len(stock[0].vector)
+    else:
+        assert latest is not None
+        dimension = Manifest.read(workspace / latest.writeback_manifest, latest.writeback_sha256).dimension
+    if any(s.encoder != encoder for s in stock):
+        raise WbragError("expected units with vectors of the present encoder, found others: run `wbrag publish`")
+    root = workspace / "index"
+    with locked(root / "writeback.lock"):  # of two that build one shard, the second would take it from the first
+        _sweep(root)
+        old = _reusable(workspace, latest, stock, encoder)
+        shards = _shards(config, root, old, stock, dimension)
+        manifest = Manifest(encoder, config.encoder.model, dimension, "SQfp16", shards)
+        path = root / f"writeback-{fingerprint([s.sha256 for s in manifest.shards])}.json"
+        digest = manifest.write(path)
+    number = latest.number + 1 if latest else 1
+    release = Release(
+        release_id(number),
+        number,
+        "publish",
+        now(),
+        latest.id if latest else "",
+        "",
+        "" if base_manifest is None else inside(base_manifest, workspace),
+        base_sha256,
+        inside(path, workspace),
+        digest,
+        units_version,
+        len(stock),
+        encoder,
+        note,
+        by,
+    )
+    return latest if latest and answers_alike(latest, release) else release
+
+
+def answers_alike(a: Release, b: Release) -> bool:
+    """Whether two releases answer from the same files."""
+    return (a.base_sha256, a.writeback_sha256, a.encoder) == (b.base_sha256, b.writeback_sha256, b.encoder)
+
+
+def _sweep(root: Location) -> None:
+    """Remove what killed builds left aside: whoever holds the lock is the only one who builds."""
+    if not isinstance(root, Path):  # built on this machine, and uploaded under its own name
+        return
+    for stray in [*root.glob(".units-*"), *root.glob(".writeback-*")]:
+        if stray.is_dir():
+            shutil.rmtree(stray)
+        else:
+            stray.unlink()
+
+
+def _reusable(
+    workspace: Location, latest: Release | None, stock: list[Shelved], encoder: str
+) -> list[tuple[ShardFiles, set[str]]]:
+    """The latest release's shards with their unit ids, as long as every one of those units is still on the shelf."""
+    if latest is None or latest.encoder != encoder:
+        return []
+    manifest = Manifest.read(workspace / latest.writeback_manifest, latest.writeback_sha256)
+    ids = {s.unit.id for s in stock}
+    shards = [(files, unit_ids(workspace / "index" / files.folder)) for files in manifest.shards]
+    return [(files, held) for files, held in shards if held <= ids]
+
+
+def _shards(
+    config: Config, root: Location, old: list[tuple[ShardFiles, set[str]]], stock: list[Shelved], dimension: int
+) -> tuple[ShardFiles, ...]:
+    held = set[str]().union(*(ids for _, ids in old))
+    fresh = [s for s in stock if s.unit.id not in held]
+    if not fresh:
+        return tuple(files for files, _ in old)
+    if len(old) >= config.publish.max_writeback_shards:  # many small shards cost a search each: write them into one
+        old, fresh = [], stock
+    vectors = np.array([s.vector for s in fresh], dtype=np.float32)
+    passages = pa.Table.from_pylist(
+        [{"id": s.unit.id, "title": s.unit.title, "text": s.unit.text} for s in fresh], PASSAGES
+    )
+    name = f"units-{fingerprint(encoder_fingerprint(config.encoder), [s.unit.id for s in fresh])}"
+    return (*(files for files, _ in old), build_once(root, name, "SQfp16", dimension, [(vectors, passages)]))
+
+
+def unit_ids(shard: Location) -> set[str]:
+    """The ids of the units in a write-back shard."""
+    return set(read_passages(shard)["id"].to_pylist())

@@ -1,0 +1,41 @@
+"""The units of a release go into the outside store's own collection; those of no other release stay there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.retrieval.external import Collection, open_store, outside
+from wbrag.units.governance import release_ids
+from wbrag.units.layout import Store
+from wbrag.units.releases import Release
+
+
+def push(store: Store, release: Release) -> dict[str, Any]:
+    """Make the collection hold exactly the units of `release`; says what that changed."""
+    if not outside(store.config):
+        raise UsageError("expected an outside store to push to, found wbrag's own index: set retriever.kind")
+    collection = open_store(store.config.retriever)
+    if not isinstance(collection, Collection):
+        raise UsageError(
+            f"expected a store that holds units, found {store.config.retriever.kind!r} without `held` and `hold`: "
+            "give it these, or use `wbrag export units`"
+        )
+    wanted = release_ids(store, release)
+    units = [s for s in store.shelf.read() if s.unit.id in wanted]
+    if missing := len(wanted) - len(units):
+        raise WbragError(f"expected every unit of {release.id} on the shelf, found {missing} missing: publish again")
+    before = collection.held()
+    collection.hold(release, units)
+    added, removed = len(wanted - before.ids), len(before.ids - wanted)
+    return {"release": release.id, "before": before.release, "units": len(units), "added": added, "removed": removed}
+
+
+def pushed(store: Store, release: Release) -> Release:
+    """`release`, pushed where the setting `retriever.push` asks for it."""
+    if outside(store.config) and store.config.retriever.push:
+        try:
+            push(store, release)
+        except WbragError as error:
+            raise WbragError(f"release {release.id} stands, but its units were not pushed: {error}") from None
+    return release

@@ -1,0 +1,222 @@
+"""The shelf: every unit ever written, in a Delta table with its provenance and its vector.
+
+A unit's id is the hash of its contents, so writing one again adds nothing; a near-duplicate (cosine of the vectors
+from `near_duplicate`) is merged into the unit that was there first, whose provenance then names both questions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from wbrag.core.io.delta import ONCE, append, plainly, table_at
+from wbrag.core.io.files import Location, locked
+from wbrag.core.types import Evidence, Unit
+from wbrag.retrieval.encoder import Vectors
+
+_text = pa.string()
+UNITS = pa.schema(
+    [
+        ("id", _text),
+        ("title", _text),
+        ("text", _text),
+        ("question_ids", pa.list_(_text)),
+        ("sources", pa.list_(pa.struct([("id", _text), ("content_hash", _text)]))),
+        ("evidence", pa.list_(pa.struct([("passage_id", _text), ("sentence", _text)]))),
+        ("scores", _text),
+        ("model", _text),
+        ("prompt_version", _text),
+        ("config_fingerprint", _text),
+        ("created_at", _text),
+        ("encoder", _text),
+        ("vector", pa.list_(pa.float32())),
+    ]
+)
+# delta-rs would delete what its clock finds 30 days old: versions that releases pin, all at once after a jump.
+KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
+FROM_TRAFFIC = "from_traffic"  # a score that marks a unit learned from served answers: only a person approves it
+
+
+@dataclass(frozen=True)
+class Shelved:
+    """A unit as it stands on the shelf."""
+
+    unit: Unit
+    vector: Vectors  # [d]
+    encoder: str = ""  # fingerprint of what made the vector
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What became of a batch: units added, and how many went into one that was there."""
+
+    new: list[Shelved]
+    merged: int
+
+
+class Shelf:
+    """The units table at `folder`."""
+
+    def __init__(self, folder: Location) -> None:
+        self.folder = folder
+        self._last: tuple[int, list[Shelved]] = (-1, [])  # a publish asks for the same version several times
+
+    @property
+    def version(self) -> int:
+        """The Delta version that a release pins; -1 before the first unit."""
+        table = table_at(self.folder)
+        return table.version() if table else -1
+
+    def read(self, version: int | None = None) -> list[Shelved]:
+        """All units, as of `version` if given, in the order of their ids."""
+        version = self.version if version is None else version
+        if version != self._last[0]:
+            self._last = version, [_from_row(row) for row in self.table(version).to_pylist()]
+        return list(self._last[1])
+
+    def table(self, version: int | None = None) -> pa.Table:
+        """The rows of `read` as they are kept."""
+        table = None if version == -1 else table_at(self.folder, version)
+        if table is None:
+            return UNITS.empty_table()
+        with plainly("read", self.folder):
+            return table.to_pyarrow_table().sort_by("id")
+
+    def add(
+        self,
+        units: Sequence[Unit],
+        vectors: Vectors,
+        encoder: str,
+        near_duplicate: float,
+        closed: Collection[str] = (),
+    ) -> Merged:
+        """Merge `units` (with `vectors` [n, d] of their contents) into the shelf in one commit.
+
+        No near-duplicate goes into a unit of `closed` (rejected, retired or stale); the same text, written again, takes
+        its place there with the new provenance.
+        """
+        with locked(self.folder.with_suffix(".lock")):
+            version = self.version
+            stock = self.read(version)
+            before = {s.unit.id: s.unit for s in stock}
+            after, merged = merge_units(stock, list(zip(units, vectors)), near_duplicate, closed)
+            self._upsert([s for s in after if before.get(s.unit.id) != s.unit], encoder, version)
+        return Merged([s for s in after if s.unit.id not in before], merged)
+
+    def embed_again(self, stale: Sequence[Shelved], vectors: Vectors, encoder: str) -> None:
+        """Give these units the vectors [n, d] of another encoder."""
+        with locked(self.folder.with_suffix(".lock")):
+            version = self.version
+            now = {s.unit.id: s for s in self.read(version)}  # what others wrote meanwhile stays
+            changed = [replace(now[s.unit.id], vector=vector) for s, vector in zip(stale, vectors)]
+            self._upsert(changed, encoder, version)
+
+    def _upsert(self, changed: Sequence[Shelved], encoder: str, version: int) -> None:
+        """As the commit that follows `version`, from which `changed` was worked out."""
+        if not changed:
+            return
+        rows = pa.Table.from_pylist([_to_row(s, encoder) for s in changed], UNITS)
+        table = None if version == -1 else table_at(self.folder, version)
+        if table is None:
+            append(self.folder, rows, after=-1, configuration=KEEP_VERSIONS)
+            return
+        with plainly("write", self.folder):
+            merge = table.merge(
+                rows, "target.id = source.id", source_alias="source", target_alias="target", commit_properties=ONCE
+            )
+            merge.when_matched_update_all().when_not_matched_insert_all().execute()
+
+
+def merge_units(
+    stock: Sequence[Shelved],
+    incoming: Sequence[tuple[Unit, Vectors]],
+    near_duplicate: float,
+    closed: Collection[str] = (),
+) -> tuple[list[Shelved], int]:
+    """`stock` with `incoming` merged in, in order; and how many of them became part of another unit.
+
+    A unit that carries nothing new (same id, question and sources) changes nothing and is not counted as merged.
+    """
+    shelf = list(stock)
+    position = {s.unit.id: i for i, s in enumerate(shelf)}
+    titled: dict[str, list[int]] = {}  # only units of one title merge: look-alike subjects lie close together
+    for i, s in enumerate(shelf):
+        if s.unit.id not in closed:
+            titled.setdefault(s.unit.title, []).append(i)
+    merged = 0
+    for unit, vector in incoming:
+        twin = position.get(unit.id)
+        near = titled.get(unit.title, [])
+        if twin is None and near:
+            cosines = np.array([shelf[i].vector for i in near]) @ vector
+            if cosines.max() >= near_duplicate:
+                twin = near[int(np.argmax(cosines))]
+        if twin is None:
+            position[unit.id] = len(shelf)
+            titled.setdefault(unit.title, []).append(len(shelf))
+            shelf.append(Shelved(unit, vector))
+            continue
+        both = _again(shelf[twin].unit, unit) if unit.id in closed else _with_provenance(shelf[twin].unit, unit)
+        if both != shelf[twin].unit:
+            merged += 1
+            shelf[twin] = replace(shelf[twin], unit=both)
+    return shelf, merged
+
+
+def _again(closed: Unit, unit: Unit) -> Unit:
+    """`unit`, written once more after it was closed: only the questions are kept."""
+    return replace(unit, question_ids=tuple(dict.fromkeys((*closed.question_ids, *unit.question_ids))))
+
+
+def _with_provenance(kept: Unit, other: Unit) -> Unit:
+    """`kept` with the questions, sources and evidence of `other` added; of a source that changed, only the new."""
+    before, after = dict(kept.sources), dict(other.sources)
+    changed = {id for id in before.keys() & after.keys() if before[id] != after[id]}
+    evidence = [e for e in kept.evidence if e.passage_id not in changed]
+    return replace(
+        kept,
+        question_ids=tuple(dict.fromkeys((*kept.question_ids, *other.question_ids))),
+        sources=tuple((before | after).items()),
+        evidence=tuple(dict.fromkeys((*evidence, *other.evidence))),
+        scores=other.scores | {k: v for k, v in kept.scores.items() if k == FROM_TRAFFIC} if changed else kept.scores,
+    )
+
+
+def _to_row(shelved: Shelved, encoder: str) -> dict[str, Any]:
+    u = shelved.unit
+    return {
+        "id": u.id,
+        "title": u.title,
+        "text": u.text,
+        "question_ids": list(u.question_ids),
+        "sources": [{"id": id, "content_hash": digest} for id, digest in u.sources],
+        "evidence": [{"passage_id": e.passage_id, "sentence": e.sentence} for e in u.evidence],
+        "scores": json.dumps(u.scores, sort_keys=True),
+        "model": u.model,
+        "prompt_version": u.prompt_version,
+        "config_fingerprint": u.config_fingerprint,
+        "created_at": u.created_at,
+        "encoder": encoder,
+        "vector": [float(x) for x in shelved.vector],
+    }
+
+
+def _from_row(row: dict[str, Any]) -> Shelved:
+    unit = Unit(
+        row["title"],
+        row["text"],
+        tuple(row["question_ids"]),
+        tuple((s["id"], s["content_hash"]) for s in row["sources"]),
+        tuple(Evidence(e["passage_id"], e["sentence"]) for e in row["evidence"]),
+        json.loads(row["scores"]),
+        row["model"],
+        row["prompt_version"],
+        row["config_fingerprint"],
+        row["created_at"],
+    )
+    return Shelved(unit, np.asarray(row["vector"], dtype=np.float32), row["encoder"])
