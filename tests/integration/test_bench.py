@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.conftest import ITEMS, config, reader
 from tests.support.openai_server import OpenAIServer
+from tests.support.pipeline import ITEMS, config, reader
 from wbrag.evaluation.bench.tables import markdown
 from wbrag.workspace import Workspace
 

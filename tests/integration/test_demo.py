@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import wbrag
+from tests.support.pipeline import wbrag
 from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.conftest import ITEMS, config
 from tests.support.openai_server import OpenAIServer
+from tests.support.pipeline import ITEMS, config
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.units.audit import changes
 from wbrag.units.governance import Governance

@@ -5,36 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.integration.conftest import ITEMS, Stalling, finished, reader, wbrag
 from tests.support.openai_server import OpenAIServer
+from tests.support.pipeline import ITEMS, Stalling, finished, reader, wbrag
+from tests.support.processes import kill_when
 
 pytestmark = pytest.mark.integration
-
-
-def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], seconds: float = 180) -> None:
-    """SIGKILL to the driver and all that it started, once `ready()`; on return none of them can write any more."""
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline, "the run did not get that far"
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        time.sleep(0.05)
-    driver = psutil.Process(process.pid)
-    family = [driver, *driver.children(recursive=True)]  # Ray's workers have process groups of their own
-    for member in family:
-        with suppress(psutil.NoSuchProcess):
-            member.kill()
-    _, alive = psutil.wait_procs(family, timeout=30)
-    assert not alive
-    process.wait()
 
 
 def test_enrichment_survives_sigkill(copy: Path, tmp_path: Path) -> None:

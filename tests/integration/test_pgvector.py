@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.integration.conftest import ITEMS, ROOT, config
 from tests.support.openai_server import OpenAIServer
+from tests.support.pipeline import ITEMS, ROOT, config
 from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
 from wbrag.core.sections import EncoderConfig

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import ITEMS, config
 from tests.support.openai_server import OpenAIServer
+from tests.support.pipeline import ITEMS, config
 from wbrag.core.errors import WbragError
 from wbrag.workspace import Workspace
 

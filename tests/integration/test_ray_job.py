@@ -22,9 +22,9 @@ import psutil
 import pytest
 import yaml
 
-from tests.integration.conftest import ITEMS, ROOT, Stalling, config, finished, reader, settings
 from tests.support.openai_server import OpenAIServer
 from tests.support.outcome import assert_same
+from tests.support.pipeline import ITEMS, ROOT, Stalling, config, finished, reader, settings
 from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration

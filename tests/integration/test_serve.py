@@ -23,9 +23,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.integration.conftest import ITEMS, reader, settings, wbrag
 from tests.support.hung_up import Endpoint
 from tests.support.library import contents, index, proposed, published, shelve
+from tests.support.pipeline import ITEMS, reader, settings, wbrag
 from wbrag.core.config import load
 from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder

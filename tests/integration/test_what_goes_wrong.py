@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import ITEMS, ROOT, Stalling, finished, reader, wbrag
+from tests.support.outcome import one_sentence
+from tests.support.pipeline import ITEMS, ROOT, Stalling, finished, reader, wbrag
 
 pytestmark = pytest.mark.integration
 
@@ -39,13 +40,6 @@ def on_a_small_disk(folder: Path, size: str, *arguments: str) -> subprocess.Comp
     if done.returncode == 77 or "unshare" in done.stderr:
         pytest.skip("this machine lets nobody mount a RAM disk of their own")
     return done
-
-
-def one_sentence(stderr: str) -> str:
-    """The one line that wbrag says, with nothing of a traceback around it."""
-    assert "Traceback" not in stderr, stderr
-    [line] = [line for line in stderr.splitlines() if line.startswith("wbrag: ")]
-    return line
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare(1) to mount a RAM disk")

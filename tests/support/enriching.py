@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import ray
 
-from tests.integration.conftest import ITEMS, config, reader
 from tests.support.openai_server import OpenAIServer
 from tests.support.outcome import rows_of
+from tests.support.pipeline import ITEMS, config, reader
 from wbrag.executor.ray.session import Session
 from wbrag.workspace import Workspace
 

@@ -50,3 +50,10 @@ def assert_same(one: Path, other: Path, but: Collection[str] = ()) -> None:
 def _settled(row: Row) -> Row:
     kept = {name: value for name, value in row.items() if name not in VOLATILE | {"hit_scores"}}
     return kept | {"error": bool(row["error"])}
+
+
+def one_sentence(stderr: str) -> str:
+    """The one line that wbrag says, with nothing of a traceback around it."""
+    assert "Traceback" not in stderr, stderr
+    [line] = [line for line in stderr.splitlines() if line.startswith("wbrag: ")]
+    return line

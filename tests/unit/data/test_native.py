@@ -1,0 +1,64 @@
+"""The readers on slices of the real sets, where the shared data folder is at hand."""
+
+import os
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from wbrag.core.errors import WbragError
+from wbrag.data.formats import FORMATS, beir_qrels, beir_queries
+from wbrag.data.readers import Input
+
+SHARED = Path(os.environ.get("WBRAG_SHARED_DATA") or Path(__file__).parents[4] / "shared" / "data")
+NATIVE, BENCH = SHARED / "native", SHARED / "small-bench"
+
+pytestmark = pytest.mark.skipif(not NATIVE.is_dir(), reason=f"no shared data at {SHARED}; set WBRAG_SHARED_DATA")
+
+
+@pytest.mark.parametrize(
+    ("format", "name", "count"),
+    [
+        ("squad", "squad.xquad-en.json", 1190),
+        ("squad", "zsre.squad-shape.json", 127),
+        ("hotpotqa", "hotpotqa.json", 100),
+        ("fever", "fever.jsonl", 300),
+        ("boolq", "boolq.jsonl", 300),
+        ("nq", "nq-open.jsonl", 500),
+    ],
+)
+def test_examples(format: str, name: str, count: int) -> None:
+    reader = FORMATS[format].examples
+    assert reader
+    examples = list(reader(Input(str(NATIVE / name))))
+    assert len(examples) == len({example.id for example in examples}) == count
+    if corpus := FORMATS[format].corpus:
+        ids = {passage.id for passage in corpus(Input(str(NATIVE / name)))}
+        assert all(ids.issuperset(example.metadata["gold"]) and example.metadata["gold"] for example in examples)
+
+
+def test_beir() -> None:
+    topics = Input(str(NATIVE / "beir-nfcorpus.topics.tsv"))
+    queries = {query_id for _, query_id, _, _ in beir_queries(topics)}
+    assert len(queries) == 323
+    assert queries == set(beir_qrels(NATIVE / "beir-nfcorpus.qrels.txt"))
+    reader = FORMATS["beir"].examples
+    assert reader
+    with pytest.raises(WbragError, match="BEIR queries have no answers"):
+        next(reader(topics))
+
+
+def test_flashrag_corpus() -> None:
+    reader = FORMATS["flashrag"].corpus
+    assert reader
+    passages = list(islice(reader(Input(str(BENCH / "corpus.jsonl.gz"))), 1000))
+    assert len({passage.id for passage in passages}) == 1000
+    assert all(passage.title and passage.text for passage in passages)
+
+
+@pytest.mark.parametrize("name", ["nq", "boolq", "hotpotqa", "fever", "squad", "zsre"])
+def test_flashrag_examples(name: str) -> None:
+    reader = FORMATS["flashrag"].examples
+    assert reader
+    examples = list(reader(Input(str(BENCH / name / "dev.jsonl"))))
+    assert all(example.metadata["gold"] for example in examples)

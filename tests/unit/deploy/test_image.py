@@ -1,0 +1,70 @@
+"""deploy/Dockerfile: what it copies is there and sent, and its pins are those of the rest. It is not built here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+LINES = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+STEPS = [line.split(None, 1) for line in LINES if line.strip() and not line.startswith("#")]
+
+
+def said(instruction: str) -> list[str]:
+    return [rest for name, rest in STEPS if name == instruction]
+
+
+def copied() -> list[str]:
+    return [source for rest in said("COPY") for source in re.sub(r"--\S+\s+", "", rest).split()[:-1]]
+
+
+def test_the_base_is_pinned_and_pip_installs_only_pins() -> None:
+    [base] = said("FROM")
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", base)
+    installs = [rest for rest in said("RUN") if "pip install" in rest]
+    assert len(installs) == 2 and "-r /home/ray/requirements/gpu.txt" in installs[0] and "--no-deps" in installs[1]
+    pins = [line for line in (ROOT / "requirements/gpu.txt").read_text().splitlines() if line and line[0] not in "#-"]
+    assert len(pins) > 200 and all(re.match(r"[\w.\[\],-]+==[\w.+!]+", line) for line in pins)
+
+
+def test_it_runs_as_a_user_and_holds_no_secret() -> None:
+    assert said("USER")[-1] == "1000:1000" and "useradd --uid 1000" in " ".join(said("RUN"))
+    assert not re.search(r"(?i)(password|secret|token|_key)\s*=", "\n".join(rest for _, rest in STEPS))
+    assert "wbrag --help" in said("RUN")[-1]
+
+
+def ignored(path: Path) -> bool:
+    """Docker's reading of .dockerignore: a pattern covers what lies below, and the last one that fits decides."""
+    found = False
+    for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
+        pattern = re.escape(line.lstrip("!")).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*")
+        if line[0] != "#" and re.match(rf"{pattern}(?:/|$)", str(path)):
+            found = line[0] != "!"
+    return found
+
+
+def test_the_context_is_what_is_copied() -> None:
+    assert all((ROOT / source).exists() for source in copied())
+    tops = [top for top in ROOT.iterdir() if top.name not in (".venv", ".git")]
+    files = [file.relative_to(ROOT) for top in tops for file in (top, *top.rglob("*")) if file.is_file()]
+    sent = {file for file in files if not ignored(file)}
+    wanted = {file for file in files if any(file.is_relative_to(source) for source in copied())}
+    assert sent == {file for file in wanted if "__pycache__" not in file.parts} and Path("wbrag/cli/main.py") in sent
+    assert sum((ROOT / file).stat().st_size for file in sent) < 20e6, "mostly the demo's model"
+
+
+@pytest.mark.parametrize(
+    "where", ["cluster.yaml", "deploy/kuberay/rayjob-enrich.yaml", "deploy/kuberay/rayservice.yaml"]
+)
+def test_every_file_names_the_same_image_and_ray(where: str) -> None:
+    text = (ROOT / where).read_text(encoding="utf-8")
+    assert list(yaml.safe_load_all(text))
+    built = re.search(r"docker build .* -t (\S+)", "\n".join(LINES))
+    assert built and set(re.findall(r"image: (\S+)", text)) == {built[1]}
+    version = re.search(r"^ray\[.*\]==(\S+)", (ROOT / "requirements/gpu.txt").read_text(), re.MULTILINE)
+    project = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version and project and built[1].endswith(f":{project[1]}")
+    assert set(re.findall(r'rayVersion: "(.*)"', text)) <= {version[1]}

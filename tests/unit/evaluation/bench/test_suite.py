@@ -1,0 +1,63 @@
+"""Suites are checked before anything starts; the shipped ones are whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.evaluation.bench.suite import QuestionSet, Source, Suite, load_suite, prepare
+from wbrag.workspace import Workspace
+
+SUITES = Path(__file__).resolve().parents[4] / "suites"
+
+
+@pytest.mark.parametrize("file", sorted(SUITES.glob("*.yaml")), ids=lambda f: f.stem)
+def test_the_shipped_suites_load(file: Path) -> None:
+    suite = load_suite(file)
+    assert suite.name == file.stem and suite.cells >= 1
+    named = {q for s in suite.sets.values() for q in (s.train, s.test)}
+    assert suite.world == "demo" or named <= set(suite.examples)
+
+
+def test_the_papers_suite_is_its_whole_table() -> None:
+    suite = load_suite(SUITES / "paper.yaml")
+    assert (len(suite.models), len(suite.sets), len(suite.methods)) == (2, 6, 4) and suite.cells == 48
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "expected a suite file"),
+        ("- a\n- b\n", "YAML mapping"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\nmethod: [naive]\n", "'method'"),
+        ("name: x\nsets: {a: {train: a/b}}\n", "'sets.a.test'"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\nmethods: [naiv]\n", "did you mean 'naive'"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c, methods: [flare]}}\n", "method of the suite"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\ncontrols: [none]\n", "controls"),
+        ("name: ../x\nsets: {a: {train: a/b, test: a/c}}\n", "'name'"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\nmodels: {m: {modle: z}}\n", "generator.modle"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\nstudies: {sweeps: {n_min: [0]}}\n", "enrich.n_min"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\nstudies: {training_size: [2]}\n", "training_size"),
+    ],
+)
+def test_a_wrong_suite_is_named(tmp_path: Path, text: str | None, said: str) -> None:
+    file = tmp_path / "suite.yaml"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=said):
+        load_suite(file)
+
+
+def test_another_corpus_in_the_workspace_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"id": "a", "contents": "A\\nText of a."}\n', encoding="utf-8")
+    (tmp_path / "other.jsonl").write_text('{"id": "b", "contents": "B\\nText of b, longer."}\n', encoding="utf-8")
+    sets = {"a": QuestionSet(train="a/train", test="a/test")}
+    workspace = Workspace(tmp_path / "w")
+    with pytest.raises(WbragError, match="wbrag ingest examples"):  # the corpus was read, the examples are not there
+        prepare(workspace, Suite(name="x", corpus=Source(path="corpus.jsonl"), sets=sets), tmp_path)
+    with pytest.raises(WbragError, match="wbrag ingest examples"):
+        prepare(workspace, Suite(name="x", corpus=Source(path="corpus.jsonl"), sets=sets), tmp_path)
+    with pytest.raises(UsageError, match="found another corpus"):
+        prepare(workspace, Suite(name="x", corpus=Source(path="other.jsonl"), sets=sets), tmp_path)

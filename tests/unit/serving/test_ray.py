@@ -1,0 +1,132 @@
+"""The application as Ray Serve sees it, without starting Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import yaml
+from ray.exceptions import RaySystemError, RayTaskError
+from ray.serve._private.build_app import build_app
+from ray.serve.schema import ServeDeploySchema
+
+from serve.app import build
+from wbrag.core.config import load
+from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.sections import ServingConfig
+from wbrag.serving.ray import run
+from wbrag.serving.ray.handles import RemoteLibrary
+from wbrag.units.releases import Release
+
+ROOT = Path(__file__).resolve().parents[3]
+ENDPOINT = {"backend": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
+
+
+def deployments(**settings: Any) -> dict[str, Any]:
+    app = build_app(build(settings), name="wbrag", default_runtime_env={})
+    return {deployment.name: deployment for deployment in app.deployments}
+
+
+def test_the_config_file_fits_serves_schema() -> None:
+    found = ServeDeploySchema.model_validate(yaml.safe_load((ROOT / "serve" / "config.yaml").read_text()))
+    [app] = found.applications
+    assert (app.import_path, found.http_options.port) == ("serve.app:build", ServingConfig().port)
+    built = deployments(**app.args, generator=ENDPOINT)
+    assert set(built) == {"Gateway", "Retriever"}
+
+
+def test_bounds_and_resources_come_from_the_settings(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    settings = {
+        "generator": ENDPOINT,
+        "serving": {"gateways": [2, 2], "retrievers": [1, 3], "drain_s": 7},
+        "encoder": {"gpus_per_actor": 0.25},
+        "index": {"gpus_per_shard": 0.25, "shards": 2},
+    }
+    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    built = deployments(config=str(file))
+    gateway, retriever = built["Gateway"], built["Retriever"]
+    assert gateway.num_replicas == 2
+    scaling = retriever._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (1, 3)
+    assert retriever.ray_actor_options["num_gpus"] == 0.75
+    assert gateway._deployment_config.graceful_shutdown_timeout_s == 12
+    for deployment in (gateway, retriever):  # the gateway answers 429; Serve has nothing to refuse
+        assert deployment.max_ongoing_requests > 10_000 and deployment.max_queued_requests == -1
+
+
+@dataclass
+class Replicas:
+    """A retriever deployment whose replicas answer `prepare` with `first`, and a broadcast with `rest`."""
+
+    first: Exception | None = None
+    rest: list[Exception | None] = field(default_factory=list)
+
+    @property
+    def prepare(self) -> Replicas:
+        return self
+
+    async def remote(self, release: Release) -> None:
+        if self.first:
+            raise self.first
+
+    def broadcast(self, name: str, release: Release) -> Replicas:
+        return self
+
+    async def results_async(self, return_exceptions: bool) -> list[Exception | None]:
+        return self.rest
+
+
+def remote(cause: Exception) -> Exception:
+    """As Ray raises what a replica raised."""
+    raised: Exception = RayTaskError("prepare", "a long trace", cause).as_instanceof_cause()
+    return raised
+
+
+@pytest.mark.parametrize("where", ["first", "rest"])
+@pytest.mark.parametrize(
+    ("raised", "refuses"),
+    [
+        (remote(WbragError("a shard is damaged")), True),
+        (remote(OSError("no space left")), False),
+        (RaySystemError("the cluster is gone"), False),
+    ],
+)
+def test_only_an_error_of_ours_is_a_verdict_on_a_release(where: str, raised: Exception, refuses: bool) -> None:
+    replicas = Replicas(first=raised) if where == "first" else Replicas(rest=[None, raised])
+    with pytest.raises(Exception) as caught:
+        asyncio.run(RemoteLibrary(cast(Any, replicas)).prepare(Release.of_base("", "", "")))
+    assert isinstance(caught.value, WbragError) == refuses
+    assert not refuses or str(caught.value) == "a shard is damaged"
+
+
+def test_a_serve_that_listens_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = SimpleNamespace(http_config=SimpleNamespace(host="0.0.0.0", port=8000))
+    monkeypatch.setattr(run, "_get_global_client", lambda: client)
+    assert run._elsewhere({"host": "0.0.0.0", "port": 8000}) == ""
+    assert "expected the Ray Serve that runs to listen on 127.0.0.1:8000, found it on 0.0.0.0:8000" in (
+        run._elsewhere({"host": "127.0.0.1", "port": 8000})
+    )
+
+
+def test_a_start_that_is_stuck_says_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = SimpleNamespace(status="RUNNING", deployments={}, message="")
+    monkeypatch.setattr(run.serve, "status", lambda: SimpleNamespace(applications={"wbrag": app}))
+    monkeypatch.setattr(run.serve, "run_many", lambda *parts, **options: None)
+    monkeypatch.setattr(run, "application", lambda config: None)
+    monkeypatch.setattr(run, "_unready", lambda config: "the model does not answer")
+    monkeypatch.setattr(run, "_standing", lambda: ("r0001", "no such model"))
+    monkeypatch.setattr(run, "WATCH_S", 0.001)
+    monkeypatch.setattr(run, "STUCK_S", 0.01)
+    with pytest.raises(WbragError, match="found that the model does not answer: no such model"):
+        run._deploy(load(), threading.Event(), lambda *counts: None)
+
+
+def test_a_wrong_setting_is_named() -> None:
+    with pytest.raises(UsageError, match="serving.gateway: unknown setting 'gateway': did you mean 'gateways'"):
+        build({"serving": {"gateway": [1, 1]}})

@@ -1,0 +1,194 @@
+"""Releases opened from real shards and Delta tables, with an encoder that needs no model."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.library import contents, index
+from tests.support.releases import HashEncoder, library, passages, two_releases
+from wbrag.core.config import load
+from wbrag.core.errors import WbragError
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.units.layout import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return two_releases(Store(tmp_path / "w", load()))
+
+
+def test_hits_are_the_releases_own(store: Store) -> None:
+    lib = library(store)
+    none, r1, r2 = store.release("none"), *store.releases.all()
+
+    async def scenario() -> None:
+        for release, found in ((none, False), (r1, False), (r2, True)):
+            [passage, unit] = await lib.search([contents(passages("b", 40)[7]), "unit 7\ndistilled 7"], 1, release)
+            assert passage[0].id == "b7" and passage[0].score == pytest.approx(1, abs=1e-3)
+            assert (unit[0].title == "unit 7") is found
+            assert (unit[0].origin == "writeback" and unit[0].score > 0.99) is found
+
+    asyncio.run(scenario())
+
+
+def test_a_new_release_loads_only_its_new_shards(store: Store) -> None:
+    lib = library(store, encoder := HashEncoder())
+    r1, r2 = store.releases.all()
+
+    async def scenario() -> None:
+        await lib.prepare(r1)
+        assert encoder.texts == 3 * 3  # three samples of each shard: two of the base, one of units
+        before = dict(lib._shards)
+        await lib.prepare(r2)
+        assert encoder.texts == 4 * 3
+        assert before.items() <= dict(lib._shards).items()
+        await lib.prepare(store.releases.rollback("r0001"))
+        await lib.prepare(r1)
+        assert encoder.texts == 4 * 3
+
+    asyncio.run(scenario())
+
+
+def test_requests_for_one_release_load_it_once(store: Store) -> None:
+    lib = library(store, encoder := HashEncoder())
+    [r1, _] = store.releases.all()
+
+    async def scenario() -> None:
+        first = asyncio.create_task(lib.search(["x"], 3, r1))
+        others = [asyncio.create_task(lib.search(["x"], 3, r1)) for _ in range(7)]
+        await asyncio.sleep(0)
+        first.cancel()  # whoever began the load may leave
+        found = await asyncio.gather(*others)
+        assert all(lists == found[0] for lists in found)
+
+    asyncio.run(scenario())
+    assert encoder.texts == 3 * 3 + 1 or encoder.texts == 3 * 3 + 7  # queries may come in one batch or in several
+
+
+def test_eviction_frees_what_no_kept_release_uses(store: Store) -> None:
+    lib = library(store, keep=1)
+    [_, r2] = store.releases.all()
+
+    async def scenario() -> None:
+        await lib.prepare(r2)
+        assert len(lib._shards) == 4
+        await lib.prepare(store.release("none"))
+
+    asyncio.run(scenario())
+    gc.collect()
+    assert sorted(key.split()[0] for key in lib._shards) == ["base", "base"]
+
+
+def test_the_cache_is_filled_mended_and_used(store: Store, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    [_, r2] = store.releases.all()
+    asyncio.run(library(store, cache_dir=cache).prepare(r2))
+    files = sorted(cache.glob("*/vectors.faiss"))
+    assert len(files) == 4 and not list(cache.glob(".*.*[!k]"))
+    whole = [file.read_bytes() for file in files]
+    damaged = bytearray(whole[2])
+    damaged[-1] ^= 1
+    files[2].write_bytes(bytes(damaged))
+    untouched = files[0].stat().st_ino
+    asyncio.run(library(store, cache_dir=cache).prepare(r2))
+    assert [file.read_bytes() for file in files] == whole
+    assert files[0].stat().st_ino == untouched, "a good copy was fetched again"
+    for shard in (store.path / "index").glob("*/"):
+        shard.rename(shard.with_name(f"away-{shard.name}"))
+    asyncio.run(library(store, cache_dir=cache).prepare(r2))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_damaged_shard_is_named(store: Store, tmp_path: Path, cached: bool) -> None:
+    r1, r2 = store.releases.all()
+    old, new = (Manifest.read(store.path / release.writeback_manifest).shards for release in (r1, r2))
+    [shard] = [shard for shard in new if shard not in old]
+    file = store.path / "index" / shard.folder / "passages.arrow"
+    file.write_bytes(file.read_bytes()[:-1])
+    lib = library(store, cache_dir=tmp_path / "cache" if cached else None)
+
+    async def scenario() -> None:
+        with pytest.raises(WbragError, match=f"{file}.*damaged"):
+            await lib.prepare(r2)
+        await lib.prepare(r1)
+
+    asyncio.run(scenario())
+
+
+def test_vectors_of_other_texts_are_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "w", load())
+    rows = passages("b", 40)
+    vectors = HashEncoder().encode_passages([contents(row) for row in rows])
+    index(store, rows, np.roll(vectors, 20, axis=0))
+    with pytest.raises(WbragError, match="among its own 10 nearest"):
+        asyncio.run(library(store).prepare(store.release("none")))
+
+
+def test_scores_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "w", load())
+    rows = passages("b", 8)
+    vectors = HashEncoder().encode_passages([contents(row) for row in rows])
+    vectors[:, 0] *= np.float32(np.inf)
+    index(store, rows, vectors)
+    with pytest.raises(WbragError, match="finite scores"):
+        asyncio.run(library(store).prepare(store.release("none")))
+
+
+def test_another_encoder_is_refused(store: Store) -> None:
+    [r1, _] = store.releases.all()
+    other = Store(store.path, load(encoder={"max_tokens": 64}))
+    with pytest.raises(WbragError, match="other settings of it: publish again"):
+        asyncio.run(library(other).prepare(r1))
+
+
+def test_a_manifest_of_other_contents_is_refused(store: Store) -> None:
+    [r1, _] = store.releases.all()
+    with pytest.raises(WbragError, match="expected the manifest"):
+        asyncio.run(library(store).prepare(replace(r1, writeback_sha256="0" * 64)))
+
+
+def test_a_disk_that_is_full_is_no_verdict_on_the_release(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*parts: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    lib = library(store)
+    [r1, _] = store.releases.all()
+    monkeypatch.setattr(lib, "_from_disk", full)
+    with pytest.raises(OSError, match="No space left"):
+        asyncio.run(lib.prepare(r1))
+
+
+def test_opening_takes_no_thread_of_the_searches(store: Store) -> None:
+    lib = library(store)
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_default_executor(pool := ThreadPoolExecutor(1))
+        wait = threading.Event()
+        pool.submit(wait.wait, 20)
+        await asyncio.wait_for(lib.prepare(store.release("none")), 10)
+        wait.set()
+
+    asyncio.run(scenario())
+
+
+def test_a_failed_load_is_tried_again(store: Store) -> None:
+    lib = library(store)
+    [r1, _] = store.releases.all()
+    manifest = store.path / r1.writeback_manifest
+    away = manifest.rename(manifest.with_suffix(".away"))
+
+    async def scenario() -> None:
+        with pytest.raises(WbragError):
+            await lib.search(["x"], 1, r1)
+        away.rename(manifest)
+        assert len((await lib.search(["x"], 1, r1))[0]) == 1
+
+    asyncio.run(scenario())
