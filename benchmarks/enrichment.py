@@ -22,7 +22,7 @@ from wbrag.core.prompts import render
 from wbrag.core.tasks import as_data, read_answer, reference, task
 from wbrag.core.types import Example, Generator, Hit, Message, Passage, unit_id
 from wbrag.enrich.distil import EVIDENCE_TOKENS
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 from wbrag.workspace import Workspace
 
 Row = dict[str, Any]
@@ -147,7 +147,7 @@ def _asked(row: Row, passages: Mapping[str, Passage], config: Config) -> Iterato
             yield "round trip", Ask(id, asked.messages(question, kept, folder), short)
 
 
-def passages(store: Store) -> dict[str, Passage]:
+def passages(store: Layout) -> dict[str, Passage]:
     """The corpus by id."""
     rows = [row for table in read_all(corpus_files(store.path / "corpus")) for row in table.to_pylist()]
     return {row["id"]: Passage(**row) for row in rows}

@@ -25,7 +25,7 @@ from wbrag.data.sentences import sentences
 from wbrag.evaluation.estimate import Asked, workload
 from wbrag.evaluation.estimate.calls import Shares, Words
 from wbrag.generators import model_path
-from wbrag.generators.wrapper import Through
+from wbrag.generators.wrapper import GeneratorWrapper
 
 ALONE = 0.27  # a document answers alone: with the two that are kept where none does, 1.77 of 5 are retained
 DOCUMENT = re.compile(r"^Doc \d+\(Title: .*?\) (.*)$", re.MULTILINE)
@@ -153,7 +153,7 @@ def _tokenizer(file: str) -> Any:
     return Tokenizer.from_file(file)
 
 
-class Scripted(Through):
+class Scripted(GeneratorWrapper):
     """The engine does its work on every call, at the script's length; its reply is the script's."""
 
     def __init__(self, generator: Generator, script: Script) -> None:

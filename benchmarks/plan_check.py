@@ -23,7 +23,7 @@ from wbrag.evaluation.estimate import Asked, plan
 from wbrag.evaluation.estimate.calls import shares_of, stages, words_of
 from wbrag.evaluation.estimate.sizes import Texts
 from wbrag.generators import build
-from wbrag.generators.cached import Remembering
+from wbrag.generators.cached import CachedGenerator
 from wbrag.methods.meter import Meter
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder
 from wbrag.retrieval.index.shard import open_shards
@@ -54,7 +54,7 @@ async def runs(workspace: Workspace, encoder: Encoder, parts: Sequence[Sequence[
         for manifest, origin in workspace.indexes("none")
         for shard in open_shards(workspace.path / "index", manifest, origin, gpu=False)
     ]
-    generator = Remembering(build(config))
+    generator = CachedGenerator(build(config))
     await generator.start()
     try:
         return [await run(config, generator, batched, shards, part) for part in parts]
@@ -63,7 +63,11 @@ async def runs(workspace: Workspace, encoder: Encoder, parts: Sequence[Sequence[
 
 
 async def run(
-    config: Config, generator: Remembering, encoder: BatchedEncoder, shards: list[LocalShard], part: Sequence[Example]
+    config: Config,
+    generator: CachedGenerator,
+    encoder: BatchedEncoder,
+    shards: list[LocalShard],
+    part: Sequence[Example],
 ) -> Ran:
     meter = Meter(generator, IndexRetriever(encoder, shards))
     enrich = EnrichJob(config).prepare(Handles(meter, encoder, shards))

@@ -32,11 +32,11 @@ from wbrag.retrieval.encoder import BatchedEncoder, Vectors
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import PASSAGES, Shard, build_shard
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
-from wbrag.units.checks import CHECKS, Checked, passed
+from wbrag.units.checks import CHECKS, CheckResult, passed
 from wbrag.units.decisions import State
 from wbrag.units.examine import examine, nearest_passages
-from wbrag.units.layout import Store
-from wbrag.units.table import Shelved
+from wbrag.units.layout import Layout
+from wbrag.units.table import StoredUnit
 
 TARGETS, PASSAGES_EACH, SEED = 40, 5, 7
 LOW_TRUST = 0.3
@@ -55,7 +55,7 @@ class Target:
 class Bench:
     """The demo's parts, loaded once."""
 
-    store: Store
+    store: Layout
     generator: Generator
     encoder: BatchedEncoder
     base: list[LocalShard]
@@ -180,11 +180,11 @@ async def poisoning(bench: Bench) -> dict[str, Any]:
         update(3, 3)
     units = list({unit.id: unit for unit in learnt if unit}.values())
     encoded = await asyncio.to_thread(bench.encoder.encoder.encode_passages, [u.contents for u in units])
-    new = [Shelved(unit, vector) for unit, vector in zip(units, encoded)]
+    new = [StoredUnit(unit, vector) for unit, vector in zip(units, encoded)]
     wanted = {t.example.id: t.wrong.value for t in found}
     carries = {u.id: acc(u.text, [wanted[q.removeprefix("served-")] for q in u.question_ids]) > 0 for u in units}
 
-    async def checked(stock: Sequence[Shelved], shards: Sequence[LocalShard], known: dict[str, Passage]) -> Any:
+    async def checked(stock: Sequence[StoredUnit], shards: Sequence[LocalShard], known: dict[str, Passage]) -> Any:
         near = await nearest_passages(stock, shards)
         states: dict[str, State] = {s.unit.id: "approved" for s in shelf}
         return examine([*shelf, *new], {s.unit.id for s in stock}, states, known, near, bench.store.config.checks)
@@ -231,15 +231,15 @@ def is_true(unit: Unit, facts: Collection[str]) -> bool:
     return all(unit.text[start:end] in known for start, end in sentences(unit.text))
 
 
-def surviving(verdicts: dict[str, list[Checked]], names: Collection[str]) -> set[str]:
+def surviving(verdicts: dict[str, list[CheckResult]], names: Collection[str]) -> set[str]:
     """The units that none of these checks refuses."""
     return {id for id, results in verdicts.items() if not any(failed(results, name) for name in names)}
 
 
-def failed(results: Sequence[Checked], name: str) -> bool:
+def failed(results: Sequence[CheckResult], name: str) -> bool:
     return any(r.name == name and not r.passed for r in results)
 
 
-def writeback(bench: Bench, stock: Sequence[Shelved]) -> list[LocalShard]:
+def writeback(bench: Bench, stock: Sequence[StoredUnit]) -> list[LocalShard]:
     rows = [(s.unit.id, s.unit.title, s.unit.text) for s in stock]
     return [bench.shard(rows, np.array([s.vector for s in stock]), "writeback")] if rows else []

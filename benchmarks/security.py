@@ -28,9 +28,9 @@ from wbrag.generators import build
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder
 from wbrag.retrieval.index.shard import open_shards
 from wbrag.retrieval.retriever import LocalShard
-from wbrag.units.checks import Subject
+from wbrag.units.checks import CheckInput
 from wbrag.units.checks.instructions import find, instructions
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 
 HERE = Path(__file__).parent
 
@@ -42,7 +42,7 @@ async def injection(bench: Bench) -> dict[str, Any]:
     caught = []
     for i, a in enumerate(attacks):
         unit = shelf[i % len(shelf)].unit
-        caught.append(not instructions(Subject(replace(unit, text=f"{unit.text} {a['text']}"), ()), settings).passed)
+        caught.append(not instructions(CheckInput(replace(unit, text=f"{unit.text} {a['text']}"), ()), settings).passed)
     honest = [s.unit.text for s in shelf] + [p.text for p in passages(bench.store).values()]
     questions = [t.example.question for t in targets()]
     rag = bench.rag([])
@@ -116,7 +116,7 @@ def _cell(part: dict[str, Any]) -> str:
 
 
 async def measure(workspace: Path) -> dict[str, Any]:
-    store = Store(workspace)
+    store = Layout(workspace)
     start = time.time()
     generator = build(store.config)
     runs: dict[str, Callable[[Bench], Awaitable[dict[str, Any]]]] = {"poisoning": poisoning, "injection": injection}

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wbrag.executor.ray.index_build import Rows
+from wbrag.executor.ray.index_build import CorpusBlock
 
 Array = npt.NDArray[Any]
 DIMENSION, SEED = 384, 11
@@ -73,6 +73,6 @@ def _part(every: Path, vectors: Path, number: int) -> None:
     found = draw(PART, number + 1).astype(np.float16)
     file = every / f"part-{number:05d}.parquet"
     for start in range(0, PART, BLOCK):
-        block = Rows(str(file), start, min(start + BLOCK, PART))
+        block = CorpusBlock(str(file), start, min(start + BLOCK, PART))
         np.save(vectors / block.name, found[start : start + BLOCK], allow_pickle=False)
     pq.write_table(table, file, row_group_size=BLOCK)

@@ -12,22 +12,22 @@ from wbrag.core.errors import UsageError
 from wbrag.core.io.files import Location, inside, write_atomically
 from wbrag.core.progress import bar
 from wbrag.core.types import Answer, Hit
-from wbrag.units.library import Shelving
+from wbrag.units.library import Library
 
 if TYPE_CHECKING:
     from wbrag.data import IngestResult
     from wbrag.evaluation.bench.grid import Bench
-    from wbrag.executor.local import Local
+    from wbrag.executor.local import LocalExecutor
 
 
-class Workspace(Shelving):
+class Workspace(Library):
     """One folder with a corpus, examples, indexes, verdicts, the shelf and its releases.
 
     Settings come from `config`, else from the environment and the defaults. Models start once per workspace object;
     `close()`, or leaving a `with` block, shuts them down.
     """
 
-    _here: Local | None = None
+    _here: LocalExecutor | None = None
 
     # -- data in ------------------------------------------------------------------------------------------------
 
@@ -184,11 +184,11 @@ class Workspace(Shelving):
         """Answer one question in this process, without Ray."""
         return self._local().ask(question, task, method, self.default_release(release))
 
-    def _local(self) -> Local:
+    def _local(self) -> LocalExecutor:
         if self._here is None or self._here.store is not self:  # a `varied` workspace has settings of its own
-            from wbrag.executor.local import Local
+            from wbrag.executor.local import LocalExecutor
 
-            self._here = Local(self)
+            self._here = LocalExecutor(self)
         return self._here
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from wbrag.core.types import Completion, Prompt, Sampling
 from wbrag.executor.ray import row_pass, session
 from wbrag.executor.ray.engines import EngineActor
 from wbrag.executor.ray.row_pass import RowActor
-from wbrag.generators.wrapper import Through
+from wbrag.generators.wrapper import GeneratorWrapper
 
 if TYPE_CHECKING:  # a plugin is imported by pytest
     from tests.support.enriching import Place
@@ -72,7 +72,7 @@ def test_killed_processes_cost_no_row(
     assert_same(folder / "verdicts", unbroken)
 
 
-class Deadly(Through):
+class Deadly(GeneratorWrapper):
     """A generator whose process dies of the marked prompt, as of a fault in a kernel; a folder says how it goes on."""
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:

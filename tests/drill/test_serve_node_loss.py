@@ -21,7 +21,7 @@ from tests.support.pipeline import ITEMS, config
 from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder
 from wbrag.serving.ray.app import application
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 
 pytestmark = [pytest.mark.integration, pytest.mark.drill]
 GATEWAYS, RETRIEVERS = "ServeReplica:wbrag:Gateway", "ServeReplica:wbrag:Retriever"
@@ -48,7 +48,7 @@ class Endpoint:
 @pytest.fixture(scope="module")
 def served(nodes: Nodes, endpoint: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     serving = {"gateways": [2, 2], "retrievers": [2, 2], "timeout_s": REQUEST_S}
-    store = Store(tmp_path_factory.mktemp("served"), config(endpoint, serving=serving))
+    store = Layout(tmp_path_factory.mktemp("served"), config(endpoint, serving=serving))
     encoder = Encoder(store.config.encoder)
     rows = [
         {"id": f"p{i}", "title": f"Note {i}", "text": f"The code of {item} is k{i}."} for i, item in enumerate(ITEMS)

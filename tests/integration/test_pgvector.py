@@ -26,7 +26,7 @@ from wbrag.retrieval.external import Held, open_store
 from wbrag.retrieval.external.pgvector import PgVector
 from wbrag.units.governance import release_ids
 from wbrag.units.releases import Release
-from wbrag.units.table import Shelved
+from wbrag.units.table import StoredUnit
 from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration
@@ -188,9 +188,9 @@ def test_passages_by_id_and_ties_at_the_cut(dsn: str, endpoint: OpenAIServer, en
     assert [h.id for h in hits] == ["0", "1", "10"], "ids are texts"
 
 
-def shelved(count: int, dimension: int = 384) -> list[Shelved]:
+def shelved(count: int, dimension: int = 384) -> list[StoredUnit]:
     made = [Unit(f"t{i}", f"x{i}", ("q",), ((str(i), "h"),), ()) for i in range(count)]
-    return [Shelved(u, np.eye(dimension, dtype=np.float32)[i]) for i, u in enumerate(made)]
+    return [StoredUnit(u, np.eye(dimension, dtype=np.float32)[i]) for i, u in enumerate(made)]
 
 
 def release(number: int, encoder: str = "e1") -> Release:
@@ -203,7 +203,7 @@ def test_a_push_that_fails_leaves_the_units_of_the_release_before(dsn: str, endp
     collection.hold(release(1), units)
     before = collection.held()
     assert before == Held("r0001", frozenset(s.unit.id for s in units))
-    broken = [*units[:1], Shelved(replace(units[1].unit, text="other"), np.full(384, np.nan, np.float32))]
+    broken = [*units[:1], StoredUnit(replace(units[1].unit, text="other"), np.full(384, np.nan, np.float32))]
     with pytest.raises(WbragError, match="NaN not allowed in vector"):
         collection.hold(release(2), broken)
     assert collection.held() == before

@@ -29,8 +29,8 @@ from tests.support.pipeline import ITEMS, reader, settings, wbrag
 from wbrag.core.config import load
 from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder
-from wbrag.serving.release_cache import ReleaseLibrary
-from wbrag.units.layout import Store
+from wbrag.serving.release_cache import ReleaseCache
+from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 
 pytestmark = pytest.mark.integration
@@ -44,7 +44,7 @@ class Served:
 
     process: subprocess.Popen[str]
     url: str
-    store: Store
+    store: Layout
     encoder: Encoder
     model: Endpoint
     answers: list[tuple[float, int]] = field(default_factory=list)
@@ -99,7 +99,7 @@ def units(items: Sequence[str]) -> list[Unit]:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with Endpoint(reply=reader) as model:
-        store = Store(tmp_path_factory.mktemp("served"), load(**settings(model)))
+        store = Layout(tmp_path_factory.mktemp("served"), load(**settings(model)))
         encoder = Encoder(store.config.encoder)
         rows = [
             {"id": f"p{i}", "title": f"Note {i}", "text": f"The code of {item} is k{i}."}
@@ -167,7 +167,7 @@ async def crowd(
 
 def expected(served: Served, releases: Sequence[Release]) -> dict[tuple[str, str], list[str]]:
     """The ids that each release gives for each question, worked out in this process."""
-    library = ReleaseLibrary(served.store, served.encoder)
+    library = ReleaseCache(served.store, served.encoder)
 
     async def all_of() -> dict[tuple[str, str], list[str]]:
         found = {}

@@ -14,22 +14,22 @@ import pyarrow.parquet as pq
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from tests.support.serving import Settled, StreamingGenerator, TableLibrary
+from tests.support.serving import ScriptedStream, Settled, TableLibrary
 from wbrag.core.config import load
 from wbrag.core.tasks import task
 from wbrag.core.types import Answer, Evidence, Hit, Passage, Unit
 from wbrag.methods import Rag, method
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest
-from wbrag.serving.adapters import Pinned
+from wbrag.serving.adapters import PinnedRetriever
 from wbrag.serving.api.app import create_app
 from wbrag.serving.desk.counters import counters_of
 from wbrag.serving.desk.pages import refusal
 from wbrag.serving.desk.routes import desk_router
 from wbrag.serving.publisher import Publisher
-from wbrag.units.checks import Checked, Span
+from wbrag.units.checks import CheckResult, Span
 from wbrag.units.governance import Governance
-from wbrag.units.library import Shelving
+from wbrag.units.library import Library
 from wbrag.units.releases import Release
 from wbrag.units.usage import Feedback, Served
 
@@ -53,24 +53,27 @@ LOST = replace(
     sources=((NOTE.id, "0" * 64), ("n9", "1" * 64)),
     evidence=(Evidence(NOTE.id, "It was sold in 1900."), Evidence("n9", "It stood by the sea.")),
 )
-PASSED = (Checked("novelty", True, 0.4, 0.98, "nothing near it"), Checked("leakage", True, None, None, "not measured"))
+PASSED = (
+    CheckResult("novelty", True, 0.4, 0.98, "nothing near it"),
+    CheckResult("leakage", True, None, None, "not measured"),
+)
 FAILED = (
-    Checked("grounding", False, 0.5, 0.7, "no source holds “1953”", (Span(0, 24, False), Span(25, 45, True))),
+    CheckResult("grounding", False, 0.5, 0.7, "no source holds “1953”", (Span(0, 24, False), Span(25, 45, True))),
     *PASSED,
 )
 BASE_HIT = Hit("n1", NOTE.title, NOTE.text, 0.61)
 UNIT_HIT = Hit(GOOD.id, GOOD.title, GOOD.text, 0.83, "writeback")
 
 
-def opened(folder: Path) -> Shelving:
-    return Shelving(config=load(workspace=str(folder), checks={"policy": "manual"}, serving={"releases": "any"}))
+def opened(folder: Path) -> Library:
+    return Library(config=load(workspace=str(folder), checks={"policy": "manual"}, serving={"releases": "any"}))
 
 
 def plain(number: int) -> Unit:
     return replace(GOOD, title=f"Subject {number:03d}", text=f"Subject {number} is made of oak.")
 
 
-def workspace(folder: Path, others: int = 4) -> Shelving:
+def workspace(folder: Path, others: int = 4) -> Library:
     """GOOD, INVENTED (failed a check), LOST (not checked) and `others` plain candidates; no release yet."""
     store = opened(folder)
     fingerprint = encoder_fingerprint(store.config.encoder)
@@ -94,7 +97,7 @@ def workspace(folder: Path, others: int = 4) -> Shelving:
     return store
 
 
-def two_releases(store: Shelving) -> tuple[Release, Release]:
+def two_releases(store: Library) -> tuple[Release, Release]:
     """r0001 holds GOOD, r0002 also Subject 000, with a canary's report."""
     governance = Governance(store)
     found = []
@@ -121,7 +124,7 @@ CANARY = json.dumps(
 )
 
 
-def used(store: Shelving, answers: int = 3) -> None:
+def used(store: Library, answers: int = 3) -> None:
     """GOOD among the hits of `answers` answers, the last one rated down with a word."""
     rows = [
         Served(
@@ -146,26 +149,26 @@ def used(store: Shelving, answers: int = 3) -> None:
 @dataclass
 class DeskBench:
     app: FastAPI
-    store: Shelving
+    store: Library
     current: Settled
     library: TableLibrary
-    generator: StreamingGenerator
+    generator: ScriptedStream
 
 
-def desk(store: Shelving, *, publishes: bool = True, counts: bool = True) -> DeskBench:
+def desk(store: Library, *, publishes: bool = True, counts: bool = True) -> DeskBench:
     """The gateway with its desk; the model knows who designed the gauge only where a unit says so."""
 
     def reply(messages: object, sampling: object) -> str:
         return "Ada Thorn" if "designed by Ada Thorn" in str(messages) else "unknown"
 
-    generator = StreamingGenerator(reply)
+    generator = ScriptedStream(reply)
     library = TableLibrary({"none": (BASE_HIT,)}, default=(UNIT_HIT, BASE_HIT))
     releases = store.releases.all()
     current = Settled(releases[-1] if releases else store.release("none"))
     app = create_app(store, library, generator, current)
 
     async def ask(question: str, release: str, name: str) -> Answer:
-        rag = Rag(generator, Pinned(library, store.release(release)), task(name))
+        rag = Rag(generator, PinnedRetriever(library, store.release(release)), task(name))
         return await method("naive")(question, rag, None)
 
     publisher = Publisher(store, library, generator)

@@ -13,7 +13,7 @@ from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import PASSAGES, build_once
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 from wbrag.units.publish import propose
 from wbrag.units.releases import Release
 
@@ -26,7 +26,7 @@ def contents(row: dict[str, str]) -> str:
     return f"{row['title']}\n{row['text']}"
 
 
-def index(store: Store, rows: list[dict[str, str]], vectors: Vectors) -> None:
+def index(store: Layout, rows: list[dict[str, str]], vectors: Vectors) -> None:
     """A base index of two shards, and the pointer to it."""
     half, dimension = len(rows) // 2, vectors.shape[1]
     shards = tuple(
@@ -46,17 +46,17 @@ def index(store: Store, rows: list[dict[str, str]], vectors: Vectors) -> None:
     write_atomically(store.path / "index" / "base.json", json.dumps(pointer))
 
 
-def shelve(store: Store, encoder: Encodes, units: Sequence[Unit]) -> None:
+def shelve(store: Layout, encoder: Encodes, units: Sequence[Unit]) -> None:
     vectors = encoder.encode_passages([unit.contents for unit in units])
     store.shelf.add(units, vectors, encoder_fingerprint(store.config.encoder), 0.9999)
 
 
-def proposed(store: Store) -> Release:
+def proposed(store: Layout) -> Release:
     """The release of everything on the shelf: its files are there, its row is not."""
     _, path, digest = store.base()
     stock, history = store.shelf.read(), store.releases.all()
     return propose(store.config, store.path, stock, store.shelf.version, history, path, digest)
 
 
-def published(store: Store) -> Release:
+def published(store: Layout) -> Release:
     return store.releases.append(proposed(store))

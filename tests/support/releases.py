@@ -11,8 +11,8 @@ import numpy as np
 from tests.support.library import contents, index, published, shelve
 from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder, Vectors
-from wbrag.serving.release_cache import ReleaseLibrary
-from wbrag.units.layout import Store
+from wbrag.serving.release_cache import ReleaseCache
+from wbrag.units.layout import Layout
 
 D = 16
 
@@ -41,7 +41,7 @@ def units(first: int, count: int) -> list[Unit]:
     return [Unit(f"unit {i}", f"distilled {i}", (f"q{i}",), (("b1", "h"),), ()) for i in range(first, first + count)]
 
 
-def two_releases(store: Store) -> Store:
+def two_releases(store: Layout) -> Layout:
     """A base of 40 passages and two releases: 5 units, then 5 more."""
     rows = passages("b", 40)
     index(store, rows, HashEncoder().encode_passages([contents(row) for row in rows]))
@@ -51,5 +51,5 @@ def two_releases(store: Store) -> Store:
     return store
 
 
-def library(store: Store, encoder: HashEncoder | None = None, **options: Any) -> ReleaseLibrary:
-    return ReleaseLibrary(store, cast(Encoder, encoder or HashEncoder()), **options)
+def library(store: Layout, encoder: HashEncoder | None = None, **options: Any) -> ReleaseCache:
+    return ReleaseCache(store, cast(Encoder, encoder or HashEncoder()), **options)

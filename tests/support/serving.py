@@ -21,7 +21,7 @@ from wbrag.core.errors import WbragError
 from wbrag.core.types import Completion, Hit, Message, Prompt, Sampling
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.serving.api.app import create_app
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 from wbrag.units.releases import Release, now, release_id
 
 UNIT = Hit("wb-0123456789abcdef", "Corvane gauge", "The Corvane gauge was designed by Ada Thorn.", 0.9, "writeback")
@@ -29,7 +29,7 @@ PASSAGE = Hit("p1", "Corvane", "The gauge of Corvane measures tides.", 0.8)
 
 
 @dataclass
-class StreamingGenerator(ScriptedGenerator):
+class ScriptedStream(ScriptedGenerator):
     """A `ScriptedGenerator` that also streams, word by word, waiting `pause_s` before each.
 
     `cancelled` counts the calls that were cut off before their end.
@@ -111,21 +111,21 @@ class Bench:
     """A gateway with its parts in reach."""
 
     app: FastAPI
-    store: Store
+    store: Layout
     library: TableLibrary
-    generator: StreamingGenerator
+    generator: ScriptedStream
     current: Settled
 
 
-def bench(folder: Path, generator: StreamingGenerator | None = None, **serving: Any) -> Bench:
+def bench(folder: Path, generator: ScriptedStream | None = None, **serving: Any) -> Bench:
     """A gateway over two releases, r0001 and r0002, the second in use; `serving` are settings of that section."""
     config = load(workspace=str(folder), serving=serving)
-    store = Store(config=config)
+    store = Layout(config=config)
     encoder = encoder_fingerprint(config.encoder)
     for number in (1, 2):
         row = Release(release_id(number), number, "publish", now(), "", "", "b", "0", "w", str(number), 0, 1, encoder)
         store.releases.append(row)
-    generator = generator or StreamingGenerator(lambda messages, sampling: "\n Ada Thorn \nand more")
+    generator = generator or ScriptedStream(lambda messages, sampling: "\n Ada Thorn \nand more")
     library, current = TableLibrary(), Settled(row)
     return Bench(create_app(store, library, generator, current), store, library, generator, current)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from wbrag.core.errors import WbragError
 
 
-class Seen:
+class SeenIds:
     """Ids and contents seen so far, as 64-bit hashes in a throw-away SQLite file in `folder`.
 
     A dict of 21M entries takes over 2 GB and a sort on disk finds a duplicate only at the end. SQLite keeps the

@@ -24,7 +24,7 @@ from wbrag.core.io.files import Location, location, put, write_atomically
 from wbrag.core.io.parquet import REPLACING
 from wbrag.core.types import Example, Passage
 from wbrag.data.chunk import chunk
-from wbrag.data.dedup import Seen
+from wbrag.data.dedup import SeenIds
 from wbrag.data.formats import FORMATS
 from wbrag.data.readers import Input
 
@@ -101,7 +101,7 @@ def ingest_corpus(
     pending: list[Passage] = []
     with ExitStack() as stack:
         staging = stack.enter_context(_staging(target))
-        seen = stack.enter_context(closing(Seen(staging)))
+        seen = stack.enter_context(closing(SeenIds(staging)))
         (staging / "parts").mkdir()
         while batch := list(islice(records, BATCH)):
             fresh = _new(batch, seen.fresh([(p.id, p.contents) for p in batch]))
@@ -152,7 +152,7 @@ def ingest_examples(
     rows = dropped = 0
     with ExitStack() as stack:
         staging = stack.enter_context(_staging(target))
-        seen = stack.enter_context(closing(Seen(staging)))
+        seen = stack.enter_context(closing(SeenIds(staging)))
         with pq.ParquetWriter(staging / "examples", EXAMPLES_SCHEMA, compression="zstd") as writer:
             while batch := list(islice(records, BATCH if limit is None else min(BATCH, limit - rows))):
                 fresh = _new(batch, seen.fresh([(e.id, "\n".join((e.question, *e.golden_answers))) for e in batch]))

@@ -14,13 +14,13 @@ from wbrag.retrieval.encoder import BatchedEncoder, Encoder
 from wbrag.retrieval.external import open_base
 from wbrag.retrieval.index.shard import open_shards
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 
 
-class Local:
+class LocalExecutor:
     """Encoder, indexes and engine of this process, each loaded when it is first needed and kept until `close()`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Layout) -> None:
         self.store, self._loop = store, asyncio.Runner()
         self._opened: tuple[tuple[str, str], IndexRetriever] | None = None
         self._generator: Generator | None = None

@@ -18,7 +18,7 @@ from wbrag.core.types import Example
 from wbrag.retrieval.external import open_base, outside, state
 from wbrag.retrieval.external.source_cache import remember
 from wbrag.retrieval.retriever import Base, IndexRetriever
-from wbrag.units.layout import Index, Store
+from wbrag.units.layout import Index, Layout
 
 if TYPE_CHECKING:
     from wbrag.enrich.row_jobs import Handles, RowJob
@@ -36,7 +36,7 @@ class Run(NamedTuple):
     folder: Location
 
 
-class Runs(Store):
+class Runner(Layout):
     """A workspace's models, which start once and only if there is work, and what they worked out."""
 
     def __init__(

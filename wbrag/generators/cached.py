@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from wbrag.core.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling, Scored
-from wbrag.generators.wrapper import Through
+from wbrag.generators.wrapper import GeneratorWrapper
 
 REMEMBERED = 100_000  # replies of a few hundred bytes each
 REMEMBERED_LONG = 5_000  # replies with log-probabilities: up to a few hundred kilobytes each
@@ -20,7 +20,7 @@ Key = tuple[Any, ...]
 T = TypeVar("T")
 
 
-class Remembering(Through):
+class CachedGenerator(GeneratorWrapper):
     """Wraps `generator`; calls for one prompt at the same time share one reply. Failures are not remembered."""
 
     def __init__(self, generator: Generator) -> None:

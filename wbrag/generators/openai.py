@@ -17,7 +17,7 @@ import openai
 
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.types import Completion, Message, Messages, NextTokens, Prompt, Sampling, Scored
-from wbrag.generators.openai_endpoint import MALFORMED, Endpoint, Patience
+from wbrag.generators.openai_endpoint import MALFORMED, Endpoint, RetryPolicy
 from wbrag.generators.openai_failures import Sentences, root
 from wbrag.generators.openai_wire import checked_url, completion, prompt_side, read_key, read_stream, squeeze, wire
 
@@ -60,7 +60,7 @@ class OpenAIGenerator:
         self.says = Sentences(
             where or f"the 'openai' generator at {self.base_url}", model, read_key(api_key_env), api_key_env
         )
-        self._endpoint = Endpoint(self.base_url, self.says, max_concurrency, Patience(timeout_s, sleep, uniform))
+        self._endpoint = Endpoint(self.base_url, self.says, max_concurrency, RetryPolicy(timeout_s, sleep, uniform))
         self._timeout_s = timeout_s
         self._max_retries = max_retries
         self._seed = seed

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class LoopConnections:
     """What belongs to one event loop: connections and waiters cannot be shared between loops."""
 
     client: openai.AsyncOpenAI
@@ -29,7 +29,7 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long an answer is waited for: seconds a try, and how waits between tries are slept and drawn from [0, 1)."""
 
     timeout_s: float
@@ -40,11 +40,11 @@ class Patience:
 class Endpoint:
     """One URL and one model behind it."""
 
-    def __init__(self, base_url: str, says: Sentences, max_concurrency: int, patience: Patience) -> None:
+    def __init__(self, base_url: str, says: Sentences, max_concurrency: int, patience: RetryPolicy) -> None:
         self.base_url, self.says, self.max_concurrency, self.patience = base_url, says, max_concurrency, patience
-        self._doors: dict[asyncio.AbstractEventLoop, Door] = {}
+        self._doors: dict[asyncio.AbstractEventLoop, LoopConnections] = {}
 
-    def door(self) -> Door:
+    def door(self) -> LoopConnections:
         """The running loop's."""
         loop = asyncio.get_running_loop()
         if loop not in self._doors:
@@ -59,7 +59,7 @@ class Endpoint:
                 max_retries=0,
                 http_client=http,
             )
-            self._doors[loop] = Door(client, asyncio.Semaphore(self.max_concurrency))
+            self._doors[loop] = LoopConnections(client, asyncio.Semaphore(self.max_concurrency))
         return self._doors[loop]
 
     async def close(self) -> None:

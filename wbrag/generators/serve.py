@@ -21,7 +21,7 @@ Body = dict[str, Any]
 TRIES = 3  # of a request whose replica died before it said anything
 
 
-class Ask(Protocol):
+class ChatTransport(Protocol):
     """The deployment: a chat-completions body to its reply, or to its chunks where the body asks for a stream.
 
     `{"error": {"message": ...}}` is a refusal. Raises `ConnectionError` where the replica died. Closing the iterator
@@ -37,7 +37,7 @@ class ServeGenerator(OpenAIGenerator):
     Single tokens (`next_tokens`, `decode`) are refused by name, as those of any other endpoint.
     """
 
-    def __init__(self, settings: GeneratorConfig, ask: Ask, seed: int = 0) -> None:
+    def __init__(self, settings: GeneratorConfig, ask: ChatTransport, seed: int = 0) -> None:
         where = f"the model {settings.model!r} on Ray Serve"
         super().__init__(settings.model, "http://serve", timeout_s=settings.timeout_s, seed=seed, where=where)
         self.settings, self.ask = settings, ask

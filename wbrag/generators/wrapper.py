@@ -8,7 +8,7 @@ from contextlib import aclosing
 from wbrag.core.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling, Scored, Streams
 
 
-class Through:
+class GeneratorWrapper:
     """`generator` itself; subclasses change single calls."""
 
     def __init__(self, generator: Generator) -> None:

@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from wbrag.core.types import Completion, Cost, Generator, Hit, Messages, NextTokens, Prompt, Retriever, Sampling, Scored
-from wbrag.generators.wrapper import Through
+from wbrag.generators.wrapper import GeneratorWrapper
 
 
-class Meter(Through):
+class Meter(GeneratorWrapper):
     """Both protocols. `score` and `next_tokens` are calls of one output token."""
 
     def __init__(self, generator: Generator, retriever: Retriever) -> None:

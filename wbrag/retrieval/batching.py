@@ -24,7 +24,7 @@ class _Queue:
     worker: asyncio.Task[None] | None = None
 
 
-class Batches(Generic[Item, Result]):
+class Batcher(Generic[Item, Result]):
     """`work` turns a batch of items into as many results, one batch of an event loop at a time.
 
     It runs in `thread`, or in a thread of the loop, which then waits for it before it closes. What it raises, every

@@ -19,7 +19,7 @@ from wbrag.core.env import check_torchvision
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import model_contents
 from wbrag.core.sections import EncoderConfig
-from wbrag.retrieval.batching import Batches
+from wbrag.retrieval.batching import Batcher
 
 CPU_BATCH, GPU_BATCH = 8, 64  # texts; on a CPU larger batches only pad more, and leave its caches
 Vectors = npt.NDArray[np.float32]  # [n, d], unit length
@@ -102,7 +102,7 @@ class BatchedEncoder:
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")  # with OpenMP's threads of its own
-        self._batches = Batches(encoder.encode_queries, self._thread)
+        self._batches = Batcher(encoder.encode_queries, self._thread)
 
     async def queries(self, texts: Sequence[str]) -> Vectors:
         return np.stack(await self._batches(texts))

@@ -11,7 +11,7 @@ import numpy as np
 
 from wbrag.core.sections import RetrievalConfig
 from wbrag.core.types import Hit, Origin
-from wbrag.retrieval.batching import Batches
+from wbrag.retrieval.batching import Batcher
 from wbrag.retrieval.encoder import QueryEncoder, Vectors
 from wbrag.retrieval.index.shard import Shard
 from wbrag.retrieval.merge import best, merge
@@ -41,7 +41,7 @@ class LocalShard:
 
     def __init__(self, shard: Shard) -> None:
         self.shard, self.origin = shard, shard.origin
-        self._batches = Batches(partial(_search, shard))  # not a method: a shard let go of is closed at once
+        self._batches = Batcher(partial(_search, shard))  # not a method: a shard let go of is closed at once
 
     async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
         return await self._batches([(query, k) for query in queries])

@@ -12,7 +12,7 @@ from wbrag.core.types import Hit
 from wbrag.units.releases import Release
 
 
-class Library(Protocol):
+class ReleaseRetriever(Protocol):
     """The retriever of any release. Every call names its release, so that no answer mixes two."""
 
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:

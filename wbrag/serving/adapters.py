@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from wbrag.core.errors import PromptRefused, UsageError
 from wbrag.core.types import Completion, Generator, Hit, Messages, NextTokens, Prompt, Sampling, Scored
-from wbrag.generators.wrapper import Through
-from wbrag.serving import Library
+from wbrag.generators.wrapper import GeneratorWrapper
+from wbrag.serving import ReleaseRetriever
 from wbrag.units.releases import Release
 
 Emit = Callable[[str], None]
@@ -58,7 +58,7 @@ class FirstLine:
         return ready
 
 
-class Speaking(Through):
+class StreamingGenerator(GeneratorWrapper):
     """`generator`, timed. With `emit` every reply's first line goes there as it is written."""
 
     def __init__(self, generator: Generator, emit: Emit | None = None) -> None:
@@ -113,10 +113,10 @@ class Speaking(Through):
         return whole
 
 
-class Pinned:
+class PinnedRetriever:
     """`Retriever`: the library as `release` has it, and no other."""
 
-    def __init__(self, library: Library, release: Release) -> None:
+    def __init__(self, library: ReleaseRetriever, release: Release) -> None:
         self.library, self.release, self.watch = library, release, Stopwatch()
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:

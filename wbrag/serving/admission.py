@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
-from wbrag.serving.errors import Refused
+from wbrag.serving.errors import Refusal
 
 WINDOW_S = 30.0  # throughput is measured over the last so many seconds
 LONGEST_WAIT_S = 60
@@ -29,12 +29,12 @@ class Admission:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a turn; raises `Refused` at once where draining (503) or where too many wait already (429)."""
+        """Wait for a turn; raises `Refusal` at once where draining (503) or where too many wait already (429)."""
         if self.draining:
-            raise Refused(503, "this gateway is stopping: ask again", code="draining", retry_after=1)
+            raise Refusal(503, "this gateway is stopping: ask again", code="draining", retry_after=1)
         if self._slots.locked() and self.waiting >= self.queue:
             message = f"{self.working} requests are at work and {self.waiting} are waiting: ask again later"
-            raise Refused(429, message, code="busy", retry_after=self.retry_after())
+            raise Refusal(429, message, code="busy", retry_after=self.retry_after())
         self.waiting += 1
         self._idle.clear()
         try:

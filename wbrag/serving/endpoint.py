@@ -8,30 +8,30 @@ from uuid import uuid4
 from fastapi import FastAPI
 
 from wbrag.core.types import Answer, Generator, Sampling
-from wbrag.serving import Library
+from wbrag.serving import ReleaseRetriever
 from wbrag.serving.api.app import create_app
 from wbrag.serving.api.validation import hits
 from wbrag.serving.desk.counters import counters_of
 from wbrag.serving.desk.pages import refusal
 from wbrag.serving.desk.routes import desk_router
 from wbrag.serving.publisher import Publisher
-from wbrag.serving.release_watcher import Current
-from wbrag.serving.service import Answering, Ask, Caller
-from wbrag.units.layout import Store
-from wbrag.units.library import Shelving
+from wbrag.serving.release_watcher import ReleaseWatcher
+from wbrag.serving.service import AnswerRequest, AnswerService, Caller
+from wbrag.units.layout import Layout
+from wbrag.units.library import Library
 
 
-def endpoint(store: Store, library: Library, generator: Generator, current: Current) -> FastAPI:
+def endpoint(store: Layout, library: ReleaseRetriever, generator: Generator, current: ReleaseWatcher) -> FastAPI:
     """API and desk; start and end come with the app's lifespan. See `create_app` for what it refuses."""
     app = create_app(store, library, generator, current)
-    answering: Answering = app.state.answering
+    answering: AnswerService = app.state.answering
     app.state.page_error = refusal
-    publisher = Publisher(Shelving(store.path, store.config), library, generator)
+    publisher = Publisher(Library(store.path, store.config), library, generator)
 
     async def ask(question: str, release: str, task: str) -> Answer:
         c, s = store.config, store.config.serving
         sampling = Sampling(min(c.generator.max_answer_tokens, s.max_tokens))
-        asked = Ask(question, s.methods[0], task, hits(None, "top_k", s, c), sampling, release, traffic=False)
+        asked = AnswerRequest(question, s.methods[0], task, hits(None, "top_k", s, c), sampling, release, traffic=False)
         deadline = asyncio.get_running_loop().time() + s.timeout_s
         return (await answering.answer(asked, Caller(uuid4().hex, "desk", deadline))).answer
 

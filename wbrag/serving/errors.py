@@ -13,7 +13,7 @@ CLIENT_GONE = 499  # nobody reads it; the log does
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
-class Refused(HTTPException):
+class Refusal(HTTPException):
     """A refusal: `param` names the field at fault, `code` is for programs, `retry_after` in seconds."""
 
     def __init__(
@@ -36,7 +36,7 @@ def response(error: HTTPException) -> JSONResponse:
 
 def told(error: HTTPException) -> tuple[str, str | None, str]:
     """Message, field and code; Starlette's own errors say their status in words."""
-    if isinstance(error, Refused):
+    if isinstance(error, Refusal):
         return error.detail, error.param, error.code
     plain = error.detail == HTTPStatus(error.status_code).phrase
     known = {404: "there is nothing at this address", 405: "this address does not take that method"}

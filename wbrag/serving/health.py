@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from wbrag.core.types import Generator
-from wbrag.serving.adapters import Speaking
+from wbrag.serving.adapters import StreamingGenerator
 
 FAILURES = 3  # answers in a row that the model fails before the gateway says that it is down
 RETRY_S = 5.0
@@ -38,7 +38,7 @@ class Health:
         await self.generator.close()
 
     @contextmanager
-    def listening(self, speaking: Speaking) -> Iterator[None]:
+    def listening(self, speaking: StreamingGenerator) -> Iterator[None]:
         """Note how one answer's calls went."""
         try:
             yield

@@ -25,7 +25,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from wbrag.core.errors import UsageError, WbragError, unknown
-from wbrag.core.io.append_log import Log
+from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.files import Location, file_in_one_step, locked
 from wbrag.units.releases import now
 
@@ -187,7 +187,7 @@ def session_secret(workspace: Location) -> str:
 
 def _secret_in_store(folder: ObjectPath) -> str:
     """A table of one row: its first commit is the one thing that only one of several machines can write."""
-    log = Log(folder, pa.schema([("secret", pa.string())]))
+    log = AppendLog(folder, pa.schema([("secret", pa.string())]))
     if log.version == -1:
         with suppress(WbragError):  # another was first, or the store is away, which reading it will tell
             log.append([{"secret": secrets.token_hex(32)}], after=-1)

@@ -9,11 +9,11 @@ from wbrag.core.tasks import task
 from wbrag.core.types import Example, Generator, Sampling
 from wbrag.methods import Rag
 from wbrag.methods import method as named
-from wbrag.serving import Library
-from wbrag.serving.adapters import Pinned
+from wbrag.serving import ReleaseRetriever
+from wbrag.serving.adapters import PinnedRetriever
 from wbrag.units.canary import Canary, weigh
 from wbrag.units.examine import NEAREST
-from wbrag.units.library import Shelving
+from wbrag.units.library import Library
 from wbrag.units.releases import Release
 
 AT_ONCE = 4  # canary questions beside the traffic
@@ -22,7 +22,7 @@ AT_ONCE = 4  # canary questions beside the traffic
 class Publisher:
     """Approves what passed its checks, tests the release that follows, and appends it; one at a time."""
 
-    def __init__(self, shelving: Shelving, library: Library, generator: Generator) -> None:
+    def __init__(self, shelving: Library, library: ReleaseRetriever, generator: Generator) -> None:
         self.shelving, self.library, self.generator = shelving, library, generator
         self._one = asyncio.Lock()
 
@@ -45,7 +45,7 @@ class Publisher:
             return await asyncio.to_thread(w.conclude, proposed, report)
 
     async def _check(self) -> None:
-        """What `Shelving.check` does, with the library that serves as the one that finds neighbours."""
+        """What `Library.check` does, with the library that serves as the one that finds neighbours."""
         todo = await asyncio.to_thread(self.shelving.unexamined)
         if todo:
             base = await asyncio.to_thread(self.shelving.release, "none")
@@ -67,7 +67,7 @@ class Publisher:
 
     async def _row(self, example: Example, release: Release, slots: asyncio.Semaphore) -> dict[str, Any]:
         c = self.shelving.config
-        sampling, retriever = Sampling(c.generator.max_answer_tokens), Pinned(self.library, release)
+        sampling, retriever = Sampling(c.generator.max_answer_tokens), PinnedRetriever(self.library, release)
         rag = Rag(self.generator, retriever, task(example.task), c.retrieval.top_k, sampling, c.prompts_dir, c.methods)
         try:
             async with slots:

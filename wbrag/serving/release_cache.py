@@ -22,7 +22,7 @@ from wbrag.retrieval.external import open_base
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
 from wbrag.retrieval.index.shard import Shard, open_shard, shard_name
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 
 KEPT = 3  # releases held open: the present one, the one before it, and one that somebody asks for
@@ -31,11 +31,11 @@ NEAREST = 10  # hits among which they must be
 OPENED_TOGETHER = min(8, os.cpu_count() or 1)
 
 
-class ReleaseLibrary:
-    """`Library` over `store`; the `KEPT` releases used last stay open, and with them their shards."""
+class ReleaseCache:
+    """`ReleaseRetriever` over `store`; the `KEPT` releases used last stay open, and with them their shards."""
 
     def __init__(
-        self, store: Store, encoder: Encoder, cache_dir: str | Path | None = None, *, keep: int = KEPT
+        self, store: Layout, encoder: Encoder, cache_dir: str | Path | None = None, *, keep: int = KEPT
     ) -> None:
         self.store, self.encoder, self.keep = store, encoder, keep
         self.cache = Path(cache_dir).expanduser() if cache_dir else None

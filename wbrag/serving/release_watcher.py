@@ -8,18 +8,20 @@ import time
 from contextlib import suppress
 
 from wbrag.core.errors import StoreError, WbragError
-from wbrag.serving import Library
-from wbrag.units.layout import Store
+from wbrag.serving import ReleaseRetriever
+from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 
 RETRY_S = 600.0  # a refused release is tried again after so long, when the table changes, or while nothing answers
 log = logging.getLogger(__name__)
 
 
-class Current:
+class ReleaseWatcher:
     """`release` answers, None before the first; `refused` holds newer ones that failed, each with the reason."""
 
-    def __init__(self, store: Store, library: Library, poll_s: float = 2.0, *, retry_s: float = RETRY_S) -> None:
+    def __init__(
+        self, store: Layout, library: ReleaseRetriever, poll_s: float = 2.0, *, retry_s: float = RETRY_S
+    ) -> None:
         self.store, self.library, self.poll_s, self.retry_s = store, library, poll_s, retry_s
         self.release: Release | None = None
         self.refused: dict[str, str] = {}

@@ -16,22 +16,22 @@ from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Answer, Generator, Hit, Sampling
 from wbrag.methods import Rag
 from wbrag.methods import method as named
-from wbrag.serving import Library
-from wbrag.serving.adapters import Emit, Pinned, Speaking
+from wbrag.serving import ReleaseRetriever
+from wbrag.serving.adapters import Emit, PinnedRetriever, StreamingGenerator
 from wbrag.serving.admission import Admission
-from wbrag.serving.errors import Refused
+from wbrag.serving.errors import Refusal
 from wbrag.serving.health import Health
 from wbrag.serving.prometheus import Metrics
 from wbrag.serving.recorder import Recorder
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 from wbrag.units.usage import Feedback, Served
 
 log = logging.getLogger("wbrag.serving")
 
 
-class InUse(Protocol):
-    """What answers now; `wbrag.serving.release_watcher.Current` is one."""
+class CurrentRelease(Protocol):
+    """What answers now; `wbrag.serving.release_watcher.ReleaseWatcher` is one."""
 
     @property
     def release(self) -> Release | None: ...
@@ -50,7 +50,7 @@ class InUse(Protocol):
 
 
 @dataclass(frozen=True)
-class Ask:
+class AnswerRequest:
     """A question that keeps within the operator's bounds. `release` None: the one in use."""
 
     question: str
@@ -79,11 +79,16 @@ class Reply:
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
 
 
-class Answering:
+class AnswerService:
     """The work of the gateway, whoever asks: the API and the desk."""
 
     def __init__(
-        self, store: Store, library: Library, generator: Generator, current: InUse, settings: ServingConfig
+        self,
+        store: Layout,
+        library: ReleaseRetriever,
+        generator: Generator,
+        current: CurrentRelease,
+        settings: ServingConfig,
     ) -> None:
         self.store, self.library, self.generator, self.current = store, library, generator, current
         self.settings = settings
@@ -93,15 +98,15 @@ class Answering:
         self.health = Health(generator)
         self._known: dict[str, Release] = {}  # rows of the releases table never change
 
-    async def answer(self, ask: Ask, caller: Caller, emit: Emit | None = None) -> Reply:
-        """Answer under the caller's deadline. `emit` hears it in pieces; raises `Refused` with what is wrong."""
+    async def answer(self, ask: AnswerRequest, caller: Caller, emit: Emit | None = None) -> Reply:
+        """Answer under the caller's deadline. `emit` hears it in pieces; raises `Refusal` with what is wrong."""
         start = time.perf_counter()
         async with self._turn(caller, ask.method, ask.question):
             queued = time.perf_counter() - start
             release = await self._release(ask.release)
             # other methods' last call is not the answer itself: theirs is heard when it is whole
-            speaking = Speaking(self.generator, emit if ask.method == "naive" else None)
-            pinned = Pinned(self.library, release)
+            speaking = StreamingGenerator(self.generator, emit if ask.method == "naive" else None)
+            pinned = PinnedRetriever(self.library, release)
             config = self.store.config
             rag = Rag(
                 speaking, pinned, known_task(ask.task), ask.top_k, ask.sampling, config.prompts_dir, config.methods
@@ -127,7 +132,7 @@ class Answering:
         """The best `k` hits, under the same bounds as an answer."""
         async with self._turn(caller, "search", query):
             row = await self._release(release)
-            pinned = Pinned(self.library, row)
+            pinned = PinnedRetriever(self.library, row)
             [hits] = await pinned.search([query], k)
         self.metrics.stage.labels("retrieve").observe(pinned.watch.seconds)
         self.metrics.found(hits)
@@ -143,26 +148,26 @@ class Answering:
         """A place at work until the deadline, and every failure as a refusal that a client may read."""
         if not self.current.ready or not self.health.up:
             self.metrics.refused.labels("not_ready").inc()
-            raise Refused(503, "the library and the model are being loaded: ask again", code="not_ready", retry_after=5)
+            raise Refusal(503, "the library and the model are being loaded: ask again", code="not_ready", retry_after=5)
         try:
             async with asyncio.timeout_at(caller.deadline), self.admission.slot():
                 yield
         except TimeoutError:
             self.metrics.errors.labels("timeout").inc()
-            raise Refused(504, "no answer within the request's time: allow more, or ask less", code="timeout") from None
-        except Refused as refused:
+            raise Refusal(504, "no answer within the request's time: allow more, or ask less", code="timeout") from None
+        except Refusal as refused:
             if refused.code in ("busy", "draining"):
                 self.metrics.refused.labels(refused.code).inc()
             raise
         except PromptTooLong as error:
-            raise Refused(400, str(error), code="context_length_exceeded") from None
+            raise Refusal(400, str(error), code="context_length_exceeded") from None
         except UsageError as error:
             _log(caller, error, question)
-            raise Refused(400, f"{what!r} cannot be served with this model: choose another method") from error
+            raise Refusal(400, f"{what!r} cannot be served with this model: choose another method") from error
         except WbragError as error:  # its sentence is for the operator: it may name addresses
             self.metrics.errors.labels("upstream").inc()
             _log(caller, error, question)
-            raise Refused(502, "the model or the index did not answer: ask again", code="upstream") from error
+            raise Refusal(502, "the model or the index did not answer: ask again", code="upstream") from error
 
     async def _release(self, name: str | None) -> Release:
         """The row of a release; what answers now is looked up once, here, and then kept for the whole request."""
@@ -172,7 +177,7 @@ class Answering:
             return present
         assert name is not None
         if name in self.current.refused:
-            raise Refused(
+            raise Refusal(
                 400, f"release {name} failed its self-test and is not served: choose another", param="release"
             )
         if name in self._known:
@@ -180,12 +185,12 @@ class Answering:
         try:
             row = await asyncio.to_thread(self.store.release, name)
         except WbragError as error:
-            raise Refused(400, str(error), param="release") from None
+            raise Refusal(400, str(error), param="release") from None
         if name != "none":  # the base index in use may be replaced
             self._known[name] = row
         return row
 
-    def _record(self, ask: Ask, caller: Caller, reply: Reply) -> None:
+    def _record(self, ask: AnswerRequest, caller: Caller, reply: Reply) -> None:
         kept = self.settings.record
         if kept == "none" or not ask.traffic:
             return

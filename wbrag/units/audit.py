@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from wbrag.units.examinations import Examined
-from wbrag.units.layout import Store
+from wbrag.units.examinations import Examination
+from wbrag.units.layout import Layout
 
 
 class Change(NamedTuple):
@@ -20,19 +20,19 @@ class Change(NamedTuple):
     policy: str = ""
 
 
-def changes(store: Store) -> list[Change]:
+def changes(store: Layout) -> list[Change]:
     """Every decision, examination, release and lesson, oldest first.
 
     Each table keeps its own order, whatever the clock said: a row comes no earlier than the one before it.
     """
-    from wbrag.core.io.append_log import Log
+    from wbrag.core.io.append_log import AppendLog
     from wbrag.units.learn import LEARNED
 
     found = [
         (s.unit.created_at[:19], Change(s.unit.created_at, "wbrag", "write", s.unit.id, s.unit.title, s.unit.model))
         for s in store.shelf.read()
     ]
-    for row in Log(store.path / "shelf" / "learned", LEARNED).rows():
+    for row in AppendLog(store.path / "shelf" / "learned", LEARNED).rows():
         outcome = f"learn: {row['outcome']}"
         found.append(
             (row["at"][:19], Change(row["at"], "wbrag", outcome, row["request_id"], row["why"], row["unit_id"]))
@@ -56,5 +56,5 @@ def _in_order(changes: Iterable[Change]) -> Iterator[tuple[str, Change]]:
         yield second, change
 
 
-def _found(examined: Examined) -> str:
+def _found(examined: Examination) -> str:
     return "; ".join(f"{c.name}: {c.explanation}" for c in examined.failed) or "passed every check"

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 from wbrag.core.errors import UsageError, unknown
-from wbrag.core.io.append_log import Log
+from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.files import Location, locked
 
 State = Literal["candidate", "approved", "rejected", "retired", "stale"]
@@ -59,7 +59,7 @@ class Decisions:
     """The decisions table at `folder`; rows are only ever appended."""
 
     def __init__(self, folder: Location) -> None:
-        self.log = Log(folder, DECISIONS)
+        self.log = AppendLog(folder, DECISIONS)
 
     def all(self) -> list[Decision]:
         """Every decision, oldest first."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from wbrag.core.io.append_log import Log
+from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.files import Location
-from wbrag.units.checks import Checked, Span
+from wbrag.units.checks import CheckResult, Span
 from wbrag.units.releases import now
 
 _text = pa.string()
@@ -21,38 +21,38 @@ CHECKS = pa.schema(
 
 
 @dataclass(frozen=True)
-class Examined:
+class Examination:
     """One examination of a unit. `fingerprint` names the settings and the corpus that it was made under."""
 
     unit_id: str
     at: str
     fingerprint: str
-    results: tuple[Checked, ...]
+    results: tuple[CheckResult, ...]
 
     @property
     def passed(self) -> bool:
         return all(result.passed for result in self.results)
 
     @property
-    def failed(self) -> tuple[Checked, ...]:
+    def failed(self) -> tuple[CheckResult, ...]:
         return tuple(result for result in self.results if not result.passed)
 
 
-class Results:
+class Examinations:
     """The checks table at `folder`; rows are only ever appended."""
 
     def __init__(self, folder: Location) -> None:
-        self.log = Log(folder, CHECKS)
+        self.log = AppendLog(folder, CHECKS)
 
-    def latest(self) -> dict[str, Examined]:
+    def latest(self) -> dict[str, Examination]:
         """The newest examination of every unit that was examined."""
         return {examined.unit_id: examined for examined in self.all()}
 
-    def all(self) -> list[Examined]:
+    def all(self) -> list[Examination]:
         """Every examination, oldest first."""
         return [_from_row(row) for row in sorted(self.log.rows(), key=lambda row: row["number"])]
 
-    def add(self, found: Mapping[str, Sequence[Checked]], fingerprints: Mapping[str, str]) -> None:
+    def add(self, found: Mapping[str, Sequence[CheckResult]], fingerprints: Mapping[str, str]) -> None:
         """One row a unit, in one commit; `fingerprints` say what each examination depended on."""
         number, at = self.log.version + 1, now()
         self.log.append(
@@ -67,9 +67,9 @@ class Results:
         )
 
 
-def _from_row(row: Mapping[str, Any]) -> Examined:
+def _from_row(row: Mapping[str, Any]) -> Examination:
     results = tuple(
-        Checked(**{**result, "spans": tuple(Span(**span) for span in result["spans"])})
+        CheckResult(**{**result, "spans": tuple(Span(**span) for span in result["spans"])})
         for result in json.loads(row["results"])
     )
-    return Examined(row["unit_id"], row["at"], row["fingerprint"], results)
+    return Examination(row["unit_id"], row["at"], row["fingerprint"], results)

@@ -10,15 +10,15 @@ from wbrag.core.sections import ChecksConfig
 from wbrag.core.types import Hit, Passage
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.retriever import Base, ShardSearcher
-from wbrag.units.checks import Checked, Neighbour, Nli, Subject, passed, run
+from wbrag.units.checks import CheckInput, CheckResult, Neighbour, Nli, passed, run
 from wbrag.units.decisions import State
-from wbrag.units.table import Shelved
+from wbrag.units.table import StoredUnit
 
 NEAREST = 10  # passages and units that a unit is compared with
 
 
 async def nearest_passages(
-    units: Sequence[Shelved], shards: Sequence[ShardSearcher], base: Base | None = None
+    units: Sequence[StoredUnit], shards: Sequence[ShardSearcher], base: Base | None = None
 ) -> dict[str, list[Hit]]:
     """The passages nearest to each unit, best first; by the vectors on the shelf, so that no encoder is needed."""
     if not units:
@@ -34,14 +34,14 @@ async def nearest_passages(
 
 
 def examine(
-    stock: Sequence[Shelved],
+    stock: Sequence[StoredUnit],
     todo: Collection[str],
     stands: Mapping[str, State],
     passages: Mapping[str, Passage],
     near: Mapping[str, Sequence[Hit]],
     settings: ChecksConfig,
     nli: Nli | None = None,
-) -> dict[str, list[Checked]]:
+) -> dict[str, list[CheckResult]]:
     """Every check on the units `todo`, in the order of their ids.
 
     A unit is compared with those that stand (`stands`: approved ones, and candidates that passed), and with those
@@ -49,12 +49,12 @@ def examine(
     corpus's, by id; `near` as `nearest_passages` gives.
     """
     standing = _Standing([s for s in stock if s.unit.id in stands and s.unit.id not in todo], len(stock))
-    found: dict[str, list[Checked]] = {}
+    found: dict[str, list[CheckResult]] = {}
     for shelved in sorted((s for s in stock if s.unit.id in todo), key=lambda s: s.unit.id):
         unit = shelved.unit
         neighbours = [*_passages(near.get(unit.id, ()), passages), *standing.nearest(shelved, stands)]
         sources = tuple(passages[id] for id, _ in unit.sources if id in passages)
-        subject = Subject(unit, sources, tuple(sorted(neighbours, key=lambda n: -n.cosine)))
+        subject = CheckInput(unit, sources, tuple(sorted(neighbours, key=lambda n: -n.cosine)))
         found[unit.id] = run(subject, settings, nli)
         if passed(found[unit.id]):
             standing.add(shelved)
@@ -71,20 +71,20 @@ def _passages(hits: Sequence[Hit], passages: Mapping[str, Passage]) -> list[Neig
 class _Standing:
     """Units that others are compared with, their vectors in one matrix [capacity, d] that fills up."""
 
-    def __init__(self, units: Sequence[Shelved], capacity: int) -> None:
-        self.units: list[Shelved] = []
+    def __init__(self, units: Sequence[StoredUnit], capacity: int) -> None:
+        self.units: list[StoredUnit] = []
         self.matrix: Vectors = np.empty((0, 0), np.float32)
         self.capacity = max(1, capacity)
         for shelved in units:
             self.add(shelved)
 
-    def add(self, shelved: Shelved) -> None:
+    def add(self, shelved: StoredUnit) -> None:
         if not self.units:
             self.matrix = np.empty((self.capacity, len(shelved.vector)), np.float32)
         self.matrix[len(self.units)] = shelved.vector
         self.units.append(shelved)
 
-    def nearest(self, shelved: Shelved, states: Mapping[str, State]) -> list[Neighbour]:
+    def nearest(self, shelved: StoredUnit, states: Mapping[str, State]) -> list[Neighbour]:
         if not self.units:
             return []
         cosines = self.matrix[: len(self.units)] @ shelved.vector

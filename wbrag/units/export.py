@@ -14,14 +14,14 @@ from wbrag.core.errors import WbragError, unknown
 from wbrag.core.io.files import Location, file_in_one_step
 from wbrag.units.decisions import State
 from wbrag.units.governance import release_ids
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 
-Format = Literal["jsonl", "parquet", "flashrag"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+ExportFormat = Literal["jsonl", "parquet", "flashrag"]
+FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 
 
 def export_units(
-    store: Store, out: Location, format: Format = "jsonl", *, release: str = "latest", state: State | None = None
+    store: Layout, out: Location, format: ExportFormat = "jsonl", *, release: str = "latest", state: State | None = None
 ) -> dict[str, Any]:
     """Write the units of `release`, or all those in `state`, to `out` in one step; says how many.
 
@@ -41,7 +41,7 @@ def export_units(
     return {"units": len(rows), "of": state or store.releases.get(release).id, "format": format, "file": str(out)}
 
 
-def _rows(store: Store, release: str, state: State | None) -> pa.Table:
+def _rows(store: Layout, release: str, state: State | None) -> pa.Table:
     """The shelf's rows of these units, in the order of their ids, with their state and decisions."""
     states = store.decisions.states()
     table = store.shelf.table()

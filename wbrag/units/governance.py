@@ -14,12 +14,12 @@ from typing import Any
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Passage, Unit
 from wbrag.units.decisions import STATES, Decision, State
-from wbrag.units.examinations import Examined
-from wbrag.units.layout import Store
+from wbrag.units.examinations import Examination
+from wbrag.units.layout import Layout
 from wbrag.units.publish import unit_ids
 from wbrag.units.releases import Release
-from wbrag.units.review import Task, Use, use_of, work_list
-from wbrag.units.table import Shelved
+from wbrag.units.review import ReviewItem, Use, use_of, work_list
+from wbrag.units.table import StoredUnit
 
 RESTING = 20
 
@@ -30,7 +30,7 @@ class Card:
 
     unit: Unit
     state: State
-    examined: Examined | None  # None where the checks have not been run
+    examined: Examination | None  # None where the checks have not been run
     use: Use
     decided: Decision | None  # the last decision
 
@@ -59,7 +59,7 @@ class Difference:
 class Governance:
     """The knowledge owner's view of a workspace. `decide` and `rollback` leave rows; nothing is edited."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Layout) -> None:
         self.store = store
         self._kept: dict[str, tuple[Any, Any]] = {}
         self._used: tuple[Any, float, tuple[dict[str, Use], Counter[str]]] | None = None  # version, rests until, found
@@ -127,7 +127,7 @@ class Governance:
         """The ids of the units that `release` answers from; its files are immutable."""
         return self._once(f"ids {release.writeback_sha256}", "", lambda: release_ids(self.store, release))
 
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[ReviewItem]:
         """What wants a person's look: see `wbrag.units.review.work_list`."""
         cards, releases = self._cards(), self.releases()
         _, served = self._use()
@@ -161,7 +161,7 @@ class Governance:
     def _release(self, name: str) -> Release:
         return self.store.release("none") if name == "none" else self.store.releases.get(name)
 
-    def _shelf(self) -> Sequence[Shelved]:
+    def _shelf(self) -> Sequence[StoredUnit]:
         return self.store.shelf.read()
 
     def _decisions(self) -> list[Decision]:
@@ -210,7 +210,7 @@ class Governance:
         return self._kept[name][1]
 
 
-def release_ids(store: Store, release: Release) -> frozenset[str]:
+def release_ids(store: Layout, release: Release) -> frozenset[str]:
     """The ids of the units in a release's write-back shards."""
     from wbrag.retrieval.index.manifest import Manifest
 

@@ -17,15 +17,15 @@ from wbrag.core.types import Example, Origin, Passage, content_hash
 if TYPE_CHECKING:
     from wbrag.retrieval.index.manifest import Manifest
     from wbrag.units.decisions import Decisions
-    from wbrag.units.examinations import Results
+    from wbrag.units.examinations import Examinations
     from wbrag.units.releases import Release, Releases
-    from wbrag.units.table import Shelf
+    from wbrag.units.table import UnitTable
     from wbrag.units.usage import Usage
 
 Index = tuple["Manifest", Origin]
 
 
-class Store:
+class Layout:
     """One folder: corpus/ examples/ embeddings/ index/ verdicts/ answers/ shelf/ reports/."""
 
     def __init__(self, folder: str | Location | None = None, config: Config | None = None) -> None:
@@ -33,10 +33,10 @@ class Store:
         self.path = location(folder if folder is not None else self.config.workspace).resolve()
 
     @cached_property
-    def shelf(self) -> Shelf:
-        from wbrag.units.table import Shelf
+    def shelf(self) -> UnitTable:
+        from wbrag.units.table import UnitTable
 
-        return Shelf(self.path / "shelf" / "units")
+        return UnitTable(self.path / "shelf" / "units")
 
     @property
     def releases(self) -> Releases:
@@ -51,10 +51,10 @@ class Store:
         return Decisions(self.path / "shelf" / "decisions")
 
     @property
-    def results(self) -> Results:
-        from wbrag.units.examinations import Results
+    def results(self) -> Examinations:
+        from wbrag.units.examinations import Examinations
 
-        return Results(self.path / "shelf" / "checks")
+        return Examinations(self.path / "shelf" / "checks")
 
     @property
     def usage(self) -> Usage:

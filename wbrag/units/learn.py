@@ -17,16 +17,16 @@ import numpy as np
 import pyarrow as pa
 
 from wbrag.core.errors import UsageError
-from wbrag.core.io.append_log import Log
+from wbrag.core.io.append_log import AppendLog
 from wbrag.core.sections import ChecksConfig, LearnConfig
 from wbrag.core.types import Evidence, Example, Hit, Passage, Unit
-from wbrag.units.checks import Nli, Subject
+from wbrag.units.checks import CheckInput, Nli
 from wbrag.units.checks.grounding import grounding
 from wbrag.units.releases import now
 from wbrag.units.usage import Feedback, Served
 
 if TYPE_CHECKING:
-    from wbrag.units.library import Shelving
+    from wbrag.units.library import Library
 
 JUDGED_AT_ONCE = 16
 _text = pa.string()
@@ -62,19 +62,19 @@ def grounded_in(
     best = 0.0
     for passage in passages:
         claim = Unit("", answer, (), ((passage.id, ""),), (Evidence(passage.id, passage.text),))
-        result = grounding(Subject(claim, (passage,)), settings, nli)
+        result = grounding(CheckInput(claim, (passage,)), settings, nli)
         best = max(best, result.score or 0.0)
         if result.passed:
             found.append(passage)
     return found, best
 
 
-def learn(workspace: Shelving) -> dict[str, Any]:
+def learn(workspace: Library) -> dict[str, Any]:
     """Turn served answers that were not looked at yet into candidates, or into rejections with their reason."""
     settings = workspace.config.learn
     if not settings.enabled:
         raise UsageError("expected learn.enabled: true to learn from served answers, found false: set it first")
-    log = Log(workspace.path / "shelf" / "learned", LEARNED)
+    log = AppendLog(workspace.path / "shelf" / "learned", LEARNED)
     seen = {row["request_id"] for row in log.rows()}
     ratings = workspace.usage.ratings()
     served = workspace.usage.served()
@@ -97,7 +97,7 @@ def learn(workspace: Shelving) -> dict[str, Any]:
 
 
 def _liked(
-    workspace: Shelving, served: Sequence[Served], ratings: dict[str, Feedback], settings: LearnConfig
+    workspace: Library, served: Sequence[Served], ratings: dict[str, Feedback], settings: LearnConfig
 ) -> set[str]:
     """Answers with a thumb up, and unrated ones that the judge finds well supported."""
     from wbrag.enrich.judge import judge
@@ -125,7 +125,7 @@ def _liked(
 
 
 def _attribute(
-    workspace: Shelving, served: Sequence[Served], settings: LearnConfig
+    workspace: Library, served: Sequence[Served], settings: LearnConfig
 ) -> tuple[list[Lesson], list[tuple[Served, list[Passage], float]]]:
     """Rejections, and the answers that stand on retrieved passages with these passages."""
     from wbrag.units.checks.nli import open_nli
@@ -149,13 +149,13 @@ def _attribute(
 
 
 def _distil(
-    workspace: Shelving, groups: Sequence[tuple[Served, list[Passage], float]], settings: LearnConfig
+    workspace: Library, groups: Sequence[tuple[Served, list[Passage], float]], settings: LearnConfig
 ) -> list[Lesson]:
     """Each answer's passages distilled; a unit that is no news is rejected, the others go onto the shelf."""
     from wbrag.enrich.summary import unit_of
     from wbrag.executor.ray.failures import plainly
     from wbrag.units.examine import nearest_passages
-    from wbrag.units.table import FROM_TRAFFIC, Shelved
+    from wbrag.units.table import FROM_TRAFFIC, StoredUnit
 
     if not groups:
         return []
@@ -169,7 +169,7 @@ def _distil(
         contents = [f"{row['unit_title']}\n{row['unit_text']}" for row in rows]
         vectors = asyncio.run(workspace.session.encoder().passages(contents)) if rows else np.empty((0, 0), np.float32)
     stock = workspace.shelf.read()
-    units = [Shelved(unit_of(row), vector) for row, vector in zip(rows, vectors)]
+    units = [StoredUnit(unit_of(row), vector) for row, vector in zip(rows, vectors)]
     near = asyncio.run(nearest_passages(units, *workspace.base_search()))
     scores = {s.request_id: best for s, _, best in groups}
     lessons, kept = [], []

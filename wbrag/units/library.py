@@ -17,21 +17,21 @@ from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.io.files import model_contents
 from wbrag.core.progress import bar
 from wbrag.core.types import Hit, Unit, content_hash
-from wbrag.executor.runner import Runs
+from wbrag.executor.runner import Runner
 from wbrag.retrieval.external import state as state_of
 from wbrag.units.push import pushed
-from wbrag.units.table import FROM_TRAFFIC, Shelved
+from wbrag.units.table import FROM_TRAFFIC, StoredUnit
 
 if TYPE_CHECKING:
     from wbrag.units.canary import Canary
     from wbrag.units.decisions import State
     from wbrag.units.releases import Release
-    from wbrag.units.review import Task
+    from wbrag.units.review import ReviewItem
 
 CHECKER = 2  # raised whenever the checks would find something else under the same settings
 
 
-class Shelving(Runs):
+class Library(Runner):
     """Units from rows to releases, with a row for every step."""
 
     def shelve(self, rows: Sequence[Mapping[str, Any]], config_fingerprint: str, **scores: float) -> dict[str, int]:
@@ -107,7 +107,7 @@ class Shelving(Runs):
         passed = sum(1 for id in waiting if id in latest and latest[id].passed)
         return {"checked": len(todo), "waiting": len(waiting), "passed": passed, "failed": dict(failed)}
 
-    def unexamined(self, ids: Collection[str] | None = None) -> list[Shelved]:
+    def unexamined(self, ids: Collection[str] | None = None) -> list[StoredUnit]:
         """Waiting units whose examination is none, or one of other texts, sources, settings or neighbours."""
         stock = {s.unit.id: s for s in self.shelf.read()}
         if ids is not None:
@@ -124,7 +124,7 @@ class Shelving(Runs):
 
         return [stock[id] for id in sorted(waiting) if not current(id)]
 
-    def examine(self, todo: Sequence[Shelved], near: Mapping[str, Sequence[Hit]]) -> None:
+    def examine(self, todo: Sequence[StoredUnit], near: Mapping[str, Sequence[Hit]]) -> None:
         """The checks over `todo`, whose nearest base passages are `near`, and a row for each unit."""
         from wbrag.units.checks.nli import open_nli
         from wbrag.units.examine import examine
@@ -181,7 +181,7 @@ class Shelving(Runs):
         self._known(ids, {s.unit.id: s for s in self.shelf.read()})
         return len(self.decisions.decide(ids, state, by=by, why=why))
 
-    def _known(self, ids: Collection[str], stock: Mapping[str, Shelved]) -> None:
+    def _known(self, ids: Collection[str], stock: Mapping[str, StoredUnit]) -> None:
         if missing := [id for id in ids if id not in stock]:
             raise UsageError(f"expected ids of units, found {', '.join(missing)}: `wbrag units list` shows them")
 
@@ -285,7 +285,7 @@ class Shelving(Runs):
 
     # -- watching -----------------------------------------------------------------------------------------------
 
-    def review(self) -> list[Task]:
+    def review(self) -> list[ReviewItem]:
         """The knowledge owner's work list, most urgent first."""
         from wbrag.units.governance import Governance
 

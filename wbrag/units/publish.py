@@ -15,13 +15,13 @@ from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
 from wbrag.retrieval.index.shard import PASSAGES, build_once, read_passages
 from wbrag.units.releases import Release, now, release_id
-from wbrag.units.table import Shelved
+from wbrag.units.table import StoredUnit
 
 
 def propose(
     config: Config,
     workspace: Location,
-    stock: list[Shelved],
+    stock: list[StoredUnit],
     units_version: int,
     history: list[Release],
     base_manifest: Location | None,
@@ -103,7 +103,7 @@ def _sweep(root: Location) -> None:
 
 
 def _reusable(
-    workspace: Location, latest: Release | None, stock: list[Shelved], encoder: str
+    workspace: Location, latest: Release | None, stock: list[StoredUnit], encoder: str
 ) -> list[tuple[ShardFiles, set[str]]]:
     """The latest release's shards with their unit ids, as long as every one of those units is still on the shelf."""
     if latest is None or latest.encoder != encoder:
@@ -115,7 +115,7 @@ def _reusable(
 
 
 def _shards(
-    config: Config, root: Location, old: list[tuple[ShardFiles, set[str]]], stock: list[Shelved], dimension: int
+    config: Config, root: Location, old: list[tuple[ShardFiles, set[str]]], stock: list[StoredUnit], dimension: int
 ) -> tuple[ShardFiles, ...]:
     held = set[str]().union(*(ids for _, ids in old))
     fresh = [s for s in stock if s.unit.id not in held]

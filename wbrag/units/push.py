@@ -7,11 +7,11 @@ from typing import Any
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.retrieval.external import Collection, open_store, outside
 from wbrag.units.governance import release_ids
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 
 
-def push(store: Store, release: Release) -> dict[str, Any]:
+def push(store: Layout, release: Release) -> dict[str, Any]:
     """Make the collection hold exactly the units of `release`; says what that changed."""
     if not outside(store.config):
         raise UsageError("expected an outside store to push to, found wbrag's own index: set retriever.kind")
@@ -31,7 +31,7 @@ def push(store: Store, release: Release) -> dict[str, Any]:
     return {"release": release.id, "before": before.release, "units": len(units), "added": added, "removed": removed}
 
 
-def pushed(store: Store, release: Release) -> Release:
+def pushed(store: Layout, release: Release) -> Release:
     """`release`, pushed where the setting `retriever.push` asks for it."""
     if outside(store.config) and store.config.retriever.push:
         try:

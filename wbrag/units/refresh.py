@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from wbrag.core.types import Example, Passage, Unit, content_hash
 
 if TYPE_CHECKING:
-    from wbrag.units.library import Shelving
+    from wbrag.units.library import Library
 
 
-def refresh(workspace: Shelving) -> dict[str, Any]:
+def refresh(workspace: Library) -> dict[str, Any]:
     """Mark what is stale and distil it again; units that are not stale are not touched.
 
     What comes out is a candidate like any other, and the stale unit retires, unless it came out alike.
@@ -29,7 +29,7 @@ def refresh(workspace: Shelving) -> dict[str, Any]:
     return {"stale": marked, "retired": len(orphans), **found}
 
 
-def _distil_again(workspace: Shelving, units: Sequence[Unit], passages: Mapping[str, Passage]) -> dict[str, int]:
+def _distil_again(workspace: Library, units: Sequence[Unit], passages: Mapping[str, Passage]) -> dict[str, int]:
     todo = _questions(workspace, units, passages)
     result = {"distilled": 0, "without_question": len(units) - len(todo), "units_new": 0, "units_merged": 0}
     if not todo:
@@ -44,7 +44,7 @@ def _distil_again(workspace: Shelving, units: Sequence[Unit], passages: Mapping[
 
 
 def _questions(
-    workspace: Shelving, units: Sequence[Unit], passages: Mapping[str, Passage]
+    workspace: Library, units: Sequence[Unit], passages: Mapping[str, Passage]
 ) -> dict[str, tuple[Unit, Example]]:
     """Each unit with one of its questions and its present sources, by a key that all of these decide."""
     known = workspace.every_example()
@@ -59,6 +59,6 @@ def _questions(
     return todo
 
 
-def _retire(workspace: Shelving, ids: set[str], why: str) -> None:
+def _retire(workspace: Library, ids: set[str], why: str) -> None:
     """Those that are still stale: one that came out alike is a candidate by now, and a person may have decided."""
     workspace.decisions.decide(sorted(ids), "retired", by="wbrag", why=why, policy="freshness", only=["stale"])

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from wbrag.core.errors import WbragError
-from wbrag.core.io.append_log import Log
+from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.files import Location, locked
 
 _text = pa.string()
@@ -66,7 +66,7 @@ class Releases:
     """The releases table at `folder`; rows are only ever appended."""
 
     def __init__(self, folder: Location) -> None:
-        self.log = Log(folder, RELEASES)
+        self.log = AppendLog(folder, RELEASES)
 
     def all(self) -> list[Release]:
         """Every release, oldest first."""

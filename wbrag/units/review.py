@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wbrag.units.decisions import State
-from wbrag.units.examinations import Examined
+from wbrag.units.examinations import Examination
 from wbrag.units.usage import Feedback
 
 Reason = Literal["stale", "answers turned worse", "failed a check", "waits for a decision", "never retrieved"]
@@ -32,7 +32,7 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Task:
+class ReviewItem:
     """One line of the work list."""
 
     unit_id: str
@@ -69,28 +69,32 @@ def _use(hits: int, last_at: str, rated: Sequence[int]) -> Use:
 def work_list(
     titles: Mapping[str, str],
     states: Mapping[str, State],
-    examined: Mapping[str, Examined],
+    examined: Mapping[str, Examination],
     uses: Mapping[str, Use],
     published: Mapping[str, int],
-) -> list[Task]:
+) -> list[ReviewItem]:
     """What wants a person's look, most urgent first.
 
     `titles` names every unit; `published` says, of each unit in the current release, how many answers were served
     while it was.
     """
-    found: list[Task] = []
+    found: list[ReviewItem] = []
     for id, title in titles.items():
         state, use, exam = states.get(id, "candidate"), uses.get(id, Use()), examined.get(id)
         if state == "stale":
-            found.append(Task(id, title, "stale", "a source changed or its time is up: distil it again, or retire it"))
+            found.append(
+                ReviewItem(id, title, "stale", "a source changed or its time is up: distil it again, or retire it")
+            )
         if use.earlier is not None and use.later is not None and use.earlier - use.later >= DROP:
             change = f"mean rating fell from {use.earlier:+.2f} to {use.later:+.2f} over {use.up + use.down} ratings"
-            found.append(Task(id, title, "answers turned worse", change))
+            found.append(ReviewItem(id, title, "answers turned worse", change))
         if state == "candidate" and exam is not None and not exam.passed:
-            found.append(Task(id, title, "failed a check", "; ".join(c.explanation for c in exam.failed)))
+            found.append(ReviewItem(id, title, "failed a check", "; ".join(c.explanation for c in exam.failed)))
         elif state == "candidate":
-            found.append(Task(id, title, "waits for a decision", "passed every check" if exam else "not checked yet"))
+            found.append(
+                ReviewItem(id, title, "waits for a decision", "passed every check" if exam else "not checked yet")
+            )
         if id in published and published[id] >= WATCHED and not use.hits:
-            found.append(Task(id, title, "never retrieved", f"in none of {published[id]} answers"))
+            found.append(ReviewItem(id, title, "never retrieved", f"in none of {published[id]} answers"))
     order = {reason: i for i, reason in enumerate(("stale", "answers turned worse", "failed a check"))}
     return sorted(found, key=lambda task: (order.get(task.reason, len(order)), task.reason, task.unit_id))

@@ -43,7 +43,7 @@ FROM_TRAFFIC = "from_traffic"  # a score that marks a unit learned from served a
 
 
 @dataclass(frozen=True)
-class Shelved:
+class StoredUnit:
     """A unit as it stands on the shelf."""
 
     unit: Unit
@@ -55,16 +55,16 @@ class Shelved:
 class Merged:
     """What became of a batch: units added, and how many went into one that was there."""
 
-    new: list[Shelved]
+    new: list[StoredUnit]
     merged: int
 
 
-class Shelf:
+class UnitTable:
     """The units table at `folder`."""
 
     def __init__(self, folder: Location) -> None:
         self.folder = folder
-        self._last: tuple[int, list[Shelved]] = (-1, [])  # a publish asks for the same version several times
+        self._last: tuple[int, list[StoredUnit]] = (-1, [])  # a publish asks for the same version several times
 
     @property
     def version(self) -> int:
@@ -72,7 +72,7 @@ class Shelf:
         table = table_at(self.folder)
         return table.version() if table else -1
 
-    def read(self, version: int | None = None) -> list[Shelved]:
+    def read(self, version: int | None = None) -> list[StoredUnit]:
         """All units, as of `version` if given, in the order of their ids."""
         version = self.version if version is None else version
         if version != self._last[0]:
@@ -108,7 +108,7 @@ class Shelf:
             self._upsert([s for s in after if before.get(s.unit.id) != s.unit], encoder, version)
         return Merged([s for s in after if s.unit.id not in before], merged)
 
-    def embed_again(self, stale: Sequence[Shelved], vectors: Vectors, encoder: str) -> None:
+    def embed_again(self, stale: Sequence[StoredUnit], vectors: Vectors, encoder: str) -> None:
         """Give these units the vectors [n, d] of another encoder."""
         with locked(self.folder.with_suffix(".lock")):
             version = self.version
@@ -116,7 +116,7 @@ class Shelf:
             changed = [replace(now[s.unit.id], vector=vector) for s, vector in zip(stale, vectors)]
             self._upsert(changed, encoder, version)
 
-    def _upsert(self, changed: Sequence[Shelved], encoder: str, version: int) -> None:
+    def _upsert(self, changed: Sequence[StoredUnit], encoder: str, version: int) -> None:
         """As the commit that follows `version`, from which `changed` was worked out."""
         if not changed:
             return
@@ -133,11 +133,11 @@ class Shelf:
 
 
 def merge_units(
-    stock: Sequence[Shelved],
+    stock: Sequence[StoredUnit],
     incoming: Sequence[tuple[Unit, Vectors]],
     near_duplicate: float,
     closed: Collection[str] = (),
-) -> tuple[list[Shelved], int]:
+) -> tuple[list[StoredUnit], int]:
     """`stock` with `incoming` merged in, in order; and how many of them became part of another unit.
 
     A unit that carries nothing new (same id, question and sources) changes nothing and is not counted as merged.
@@ -159,7 +159,7 @@ def merge_units(
         if twin is None:
             position[unit.id] = len(shelf)
             titled.setdefault(unit.title, []).append(len(shelf))
-            shelf.append(Shelved(unit, vector))
+            shelf.append(StoredUnit(unit, vector))
             continue
         both = _again(shelf[twin].unit, unit) if unit.id in closed else _with_provenance(shelf[twin].unit, unit)
         if both != shelf[twin].unit:
@@ -187,7 +187,7 @@ def _with_provenance(kept: Unit, other: Unit) -> Unit:
     )
 
 
-def _to_row(shelved: Shelved, encoder: str) -> dict[str, Any]:
+def _to_row(shelved: StoredUnit, encoder: str) -> dict[str, Any]:
     u = shelved.unit
     return {
         "id": u.id,
@@ -206,7 +206,7 @@ def _to_row(shelved: Shelved, encoder: str) -> dict[str, Any]:
     }
 
 
-def _from_row(row: dict[str, Any]) -> Shelved:
+def _from_row(row: dict[str, Any]) -> StoredUnit:
     unit = Unit(
         row["title"],
         row["text"],
@@ -219,4 +219,4 @@ def _from_row(row: dict[str, Any]) -> Shelved:
         row["config_fingerprint"],
         row["created_at"],
     )
-    return Shelved(unit, np.asarray(row["vector"], dtype=np.float32), row["encoder"])
+    return StoredUnit(unit, np.asarray(row["vector"], dtype=np.float32), row["encoder"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from wbrag.core.io.append_log import Log
+from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.files import Location
 
 _text = pa.string()
@@ -73,8 +73,8 @@ class Usage:
     """The usage and feedback tables below `folder`; written in batches, only ever appended."""
 
     def __init__(self, folder: Location) -> None:
-        self.answers = Log(folder / "usage", USAGE)
-        self.feedback = Log(folder / "feedback", FEEDBACK)
+        self.answers = AppendLog(folder / "usage", USAGE)
+        self.feedback = AppendLog(folder / "feedback", FEEDBACK)
 
     def add(self, served: Iterable[Served] = (), feedback: Iterable[Feedback] = ()) -> None:
         """Append both kinds, a commit each. Feedback is numbered: a clock that was set back must not undo a word."""

@@ -14,7 +14,7 @@ import pytest
 from tests.support.s3_server import S3Server
 from wbrag.core.errors import StoreError, UsageError, WbragError
 from wbrag.core.io import objects
-from wbrag.core.io.append_log import Log
+from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.files import (
     Location,
     file_in_one_step,
@@ -100,7 +100,7 @@ def test_a_pyarrow_without_the_client_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("name", ["a b", "ü", "i+j", "k&l=m", "r'(s)!"])
 def test_both_clients_mean_the_same_place(root: ObjectPath, name: str) -> None:
-    Log(root / name / "table", pa.schema([("n", pa.int64())])).append([{"n": 1}])
+    AppendLog(root / name / "table", pa.schema([("n", pa.int64())])).append([{"n": 1}])
     assert len(listed(root / name / "table", "*.parquet")) == 1
 
 
@@ -162,7 +162,7 @@ def test_a_store_that_fails_for_a_while_is_asked_again(root: ObjectPath, s3: S3S
     write_atomically(root / "a.json", "written")
     assert text(root / "a.json") == "written"
     assert pq.read_table(opened(root / "rows.parquet"))["id"].to_pylist() == ["a"]
-    log = Log(root / "table", pa.schema([("n", pa.int64())]))
+    log = AppendLog(root / "table", pa.schema([("n", pa.int64())]))
     log.append([{"n": 1}])
     assert log.rows() == [{"n": 1}]
 
@@ -181,8 +181,8 @@ def test_a_store_that_always_fails_is_one_sentence(root: ObjectPath, s3: S3Serve
         lambda: text(root / "a.json"),
         lambda: write_atomically(root / "a.json", "after"),
         lambda: listed(root, "*"),
-        lambda: Log(root / "table", pa.schema([("n", pa.int64())])).rows(),
-        lambda: Log(root / "table", pa.schema([("n", pa.int64())])).append([{"n": 1}]),
+        lambda: AppendLog(root / "table", pa.schema([("n", pa.int64())])).rows(),
+        lambda: AppendLog(root / "table", pa.schema([("n", pa.int64())])).append([{"n": 1}]),
     ):
         with pytest.raises(StoreError, match="expected to .*found .*: check the bucket") as raised:
             call()

@@ -17,17 +17,17 @@ from wbrag.core.errors import StoreError, WbragError
 from wbrag.core.io import objects
 from wbrag.core.io.files import listed, location
 from wbrag.retrieval.index.shard import open_shards
-from wbrag.serving.release_watcher import Current
-from wbrag.units.layout import Store
+from wbrag.serving.release_watcher import ReleaseWatcher
+from wbrag.units.layout import Layout
 from wbrag.units.publish import unit_ids
 
 
 @pytest.fixture
-def store(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
+def store(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Layout]:
     s3.use(monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(objects, "TRIES", 1)
-    yield two_releases(Store(f"s3://{BUCKET}/{tmp_path.name}", load()))
+    yield two_releases(Layout(f"s3://{BUCKET}/{tmp_path.name}", load()))
     s3.fault = None
 
 
@@ -35,8 +35,8 @@ def copies(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "cache" / "wbrag" / "shards").glob("[!.]*"))
 
 
-def test_releases_are_those_of_a_local_folder(store: Store, tmp_path: Path) -> None:
-    local = two_releases(Store(tmp_path / "w", load()))
+def test_releases_are_those_of_a_local_folder(store: Layout, tmp_path: Path) -> None:
+    local = two_releases(Layout(tmp_path / "w", load()))
     found = [[(r.id, r.base_sha256, r.writeback_sha256, r.units) for r in s.releases.all()] for s in (store, local)]
     assert found[0] == found[1] and len(found[0]) == 2
     [_, (manifest, _)] = store.indexes("latest")
@@ -44,7 +44,7 @@ def test_releases_are_those_of_a_local_folder(store: Store, tmp_path: Path) -> N
     assert set().union(*ids) == {s.unit.id for s in local.shelf.read()}
 
 
-def test_a_shard_is_fetched_once_for_the_machine(store: Store, s3: S3Server, tmp_path: Path) -> None:
+def test_a_shard_is_fetched_once_for_the_machine(store: Layout, s3: S3Server, tmp_path: Path) -> None:
     for _ in range(2):
         lib = library(store)
         for release in store.releases.all():
@@ -57,7 +57,7 @@ def test_a_shard_is_fetched_once_for_the_machine(store: Store, s3: S3Server, tmp
     assert s3.requests == []
 
 
-def test_a_damaged_copy_is_fetched_again_and_a_damaged_shard_named(store: Store, tmp_path: Path) -> None:
+def test_a_damaged_copy_is_fetched_again_and_a_damaged_shard_named(store: Layout, tmp_path: Path) -> None:
     [(manifest, origin)] = store.indexes("none")
     root = store.path / "index"
     open_shards(root, manifest, origin, gpu=False)
@@ -81,9 +81,9 @@ def _file(folder: Path, content: bytes) -> Path:
     return folder / "damaged"
 
 
-def test_the_endpoint_goes_on_while_the_store_is_away(store: Store, s3: S3Server) -> None:
+def test_the_endpoint_goes_on_while_the_store_is_away(store: Layout, s3: S3Server) -> None:
     async def scenario() -> None:
-        current = Current(store, library(store))
+        current = ReleaseWatcher(store, library(store))
         await current.refresh()
         assert current.release is not None and current.release.id == "r0002"
         shelve(store, HashEncoder(), units(10, 5))
@@ -102,7 +102,7 @@ def test_the_endpoint_goes_on_while_the_store_is_away(store: Store, s3: S3Server
     asyncio.run(scenario())
 
 
-def test_a_publish_that_cannot_write_leaves_the_release_before(store: Store, s3: S3Server) -> None:
+def test_a_publish_that_cannot_write_leaves_the_release_before(store: Layout, s3: S3Server) -> None:
     shelve(store, HashEncoder(), units(10, 5))
     for part in ("passages.arrow", "vectors.faiss", "writeback-", "releases/_delta_log"):
         s3.fault = lambda method, path, part=part: 503 if method in ("PUT", "POST") and part in path else None
@@ -115,7 +115,7 @@ def test_a_publish_that_cannot_write_leaves_the_release_before(store: Store, s3:
     assert hit.title == "unit 12"
 
 
-def test_every_location_of_the_shelf_is_in_the_store(store: Store, tmp_path: Path) -> None:
+def test_every_location_of_the_shelf_is_in_the_store(store: Layout, tmp_path: Path) -> None:
     from wbrag.units.export import export_units
 
     out: Any = location(f"{store.path}/out/units.parquet")

@@ -16,7 +16,7 @@ import pytest
 from tests.support.s3_server import S3Server
 from wbrag.core.errors import StoreError, WbragError
 from wbrag.core.io import objects
-from wbrag.core.io.append_log import Log
+from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.files import (
     listed,
     location,
@@ -124,7 +124,7 @@ def test_a_reader_of_keys_outlives_its_store(root: ObjectPath, s3: S3Server, mon
 
 
 def _append(folder: str, writer: int, count: int) -> None:
-    log = Log(location(folder), pa.schema([("n", pa.int64())]))
+    log = AppendLog(location(folder), pa.schema([("n", pa.int64())]))
     for i in range(count):
         log.append([{"n": writer * 100 + i}])
 
@@ -137,13 +137,13 @@ def test_two_processes_append_to_one_table_and_no_row_is_lost(root: ObjectPath) 
     for process in writers:
         process.join(60)
     assert [process.exitcode for process in writers] == [0, 0]
-    rows = Log(root / "table", pa.schema([("n", pa.int64())])).rows()
+    rows = AppendLog(root / "table", pa.schema([("n", pa.int64())])).rows()
     assert sorted(row["n"] for row in rows) == [*range(100, 104), *range(200, 204)]
 
 
 def test_of_two_that_decided_on_one_state_only_one_is_written(root: ObjectPath, tmp_path: Path) -> None:
     for folder in (root, tmp_path):
-        log = Log(folder / "table", pa.schema([("n", pa.int64())]))
+        log = AppendLog(folder / "table", pa.schema([("n", pa.int64())]))
         log.append([{"n": 1}], after=-1)
         with pytest.raises(WbragError, match="another commit meanwhile"):
             log.append([{"n": 2}], after=-1)

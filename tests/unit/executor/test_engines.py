@@ -17,7 +17,7 @@ from wbrag.core.types import Sampling
 from wbrag.executor.ray import engines
 from wbrag.executor.ray.engines import ALONE, RemoteGenerator
 from wbrag.executor.ray.failures import EnginesGone
-from wbrag.executor.ray.lease import Turns
+from wbrag.executor.ray.lease import Lease
 
 GREEDY = Sampling()
 
@@ -26,7 +26,7 @@ class Life:
     """One process: what is under way when it dies is lost."""
 
     def __init__(self) -> None:
-        self.turns, self.dead = Turns(), asyncio.get_running_loop().create_future()
+        self.turns, self.dead = Lease(), asyncio.get_running_loop().create_future()
 
     def die(self) -> None:
         if not self.dead.done():

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from wbrag.core.errors import WbragError
 from wbrag.enrich.enrich import Verdict
 from wbrag.enrich.row_jobs import read_rows, verdict_row, write_rows
-from wbrag.executor.ray.index_build import Rows, assign, plan
+from wbrag.executor.ray.index_build import CorpusBlock, assign, plan
 
 
 @given(st.integers(1, 200), st.integers(1, 12))
 def test_every_block_goes_to_exactly_one_shard_in_order(blocks: int, shards: int) -> None:
-    rows = [Rows("f.parquet", i, i + 1) for i in range(blocks)]
+    rows = [CorpusBlock("f.parquet", i, i + 1) for i in range(blocks)]
     assigned = assign(rows, shards)
     assert [b for mine in assigned for b in mine] == rows
     assert all(assigned) and len(assigned) == min(shards, blocks)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from wbrag.executor.ray.lease import Turns
+from wbrag.executor.ray.lease import Lease
 
 
 def test_a_turn_waits_for_those_at_work_and_holds_off_the_others() -> None:
     async def main() -> None:
-        turns, log = Turns(), list[str]()
+        turns, log = Lease(), list[str]()
         go = asyncio.Event()
 
         async def beside(name: str) -> None:
@@ -42,7 +42,7 @@ def test_a_turn_waits_for_those_at_work_and_holds_off_the_others() -> None:
 
 def test_a_turn_that_is_never_used_lapses_and_its_number_is_no_turn_any_more() -> None:
     async def main() -> None:
-        turns = Turns(lease_s=0.02)
+        turns = Lease(lease_s=0.02)
         lapsed = await turns.claim()
         async with asyncio.timeout(5):
             async with turns.together():
@@ -55,7 +55,7 @@ def test_a_turn_that_is_never_used_lapses_and_its_number_is_no_turn_any_more() -
 
 def test_who_is_cancelled_while_claiming_holds_nobody_off() -> None:
     async def main() -> None:
-        turns = Turns()
+        turns = Lease()
         async with turns.together():
             claiming = asyncio.create_task(turns.claim())
             await asyncio.sleep(0.01)

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.scripted import ScriptedGenerator
-from tests.support.serving import StreamingGenerator
+from tests.support.serving import ScriptedStream
 from wbrag.core.tasks import read_answer
 from wbrag.core.types import Completion, Message, Prompt, Sampling
-from wbrag.generators.wrapper import Through
+from wbrag.generators.wrapper import GeneratorWrapper
 from wbrag.methods.meter import Meter
-from wbrag.serving.adapters import FirstLine, Speaking, Stopwatch
+from wbrag.serving.adapters import FirstLine, Stopwatch, StreamingGenerator
 
 PROMPT = [Message("user", "Who?")]
 
@@ -30,9 +30,9 @@ def test_the_pieces_are_the_answer(pieces: list[str]) -> None:
 
 def test_speaking_stops_the_model_at_the_end_of_the_line() -> None:
     async def main() -> None:
-        generator = StreamingGenerator(lambda messages, sampling: " Ada Thorn\nand so on for ever")
+        generator = ScriptedStream(lambda messages, sampling: " Ada Thorn\nand so on for ever")
         heard: list[str] = []
-        speaking = Speaking(generator, heard.append)
+        speaking = StreamingGenerator(generator, heard.append)
         done = await speaking.generate(PROMPT, Sampling())
         assert heard == ["Ada", " Thorn"] and read_answer(done.text) == "Ada Thorn"
         assert generator.cancelled == 1 and (done.tokens, done.prompt_tokens) == (3, 1) and not speaking.cut
@@ -55,7 +55,7 @@ class CountsAtTheEnd(ScriptedGenerator):
 def test_an_endpoint_that_counts_last_is_heard_out(text: str, cut: bool) -> None:
     async def main() -> None:
         heard: list[str] = []
-        speaking = Speaking(CountsAtTheEnd(lambda messages, sampling: text), heard.append)
+        speaking = StreamingGenerator(CountsAtTheEnd(lambda messages, sampling: text), heard.append)
         done = await speaking.generate(PROMPT, Sampling())
         assert done.text == text.rstrip() and (done.tokens, done.prompt_tokens) == (len(text.split()), 1)
         assert "".join(heard) == read_answer(text) and speaking.cut is cut
@@ -65,8 +65,8 @@ def test_an_endpoint_that_counts_last_is_heard_out(text: str, cut: bool) -> None
 
 def test_a_generator_that_cannot_stream_speaks_in_one_piece_and_a_meter_counts_either() -> None:
     async def main() -> None:
-        for generator in (ScriptedGenerator(lambda m, s: "a b"), StreamingGenerator(lambda m, s: "a b")):
-            meter = Meter(Through(generator), None)  # type: ignore[arg-type]
+        for generator in (ScriptedGenerator(lambda m, s: "a b"), ScriptedStream(lambda m, s: "a b")):
+            meter = Meter(GeneratorWrapper(generator), None)  # type: ignore[arg-type]
             pieces = [piece async for piece in meter.stream(PROMPT, Sampling())]
             assert "".join(piece.text for piece in pieces) == "a b"
             assert (meter.calls, meter.prompt_tokens, meter.output_tokens) == (1, 1, 2)

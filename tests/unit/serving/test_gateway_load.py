@@ -16,19 +16,19 @@ import httpx
 import pytest
 from starlette.responses import StreamingResponse
 
-from tests.support.serving import Bench, StreamingGenerator, bench, served, until
+from tests.support.serving import Bench, ScriptedStream, bench, served, until
 from wbrag.core.errors import PromptRefused, PromptTooLong, UsageError, WbragError
 from wbrag.serving.admission import Admission
 from wbrag.serving.api.app import drain, trouble
-from wbrag.serving.errors import Refused
+from wbrag.serving.errors import Refusal
 
 CHAT = "/v1/chat/completions"
 BODY = {"messages": [{"role": "user", "content": "Who?"}]}
 STREAM = {**BODY, "stream": True}
 
 
-def slow(delay_s: float = 0.0, pause_s: float = 0.0, **more: Any) -> StreamingGenerator:
-    return StreamingGenerator(lambda messages, sampling: "a b c d", delay_s=delay_s, pause_s=pause_s, **more)
+def slow(delay_s: float = 0.0, pause_s: float = 0.0, **more: Any) -> ScriptedStream:
+    return ScriptedStream(lambda messages, sampling: "a b c d", delay_s=delay_s, pause_s=pause_s, **more)
 
 
 @asynccontextmanager
@@ -314,7 +314,7 @@ def test_retry_after_follows_the_pace_of_the_last_half_minute() -> None:
         assert admission.retry_after() == 60
         clock[0] += 31
         assert admission.retry_after() == 1
-        with pytest.raises(Refused, match="1 requests are at work"):
+        with pytest.raises(Refusal, match="1 requests are at work"):
             async with admission.slot(), admission.slot():
                 pass
 

@@ -20,7 +20,7 @@ from wbrag.core.config import load
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.sections import ServingConfig
 from wbrag.serving.ray import run
-from wbrag.serving.ray.handles import RemoteLibrary
+from wbrag.serving.ray.handles import RemoteReleaseRetriever
 from wbrag.units.releases import Release
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -100,7 +100,7 @@ def remote(cause: Exception) -> Exception:
 def test_only_an_error_of_ours_is_a_verdict_on_a_release(where: str, raised: Exception, refuses: bool) -> None:
     replicas = Replicas(first=raised) if where == "first" else Replicas(rest=[None, raised])
     with pytest.raises(Exception) as caught:
-        asyncio.run(RemoteLibrary(cast(Any, replicas)).prepare(Release.of_base("", "", "")))
+        asyncio.run(RemoteReleaseRetriever(cast(Any, replicas)).prepare(Release.of_base("", "", "")))
     assert isinstance(caught.value, WbragError) == refuses
     assert not refuses or str(caught.value) == "a shard is damaged"
 

@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from tests.support.serving import PASSAGE, UNIT, StreamingGenerator, bench, browse
+from tests.support.serving import PASSAGE, UNIT, ScriptedStream, bench, browse
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.serving import recorder as recorders
 from wbrag.serving.logs import JsonLines
@@ -205,7 +205,7 @@ def test_the_cause_that_a_client_is_not_told_is_logged_without_the_question(
     tmp_path: Path, failure: type[Exception]
 ) -> None:
     said = f"http://10.0.0.7 did not\nanswer {QUESTION!r}"
-    generator = StreamingGenerator(lambda m, s: "x", failures={0: failure(said)})
+    generator = ScriptedStream(lambda m, s: "x", failures={0: failure(said)})
     with browse(bench(tmp_path, generator).app) as client:
         cause, request = lines(client, BODY)
     assert (cause["event"], cause["request_id"]) == ("upstream", "q1")
@@ -213,7 +213,7 @@ def test_the_cause_that_a_client_is_not_told_is_logged_without_the_question(
 
 
 def test_an_error_of_ours_is_logged_whole_and_forges_no_line(tmp_path: Path) -> None:
-    generator = StreamingGenerator(lambda m, s: "x", failures={0: RuntimeError('oh\n{"forged": 1}')})
+    generator = ScriptedStream(lambda m, s: "x", failures={0: RuntimeError('oh\n{"forged": 1}')})
     gate = bench(tmp_path, generator)
     with browse(gate.app) as client:
         error, request = lines(client, BODY)

@@ -17,15 +17,15 @@ from tests.support.releases import HashEncoder, library, passages, two_releases
 from wbrag.core.config import load
 from wbrag.core.errors import WbragError
 from wbrag.retrieval.index.manifest import Manifest
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return two_releases(Store(tmp_path / "w", load()))
+def store(tmp_path: Path) -> Layout:
+    return two_releases(Layout(tmp_path / "w", load()))
 
 
-def test_hits_are_the_releases_own(store: Store) -> None:
+def test_hits_are_the_releases_own(store: Layout) -> None:
     lib = library(store)
     none, r1, r2 = store.release("none"), *store.releases.all()
 
@@ -39,7 +39,7 @@ def test_hits_are_the_releases_own(store: Store) -> None:
     asyncio.run(scenario())
 
 
-def test_a_new_release_loads_only_its_new_shards(store: Store) -> None:
+def test_a_new_release_loads_only_its_new_shards(store: Layout) -> None:
     lib = library(store, encoder := HashEncoder())
     r1, r2 = store.releases.all()
 
@@ -57,7 +57,7 @@ def test_a_new_release_loads_only_its_new_shards(store: Store) -> None:
     asyncio.run(scenario())
 
 
-def test_requests_for_one_release_load_it_once(store: Store) -> None:
+def test_requests_for_one_release_load_it_once(store: Layout) -> None:
     lib = library(store, encoder := HashEncoder())
     [r1, _] = store.releases.all()
 
@@ -73,7 +73,7 @@ def test_requests_for_one_release_load_it_once(store: Store) -> None:
     assert encoder.texts == 3 * 3 + 1 or encoder.texts == 3 * 3 + 7  # queries may come in one batch or in several
 
 
-def test_eviction_frees_what_no_kept_release_uses(store: Store) -> None:
+def test_eviction_frees_what_no_kept_release_uses(store: Layout) -> None:
     lib = library(store, keep=1)
     [_, r2] = store.releases.all()
 
@@ -87,7 +87,7 @@ def test_eviction_frees_what_no_kept_release_uses(store: Store) -> None:
     assert sorted(key.split()[0] for key in lib._shards) == ["base", "base"]
 
 
-def test_the_cache_is_filled_mended_and_used(store: Store, tmp_path: Path) -> None:
+def test_the_cache_is_filled_mended_and_used(store: Layout, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     [_, r2] = store.releases.all()
     asyncio.run(library(store, cache_dir=cache).prepare(r2))
@@ -107,7 +107,7 @@ def test_the_cache_is_filled_mended_and_used(store: Store, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_a_damaged_shard_is_named(store: Store, tmp_path: Path, cached: bool) -> None:
+def test_a_damaged_shard_is_named(store: Layout, tmp_path: Path, cached: bool) -> None:
     r1, r2 = store.releases.all()
     old, new = (Manifest.read(store.path / release.writeback_manifest).shards for release in (r1, r2))
     [shard] = [shard for shard in new if shard not in old]
@@ -124,7 +124,7 @@ def test_a_damaged_shard_is_named(store: Store, tmp_path: Path, cached: bool) ->
 
 
 def test_vectors_of_other_texts_are_refused(tmp_path: Path) -> None:
-    store = Store(tmp_path / "w", load())
+    store = Layout(tmp_path / "w", load())
     rows = passages("b", 40)
     vectors = HashEncoder().encode_passages([contents(row) for row in rows])
     index(store, rows, np.roll(vectors, 20, axis=0))
@@ -133,7 +133,7 @@ def test_vectors_of_other_texts_are_refused(tmp_path: Path) -> None:
 
 
 def test_scores_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
-    store = Store(tmp_path / "w", load())
+    store = Layout(tmp_path / "w", load())
     rows = passages("b", 8)
     vectors = HashEncoder().encode_passages([contents(row) for row in rows])
     vectors[:, 0] *= np.float32(np.inf)
@@ -142,20 +142,20 @@ def test_scores_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         asyncio.run(library(store).prepare(store.release("none")))
 
 
-def test_another_encoder_is_refused(store: Store) -> None:
+def test_another_encoder_is_refused(store: Layout) -> None:
     [r1, _] = store.releases.all()
-    other = Store(store.path, load(encoder={"max_tokens": 64}))
+    other = Layout(store.path, load(encoder={"max_tokens": 64}))
     with pytest.raises(WbragError, match="other settings of it: publish again"):
         asyncio.run(library(other).prepare(r1))
 
 
-def test_a_manifest_of_other_contents_is_refused(store: Store) -> None:
+def test_a_manifest_of_other_contents_is_refused(store: Layout) -> None:
     [r1, _] = store.releases.all()
     with pytest.raises(WbragError, match="expected the manifest"):
         asyncio.run(library(store).prepare(replace(r1, writeback_sha256="0" * 64)))
 
 
-def test_a_disk_that_is_full_is_no_verdict_on_the_release(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_is_no_verdict_on_the_release(store: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*parts: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -166,7 +166,7 @@ def test_a_disk_that_is_full_is_no_verdict_on_the_release(store: Store, monkeypa
         asyncio.run(lib.prepare(r1))
 
 
-def test_opening_takes_no_thread_of_the_searches(store: Store) -> None:
+def test_opening_takes_no_thread_of_the_searches(store: Layout) -> None:
     lib = library(store)
 
     async def scenario() -> None:
@@ -179,7 +179,7 @@ def test_opening_takes_no_thread_of_the_searches(store: Store) -> None:
     asyncio.run(scenario())
 
 
-def test_a_failed_load_is_tried_again(store: Store) -> None:
+def test_a_failed_load_is_tried_again(store: Layout) -> None:
     lib = library(store)
     [r1, _] = store.releases.all()
     manifest = store.path / r1.writeback_manifest

@@ -16,8 +16,8 @@ from wbrag.core.errors import WbragError
 from wbrag.core.types import Hit
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest
-from wbrag.serving.release_watcher import Current
-from wbrag.units.layout import Store
+from wbrag.serving.release_watcher import ReleaseWatcher
+from wbrag.units.layout import Layout
 from wbrag.units.releases import Release, release_id
 
 
@@ -40,9 +40,9 @@ class FakeLibrary:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path) -> Layout:
     """A workspace with a base index of no shards."""
-    store = Store(tmp_path / "w", load())
+    store = Layout(tmp_path / "w", load())
     path = store.path / "index" / "base-1.json"
     digest = Manifest(encoder_fingerprint(store.config.encoder), "embedded", 4, "SQfp16", ()).write(path)
     pointer = {"manifest": "index/base-1.json", "sha256": digest, "corpus": "c"}
@@ -50,18 +50,18 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def publish(store: Store) -> Release:
+def publish(store: Layout) -> Release:
     rows = store.releases.all()
     number = len(rows) + 1
     return store.releases.append(replace(store.release("none"), id=release_id(number), number=number, action="publish"))
 
 
-def serving(current: Current) -> str | None:
+def serving(current: ReleaseWatcher) -> str | None:
     return current.release and current.release.id
 
 
-def test_without_a_release_the_base_answers_alone(store: Store) -> None:
-    current = Current(store, library := FakeLibrary())
+def test_without_a_release_the_base_answers_alone(store: Layout) -> None:
+    current = ReleaseWatcher(store, library := FakeLibrary())
     assert not current.ready
     asyncio.run(current.refresh())
     assert (serving(current), current.ready, current.refused) == ("none", True, {})
@@ -69,9 +69,9 @@ def test_without_a_release_the_base_answers_alone(store: Store) -> None:
     assert library.asked == ["none"], "nothing changed"
 
 
-def test_a_newer_row_is_prepared_before_it_answers(store: Store) -> None:
+def test_a_newer_row_is_prepared_before_it_answers(store: Layout) -> None:
     seen: list[str | None] = []
-    current = Current(store, library := FakeLibrary(during=lambda: seen.append(serving(current))))
+    current = ReleaseWatcher(store, library := FakeLibrary(during=lambda: seen.append(serving(current))))
 
     async def scenario() -> None:
         for _ in range(2):
@@ -86,10 +86,10 @@ def test_a_newer_row_is_prepared_before_it_answers(store: Store) -> None:
     assert current.release == store.releases.get("r0003")
 
 
-def test_a_release_that_fails_is_refused_and_the_old_one_stays(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_release_that_fails_is_refused_and_the_old_one_stays(store: Layout, caplog: pytest.LogCaptureFixture) -> None:
     publish(store)
     library = FakeLibrary(bad={"r0002": WbragError("a shard is damaged")})
-    current = Current(store, library)
+    current = ReleaseWatcher(store, library)
 
     async def scenario() -> None:
         await current.refresh()
@@ -107,10 +107,10 @@ def test_a_release_that_fails_is_refused_and_the_old_one_stays(store: Store, cap
     ]
 
 
-def test_a_refused_release_is_tried_again_after_a_change_or_a_while(store: Store) -> None:
+def test_a_refused_release_is_tried_again_after_a_change_or_a_while(store: Layout) -> None:
     publish(store)
     library = FakeLibrary(bad={"r0002": WbragError("damaged"), "r0003": WbragError("too")})
-    current = Current(store, library, retry_s=0.0)
+    current = ReleaseWatcher(store, library, retry_s=0.0)
 
     async def scenario() -> None:
         await current.refresh()
@@ -126,21 +126,21 @@ def test_a_refused_release_is_tried_again_after_a_change_or_a_while(store: Store
     assert (serving(current), current.refused) == ("r0003", {})
 
 
-def test_a_start_goes_back_to_the_newest_release_that_is_sound(store: Store) -> None:
+def test_a_start_goes_back_to_the_newest_release_that_is_sound(store: Layout) -> None:
     for _ in range(3):
         publish(store)
-    current = Current(store, FakeLibrary(bad={"r0003": WbragError("a"), "r0002": WbragError("b")}))
+    current = ReleaseWatcher(store, FakeLibrary(bad={"r0003": WbragError("a"), "r0002": WbragError("b")}))
     asyncio.run(current.refresh())
     assert serving(current) == "r0001" and set(current.refused) == {"r0003", "r0002"}
     all_bad = {f"r000{n}": WbragError("x") for n in (1, 2, 3)}
-    current = Current(store, FakeLibrary(bad=all_bad))
+    current = ReleaseWatcher(store, FakeLibrary(bad=all_bad))
     asyncio.run(current.refresh())
     assert serving(current) == "none"
 
 
-def test_a_table_that_cannot_be_read_changes_nothing(store: Store) -> None:
+def test_a_table_that_cannot_be_read_changes_nothing(store: Layout) -> None:
     publish(store)
-    current = Current(store, FakeLibrary())
+    current = ReleaseWatcher(store, FakeLibrary())
     asyncio.run(current.refresh())
     log = store.path / "shelf" / "releases" / "_delta_log"
     away = log.rename(log.with_name("away"))
@@ -156,9 +156,9 @@ def test_a_table_that_cannot_be_read_changes_nothing(store: Store) -> None:
     assert serving(current) == "r0002"
 
 
-def test_a_table_that_is_away_for_a_moment_changes_nothing(store: Store) -> None:
+def test_a_table_that_is_away_for_a_moment_changes_nothing(store: Layout) -> None:
     publish(store)
-    current = Current(store, FakeLibrary())
+    current = ReleaseWatcher(store, FakeLibrary())
     asyncio.run(current.refresh())
     table = store.path / "shelf" / "releases"
     away = table.rename(table.with_name("away"))
@@ -167,10 +167,10 @@ def test_a_table_that_is_away_for_a_moment_changes_nothing(store: Store) -> None
     away.rename(table)
 
 
-def test_an_error_of_the_moment_is_no_verdict(store: Store) -> None:
+def test_an_error_of_the_moment_is_no_verdict(store: Layout) -> None:
     publish(store)
     library = FakeLibrary(bad={"r0002": ConnectionError("the replica is away")})
-    current = Current(store, library)
+    current = ReleaseWatcher(store, library)
 
     async def scenario() -> None:
         await current.refresh()
@@ -184,11 +184,11 @@ def test_an_error_of_the_moment_is_no_verdict(store: Store) -> None:
     assert serving(current) == "r0002"
 
 
-def test_a_start_answers_with_what_there_is_and_goes_on_trying(store: Store) -> None:
+def test_a_start_answers_with_what_there_is_and_goes_on_trying(store: Layout) -> None:
     for _ in range(2):
         publish(store)
     library = FakeLibrary(bad={"r0002": OSError("the disk is away")})
-    current = Current(store, library)
+    current = ReleaseWatcher(store, library)
 
     async def scenario() -> None:
         await current.refresh()
@@ -200,10 +200,10 @@ def test_a_start_answers_with_what_there_is_and_goes_on_trying(store: Store) -> 
     assert serving(current) == "r0002"
 
 
-def test_while_nothing_answers_every_look_tries_again(store: Store) -> None:
+def test_while_nothing_answers_every_look_tries_again(store: Layout) -> None:
     publish(store)
     library = FakeLibrary(bad={name: WbragError("damaged") for name in ("none", "r0001")})
-    current = Current(store, library)
+    current = ReleaseWatcher(store, library)
 
     async def scenario() -> None:
         await current.refresh()
@@ -215,8 +215,8 @@ def test_while_nothing_answers_every_look_tries_again(store: Store) -> None:
     assert (serving(current), current.refused) == ("r0001", {})
 
 
-def test_it_polls_until_it_is_stopped(store: Store) -> None:
-    current = Current(store, FakeLibrary(), poll_s=0.01)
+def test_it_polls_until_it_is_stopped(store: Layout) -> None:
+    current = ReleaseWatcher(store, FakeLibrary(), poll_s=0.01)
 
     async def scenario() -> None:
         await current.start()
@@ -233,8 +233,8 @@ def test_it_polls_until_it_is_stopped(store: Store) -> None:
     assert serving(current) == "r0001"
 
 
-def test_a_new_base_index_answers_where_there_is_no_release(store: Store) -> None:
-    current = Current(store, library := FakeLibrary())
+def test_a_new_base_index_answers_where_there_is_no_release(store: Layout) -> None:
+    current = ReleaseWatcher(store, library := FakeLibrary())
     asyncio.run(current.refresh())
     path = store.path / "index" / "base-2.json"
     digest = Manifest(encoder_fingerprint(store.config.encoder), "embedded", 4, "Flat", ()).write(path)

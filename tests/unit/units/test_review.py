@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from wbrag.units.checks import Checked
-from wbrag.units.examinations import Examined
+from wbrag.units.checks import CheckResult
+from wbrag.units.examinations import Examination
 from wbrag.units.review import RATED, WATCHED, Use, use_of, work_list
 from wbrag.units.usage import USAGE, Feedback, Served
 
@@ -52,8 +52,8 @@ def test_a_turn_for_the_worse_is_seen_once_there_are_ratings_enough() -> None:
 
 def test_the_work_list_says_why_and_puts_the_urgent_first() -> None:
     exams = {
-        "bad": Examined("bad", "", "f", (Checked("grounding", False, 0.1, 0.7, "'1931' is in no source"),)),
-        "good": Examined("good", "", "f", (Checked("grounding", True, 1.0, 0.7, "fine"),)),
+        "bad": Examination("bad", "", "f", (CheckResult("grounding", False, 0.1, 0.7, "'1931' is in no source"),)),
+        "good": Examination("good", "", "f", (CheckResult("grounding", True, 1.0, 0.7, "fine"),)),
     }
     titles = {id: id.upper() for id in ("good", "new", "bad", "old", "idle", "used")}
     states = {"old": "stale", "idle": "approved", "used": "approved"}

@@ -15,7 +15,7 @@ from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.units.publish import propose
 from wbrag.units.releases import Release, Releases
-from wbrag.units.table import Shelf, merge_units
+from wbrag.units.table import UnitTable, merge_units
 
 CONFIG = load()
 ENCODER = encoder_fingerprint(CONFIG.encoder)
@@ -41,7 +41,7 @@ def vectors(*angles: float) -> Vectors:
 
 
 def test_a_unit_comes_back_as_it_went_in_and_only_once(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "units")
+    shelf = UnitTable(tmp_path / "units")
     assert shelf.read() == [] and shelf.version == -1
     first = shelf.add([unit("one"), unit("two", "q2")], vectors(0, 1), ENCODER, 0.97)
     assert (len(first.new), first.merged) == (2, 0)
@@ -53,7 +53,7 @@ def test_a_unit_comes_back_as_it_went_in_and_only_once(tmp_path: Path) -> None:
 
 
 def test_the_same_and_nearly_the_same_are_merged_with_both_provenances(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "units")
+    shelf = UnitTable(tmp_path / "units")
     shelf.add([unit("one")], vectors(0), ENCODER, 0.97)
     result = shelf.add([unit("one", "q2"), unit("one, nearly", "q3")], vectors(0, 0.1), ENCODER, 0.97)
     assert (len(result.new), result.merged) == (0, 2)
@@ -64,7 +64,7 @@ def test_the_same_and_nearly_the_same_are_merged_with_both_provenances(tmp_path:
 
 
 def test_what_was_decided_against_takes_nothing_in(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "units")
+    shelf = UnitTable(tmp_path / "units")
     [rejected] = shelf.add([unit("one")], vectors(0), ENCODER, 0.97).new
     result = shelf.add([unit("one, nearly", "q2")], vectors(0.1), ENCODER, 0.97, {rejected.unit.id})
     assert (len(result.new), result.merged) == (1, 0)
@@ -93,7 +93,7 @@ def base_index(workspace: Path) -> tuple[Path, str]:
 
 
 def publish(
-    config: Config, workspace: Path, shelf: Shelf, releases: Releases, base: Path, digest: str, *without: str
+    config: Config, workspace: Path, shelf: UnitTable, releases: Releases, base: Path, digest: str, *without: str
 ) -> Release:
     """All of the shelf as a release, but for the units whose texts are `without`."""
     version, history = shelf.version, releases.all()
@@ -104,7 +104,7 @@ def publish(
 
 def test_releases_are_appended_and_only_new_units_are_indexed(tmp_path: Path) -> None:
     base, digest = base_index(tmp_path)
-    shelf, releases = Shelf(tmp_path / "units"), Releases(tmp_path / "releases")
+    shelf, releases = UnitTable(tmp_path / "units"), Releases(tmp_path / "releases")
     with pytest.raises(WbragError, match="wbrag enrich"):
         publish(CONFIG, tmp_path, shelf, releases, base, digest)
     shelf.add([unit("one")], vectors(0), ENCODER, 0.97)
@@ -132,7 +132,7 @@ def test_releases_are_appended_and_only_new_units_are_indexed(tmp_path: Path) ->
 
 def test_many_small_shards_become_one(tmp_path: Path) -> None:
     base, digest = base_index(tmp_path)
-    shelf, releases = Shelf(tmp_path / "units"), Releases(tmp_path / "releases")
+    shelf, releases = UnitTable(tmp_path / "units"), Releases(tmp_path / "releases")
     config = load(publish={"max_writeback_shards": 2})
     counts = []
     for i in range(4):

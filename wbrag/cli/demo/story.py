@@ -22,7 +22,7 @@ from wbrag.evaluation.report.story import (
     HalfName,
     Provenance,
     Score,
-    Source,
+    SourcePassage,
     Story,
 )
 from wbrag.units.releases import now
@@ -133,7 +133,7 @@ def _published(workspace: Workspace, verdicts: Rows) -> tuple[ExampleUnit, ...]:
 
 def _unit(row: Mapping[str, Any]) -> ExampleUnit:
     titles = {p.id: p.title for p in demo_world().passages}
-    evidence = tuple(Source(e["sentence"], e["passage_id"], titles[e["passage_id"]]) for e in row["evidence"])
+    evidence = tuple(SourcePassage(e["sentence"], e["passage_id"], titles[e["passage_id"]]) for e in row["evidence"])
     return ExampleUnit(row["question"], row["unit_title"], row["unit_text"], evidence)
 
 

@@ -11,7 +11,7 @@ from wbrag.core.io.delta import append, plainly, table_at
 from wbrag.core.io.files import Location
 
 
-class Log:
+class AppendLog:
     """Rows of `schema` at `folder`. A column that an older table lacks reads as None."""
 
     def __init__(self, folder: Location, schema: pa.Schema) -> None:

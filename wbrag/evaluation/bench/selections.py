@@ -68,7 +68,7 @@ def nested(rows: Sequence[Row], share: float, seed: int) -> list[Row]:
     return order[: max(1, round(share * len(order)))]
 
 
-class Distilled(NamedTuple):
+class DistilledSet(NamedTuple):
     """Units that may be published, how many were distilled for this, and how many distillations failed."""
 
     units: list[Document]
@@ -78,7 +78,7 @@ class Distilled(NamedTuple):
 
 def distilled(
     workspace: Workspace, verdicts: Sequence[Row], examples: Mapping[str, Example], chosen: Chosen
-) -> Distilled:
+) -> DistilledSet:
     """The units of `chosen`; what a verdict or an earlier study holds is reused. Leaking units are left out."""
     known = {(row["id"], tuple(s["id"] for s in row["sources"])): row for row in verdicts if row["accepted"]}
     missing = {q: ids for q, ids in chosen.items() if (q, ids) not in known}
@@ -89,7 +89,7 @@ def distilled(
     found = [*(known[q, ids] for q, ids in chosen.items() if (q, ids) in known), *rows]
     failed = sum(1 for row in rows if row["error"])
     units = [unit_document(row) for row in found if not row["error"] and not leaks(row)]
-    return Distilled(units, len(work) - before, failed)
+    return DistilledSet(units, len(work) - before, failed)
 
 
 def _work(example: Example, documents: Sequence[Document]) -> Example:

@@ -11,7 +11,7 @@ from wbrag.core.metrics import bootstrap_ci, compare, kappa, paired
 from wbrag.core.tasks import task
 from wbrag.enrich.scores import SCORING
 from wbrag.evaluation.bench.libraries import Document, corpus_ids, library
-from wbrag.evaluation.bench.selections import Chosen, Distilled, at_random, distilled, gated, nested, rescored
+from wbrag.evaluation.bench.selections import Chosen, DistilledSet, at_random, distilled, gated, nested, rescored
 from wbrag.evaluation.bench.suite import QuestionSet, Studies
 from wbrag.executor.ray.failures import plainly
 
@@ -117,7 +117,7 @@ class Study:
                 return gated(self.verdicts, self.gate, document=False)
         return None
 
-    def distilled(self, chosen: Chosen) -> Distilled:
+    def distilled(self, chosen: Chosen) -> DistilledSet:
         return distilled(self.workspace, self.verdicts, self.examples, chosen)
 
     def point(self, study: str, value: object, chosen: Chosen) -> dict[str, Any]:

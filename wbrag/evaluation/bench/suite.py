@@ -18,7 +18,7 @@ Knob = Literal["tau_s", "tau_delta", "tau_doc", "n_min"]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class Source(Section):
+class DatasetSource(Section):
     """Published data to read into the workspace; a relative path is taken from `--data`."""
 
     path: str
@@ -55,8 +55,8 @@ class Studies(Section):
 class Suite(Section):
     name: str = Field(pattern=r"^[\w.-]+$", description="also the name of its report")
     world: Literal["demo"] | None = Field(None, description="build the demo's world instead of reading data")
-    corpus: Source | None = None
-    examples: dict[str, Source] = Field({}, description="NAME/SPLIT -> where it comes from")
+    corpus: DatasetSource | None = None
+    examples: dict[str, DatasetSource] = Field({}, description="NAME/SPLIT -> where it comes from")
     encoder: dict[str, Any] = Field({}, description="settings of `encoder`")
     models: dict[str, dict[str, Any]] = Field({"default": {}}, description="name -> settings of `generator`")
     sets: dict[str, QuestionSet] = Field(min_length=1)
@@ -141,7 +141,7 @@ def prepare(workspace: Any, suite: Suite, data: str | Location | None) -> None:
         workspace.index()
 
 
-def _read_corpus(workspace: Any, source: Source, path: Location) -> None:
+def _read_corpus(workspace: Any, source: DatasetSource, path: Location) -> None:
     """Into an empty workspace; a corpus that is there must be this one."""
     record = workspace.path / "corpus.json"
     told = {"file": path.name, "bytes": path.stat().st_size if path.is_file() else None, "format": source.format}
@@ -156,7 +156,7 @@ def _read_corpus(workspace: Any, source: Source, path: Location) -> None:
     workspace.ingest_corpus(path, source.format)
 
 
-def _path(source: Source, data: str | Location | None) -> Location:
+def _path(source: DatasetSource, data: str | Location | None) -> Location:
     path = location(source.path).expanduser()
     if path.is_absolute():
         return path

@@ -83,7 +83,7 @@ class Funnel:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourcePassage:
     """An evidence sentence and the passage that it stands in."""
 
     sentence: str
@@ -96,7 +96,7 @@ class ExampleUnit:
     question: str
     title: str
     text: str
-    evidence: tuple[Source, ...] = ()
+    evidence: tuple[SourcePassage, ...] = ()
 
 
 @dataclass(frozen=True)

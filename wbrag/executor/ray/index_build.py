@@ -34,8 +34,8 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows [start, stop) of one corpus file: the unit of embedding."""
+class CorpusBlock:
+    """CorpusBlock [start, stop) of one corpus file: the unit of embedding."""
 
     file: str
     start: int
@@ -108,24 +108,26 @@ def build_index(
     )
 
 
-def plan(corpus: Location, block_rows: int, shards: int) -> list[Rows]:
+def plan(corpus: Location, block_rows: int, shards: int) -> list[CorpusBlock]:
     """The corpus in blocks, in order; small enough that every shard has some and progress is seen."""
     counts = {str(file): pq.read_metadata(opened(file)).num_rows for file in corpus_files(corpus)}
     if not sum(counts.values()):
         raise WbragError(f"expected a corpus in {corpus}, found no passages: run `wbrag ingest corpus PATH` first")
     size = max(1, min(block_rows, -(-sum(counts.values()) // (shards * 8))))
     return [
-        Rows(file, start, min(start + size, count)) for file, count in counts.items() for start in range(0, count, size)
+        CorpusBlock(file, start, min(start + size, count))
+        for file, count in counts.items()
+        for start in range(0, count, size)
     ]
 
 
-def assign(blocks: list[Rows], shards: int) -> list[list[Rows]]:
+def assign(blocks: list[CorpusBlock], shards: int) -> list[list[CorpusBlock]]:
     """Consecutive blocks to shards, as even as blocks allow; never an empty shard."""
     count = min(shards, len(blocks))
     return [blocks[len(blocks) * i // count : len(blocks) * (i + 1) // count] for i in range(count)]
 
 
-def _embed(session: Session, blocks: list[Rows], vectors: Location) -> Iterator[tuple[str, int]]:
+def _embed(session: Session, blocks: list[CorpusBlock], vectors: Location) -> Iterator[tuple[str, int]]:
     """The Ray Data stage: yields (file name, rows) of each block as it is written."""
     if not blocks:
         return
@@ -148,7 +150,7 @@ class _EmbedBlock:
         self.encoder, self.folder = encoder, location(folder)
 
     async def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        block = Rows(**json.loads(row["block"]))
+        block = CorpusBlock(**json.loads(row["block"]))
         table = block.read()
         contents = [f"{title}\n{text}" for title, text in zip(table["title"].to_pylist(), table["text"].to_pylist())]
         vectors = await self.encoder.passages(contents)
@@ -167,7 +169,7 @@ def _load(file: Location) -> Any:
 # Begun again on another node where its own is lost. Its process goes with it: FAISS would keep its one thread there,
 # for the shard actor that Ray may put into an idle process.
 @ray.remote(num_cpus=1, scheduling_strategy="SPREAD", max_calls=1)
-def _build(root: str, name: str, factory: str, dimension: int, blocks: list[Rows], vectors: str) -> ShardFiles:
+def _build(root: str, name: str, factory: str, dimension: int, blocks: list[CorpusBlock], vectors: str) -> ShardFiles:
     """One shard from its blocks."""
 
     def stream() -> Iterator[Block]:

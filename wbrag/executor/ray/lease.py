@@ -10,7 +10,7 @@ from itertools import count
 LEASE_S = 5.0  # a turn whose owner does not come is over after so long: that process has died too
 
 
-class Turns:
+class Lease:
     """Who may call now. `claim` first, `use` then: between the two its owner knows that nobody else is at work."""
 
     def __init__(self, lease_s: float = LEASE_S) -> None:

@@ -22,7 +22,7 @@ from wbrag.retrieval.retriever import Base
 
 if TYPE_CHECKING:
     from wbrag.units.releases import Release
-    from wbrag.units.table import Shelved
+    from wbrag.units.table import StoredUnit
 
 GROUP = "wbrag.retrievers"
 OWN = "faiss"
@@ -42,7 +42,7 @@ class Collection(Protocol):
 
     def held(self) -> Held: ...
 
-    def hold(self, release: Release, units: Sequence[Shelved]) -> None:
+    def hold(self, release: Release, units: Sequence[StoredUnit]) -> None:
         """Upsert `units` and delete every other one, in one transaction where the store has such; repeating it is
         harmless. A unit's id is the hash of its contents, its vector that of the encoder `release.encoder`."""
         ...
@@ -99,11 +99,11 @@ def open_base(config: Config, encoder: TextEncoder) -> Base | None:
     """The outside store as the base of an `IndexRetriever`; None where the base is wbrag's own index."""
     if not outside(config):
         return None
-    from wbrag.retrieval.external.text_search import ByText
+    from wbrag.retrieval.external.text_search import TextSearchBase
 
     store = open_store(config.retriever)
     by_vectors: bool = config.retriever.kind == "pgvector"
-    return store if by_vectors else ByText(store, encoder, config.retriever.rescore)
+    return store if by_vectors else TextSearchBase(store, encoder, config.retriever.rescore)
 
 
 def state(config: Config) -> list[str]:

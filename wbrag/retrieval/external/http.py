@@ -22,7 +22,7 @@ from wbrag.retrieval.external import Held
 from wbrag.retrieval.external.options import read_options
 from wbrag.retrieval.external.retry import Again, patiently
 from wbrag.units.releases import Release
-from wbrag.units.table import Shelved
+from wbrag.units.table import StoredUnit
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
@@ -102,7 +102,7 @@ class HttpStore:
         reply = self._call(_Held, self._url("units_url"), None)
         return Held(reply.release, frozenset(reply.ids))
 
-    def hold(self, release: Release, units: Sequence[Shelved]) -> None:
+    def hold(self, release: Release, units: Sequence[StoredUnit]) -> None:
         """`POST {"release", "encoder", "upsert": [{"id", "title", "text", "sources", "vector"}], "delete": [...]}`.
 
         Every unit is sent, since the store does not say with which encoder it was given its vectors.

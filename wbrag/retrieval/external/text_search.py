@@ -15,7 +15,7 @@ UNIT_ID = re.compile(r"wb-[0-9a-f]{16}")
 AT_MOST = 1.001  # an inner product of unit vectors in float16
 
 
-class ByText:
+class TextSearchBase:
     """The `Base` protocol over a `Retriever`, scored again by `encoder` if there is one and `rescore` says so.
 
     Units that were pushed into the store are left out, however it is searched: wbrag adds those of the release asked.

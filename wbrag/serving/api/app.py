@@ -17,19 +17,23 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from wbrag.core.sections import ServingConfig
 from wbrag.core.types import Generator
-from wbrag.serving import Library, errors, logs
+from wbrag.serving import ReleaseRetriever, errors, logs
 from wbrag.serving.api import chat, schemas, search
-from wbrag.serving.api.middleware import Door, note
+from wbrag.serving.api.middleware import RequestMiddleware, note
 from wbrag.serving.auth import PAGES, SESSION_S, Guard, in_pages, require
 from wbrag.serving.background import Background
 from wbrag.serving.keys import Keys, check_bind, session_secret
 from wbrag.serving.prometheus import age_s
-from wbrag.serving.service import Answering, InUse
-from wbrag.units.layout import Store
+from wbrag.serving.service import AnswerService, CurrentRelease
+from wbrag.units.layout import Layout
 
 
 def create_app(
-    store: Store, library: Library, generator: Generator, current: InUse, settings: ServingConfig | None = None
+    store: Layout,
+    library: ReleaseRetriever,
+    generator: Generator,
+    current: CurrentRelease,
+    settings: ServingConfig | None = None,
 ) -> FastAPI:
     """The whole gateway but the pages, which add themselves; start and end come with the app's lifespan.
 
@@ -41,7 +45,7 @@ def create_app(
     guard = Guard(Keys(store.path), settings.host, settings.https)
     check_bind(settings.host, guard.keys)
     logs.setup()
-    answering = Answering(store, library, generator, current, settings)
+    answering = AnswerService(store, library, generator, current, settings)
     app = FastAPI(
         title="wbrag", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
@@ -57,7 +61,7 @@ def create_app(
         https_only=settings.https,
     )
     app.add_middleware(
-        Door,
+        RequestMiddleware,
         guard=guard,
         metrics=answering.metrics,
         admission=answering.admission,
@@ -71,7 +75,7 @@ def create_app(
 
 async def drain(app: FastAPI) -> bool:
     """Take no new work and wait for what was begun, at most `drain_s`; False where that was not enough."""
-    answering: Answering = app.state.answering
+    answering: AnswerService = app.state.answering
     clock, longest_s = asyncio.get_running_loop().time, answering.settings.drain_s
     end = clock() + longest_s
     whole = await answering.admission.drain(longest_s)
@@ -80,7 +84,7 @@ async def drain(app: FastAPI) -> bool:
 
 def trouble(app: FastAPI) -> str:
     """What has kept it from being ready, in the operator's words; "" where nothing has failed so far."""
-    answering: Answering = app.state.answering
+    answering: AnswerService = app.state.answering
     if not answering.current.ready:
         return "; ".join(f"release {name}: {why}" for name, why in answering.current.refused.items())
     return "" if answering.health.up else answering.health.error
@@ -89,7 +93,7 @@ def trouble(app: FastAPI) -> str:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """`/healthz` answers at once; `/readyz` once the release and the model are there."""
-    answering: Answering = app.state.answering
+    answering: AnswerService = app.state.answering
     answering.health.start()
     answering.recorder.start()
     loading = asyncio.create_task(answering.current.start())
@@ -104,7 +108,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await answering.health.stop()
 
 
-def _add_operations(app: FastAPI, answering: Answering) -> None:
+def _add_operations(app: FastAPI, answering: AnswerService) -> None:
     """What machines ask: is it alive, is it ready, how is it doing, what can it do."""
     metrics, admission, recorder = answering.metrics, answering.admission, answering.recorder
     current = answering.current
@@ -153,7 +157,7 @@ def _add_operations(app: FastAPI, answering: Answering) -> None:
         return JSONResponse(document)
 
 
-def _unready(answering: Answering) -> str:
+def _unready(answering: AnswerService) -> str:
     """Why no request is taken, "" where they are."""
     if answering.admission.draining:
         return "stopping"
@@ -167,7 +171,7 @@ async def _misread(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     param = str(first["loc"][-1])[:200]
-    return await _refuse(request, errors.Refused(400, f"{param}: {first['msg'].lower()}: correct it", param=param))
+    return await _refuse(request, errors.Refusal(400, f"{param}: {first['msg'].lower()}: correct it", param=param))
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

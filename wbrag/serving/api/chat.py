@@ -18,7 +18,7 @@ from wbrag.serving.api import schemas, validation
 from wbrag.serving.api.disconnect import attended, called, hear
 from wbrag.serving.api.middleware import note
 from wbrag.serving.auth import Principal, require
-from wbrag.serving.service import Answering, Ask, Reply
+from wbrag.serving.service import AnswerRequest, AnswerService, Reply
 
 READER = Depends(require("reader"))
 
@@ -43,7 +43,7 @@ async def model(request: Request, name: str, who: Principal = READER) -> JSONRes
 @router.post("/chat/completions", openapi_extra=schemas.takes(schemas.Chat))
 async def chat(request: Request, who: Principal = READER) -> Response:
     """Answer the last user message; as server-sent events where `stream` is true."""
-    answering: Answering = request.app.state.answering
+    answering: AnswerService = request.app.state.answering
     caller = called(request, who)
     asked = await schemas.read(request, schemas.Chat, answering.settings.timeout_s)
     ask = validation.ask_of(asked, answering.settings, answering.store.config)
@@ -76,7 +76,7 @@ async def _events(
     first: str | Reply,
     heard: AsyncGenerator[str | Reply, None],
     head: schemas.Body,
-    ask: Ask,
+    ask: AnswerRequest,
     counted: bool,
 ) -> AsyncGenerator[str, None]:
     """OpenAI's stream: a role, the text in pieces, then citations and counts, and `[DONE]`."""
@@ -106,7 +106,7 @@ def _event(body: schemas.Body) -> str:
     return f"data: {json.dumps(body, ensure_ascii=False, separators=(',', ':'), allow_nan=False)}\n\n"
 
 
-def _whole(request: Request, head: schemas.Body, ask: Ask, reply: Reply) -> schemas.Body:
+def _whole(request: Request, head: schemas.Body, ask: AnswerRequest, reply: Reply) -> schemas.Body:
     """A `chat.completion`."""
     answer = reply.answer
     message = {
@@ -126,7 +126,7 @@ def _whole(request: Request, head: schemas.Body, ask: Ask, reply: Reply) -> sche
     }
 
 
-def _block(request: Request, ask: Ask, reply: Reply) -> schemas.Body:
+def _block(request: Request, ask: AnswerRequest, reply: Reply) -> schemas.Body:
     """The `wbrag` block of a reply; what of it is not private goes into the log too."""
     cost, hits = reply.answer.cost, reply.answer.hits
     counts = {"prompt_tokens": cost.prompt_tokens, "output_tokens": cost.output_tokens}

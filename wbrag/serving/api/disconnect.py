@@ -13,7 +13,7 @@ from starlette.requests import Request
 from wbrag.serving.adapters import Emit
 from wbrag.serving.api.middleware import ClientGone, note
 from wbrag.serving.auth import Principal
-from wbrag.serving.errors import Refused
+from wbrag.serving.errors import Refusal
 from wbrag.serving.service import Caller
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ def called(request: Request, who: Principal) -> Caller:
         except ValueError:
             seconds = math.nan
         if not 0 < seconds < math.inf:
-            raise Refused(400, "x-request-timeout: expected seconds above 0: correct it", param="x-request-timeout")
+            raise Refusal(400, "x-request-timeout: expected seconds above 0: correct it", param="x-request-timeout")
         longest = min(longest, seconds)
     return Caller(request.scope["request_id"], who.name, asyncio.get_running_loop().time() + longest)
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wbrag.serving.admission import Admission
 from wbrag.serving.auth import Guard, host_allowed
-from wbrag.serving.errors import CLIENT_GONE, Refused, internal, response
+from wbrag.serving.errors import CLIENT_GONE, Refusal, internal, response
 from wbrag.serving.prometheus import Metrics
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -45,7 +45,7 @@ def note(scope: Scope, **fields: Any) -> None:
     scope["wbrag"].update(fields)
 
 
-class Door:
+class RequestMiddleware:
     """The outermost layer, as plain ASGI: a request is counted and logged once, whatever becomes of it."""
 
     def __init__(self, app: ASGIApp, guard: Guard, metrics: Metrics, admission: Admission, max_body_bytes: int) -> None:
@@ -93,7 +93,7 @@ class Door:
 
     def _at_the_door(self, headers: Headers) -> HTTPException | None:
         if not host_allowed(self.guard, headers.get("host", "")):
-            return Refused(403, "without keys this answers to localhost alone: use that name, or set keys")
+            return Refusal(403, "without keys this answers to localhost alone: use that name, or set keys")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > self.max_body_bytes:
             return _too_large(self.max_body_bytes)
@@ -136,5 +136,5 @@ def _bounded(receive: Receive, most: int) -> Receive:
     return counted
 
 
-def _too_large(most: int) -> Refused:
-    return Refused(413, f"expected a body of at most {most} bytes, found more: send less", code="too_large")
+def _too_large(most: int) -> Refusal:
+    return Refusal(413, f"expected a body of at most {most} bytes, found more: send less", code="too_large")

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from wbrag.core.types import Cost, Hit
-from wbrag.serving.errors import Refused
+from wbrag.serving.errors import Refusal
 
 Body = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
@@ -52,7 +52,7 @@ class StreamOptions(Lenient):
     include_usage: bool | None = None
 
 
-class Format(Lenient):
+class ResponseFormat(Lenient):
     type: Literal["text"] = Field(description="an answer is plain text")
 
 
@@ -70,7 +70,7 @@ class Chat(Lenient):
     stop: str | list[str] | None = None
     n: Literal[1] | None = None
     logprobs: Literal[False] | None = None
-    response_format: Format | None = None
+    response_format: ResponseFormat | None = None
     tool_choice: Literal["none", "auto"] | None = None
     top_p: float | None = Field(None, gt=0, le=1, description="checked, not used")
     presence_penalty: Penalty | None = Field(None, description="checked, not used")
@@ -95,22 +95,22 @@ class Thumb(Exact):
 async def read(request: Request, model: type[M], timeout_s: float) -> M:
     """The request's JSON body as a `model`; anything else is a 400 (415, 408) of one sentence."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refused(415, "expected a body of content-type application/json: send that header")
+        raise Refusal(415, "expected a body of content-type application/json: send that header")
     try:
         async with asyncio.timeout(timeout_s):
             raw = await request.body()
     except TimeoutError:
-        raise Refused(408, f"expected the whole body within {timeout_s:g} s: send it faster") from None
+        raise Refusal(408, f"expected the whole body within {timeout_s:g} s: send it faster") from None
     try:
         found = from_json(raw, allow_inf_nan=False)  # bounded in depth; no NaN, no lone surrogates
     except ValueError as error:
-        raise Refused(400, f"expected a JSON body, found none ({str(error)[:200]}): correct it") from None
+        raise Refusal(400, f"expected a JSON body, found none ({str(error)[:200]}): correct it") from None
     try:
         return model.model_validate(found)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         param = ".".join(str(part) for part in first["loc"])[:200]
-        raise Refused(400, f"{param or 'body'}: {first['msg'].lower()}: correct it", param=param or None) from None
+        raise Refusal(400, f"{param or 'body'}: {first['msg'].lower()}: correct it", param=param or None) from None
 
 
 def takes(model: type[BaseModel]) -> Body:

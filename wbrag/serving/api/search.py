@@ -11,7 +11,7 @@ from wbrag.serving.api.chat import READER
 from wbrag.serving.api.disconnect import attended, called
 from wbrag.serving.api.middleware import note
 from wbrag.serving.auth import Principal
-from wbrag.serving.service import Answering
+from wbrag.serving.service import AnswerService
 
 router = APIRouter(prefix="/v1")
 
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1")
 @router.post("/search", openapi_extra=schemas.takes(schemas.Search))
 async def search(request: Request, who: Principal = READER) -> JSONResponse:
     """The best hits of a query with their texts, from base and write-back index."""
-    answering: Answering = request.app.state.answering
+    answering: AnswerService = request.app.state.answering
     settings, config = answering.settings, answering.store.config
     caller = called(request, who)
     asked = await schemas.read(request, schemas.Search, settings.timeout_s)
@@ -35,7 +35,7 @@ async def search(request: Request, who: Principal = READER) -> JSONResponse:
 @router.post("/feedback", openapi_extra=schemas.takes(schemas.Thumb))
 async def feedback(request: Request, who: Principal = READER) -> JSONResponse:
     """A thumb up (1) or down (-1) for an answer; the last word on a request counts."""
-    answering: Answering = request.app.state.answering
+    answering: AnswerService = request.app.state.answering
     note(request.scope, by=who.name)
     thumb = await schemas.read(request, schemas.Thumb, answering.settings.timeout_s)
     answering.rate(thumb.request_id, thumb.rating, thumb.comment, who.name)

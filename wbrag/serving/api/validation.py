@@ -6,14 +6,14 @@ from wbrag.core.config import Config
 from wbrag.core.sections import ServingConfig
 from wbrag.core.types import Sampling
 from wbrag.serving.api import schemas
-from wbrag.serving.errors import Refused
-from wbrag.serving.service import Ask
+from wbrag.serving.errors import Refusal
+from wbrag.serving.service import AnswerRequest
 
 MODEL = "wbrag"
 SEEDS = 2**31  # engines take no larger ones
 
 
-def ask_of(asked: schemas.Chat, settings: ServingConfig, config: Config) -> Ask:
+def ask_of(asked: schemas.Chat, settings: ServingConfig, config: Config) -> AnswerRequest:
     """The question of a chat request, and how to answer it."""
     options = asked.wbrag or schemas.Options()
     method = _method_of(asked.model, settings)
@@ -26,7 +26,7 @@ def ask_of(asked: schemas.Chat, settings: ServingConfig, config: Config) -> Ask:
         seed=(asked.seed or 0) % SEEDS,
         stop=_stop(asked.stop),
     )
-    return Ask(
+    return AnswerRequest(
         question(_last_question(asked), "messages", settings),
         method,
         among("wbrag.task", options.task or settings.tasks[0], settings.tasks),
@@ -41,33 +41,33 @@ def models(settings: ServingConfig) -> list[str]:
     return [MODEL, *(f"{MODEL}/{method}" for method in settings.methods)]
 
 
-def unknown_model(name: str, settings: ServingConfig) -> Refused:
+def unknown_model(name: str, settings: ServingConfig) -> Refusal:
     known = ", ".join(models(settings))
     message = f"expected one of the models {known}, found {name[:80]!r}: choose one"
-    return Refused(404, message, param="model", code="model_not_found")
+    return Refusal(404, message, param="model", code="model_not_found")
 
 
 def question(text: str, param: str, settings: ServingConfig) -> str:
     """The question without the space around it."""
     text = text.strip()
     if not text:
-        raise Refused(400, f"{param}: expected a question, found no text: write one", param=param)
+        raise Refusal(400, f"{param}: expected a question, found no text: write one", param=param)
     if len(text) > settings.max_question_chars:
         most = settings.max_question_chars
-        raise Refused(400, f"{param}: expected a question of at most {most} characters: shorten it", param=param)
+        raise Refusal(400, f"{param}: expected a question of at most {most} characters: shorten it", param=param)
     return text
 
 
 def hits(k: int | None, param: str, settings: ServingConfig, config: Config) -> int:
     """How many hits: what was asked for, or the operator's own number."""
     if k is not None and k > settings.max_top_k:
-        raise Refused(400, f"{param}: expected at most {settings.max_top_k}: ask for fewer", param=param)
+        raise Refusal(400, f"{param}: expected at most {settings.max_top_k}: ask for fewer", param=param)
     return k or min(config.retrieval.top_k, settings.max_top_k)
 
 
 def release(name: str | None, param: str, settings: ServingConfig) -> str | None:
     if settings.releases == "latest-only" and name not in (None, "latest"):
-        raise Refused(400, f"{param}: expected latest, the operator allows no other: leave it out", param=param)
+        raise Refusal(400, f"{param}: expected latest, the operator allows no other: leave it out", param=param)
     return name
 
 
@@ -79,14 +79,14 @@ def _method_of(model: str, settings: ServingConfig) -> str:
 
 def among(param: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
-        raise Refused(400, f"{param}: expected one of {', '.join(allowed)}: choose one", param=param)
+        raise Refusal(400, f"{param}: expected one of {', '.join(allowed)}: choose one", param=param)
     return value
 
 
 def _stop(stop: str | list[str] | None) -> tuple[str, ...]:
     found = (stop,) if isinstance(stop, str) else tuple(stop or ())
     if len(found) > 4 or any(not 0 < len(text) <= 200 for text in found):
-        raise Refused(400, "stop: expected at most 4 strings of 1 to 200 characters: correct it", param="stop")
+        raise Refusal(400, "stop: expected at most 4 strings of 1 to 200 characters: correct it", param="stop")
     return found
 
 
@@ -97,4 +97,4 @@ def _last_question(asked: schemas.Chat) -> str:
         return content
     if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
         return "\n".join(part["text"] for part in content)
-    raise Refused(400, "messages: expected a user message of text, found none: add one", param="messages")
+    raise Refusal(400, "messages: expected a user message of text, found none: add one", param="messages")

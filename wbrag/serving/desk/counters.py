@@ -8,10 +8,10 @@ from math import inf, nan
 from prometheus_client import Counter
 
 from wbrag.serving.prometheus import age_s
-from wbrag.serving.service import Answering
+from wbrag.serving.service import AnswerService
 
 
-def counters_of(answering: Answering) -> dict[str, float]:
+def counters_of(answering: AnswerService) -> dict[str, float]:
     """Counts since this gateway started; `_s` are seconds; NaN where there is nothing yet."""
     metrics, admission = answering.metrics, answering.admission
     hits = {origin: total(metrics.hits, origin=origin) for origin in ("base", "writeback")}

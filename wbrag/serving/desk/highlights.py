@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from wbrag.core.types import Passage
-from wbrag.units.examinations import Examined
+from wbrag.units.examinations import Examination
 from wbrag.units.governance import UnitPage
 
 Piece = tuple[str, str]  # a piece of a text and its kind: "", "yes" or "no"
 
 
 @dataclass(frozen=True)
-class Source:
+class HighlightedSource:
     """A source beside its unit. `lost` are evidence sentences that it no longer holds."""
 
     id: str
@@ -38,13 +38,13 @@ def marked(text: str, spans: Iterable[tuple[int, int, str]]) -> tuple[Piece, ...
     return tuple(pieces)
 
 
-def unit_pieces(text: str, examined: Examined | None) -> tuple[Piece, ...]:
+def unit_pieces(text: str, examined: Examination | None) -> tuple[Piece, ...]:
     """A unit's text by what the checks found supported."""
     found = (span for check in (examined.results if examined else ()) for span in check.spans)
     return marked(text, [(span.start, span.end, "yes" if span.supported else "no") for span in found])
 
 
-def sources(page: UnitPage) -> tuple[Source, ...]:
+def sources(page: UnitPage) -> tuple[HighlightedSource, ...]:
     """The unit's sources with its evidence marked in them, those with evidence in the order that the unit names."""
     unit = page.card.unit
     found = []
@@ -53,11 +53,13 @@ def sources(page: UnitPage) -> tuple[Source, ...]:
         places = [(s, passage.text.find(s) if passage else -1) for s in evidence]
         spans = [(at, at + len(sentence), "yes") for sentence, at in places if at >= 0]
         lost = tuple(sentence for sentence, at in places if at < 0)
-        found.append(Source(id, passage, not unchanged, marked(passage.text, spans) if passage else (), lost))
+        found.append(
+            HighlightedSource(id, passage, not unchanged, marked(passage.text, spans) if passage else (), lost)
+        )
     return tuple(found)
 
 
-def reasons(examined: Examined | None, general: Sequence[str]) -> tuple[str, ...]:
+def reasons(examined: Examination | None, general: Sequence[str]) -> tuple[str, ...]:
     """What a rejection may say: what the failed checks found, then what is often the case."""
     failed = examined.failed if examined else ()
     return (*(f"{check.name.replace('_', ' ')}: {check.explanation}" for check in failed), *general)

@@ -23,14 +23,14 @@ from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.types import Answer
 from wbrag.evaluation.report import page as report
 from wbrag.serving.auth import Principal, csrf_token, principal, require
-from wbrag.serving.service import InUse
+from wbrag.serving.service import CurrentRelease
 from wbrag.units.decisions import State
 from wbrag.units.governance import Card, Governance
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 from wbrag.units.table import FROM_TRAFFIC
 
-Ask = Callable[[str, str, str], Awaitable[Answer]]  # question, name of the release ("none": base alone), task
+AskFunction = Callable[[str, str, str], Awaitable[Answer]]  # question, name of the release ("none": base alone), task
 Publish = Callable[[str, str], Coroutine[Any, Any, Release]]  # by, note
 Counters = Callable[[], Mapping[str, float]]
 
@@ -52,10 +52,10 @@ VERBS: Mapping[State, tuple[str, str]] = {  # what the button says, and what was
 class Desk:
     """What the pages work with; `publish` and `counters` are None where the gateway has none."""
 
-    store: Store
+    store: Layout
     governance: Governance
-    current: InUse
-    ask: Ask
+    current: CurrentRelease
+    ask: AskFunction
     publish: Publish | None = None
     counters: Counters | None = None
 

@@ -25,7 +25,7 @@ SHOWN = 100  # units of each side of a comparison
 
 
 @dataclass(frozen=True)
-class Canary:
+class CanaryPlot:
     """A release's canary report, drawn."""
 
     examples: str
@@ -43,7 +43,7 @@ class Line:
     release: Release
     added: int | None
     removed: int | None
-    canary: Canary | None
+    canary: CanaryPlot | None
     refused: str  # why it does not answer, "" where it may
 
 
@@ -152,7 +152,7 @@ def _next(governance: Governance, latest: Release | None) -> Next:
     return Next(len(approved - held), len(held - approved), passing, unchecked)
 
 
-def canary_of(release: Release) -> Canary | None:
+def canary_of(release: Release) -> CanaryPlot | None:
     """The report that was stored with a release; None where there is none, or none that can be read."""
     if not release.canary:
         return None
@@ -171,6 +171,6 @@ def canary_of(release: Release) -> Canary | None:
         numbers = (gain.gain, gain.p, *gain.ci95, before := float(found["before"]), after := float(found["after"]))
         if not all(math.isfinite(number) for number in numbers):
             return None
-        return Canary(str(found["examples"]), int(found["n"]), before, after, bool(found["passed"]), forest([gain]))
+        return CanaryPlot(str(found["examples"]), int(found["n"]), before, after, bool(found["passed"]), forest([gain]))
     except (KeyError, TypeError, ValueError):
         return None

@@ -13,7 +13,7 @@ from wbrag.serving.auth import check_csrf, login, logout
 from wbrag.serving.desk.ask import ask_routes
 from wbrag.serving.desk.pages import (
     STATIC,
-    Ask,
+    AskFunction,
     Counters,
     Desk,
     DeskRoute,
@@ -27,15 +27,20 @@ from wbrag.serving.desk.pages import (
 from wbrag.serving.desk.queue import queue_routes
 from wbrag.serving.desk.releases import release_routes
 from wbrag.serving.desk.usage import watching_routes
-from wbrag.serving.service import InUse
+from wbrag.serving.service import CurrentRelease
 from wbrag.units.governance import Governance
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 
 FOR_GOOD = {"cache-control": "public, max-age=31536000, immutable"}  # the address changes with the files
 
 
 def desk_router(
-    store: Store, current: InUse, *, ask: Ask, publish: Publish | None = None, counters: Counters | None = None
+    store: Layout,
+    current: CurrentRelease,
+    *,
+    ask: AskFunction,
+    publish: Publish | None = None,
+    counters: Counters | None = None,
 ) -> APIRouter:
     """The pages below `/desk`. The app around them has `SessionMiddleware` and `app.state.guard`."""
     desk = Desk(store, Governance(store), current, ask, publish, counters)

@@ -16,7 +16,7 @@ from wbrag.core.io.files import listed
 from wbrag.core.io.parquet import rows_with_ids
 from wbrag.core.types import Unit
 from wbrag.serving.desk.pages import Desk, DeskRoute, Reader, render
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 
 SHOWN = 30  # lines of each list
 
@@ -60,7 +60,7 @@ def live(desk: Desk) -> Mapping[str, float] | None:
     return desk.counters() if desk.counters else None
 
 
-def questions_of(store: Store, unit: Unit) -> list[str]:
+def questions_of(store: Layout, unit: Unit) -> list[str]:
     """The labelled questions that a unit was written for, as the run that wrote it kept them."""
     files = listed(store.path / "verdicts", f"{unit.config_fingerprint}/*.parquet")
     if not unit.config_fingerprint or not files:
@@ -69,7 +69,7 @@ def questions_of(store: Store, unit: Unit) -> list[str]:
     return sorted(set(rows["question"].to_pylist()))
 
 
-def answers_with(store: Store, id: str, count: int = 10) -> list[dict[str, Any]]:
+def answers_with(store: Layout, id: str, count: int = 10) -> list[dict[str, Any]]:
     """The newest served answers that had unit `id` among their hits, newest first, each with its `feedback`."""
     log = store.usage.answers
     hits = log.table(["request_id", "at", "hit_ids"])

@@ -23,9 +23,9 @@ from wbrag.core.types import Generator, Hit
 from wbrag.executor.ray.session import gpus
 from wbrag.generators import build as build_client
 from wbrag.serving.logs import setup
-from wbrag.serving.ray.handles import RemoteLibrary, asking
-from wbrag.serving.release_watcher import Current
-from wbrag.units.layout import Store
+from wbrag.serving.ray.handles import RemoteReleaseRetriever, asking
+from wbrag.serving.release_watcher import ReleaseWatcher
+from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 
 UNBOUNDED = 100_000  # requests in one replica: the gateway's own admission answers 429, Serve must never answer 503
@@ -33,18 +33,18 @@ JOINING_S = 30.0  # longest wait of a new gateway replica for its release and it
 QUIET = {"enable_access_log": False, "log_level": "INFO"}  # the gateway writes a line per request, without keys
 
 
-class Retriever:
+class RetrieverReplica:
     """An encoder and the shards of the releases in use."""
 
     async def __init__(self, config: Config) -> None:  # type: ignore[misc]  # Serve awaits it
         os.environ.update(openmp())  # before torch reads it
         from wbrag.retrieval.encoder import Encoder
-        from wbrag.serving.release_cache import ReleaseLibrary
+        from wbrag.serving.release_cache import ReleaseCache
 
         setup()
-        self.store = Store(config=config)
-        self.library = ReleaseLibrary(self.store, Encoder(config.encoder), config.serving.cache_dir)
-        await Current(self.store, self.library).refresh()  # a replica that joins has the release already
+        self.store = Layout(config=config)
+        self.library = ReleaseCache(self.store, Encoder(config.encoder), config.serving.cache_dir)
+        await ReleaseWatcher(self.store, self.library).refresh()  # a replica that joins has the release already
 
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
         """Requests that come together are encoded together, by `BatchedEncoder`.
@@ -70,14 +70,14 @@ class Gateway:
         from wbrag.generators.serve import ServeGenerator
 
         setup()
-        self.config, self.store = config, Store(config=config)
-        self.library = RemoteLibrary(retriever)
+        self.config, self.store = config, Layout(config=config)
+        self.library = RemoteReleaseRetriever(retriever)
         self.generator: Generator = (
             build_client(config)
             if generator is None
             else ServeGenerator(config.generator, asking(generator), config.seed)
         )
-        self.current = Current(self.store, self.library, config.serving.poll_s)
+        self.current = ReleaseWatcher(self.store, self.library, config.serving.poll_s)
 
     async def __serve_build_asgi_app__(self) -> Any:
         """A replica that joins takes requests once it can answer them, or tells at `/readyz` what it waits for."""
@@ -118,7 +118,7 @@ def application(config: Config) -> serve.Application:
     config = config.model_copy(update={"workspace": str(location(config.workspace).expanduser().resolve())})
     gpu = min(1.0, e.gpus_per_actor + config.index.gpus_per_shard * config.index.shards)
     retriever = serve.deployment(
-        Retriever,
+        RetrieverReplica,
         ray_actor_options={"num_cpus": 0.5, "num_gpus": gpu},
         **_options("Retriever", s.retrievers, target=16),
     ).bind(config)

@@ -12,14 +12,14 @@ from ray.serve.handle import DeploymentHandle
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Hit
 from wbrag.executor.ray.failures import in_one_sentence
-from wbrag.generators.serve import Ask, Body
+from wbrag.generators.serve import Body, ChatTransport
 from wbrag.units.releases import Release
 
 TRIES = 3  # of a search whose replica died; it changes nothing, so another replica may be asked
 
 
-class RemoteLibrary:
-    """`Library` over the retriever deployment."""
+class RemoteReleaseRetriever:
+    """`ReleaseRetriever` over the retriever deployment."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self.handle = handle
@@ -53,7 +53,7 @@ class RemoteLibrary:
                 raise _own(answer)
 
 
-def asking(handle: DeploymentHandle) -> Ask:
+def asking(handle: DeploymentHandle) -> ChatTransport:
     """The generator deployment as `ServeGenerator` speaks with it."""
     streams, whole = handle.options(method_name="chat_wire", stream=True), handle.options(method_name="chat_whole")
 

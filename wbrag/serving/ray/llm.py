@@ -50,9 +50,9 @@ class ChatServer(LLMServer):
 
 class CPUChatServer(ChatServer):
     def _get_default_engine_class(self) -> Any:
-        from wbrag.serving.ray.llm_engine import OneProcess
+        from wbrag.serving.ray.llm_engine import SingleProcessEngine
 
-        return OneProcess
+        return SingleProcessEngine
 
 
 class LocalModel(CallbackBase):

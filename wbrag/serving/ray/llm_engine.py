@@ -7,7 +7,7 @@ from typing import Any
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 
 
-class OneProcess(VLLMEngine):
+class SingleProcessEngine(VLLMEngine):
     """Ray asks for a worker process per device; with one device it only costs the start of one more interpreter."""
 
     def _prepare_engine_config(self, callback_ctx: Any) -> Any:

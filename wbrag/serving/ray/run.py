@@ -27,7 +27,7 @@ from wbrag.executor.ray.failures import RAISED
 from wbrag.executor.ray.quiet import quiet_start
 from wbrag.serving.keys import Keys, check_bind
 from wbrag.serving.ray.app import application
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 
 NAME = "wbrag"
 LOGS = "/tmp/ray/session_latest/logs"
@@ -38,7 +38,7 @@ STUCK_S = 120.0  # what has failed so long without any progress is not waited fo
 
 def run(config: Config, *, progress: bool = True) -> dict[str, Any]:
     """Serve until SIGINT or SIGTERM, then finish what was begun; a second signal does not wait for it."""
-    s, store = config.serving, Store(config=config)
+    s, store = config.serving, Layout(config=config)
     check_bind(s.host, Keys(store.path))
     store.base_row()  # without an index nothing need start
     _check_port(s.host, s.port)

@@ -1,6 +1,6 @@
 """What a unit must pass before it is published: one file and one function each, over stored scores and texts.
 
-A check sees a `Subject` and returns a `Checked`; none of them calls the generator (the round trip's answers are
+A check sees a `CheckInput` and returns a `CheckResult`; none of them calls the generator (the round trip's answers are
 scored in the enrichment pass, while the model is up), so that thresholds can be changed without a model.
 """
 
@@ -16,17 +16,17 @@ from wbrag.units.checks.leakage import leakage
 from wbrag.units.checks.novelty import novelty
 from wbrag.units.checks.round_trip import round_trip
 from wbrag.units.checks.sources import sources
-from wbrag.units.checks.subject import Check, Checked, Neighbour, Nli, Span, Subject
+from wbrag.units.checks.subject import Check, CheckInput, CheckResult, Neighbour, Nli, Span
 from wbrag.units.checks.trust import trust, unit_trust
 
 __all__ = [
     "CHECKS",
     "Check",
-    "Checked",
+    "CheckInput",
+    "CheckResult",
     "Neighbour",
     "Nli",
     "Span",
-    "Subject",
     "passed",
     "run",
     "unit_trust",
@@ -44,11 +44,11 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def run(subject: Subject, settings: ChecksConfig, nli: Nli | None = None) -> list[Checked]:
+def run(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> list[CheckResult]:
     """What each enabled check finds, in the order of `CHECKS`."""
     return [check(subject, settings, nli) for name, check in CHECKS.items() if name in settings.enabled]
 
 
-def passed(results: Iterable[Checked]) -> bool:
+def passed(results: Iterable[CheckResult]) -> bool:
     """Whether no check failed."""
     return all(result.passed for result in results)

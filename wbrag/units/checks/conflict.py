@@ -12,13 +12,13 @@ from wbrag.core.sections import ChecksConfig
 from wbrag.data.sentences import sentences
 from wbrag.units.checks.novelty import GONE
 from wbrag.units.checks.reading import STOP, Reading, read, stem
-from wbrag.units.checks.subject import Checked, Neighbour, Nli, Subject
+from wbrag.units.checks.subject import CheckInput, CheckResult, Neighbour, Nli
 
 CONTRADICTS = 0.5  # probability of contradiction from which the model's word counts
 LAST_WORDS = 4  # at most so many may differ at the end of two sentences that are otherwise the same
 
 
-def conflict(subject: Subject, settings: ChecksConfig, nli: Nli | None = None) -> Checked:
+def conflict(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> CheckResult:
     """The score is the largest probability of a contradiction, 0 or 1 where words decide."""
     unit = subject.unit
     others = [n for n in subject.neighbours if _comparable(n, subject, settings)]
@@ -34,10 +34,10 @@ def conflict(subject: Subject, settings: ChecksConfig, nli: Nli | None = None) -
             if score > worst:
                 worst = score
                 explanation = f"“{ours}” against “{theirs}” in {other.kind} {other.id} ({other.title})"
-    return Checked("conflict", worst < CONTRADICTS, worst, CONTRADICTS, explanation)
+    return CheckResult("conflict", worst < CONTRADICTS, worst, CONTRADICTS, explanation)
 
 
-def _comparable(other: Neighbour, subject: Subject, settings: ChecksConfig) -> bool:
+def _comparable(other: Neighbour, subject: CheckInput, settings: ChecksConfig) -> bool:
     """A unit that stands; a passage that is no source of this unit and not known to be older than its sources."""
     if other.id == subject.unit.id or other.cosine < settings.conflict:
         return False

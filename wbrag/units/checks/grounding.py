@@ -14,20 +14,20 @@ from wbrag.core.types import Evidence, Passage, Unit
 from wbrag.data.sentences import sentences
 from wbrag.units.checks.figures import Date
 from wbrag.units.checks.reading import Reading, fold, read, stem
-from wbrag.units.checks.subject import Checked, Nli, Span, Subject
+from wbrag.units.checks.subject import CheckInput, CheckResult, Nli, Span
 
 LOOK_BACK = 4  # sentences of the passage in which the subject of "it" is looked for
 TITLE_WORDS = 0.5  # least share of a title's words that the evidence holds: a title may add "Overview"
 
 
-def grounding(subject: Subject, settings: ChecksConfig, nli: Nli | None = None) -> Checked:
+def grounding(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> CheckResult:
     """The score is the worst sentence's: its entailment, or its share of words, 0 with a name or figure missing."""
     unit = subject.unit
     if not unit.evidence:
-        return Checked("grounding", False, 0.0, settings.grounding, "no evidence sentence stands behind it")
+        return CheckResult("grounding", False, 0.0, settings.grounding, "no evidence sentence stands behind it")
     spans = sentences(unit.text)
     if not spans:
-        return Checked("grounding", False, 0.0, settings.grounding, "its text is empty")
+        return CheckResult("grounding", False, 0.0, settings.grounding, "its text is empty")
     said = [unit.text[start:end] for start, end in spans]
     found = _entailed(subject, said, nli) if nli else _contained(subject, said)
     marks = tuple(
@@ -42,7 +42,7 @@ def grounding(subject: Subject, settings: ChecksConfig, nli: Nli | None = None) 
         explanation = f"{len(poor)} of {len(said)} sentences are not supported: “{sentence}” ({why})"
     else:
         explanation = title or f"all {len(said)} sentences are supported by {len(unit.evidence)} of evidence"
-    return Checked("grounding", not poor and not title, score, settings.grounding, explanation, marks)
+    return CheckResult("grounding", not poor and not title, score, settings.grounding, explanation, marks)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Found:
     why: str = ""
 
 
-def _entailed(subject: Subject, said: Sequence[str], nli: Nli) -> list[_Found]:
+def _entailed(subject: CheckInput, said: Sequence[str], nli: Nli) -> list[_Found]:
     """Each sentence by the evidence from one source, or by all of it."""
     titles = {p.id: p.title for p in subject.sources}
     by_source: dict[str, list[str]] = {}
@@ -90,7 +90,7 @@ class _Line:
         return name <= self.reading.words | (self.about or frozenset()) or any(name <= {*n} for n in self.before)
 
 
-def _contained(subject: Subject, said: Sequence[str]) -> list[_Found]:
+def _contained(subject: CheckInput, said: Sequence[str]) -> list[_Found]:
     unit = subject.unit
     lines = _lines(unit, subject.sources)
     verbatim = {_flat(e.sentence) for e in unit.evidence}
@@ -181,7 +181,7 @@ def _spell(readings: Sequence[Date]) -> str:
     return "-".join(str(part) for part in readings[0] if part is not None)
 
 
-def _title_missing(subject: Subject) -> str:
+def _title_missing(subject: CheckInput) -> str:
     """What is wrong with the title, if anything."""
     title = read(subject.unit.title)
     lines = [line.reading for line in _lines(subject.unit, subject.sources)]

@@ -6,20 +6,22 @@ import unicodedata
 
 from wbrag.core.sections import ChecksConfig
 from wbrag.units.checks.patterns import HIDING, INVISIBLE, LOOKALIKE, RULES
-from wbrag.units.checks.subject import Checked, Nli, Span, Subject
+from wbrag.units.checks.subject import CheckInput, CheckResult, Nli, Span
 
 
-def instructions(subject: Subject, settings: ChecksConfig, nli: Nli | None = None) -> Checked:
+def instructions(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> CheckResult:
     """The score counts what was found in the unit's title and text; there must be nothing."""
     unit = subject.unit
     found, in_title = find(unit.text), find(unit.title)
     if not found and not in_title:
-        return Checked("instructions", True, 0.0, 0.0, "reads like text for a reader")
+        return CheckResult("instructions", True, 0.0, 0.0, "reads like text for a reader")
     marks = tuple(Span(start, end, False) for _, start, end in found)
     where, text, (name, start, end) = ("", unit.text, found[0]) if found else ("its title ", unit.title, in_title[0])
     quoted = " ".join(text[start:end].split())[:80]
     shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in quoted)
-    return Checked("instructions", False, float(len(found) + len(in_title)), 0.0, f"{where}{name}: “{shown}”", marks)
+    return CheckResult(
+        "instructions", False, float(len(found) + len(in_title)), 0.0, f"{where}{name}: “{shown}”", marks
+    )
 
 
 def find(text: str) -> list[tuple[str, int, int]]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from wbrag.core.sections import ChecksConfig
-from wbrag.units.checks.subject import Checked, Nli, Subject
+from wbrag.units.checks.subject import CheckInput, CheckResult, Nli
 
 GONE = frozenset({"rejected", "retired", "stale"})  # units in these states are in no release
 
 
-def novelty(subject: Subject, settings: ChecksConfig, nli: Nli | None = None) -> Checked:
+def novelty(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> CheckResult:
     """The largest cosine to a passage or to a unit that stands is below `settings.novelty`."""
     others = [n for n in subject.neighbours if n.id != subject.unit.id and n.state not in GONE]
     if not others:
-        return Checked("novelty", True, 0.0, settings.novelty, "nothing near it")
+        return CheckResult("novelty", True, 0.0, settings.novelty, "nothing near it")
     nearest = max(others, key=lambda n: n.cosine)
     named = f"{nearest.kind} {nearest.id} ({nearest.title})"
     if nearest.cosine >= settings.novelty:
-        return Checked("novelty", False, nearest.cosine, settings.novelty, f"repeats {named}")
-    return Checked("novelty", True, nearest.cosine, settings.novelty, f"nearest is {named}")
+        return CheckResult("novelty", False, nearest.cosine, settings.novelty, f"repeats {named}")
+    return CheckResult("novelty", True, nearest.cosine, settings.novelty, f"nearest is {named}")

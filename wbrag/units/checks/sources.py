@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from wbrag.core.sections import ChecksConfig
-from wbrag.units.checks.subject import Checked, Nli, Subject
+from wbrag.units.checks.subject import CheckInput, CheckResult, Nli
 
 
-def sources(subject: Subject, settings: ChecksConfig, nli: Nli | None = None) -> Checked:
+def sources(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> CheckResult:
     """Every source stands in the corpus with the text that the unit was distilled from."""
     present = {passage.id: passage.content_hash for passage in subject.sources}
     gone = [id for id, _ in subject.unit.sources if id not in present]
     changed = [id for id, digest in subject.unit.sources if present.get(id, digest) != digest]
     if gone or changed:
         what = [f"{', '.join(ids)} {verb}" for ids, verb in ((gone, "gone"), (changed, "changed")) if ids]
-        return Checked("sources", False, None, None, f"{' and '.join(what)}: `wbrag refresh` distils it again")
-    return Checked("sources", True, None, None, "they stand as they were read")
+        return CheckResult("sources", False, None, None, f"{' and '.join(what)}: `wbrag refresh` distils it again")
+    return CheckResult("sources", True, None, None, "they stand as they were read")

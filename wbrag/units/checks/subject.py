@@ -30,7 +30,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Subject:
+class CheckInput:
     """A unit with what it is checked against."""
 
     unit: Unit
@@ -48,7 +48,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """What one check found; `score` against `threshold` in the check's own terms, None where there is no number."""
 
     name: str
@@ -59,4 +59,4 @@ class Checked:
     spans: tuple[Span, ...] = ()
 
 
-Check = Callable[[Subject, ChecksConfig, Nli | None], Checked]
+Check = Callable[[CheckInput, ChecksConfig, Nli | None], CheckResult]

@@ -6,18 +6,18 @@ from collections.abc import Iterable
 
 from wbrag.core.sections import ChecksConfig
 from wbrag.core.types import Passage
-from wbrag.units.checks.subject import Checked, Nli, Subject
+from wbrag.units.checks.subject import CheckInput, CheckResult, Nli
 
 
-def trust(subject: Subject, settings: ChecksConfig, nli: Nli | None = None) -> Checked:
+def trust(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> CheckResult:
     """The lowest trust among the present sources is at least `settings.min_trust`."""
     if not subject.sources:
-        return Checked("trust", False, 0.0, settings.min_trust, "none of its sources is in the corpus any more")
+        return CheckResult("trust", False, 0.0, settings.min_trust, "none of its sources is in the corpus any more")
     least = unit_trust(subject.sources, settings)
     weakest = min(subject.sources, key=lambda passage: _trust(passage, settings))
     named = f" ({weakest.source})" if weakest.source else ""
     explanation = f"its least trusted source, {weakest.id}{named}, has trust {least:g}"
-    return Checked("trust", least >= settings.min_trust, least, settings.min_trust, explanation)
+    return CheckResult("trust", least >= settings.min_trust, least, settings.min_trust, explanation)
 
 
 def unit_trust(sources: Iterable[Passage], settings: ChecksConfig) -> float:

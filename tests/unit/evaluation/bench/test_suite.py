@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wbrag.core.errors import UsageError, WbragError
-from wbrag.evaluation.bench.suite import QuestionSet, Source, Suite, load_suite, prepare
+from wbrag.evaluation.bench.suite import DatasetSource, QuestionSet, Suite, load_suite, prepare
 from wbrag.workspace import Workspace
 
 SUITES = Path(__file__).resolve().parents[4] / "suites"
@@ -56,8 +56,8 @@ def test_another_corpus_in_the_workspace_is_refused(tmp_path: Path) -> None:
     sets = {"a": QuestionSet(train="a/train", test="a/test")}
     workspace = Workspace(tmp_path / "w")
     with pytest.raises(WbragError, match="wbrag ingest examples"):  # the corpus was read, the examples are not there
-        prepare(workspace, Suite(name="x", corpus=Source(path="corpus.jsonl"), sets=sets), tmp_path)
+        prepare(workspace, Suite(name="x", corpus=DatasetSource(path="corpus.jsonl"), sets=sets), tmp_path)
     with pytest.raises(WbragError, match="wbrag ingest examples"):
-        prepare(workspace, Suite(name="x", corpus=Source(path="corpus.jsonl"), sets=sets), tmp_path)
+        prepare(workspace, Suite(name="x", corpus=DatasetSource(path="corpus.jsonl"), sets=sets), tmp_path)
     with pytest.raises(UsageError, match="found another corpus"):
-        prepare(workspace, Suite(name="x", corpus=Source(path="other.jsonl"), sets=sets), tmp_path)
+        prepare(workspace, Suite(name="x", corpus=DatasetSource(path="other.jsonl"), sets=sets), tmp_path)

@@ -24,7 +24,7 @@ from wbrag.evaluation.report.story import (
     Gain,
     Provenance,
     Score,
-    Source,
+    SourcePassage,
     Story,
 )
 from wbrag.evaluation.report.wording import chance, duration, headline, percent, points
@@ -54,7 +54,7 @@ def story(*gains: Gain) -> Story:
         funnel=Funnel(400, 160, 100, 138, 2, 158, 8, 150, Calls(1900, 2800, 900), 1.8, 0.1, 3.2),
         writeback_share=0.3,
         retained_ranks={1: 100, 2: 50, 5: 7},
-        units=(ExampleUnit("Who?", HOSTILE, HOSTILE, (Source(HOSTILE, "note-1", HOSTILE),)),) * 2,
+        units=(ExampleUnit("Who?", HOSTILE, HOSTILE, (SourcePassage(HOSTILE, "note-1", HOSTILE),)),) * 2,
         changed=(
             Changed("q1", "reworded", HOSTILE, ("right",), "wrong", HOSTILE, True, context[1:], context),
             Changed("q2", "new_facts", "Where?", ("right", "also"), "right", "wrong", False, context[1:], context),

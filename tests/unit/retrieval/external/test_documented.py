@@ -20,7 +20,7 @@ from tests.support.serving import bench, served
 from wbrag.core.config import load
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.external import open_store
-from wbrag.retrieval.external.text_search import ByText
+from wbrag.retrieval.external.text_search import TextSearchBase
 
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "other-frameworks.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -99,7 +99,7 @@ def test_a_store_behind_http() -> None:
     with served(module("store_server.py").serve(find)) as url:
         [settings] = [yaml.safe_load(text) for language, text in BLOCKS if language == "yaml" and "kind: http" in text]
         settings["retriever"]["options"]["url"] = f"{url}/search"
-        store = ByText(open_store(load(**settings).retriever))
+        store = TextSearchBase(open_store(load(**settings).retriever))
         found = asyncio.run(store.hits(["a", "b"], 2))
     assert [[(h.id, h.text) for h in hits] for hits in found] == [
         [("p0", "a"), ("p1", "a")],
@@ -109,7 +109,7 @@ def test_a_store_behind_http() -> None:
 
 def test_a_plugin() -> None:
     texts = {"a": "the tide", "b": "who designed the gauge", "c": "the gauge"}
-    store = ByText(module("my_store.py").MyStore({"texts": texts}))
+    store = TextSearchBase(module("my_store.py").MyStore({"texts": texts}))
     [hits] = asyncio.run(store.hits(["Who designed the gauge"], 2))
     assert [h.id for h in hits] == ["b", "c"]
 

@@ -20,7 +20,7 @@ from wbrag.core.types import Hit, Passage, Unit
 from wbrag.retrieval.external import Collection, Held, KnowsPassages, open_store, retry
 from wbrag.retrieval.external.http import HttpStore
 from wbrag.units.releases import Release
-from wbrag.units.table import Shelved
+from wbrag.units.table import StoredUnit
 
 HIT = {"id": "a", "title": "t", "text": "x", "score": 0.5}
 RELEASE = replace(Release.of_base("", "", "e"), id="r0001", number=1)
@@ -195,7 +195,7 @@ def test_units_are_put_and_taken(server: Server) -> None:
     server.replies = [(200, {"release": "r0000", "ids": ["wb-old"]})] * 2 + [(204, b"")]
     assert collection.held() == Held("r0000", frozenset({"wb-old"}))
     unit = Unit("t", "x", ("q",), (("p1", "h"),), ())
-    collection.hold(RELEASE, [Shelved(unit, np.array([0.6, 0.8], dtype=np.float32))])
+    collection.hold(RELEASE, [StoredUnit(unit, np.array([0.6, 0.8], dtype=np.float32))])
     line, body, _ = server.requests[-1]
     assert line == "POST /units" and (body["release"], body["encoder"], body["delete"]) == ("r0001", "e", ["wb-old"])
     [sent] = body["upsert"]

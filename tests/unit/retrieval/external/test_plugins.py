@@ -11,17 +11,17 @@ from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.types import Passage
 from wbrag.retrieval.external import Collection, KnowsPassages, open_base, open_store, state
 from wbrag.retrieval.external.source_cache import remember, remembered
-from wbrag.units.layout import Store
+from wbrag.units.layout import Layout
 from wbrag.units.push import push
 
 PLUGIN = """
-class Store:
+class Layout:
     def __init__(self, options): self.options = options
     async def search(self, queries, k): return [[] for _ in queries]
     def version(self): return self.options["version"]
 
 def open(options):
-    return Store(options)
+    return Layout(options)
 """
 
 
@@ -44,7 +44,7 @@ def test_a_plugin_is_opened_with_its_options(plugin: None) -> None:
     assert opened.options == {"version": "v1"}
     assert not isinstance(opened, KnowsPassages) and not isinstance(opened, Collection)
     with pytest.raises(UsageError, match="`held` and `hold`"):
-        push(Store("nowhere", config), Store("nowhere", config).release("none"))
+        push(Layout("nowhere", config), Layout("nowhere", config).release("none"))
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(plugin: None) -> None:
@@ -71,10 +71,10 @@ def test_a_run_is_named_by_the_store_its_options_and_its_version(plugin: None) -
 
 
 def test_a_release_belongs_to_the_kind_of_base_it_was_made_beside(plugin: None, tmp_path: Path) -> None:
-    ours = Store(tmp_path, load(retriever={"kind": "ours"}))
+    ours = Layout(tmp_path, load(retriever={"kind": "ours"}))
     assert ours.indexes("none") == []
     with pytest.raises(WbragError, match="retriever.kind 'faiss', found none made beside an outside store"):
-        Store(tmp_path, load()).indexes(ours.release("none"))
+        Layout(tmp_path, load()).indexes(ours.release("none"))
     with pytest.raises(WbragError, match="expected wbrag's own index"):
         ours.base()
 
@@ -83,7 +83,7 @@ def test_sources_are_kept_where_the_store_cannot_be_asked_by_id(plugin: None, tm
     def verdict(text: str) -> dict[str, object]:
         return {"source_passages": [{"id": "p1", "title": "t", "text": text}]}
 
-    store = Store(tmp_path, load(retriever={"kind": "ours"}))
+    store = Layout(tmp_path, load(retriever={"kind": "ours"}))
     assert store.passages(["p1"]) == {}
     remember(tmp_path / "sources", "one", [verdict("then"), {"source_passages": None}])
     remember(tmp_path / "sources", "two", [verdict("now")])

@@ -14,7 +14,7 @@ from wbrag.core.errors import WbragError
 from wbrag.core.sections import RetrievalConfig
 from wbrag.core.types import Hit
 from wbrag.retrieval.encoder import Vectors
-from wbrag.retrieval.external.text_search import ByText
+from wbrag.retrieval.external.text_search import TextSearchBase
 from wbrag.retrieval.retriever import IndexRetriever
 
 UNIT = "wb-0123456789abcdef"
@@ -49,7 +49,7 @@ def hit(id: str, score: float = 0.5, text: str = "x", origin: Any = "base") -> H
 
 
 def found(retriever: Any, k: int = 3, *, rescore: bool = False) -> list[Hit]:
-    [hits] = asyncio.run(ByText(retriever, Directions(), rescore).search(["north"], np.array([[1.0, 0.0]]), k))
+    [hits] = asyncio.run(TextSearchBase(retriever, Directions(), rescore).search(["north"], np.array([[1.0, 0.0]]), k))
     return hits
 
 
@@ -86,7 +86,7 @@ def test_what_an_outside_retriever_may_not_give_is_named() -> None:
     with pytest.raises(WbragError, match="1 queries .* found 2 lists"):
         found(OneTooMany([]))
     with pytest.raises(WbragError, match="at most 3 hits"):
-        asyncio.run(ByText(Longer([hit(c) for c in "abcd"])).hits(["q"], 3))
+        asyncio.run(TextSearchBase(Longer([hit(c) for c in "abcd"])).hits(["q"], 3))
 
 
 class Longer(Fixed):
@@ -101,7 +101,7 @@ def test_it_is_merged_with_units_like_wbrags_own_index() -> None:
         async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
             return [[hit(UNIT, 0.7, origin="writeback"), hit("wb-1", 0.1, origin="writeback")]]
 
-    base = ByText(Fixed([hit("a", 31.5, "east"), hit("b", 12.0, "north"), hit("c", 3.0)]), Directions())
+    base = TextSearchBase(Fixed([hit("a", 31.5, "east"), hit("b", 12.0, "north"), hit("c", 3.0)]), Directions())
     retriever = IndexRetriever(Directions(), [Units()], RetrievalConfig(), base=base)  # type: ignore[list-item]
     [hits] = asyncio.run(retriever.search(["north"], 3))
     assert [h.id for h in hits] == ["b", UNIT, "c"]

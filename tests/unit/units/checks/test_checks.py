@@ -8,7 +8,7 @@ import pytest
 
 from wbrag.core.sections import ChecksConfig
 from wbrag.core.types import Evidence, Passage, Unit
-from wbrag.units.checks import CHECKS, Checked, Neighbour, Subject, passed, run, unit_trust
+from wbrag.units.checks import CHECKS, CheckInput, CheckResult, Neighbour, passed, run, unit_trust
 from wbrag.units.checks.leakage import leakage
 from wbrag.units.checks.novelty import novelty
 from wbrag.units.checks.round_trip import round_trip
@@ -19,8 +19,8 @@ SOURCE = Passage("p", "Kites", "The kite flies over Oslo.", "archive")
 UNIT = Unit("Kites", SOURCE.text, ("q",), (("p", SOURCE.content_hash),), (Evidence("p", SOURCE.text),))
 
 
-def of(unit: Unit = UNIT, *neighbours: Neighbour, sources: tuple[Passage, ...] = (SOURCE,)) -> Subject:
-    return Subject(unit, sources, neighbours)
+def of(unit: Unit = UNIT, *neighbours: Neighbour, sources: tuple[Passage, ...] = (SOURCE,)) -> CheckInput:
+    return CheckInput(unit, sources, neighbours)
 
 
 def near(id: str, cosine: float, **more: str) -> Neighbour:
@@ -32,7 +32,7 @@ def test_run_makes_the_enabled_checks_only() -> None:
     assert passed(run(of(), SETTINGS))
     assert [c.name for c in run(of(), ChecksConfig(enabled=("trust", "leakage")))] == ["leakage", "trust"]
     assert passed([])
-    assert not passed([Checked("a", True, None, None, ""), Checked("b", False, None, None, "")])
+    assert not passed([CheckResult("a", True, None, None, ""), CheckResult("b", False, None, None, "")])
 
 
 def test_every_check_reports_under_its_own_name() -> None:

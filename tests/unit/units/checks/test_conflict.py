@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wbrag.core.sections import ChecksConfig
 from wbrag.core.types import Passage, Unit
 from wbrag.data.demo.world import Fact, build_world, unit_of
-from wbrag.units.checks import Checked, Neighbour, Subject
+from wbrag.units.checks import CheckInput, CheckResult, Neighbour
 from wbrag.units.checks.conflict import conflict, differ_in_value
 
 OURS = "The Drawyn yard was opened in 1936."
@@ -21,11 +21,11 @@ SETTINGS = ChecksConfig()
 
 def check(
     theirs: str, ours: str = OURS, *, kind: str = "passage", dates: tuple[str, str] = ("", ""), **more: object
-) -> Checked:
+) -> CheckResult:
     unit = Unit("Drawyn yard", ours, (), (("p", ""),), ())
     other = {"id": "o", "title": "Bulletin", "cosine": 0.9, "state": "", **more}
     neighbour = Neighbour(text=theirs, kind=kind, updated_at=dates[1], **other)  # type: ignore[arg-type]
-    return conflict(Subject(unit, (Passage("p", "", ours, updated_at=dates[0]),), (neighbour,)), SETTINGS)
+    return conflict(CheckInput(unit, (Passage("p", "", ours, updated_at=dates[0]),), (neighbour,)), SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_model_decides_where_there_is_one() -> None:
 
     unit = Unit("Drawyn yard", f"{OURS} Rain fell.", (), (), ())
     other = Neighbour("o", "", "The Drawyn yard has stood for ever. The Corvane works burned.", 0.9, "passage")
-    found = conflict(Subject(unit, (), (other,)), SETTINGS, nli)
+    found = conflict(CheckInput(unit, (), (other,)), SETTINGS, nli)
     assert (found.passed, found.score, found.threshold) == (False, 0.7, 0.5)
     assert asked == [("The Drawyn yard has stood for ever.", OURS)]
 
@@ -98,7 +98,7 @@ def test_true_units_of_one_world_never_conflict_with_its_passages(seed: int) -> 
     world = build_world(random.Random(seed), clusters=2)
     near = tuple(Neighbour(p.id, p.title, p.text, 0.9, "passage") for p in world.passages)
     for subject in world.subjects:
-        found = conflict(Subject(Unit(*unit_of(world.facts[subject]), (), (), ()), (), near), SETTINGS)
+        found = conflict(CheckInput(Unit(*unit_of(world.facts[subject]), (), (), ()), (), near), SETTINGS)
         assert found.passed, found.explanation
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wbrag.core.sections import ChecksConfig
 from wbrag.core.types import Evidence, Passage, Unit
 from wbrag.data.demo.world import Fact, build_world
-from wbrag.units.checks import Checked, Subject
+from wbrag.units.checks import CheckInput, CheckResult
 from wbrag.units.checks.figures import figures
 from wbrag.units.checks.grounding import grounding
 from wbrag.units.checks.reading import read
@@ -20,10 +20,12 @@ from wbrag.units.checks.reading import read
 SETTINGS = ChecksConfig()
 
 
-def check(text: str, *evidence: str, title: str = "", context: str = "", settings: ChecksConfig = SETTINGS) -> Checked:
+def check(
+    text: str, *evidence: str, title: str = "", context: str = "", settings: ChecksConfig = SETTINGS
+) -> CheckResult:
     source = Passage("p", title, context or " ".join(evidence))
     unit = Unit(title, text, ("q",), (("p", source.content_hash),), tuple(Evidence("p", e) for e in evidence))
-    return grounding(Subject(unit, (source,)), settings, None)
+    return grounding(CheckInput(unit, (source,)), settings, None)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_a_sentence_without_a_subject_speaks_of_the_title() -> None:
     assert check("It was built in 1955.", evidence, title="Corvane gauge").passed
     source = Passage("p", "Bulletin", evidence)
     unit = Unit("Corvale gauge", "It was built in 1955.", (), (("p", ""),), (Evidence("p", evidence),))
-    assert "corvale" in grounding(Subject(unit, (source,)), SETTINGS).explanation
+    assert "corvale" in grounding(CheckInput(unit, (source,)), SETTINGS).explanation
 
 
 def test_nothing_beside_the_subject_is_no_support() -> None:
@@ -115,7 +117,7 @@ def test_nothing_beside_the_subject_is_no_support() -> None:
 def test_a_title_of_something_else_fails() -> None:
     source = Passage("p", "Bulletin", "The pump was built by hand.")
     unit = Unit("Zanling 1999", "The pump was built by hand.", (), (), (Evidence("p", source.text),))
-    assert "1999" in grounding(Subject(unit, (source,)), SETTINGS).explanation
+    assert "1999" in grounding(CheckInput(unit, (source,)), SETTINGS).explanation
 
 
 @pytest.mark.parametrize("evidence", [(), ("The pump works.",)])
@@ -133,7 +135,7 @@ def test_the_model_decides_where_there_is_one() -> None:
 
     sources = (Passage("a", "A", "One."), Passage("b", "B", "Two."))
     unit = Unit("T", "A good one. A bad one.", (), (), (Evidence("a", "One."), Evidence("b", "Two.")))
-    found = grounding(Subject(unit, sources), SETTINGS, nli)  # type: ignore[arg-type]
+    found = grounding(CheckInput(unit, sources), SETTINGS, nli)  # type: ignore[arg-type]
     assert [s.supported for s in found.spans] == [True, False]
     assert found.score == 0.2
     assert [premise for premise, _ in asked[:3]] == ["A One.", "B Two.", "A One. B Two."]
