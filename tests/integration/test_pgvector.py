@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.hosts import Host
 from tests.support.openai_server import OpenAIServer
 from tests.support.pipeline import ITEMS, ROOT, config
-from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
-from wbrag.core.sections import EncoderConfig
 from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder
 from wbrag.retrieval.external import Held, open_store
@@ -27,18 +26,12 @@ from wbrag.retrieval.external.pgvector import PgVector
 from wbrag.units.governance import release_ids
 from wbrag.units.releases import Release
 from wbrag.units.table import StoredUnit
-from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration
 pgserver = pytest.importorskip("pgserver", reason="pgserver has wheels up to Python 3.12")
 psycopg = pytest.importorskip("psycopg")
 DSN = "WBRAG_TEST_DSN"
 OPTIONS = {"dsn_env": DSN, "table": "kb.notes", "id": "no", "title": "head", "text": "body", "vector": "e"}
-
-
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return Encoder(EncoderConfig())
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +66,13 @@ def dsn(server: str, data: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPat
     return server
 
 
-def beside(endpoint: OpenAIServer, push: bool = False, **options: object) -> Config:
-    retriever = {"kind": "pgvector", "options": {**OPTIONS, **options}, "push": push, "max_retries": 1}
-    return config(endpoint, retriever=retriever)
+def beside(push: bool = False, **options: object) -> dict[str, object]:
+    """The settings `retriever`."""
+    return {"kind": "pgvector", "options": {**OPTIONS, **options}, "push": push, "max_retries": 1}
 
 
 def store(endpoint: OpenAIServer, **options: object) -> PgVector:
-    found = open_store(beside(endpoint, **options).retriever)
+    found = open_store(config(endpoint, retriever=beside(**options)).retriever)
     assert isinstance(found, PgVector)
     return found
 
@@ -105,9 +98,9 @@ def own_search(dsn: str, question: list[float]) -> list[tuple[str, float]]:
 
 
 def test_enrich_publish_push_evaluate_roll_back(
-    dsn: str, data: Path, endpoint: OpenAIServer, encoder: Encoder, tmp_path: Path
+    dsn: str, data: Path, endpoint: OpenAIServer, encoder: Encoder, host: Host, tmp_path: Path
 ) -> None:
-    with Workspace(tmp_path / "w", beside(endpoint)) as workspace:
+    with host.workspace(tmp_path / "w", endpoint, retriever=beside()) as workspace:
         workspace.ingest_examples(data / "train.jsonl", "toy", "train")
         first = workspace.enrich("toy/train", limit=12)
         assert first["quarantined"] == 0 and first["accepted"] == first["units_new"] > 0
@@ -138,7 +131,7 @@ def test_enrich_publish_push_evaluate_roll_back(
         assert [h.score for h in hits] == pytest.approx([score for _, score in both], abs=1e-3)  # fp16 here, fp32 there
 
         assert workspace.enrich("toy/train")["units_new"] > 0
-    with Workspace(tmp_path / "w", beside(endpoint, push=True)) as workspace:  # from here on without being told
+    with host.workspace(tmp_path / "w", endpoint, retriever=beside(push=True)) as workspace:  # now without being told
         two = workspace.publish()
         assert {row[0] for row in rows(dsn, "SELECT id FROM wbrag_units")} == release_ids(workspace, two) > held
         workspace.rollback(one.id)
@@ -150,9 +143,9 @@ def test_enrich_publish_push_evaluate_roll_back(
 
 
 def test_what_changes_in_the_store_is_worked_out_again(
-    dsn: str, data: Path, endpoint: OpenAIServer, tmp_path: Path
+    dsn: str, data: Path, endpoint: OpenAIServer, host: Host, tmp_path: Path
 ) -> None:
-    with Workspace(tmp_path / "w", beside(endpoint)) as workspace:
+    with host.workspace(tmp_path / "w", endpoint, retriever=beside()) as workspace:
         workspace.ingest_examples(data / "train.jsonl", "toy", "train")
         assert workspace.enrich("toy/train", limit=4)["resumed"] == 0
         assert workspace.enrich("toy/train", limit=4)["resumed"] == 4

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import ray
 
+from tests.support.hosts import renew
 from tests.support.openai_server import OpenAIServer
 from tests.support.outcome import rows_of
 from tests.support.pipeline import ITEMS, config, reader
@@ -30,12 +30,9 @@ class Place:
         """How many examples were there before, and how many are quarantined."""
         asked = {"backend": "openai", "base_url": self.server.url, "model": "tiny", "max_retries": 0, "concurrency": 32}
         settings = {**asked, "engines": (engines, engines), **generator}
-        workspace = Workspace(folder, config(self.server, generator=settings, ray={"block_rows": block_rows}))
-        for engine in self.session._engines:
-            ray.kill(engine)
-        self.session._engines, self.session._starting = [], []
-        self.session.config, workspace._session = workspace.config, self.session
-        run = workspace.verdicts(examples)
+        chosen = config(self.server, generator=settings, ray={"block_rows": block_rows})
+        renew(self.session, chosen)
+        run = Workspace(folder, chosen, session=self.session).verdicts(examples)
         return run.resumed, sum(bool(row["error"]) for row in run.rows)
 
 
@@ -64,8 +61,7 @@ def place(models: Place, unbroken: Path) -> Place:
 @pytest.fixture(scope="module")
 def index(data: Path, models: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with its base index, to be copied and not changed; made by the same encoder actor."""
-    workspace = Workspace(tmp_path_factory.mktemp("index"), models.session.config)
-    workspace._session = models.session
+    workspace = Workspace(tmp_path_factory.mktemp("index"), models.session.config, session=models.session)
     workspace.ingest_corpus(data / "corpus.jsonl")
     workspace.ingest_examples(data / "train.jsonl", "toy", "train")
     workspace.index()

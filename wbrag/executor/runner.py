@@ -37,14 +37,22 @@ class Run(NamedTuple):
 
 
 class Runner(Layout):
-    """A workspace's models, which start once and only if there is work, and what they worked out."""
+    """A workspace's models, which start once and only if there is work, and what they worked out.
+
+    A `session` that is handed in is used in place of one of its own, and left running by `close()`.
+    """
 
     def __init__(
-        self, folder: str | Location | None = None, config: Config | None = None, *, progress: bool = False
+        self,
+        folder: str | Location | None = None,
+        config: Config | None = None,
+        *,
+        progress: bool = False,
+        session: Session | None = None,
     ) -> None:
         super().__init__(folder, config)
         self.progress = progress
-        self._session: Session | None = None
+        self._session, self._lent = session, session is not None
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +63,7 @@ class Runner(Layout):
         self.close()
 
     def close(self) -> None:
-        if self._session is not None:
+        if self._session is not None and not self._lent:
             self._session.close()
             self._session = None
 
