@@ -68,7 +68,8 @@ def test_the_life_of_a_workspace(data: Path, endpoint: OpenAIServer, tmp_path: P
     assert units.read_text(encoding="utf-8").count("\n") == found["exported"]["units"] == found["two"]["units"]
     assert found["fresh"]["stale"] == 0 and found["learned"]["candidates"] == 0
     assert found["back"]["restores"] == "r0001" and len(found["releases"]) == 3
-    assert len(found["difference"]["added"]) == found["two"]["units"] - found["one"]["units"]
+    added = [line["id"] for line in found["difference"] if line["change"] == "added"]
+    assert len(added) == found["two"]["units"] - found["one"]["units"]
     assert any(change["by"] == "ana" for change in found["audit"])
     assert {row["arm"] for row in found["bench"]["scores"]} == {"closed_book", "base", "writeback"}
     assert all((row["n"], row["errors"]) == (4, 0) for row in found["bench"]["scores"])

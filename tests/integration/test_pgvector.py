@@ -47,19 +47,22 @@ def server() -> Iterator[str]:
     running.cleanup()
 
 
+@pytest.fixture(scope="module")
+def notes(data: Path, encoder: Encoder) -> list[tuple[int, str, str, str]]:
+    """The toy corpus as rows with vectors."""
+    texts = [json.loads(line)["contents"] for line in (data / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+    vectors = encoder.encode_passages(texts)
+    return [(n, *text.split("\n"), str(vector.tolist())) for n, (text, vector) in enumerate(zip(texts, vectors))]
+
+
 @pytest.fixture
-def dsn(server: str, data: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> str:
+def dsn(server: str, notes: list[tuple[int, str, str, str]], monkeypatch: pytest.MonkeyPatch) -> str:
     """The toy corpus in a table of somebody else's making: other names, numbers as ids, an index."""
-    rows = [json.loads(line) for line in (data / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
-    vectors = encoder.encode_passages([row["contents"] for row in rows])
     with psycopg.connect(server) as connection:
         connection.execute("DROP SCHEMA IF EXISTS kb CASCADE; DROP TABLE IF EXISTS wbrag_units, wbrag_units_release")
         connection.execute("CREATE SCHEMA kb")
         connection.execute("CREATE TABLE kb.notes (no bigint PRIMARY KEY, head text, body text, e vector(384))")
-        for number, (row, vector) in enumerate(zip(rows, vectors)):
-            head, body = row["contents"].split("\n")
-            values = (number, head, body, str(vector.tolist()))
-            connection.execute("INSERT INTO kb.notes VALUES (%s, %s, %s, %s)", values)
+        connection.cursor().executemany("INSERT INTO kb.notes VALUES (%s, %s, %s, %s)", notes)
         connection.execute("CREATE INDEX ON kb.notes USING hnsw (e vector_cosine_ops)")
         connection.execute("INSERT INTO kb.notes VALUES (1000, NULL, 'not embedded yet', NULL)")
     monkeypatch.setenv(DSN, server)
@@ -68,7 +71,7 @@ def dsn(server: str, data: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPat
 
 def beside(push: bool = False, **options: object) -> dict[str, object]:
     """The settings `retriever`."""
-    return {"kind": "pgvector", "options": {**OPTIONS, **options}, "push": push, "max_retries": 1}
+    return {"kind": "pgvector", "options": {**OPTIONS, **options}, "push": push, "max_retries": 1, "timeout_s": 120}
 
 
 def store(endpoint: OpenAIServer, **options: object) -> PgVector:
@@ -147,7 +150,8 @@ def test_what_changes_in_the_store_is_worked_out_again(
 ) -> None:
     with host.workspace(tmp_path / "w", endpoint, retriever=beside()) as workspace:
         workspace.ingest_examples(data / "train.jsonl", "toy", "train")
-        assert workspace.enrich("toy/train", limit=4)["resumed"] == 0
+        first = workspace.enrich("toy/train", limit=4)
+        assert (first["resumed"], first["quarantined"]) == (0, 0), workspace.verdicts("toy/train", limit=4).rows
         assert workspace.enrich("toy/train", limit=4)["resumed"] == 4
         with psycopg.connect(dsn) as connection:
             connection.execute("UPDATE kb.notes SET body = 'The codes were taken down.'")
