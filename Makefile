@@ -18,8 +18,9 @@ test: lint  ## Lint, types, and the tests but for the drills
 drill: lint  ## Fault drills: engines, nodes, heads and stores that really die, for minutes each
 	@$(PY) -m pytest -m drill
 
-lint: setup  ## ruff, and mypy --strict on the library and the jobs
+lint: setup  ## ruff, who may import whom, and mypy --strict on the library and the jobs
 	@$(PY) -m ruff check --quiet .
+	@.venv/bin/lint-imports > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 	@$(PY) -m mypy --no-error-summary $(PYTHONS)
 
 clean:  ## Remove .venv, caches and builds (a workspace stays)

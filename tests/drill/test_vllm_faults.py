@@ -45,8 +45,7 @@ def test_a_killed_engine_costs_no_row_and_outlives_nobody(folder: Path, models: 
     shutil.copytree(folder, tmp_path / "unbroken")
     config = load(ray={"block_rows": 4}, generator={"concurrency": 8}, index={"block_rows": 8})
     models.session.config = config
-    broken, unbroken = Workspace(folder, config), Workspace(tmp_path / "unbroken", config)
-    broken._session = unbroken._session = models.session
+    broken, unbroken = (Workspace(f, config, session=models.session) for f in (folder, tmp_path / "unbroken"))
     killed: list[int] = []
 
     def kill_the_engine() -> None:

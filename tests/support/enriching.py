@@ -30,11 +30,12 @@ class Place:
         """How many examples were there before, and how many are quarantined."""
         asked = {"backend": "openai", "base_url": self.server.url, "model": "tiny", "max_retries": 0, "concurrency": 32}
         settings = {**asked, "engines": (engines, engines), **generator}
-        workspace = Workspace(folder, config(self.server, generator=settings, ray={"block_rows": block_rows}))
+        chosen = config(self.server, generator=settings, ray={"block_rows": block_rows})
+        workspace = Workspace(folder, chosen, session=self.session)
         for engine in self.session._engines:
             ray.kill(engine)
         self.session._engines, self.session._starting = [], []
-        self.session.config, workspace._session = workspace.config, self.session
+        self.session.config = chosen
         run = workspace.verdicts(examples)
         return run.resumed, sum(bool(row["error"]) for row in run.rows)
 
@@ -64,8 +65,7 @@ def place(models: Place, unbroken: Path) -> Place:
 @pytest.fixture(scope="module")
 def index(data: Path, models: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with its base index, to be copied and not changed; made by the same encoder actor."""
-    workspace = Workspace(tmp_path_factory.mktemp("index"), models.session.config)
-    workspace._session = models.session
+    workspace = Workspace(tmp_path_factory.mktemp("index"), models.session.config, session=models.session)
     workspace.ingest_corpus(data / "corpus.jsonl")
     workspace.ingest_examples(data / "train.jsonl", "toy", "train")
     workspace.index()

@@ -6,12 +6,13 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import numpy as np
 
 from wbrag.core.config import Config, load
+from wbrag.core.types import Generator
 from wbrag.enrich.row_jobs import Handles
 from wbrag.executor.local import LocalShard
 from wbrag.executor.ray.index_build import assign, plan
@@ -47,6 +48,9 @@ class InProcess:
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    def generator(self) -> Generator:
+        return build(self.config)
+
     def connect(self) -> None: ...
 
     def close(self) -> None: ...
@@ -63,21 +67,17 @@ class InProcess:
 
 
 class Life(Workspace):
-    @property
-    def session(self) -> Any:
-        return InProcess(self.config)
-
     def index(self) -> dict[str, Any]:
-        with patch(
-            "wbrag.executor.ray.index_build.build_index", _build_index
-        ):  # for this call alone: other tests share the process
+        # For this call alone: other tests share the process.
+        with patch("wbrag.executor.ray.index_build.build_index", _build_index):
             return super().index()
 
 
 def open_life(folder: str, url: str = NOBODY, **sections: Any) -> Life:
     generator = {"backend": "openai", "base_url": url, "model": "tiny", "max_retries": 0}
     sections = {"ray": {"block_rows": 1000}, "publish": {"max_writeback_shards": 2}} | sections
-    return Life(folder, load(generator=generator, **sections))
+    config = load(generator=generator, **sections)
+    return Life(folder, config, session=cast(Any, InProcess(config)))
 
 
 def _build_index(
