@@ -14,7 +14,8 @@ WORKSPACE = """
 answering answers approve_what_passed ask base base_row bench canary check close conclude config corpus_fingerprint
 decide decisions default_release enrich evaluate every_example examine examples examples_file index indexed indexes
 ingest_corpus ingest_examples learn mark_stale passages path progress prompt_version propose publish push refresh
-release releases results review rollback search session shelf shelve stands unexamined unit_sources units usage varied verdicts
+release releases results review rollback search session shelf shelve stands unexamined unit_sources units usage varied
+verdicts
 """.split()
 TYPES = """
 Answer Collection Completion Cost Evidence Example Generator HasVersion Held Hit KnowsPassages Message Messages
