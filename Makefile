@@ -23,8 +23,9 @@ test-all: lint  ## All tests but the drills: the whole demo, every host, process
 drill: lint  ## Fault drills: engines, nodes, heads and stores that really die, for minutes each
 	@$(PY) -m pytest --junitxml=build/$@.xml -m drill
 
-lint: setup  ## ruff, and mypy --strict on the library and the jobs
+lint: setup  ## ruff, who may import whom, and mypy --strict on the library and the jobs
 	@$(PY) -m ruff check --quiet .
+	@.venv/bin/lint-imports > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 	@$(PY) -m mypy --no-error-summary $(PYTHONS)
 
 clean:  ## Remove .venv, caches and builds (a workspace stays)

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import psutil  # type: ignore[import-untyped]
 from processes import cpu_of
 
-from wbrag.cli.demo.run import prepare
 from wbrag.core.config import Config, load
 from wbrag.core.io.parquet import corpus_files, read_all
 from wbrag.core.prompts import render
 from wbrag.core.tasks import as_data, read_answer, reference, task
 from wbrag.core.types import Example, Generator, Hit, Message, Passage, unit_id
 from wbrag.enrich.distil import EVIDENCE_TOKENS
+from wbrag.evaluation.demo_world import prepare
 from wbrag.units.layout import Layout
 from wbrag.workspace import Workspace
 
@@ -57,7 +57,7 @@ def demo(folder: str | None, config: Config | None = None) -> Iterator[Workspace
     """The demo's corpus, indexed, and its questions; made in `folder` unless they are there."""
     with tempfile.TemporaryDirectory() as scratch, Workspace(folder or scratch, config or load()) as workspace:
         if not (workspace.path / "index" / "base.json").is_file():
-            prepare(workspace, None)
+            prepare(workspace.layout)
             workspace.index()
         workspace.close()  # each arm starts its own models
         yield workspace

@@ -23,10 +23,10 @@ from endpoints import Endpoint, rag, ray_llm, unending, vllm_serve
 from load import Body, Took, closed, steady
 from measured import Figure, arguments, record
 
-from wbrag.cli.demo.run import prepare
 from wbrag.core.tasks import read_answer, task
 from wbrag.core.types import Hit
 from wbrag.data.demo.facts import examples
+from wbrag.evaluation.demo_world import prepare
 from wbrag.generators.openai_wire import wire
 from wbrag.workspace import Workspace
 
@@ -76,7 +76,7 @@ def main() -> None:
 
 def _indexed(folder: Path) -> Path:
     with Workspace(folder) as workspace:
-        prepare(workspace, None)
+        prepare(workspace.layout)
         workspace.index()
     return folder
 

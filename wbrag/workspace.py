@@ -1,35 +1,88 @@
-"""The verbs of wbrag as a Python API: `Workspace("dir").index()` and so on. The command line calls nothing else."""
+"""The workspace: the verbs of wbrag as a Python API, `Workspace("dir").index()` and so on.
+
+It composes and delegates: `layout` knows where everything lies, `runner` runs jobs over models, `library` keeps units,
+`publisher` makes releases. The command line calls nothing else.
+"""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
-from wbrag.core.config import fingerprint
-from wbrag.core.errors import UsageError
-from wbrag.core.io.files import Location, inside, write_atomically
-from wbrag.core.progress import bar
-from wbrag.core.types import Answer, Hit
+from wbrag.core.config import Config
+from wbrag.core.io.files import Location
+from wbrag.core.types import Answer, Example, Hit, Passage
+from wbrag.data.ingest import IngestResult
+from wbrag.enrich.rows import Row, Run
+from wbrag.enrich.summary import summarise
+from wbrag.evaluation.accuracy import accuracy
+from wbrag.executor.runner import Runner
+from wbrag.units.decisions import Decisions, State
+from wbrag.units.examinations import Examinations
+from wbrag.units.governance import Governance
+from wbrag.units.layout import Index, Layout
+from wbrag.units.learn import learn
 from wbrag.units.library import Library
+from wbrag.units.publisher import Publisher
+from wbrag.units.push import push
+from wbrag.units.refresh import refresh
+from wbrag.units.releases import Release, Releases
+from wbrag.units.review import ReviewItem
+from wbrag.units.table import UnitTable
+from wbrag.units.usage import Usage
 
 if TYPE_CHECKING:
-    from wbrag.data import IngestResult
     from wbrag.evaluation.bench.grid import Bench
     from wbrag.executor.local import LocalExecutor
+    from wbrag.executor.ray.session import Session
 
 
-class Workspace(Library):
-    """One folder with a corpus, examples, indexes, verdicts, the shelf and its releases.
+class Workspace:
+    """One folder with a corpus, examples, indexes, verdicts, units and their releases.
 
     Settings come from `config`, else from the environment and the defaults. Models start once per workspace object;
-    `close()`, or leaving a `with` block, shuts them down.
+    `close()`, or leaving a `with` block, shuts them down. With a `session` (`wbrag.executor.ray.session.Session`) the
+    models of that one are used, and left running.
     """
 
-    _here: LocalExecutor | None = None
+    def __init__(
+        self,
+        folder: str | Location | None = None,
+        config: Config | None = None,
+        *,
+        progress: bool = False,
+        session: Session | None = None,
+    ) -> None:
+        self.layout = Layout(folder, config)
+        self.runner = Runner(self.layout, progress=progress, session=session)
+        self.library = Library(self.layout, self.runner, progress=progress)
+        self.publisher = Publisher(self.library, self.runner)
+        self.progress = progress
+        self._local: LocalExecutor | None = None
 
-    # -- data in ------------------------------------------------------------------------------------------------
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop every model that this workspace started."""
+        if self._local is not None:
+            self._local.close()
+            self._local = None
+        self.runner.close()
+
+    def varied(self, **sections: Mapping[str, Any]) -> Workspace:
+        """This workspace with other `enrich` or `retrieval` settings, over the same running models."""
+        layout = self.layout.varied(**sections)
+        return Workspace(layout.path, layout.config, progress=self.progress, session=self.session)
+
+    # -- the verbs ----------------------------------------------------------------------------------------------
 
     def ingest_corpus(
         self,
@@ -41,18 +94,9 @@ class Workspace(Library):
         source: str | None = None,
     ) -> IngestResult:
         """Read a published corpus into `corpus/`; documents longer than 1.5 x `chunk_words` words are cut."""
-        from wbrag.data import ingest_corpus
-
-        with bar("reading the corpus", shown=self.progress) as update:
-            return ingest_corpus(
-                path,
-                self.path / "corpus",
-                format=format,
-                columns=columns,
-                chunk_words=chunk_words,
-                source=source,
-                progress=lambda rows, done, total: update(done, total),
-            )
+        return self.layout.ingest_corpus(
+            path, format, columns=columns, chunk_words=chunk_words, source=source, progress=self.progress
+        )
 
     def ingest_examples(
         self,
@@ -66,56 +110,30 @@ class Workspace(Library):
         unlabelled: bool = False,
     ) -> IngestResult:
         """Read questions into `examples/NAME/SPLIT.parquet`; `unlabelled` ones are for the judge."""
-        from wbrag.core.tasks import task as known_task
-        from wbrag.data import ingest_examples
-
-        known_task(task)
-        for part in (name, split):
-            if not part or "/" in part or part.startswith("."):
-                raise UsageError(
-                    f"expected a plain name for the examples, found {part!r}: use letters, digits and dashes"
-                )
-        out = self.examples_file(f"{name}/{split}")
-        return ingest_examples(path, out, format=format, task=task, columns=columns, unlabelled=unlabelled)
-
-    # -- index --------------------------------------------------------------------------------------------------
+        return self.layout.ingest_examples(path, name, split, format, task, columns=columns, unlabelled=unlabelled)
 
     def index(self) -> dict[str, Any]:
         """Embed and index the corpus, resuming what a killed run left."""
-        from wbrag.executor.ray.index_build import build_index
-
         start = time.monotonic()
-        digest = self.corpus_fingerprint()
-        with bar("embedding the corpus", shown=self.progress) as update:
-            manifest = build_index(
-                self.session, self.path / "corpus", digest, self.path / "embeddings", self.path / "index", update
-            )
-        path = self.path / "index" / f"base-{fingerprint([s.sha256 for s in manifest.shards])}.json"
-        pointer = {"manifest": inside(path, self.path), "sha256": manifest.write(path), "corpus": digest}
-        write_atomically(self.path / "index" / "base.json", json.dumps(pointer, indent=1) + "\n")
+        manifest, file = self.runner.index()
         return {
             "passages": manifest.count,
             "shards": len(manifest.shards),
             "dimension": manifest.dimension,
             "factory": manifest.factory,
             "encoder": manifest.encoder_model,
-            "manifest": pointer["manifest"],
+            "manifest": file,
             "seconds": round(time.monotonic() - start, 2),
         }
 
-    # -- enrichment ------------------------------------------------------------------------------
-
     def enrich(self, examples: str, *, method: str = "naive", limit: int | None = None) -> dict[str, Any]:
-        """Algorithm 1 over NAME/SPLIT; verdicts go to `verdicts/<fingerprint>/`, units to the shelf and its checks."""
-        from wbrag.enrich.summary import summarise
-
+        """Algorithm 1 over NAME/SPLIT; verdicts go to `verdicts/<fingerprint>/`, units to the library."""
         start = time.monotonic()
         run = self.verdicts(examples, method=method, limit=limit)
         added = self.shelve([row for row in run.rows if row["accepted"]], run.folder.name)
         checks = self.check()
-        summary = summarise(run.rows, self.config.enrich.top_k)
         return {
-            **summary,
+            **summarise(run.rows, self.config.enrich.top_k),
             "resumed": run.resumed,
             **added,
             "checks": {"passed": checks["passed"], "failed": checks["failed"]},
@@ -123,8 +141,6 @@ class Workspace(Library):
             "verdicts": str(run.folder),
             "seconds": round(time.monotonic() - start, 2),
         }
-
-    # -- answers ------------------------------------------------------------------------------------------------
 
     def evaluate(
         self,
@@ -139,61 +155,156 @@ class Workspace(Library):
 
         With `against`, another such name, the paired gain over it with its 95% bootstrap interval and McNemar p.
         """
-        from wbrag.core.metrics import bootstrap_ci, compare, paired
-        from wbrag.core.tasks import task
-
         start = time.monotonic()
-        rows = self.answers(examples, release=release, method=method, limit=limit)
-        scores = [row["score"] for row in rows if not row["error"]]
-        origins = [origin for row in rows for origin in row["hit_origins"] or []]
-        result: dict[str, Any] = {
-            "examples": examples,
-            "release": release,
-            "method": method,
-            "n": len(rows),
-            "metric": task(self.examples(examples, 1)[0].task).metric,
-            "score": sum(scores) / max(1, len(scores)),
-            "ci95": list(bootstrap_ci(scores, seed=self.config.seed)),
-            "writeback_share": origins.count("writeback") / len(origins) if origins else 0.0,
-            "errors": sum(1 for row in rows if row["error"]),
-        }
-        if against is not None:
-            other = self.answers(examples, release=against, method=method, limit=limit)
-            c = compare(*paired(other, rows), seed=self.config.seed)
-            result |= {
-                "against": against,
-                "gain": c.gain,
-                "gain_ci95": list(c.ci95),
-                "p": c.p,
-                "wins": c.wins,
-                "losses": c.losses,
-            }
-        return {**result, "seconds": round(time.monotonic() - start, 2)}
+        found = accuracy(self.runner, examples, release=release, against=against, method=method, limit=limit)
+        return {**found, "seconds": round(time.monotonic() - start, 2)}
 
     def bench(self, suite: str | Location, data: str | Location | None = None) -> Bench:
         """Run the grid of a suite file over this workspace; relative paths in it are taken from `data`."""
-        from wbrag.evaluation.bench.run import run_suite
+        from wbrag.evaluation.bench.run import run_suite  # matplotlib
 
-        return run_suite(self, suite, data)
+        return run_suite(self.runner, suite, data)
 
     def search(self, question: str, k: int = 5, *, release: str | None = None) -> list[Hit]:
         """The best `k` hits from base and write-back index, in this process, without Ray."""
-        return self._local().search(question, k, self.default_release(release))
+        return self.local.search(question, k, self.default_release(release))
 
     def ask(self, question: str, *, task: str = "qa", method: str = "naive", release: str | None = None) -> Answer:
         """Answer one question in this process, without Ray."""
-        return self._local().ask(question, task, method, self.default_release(release))
+        return self.local.ask(question, task, method, self.default_release(release))
 
-    def _local(self) -> LocalExecutor:
-        if self._here is None or self._here.store is not self:  # a `varied` workspace has settings of its own
-            from wbrag.executor.local import LocalExecutor
+    def rollback(self, id: str, *, by: str = "", why: str = "") -> Release:
+        """Append a release that answers as release `id` did; decisions on units stay as they are."""
+        return Governance(self.layout).rollback(id, by=by, why=why)
 
-            self._here = LocalExecutor(self)
-        return self._here
+    def push(self, release: str = "latest") -> dict[str, Any]:
+        """Make the outside store's collection hold exactly the units of `release`; `none`: no unit."""
+        return push(self.layout, self.release(release))
 
-    def close(self) -> None:
-        """Stop every model that this workspace started."""
-        if self._here is not None:
-            self._here.close()
-            self._here = None
-        super().close()
+    def refresh(self) -> dict[str, Any]:
+        """Mark what is stale, and distil it again from the sources as they are now."""
+        return refresh(self.library, self.runner)
+
+    def learn(self) -> dict[str, Any]:
+        """Candidates from served answers that users liked."""
+        return learn(self.library, self.runner)
+
+    def review(self) -> list[ReviewItem]:
+        """The knowledge owner's work list, most urgent first."""
+        for table in (self.usage.answers, self.usage.feedback):
+            table.compact()
+        return Governance(self.layout).tasks()
+
+    @property
+    def local(self) -> LocalExecutor:
+        """The executor of this process."""
+        if self._local is None:
+            from wbrag.executor.local import LocalExecutor  # FAISS and the encoder
+
+            self._local = LocalExecutor(self.layout)
+        return self._local
+
+    # -- of its parts -------------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        return self.layout.config
+
+    @property
+    def path(self) -> Location:
+        return self.layout.path
+
+    @property
+    def session(self) -> Session:
+        return self.runner.session
+
+    @property
+    def shelf(self) -> UnitTable:
+        return self.layout.shelf
+
+    @property
+    def releases(self) -> Releases:
+        return self.layout.releases
+
+    @property
+    def decisions(self) -> Decisions:
+        return self.layout.decisions
+
+    @property
+    def results(self) -> Examinations:
+        return self.layout.results
+
+    @property
+    def usage(self) -> Usage:
+        return self.layout.usage
+
+    def examples(self, name: str, limit: int | None = None) -> list[Example]:
+        """See `Layout.examples`."""
+        return self.layout.examples(name, limit)
+
+    def passages(self, ids: Collection[str]) -> dict[str, Passage]:
+        """See `Layout.passages`."""
+        return self.layout.passages(ids)
+
+    def release(self, name: str = "latest") -> Release:
+        """See `Layout.release`."""
+        return self.layout.release(name)
+
+    def indexes(self, release: str | Release = "latest") -> list[Index]:
+        """See `Layout.indexes`."""
+        return self.layout.indexes(release)
+
+    def default_release(self, release: str | None) -> str:
+        """See `Layout.default_release`."""
+        return self.layout.default_release(release)
+
+    def verdicts(self, examples: str, *, method: str = "naive", limit: int | None = None) -> Run:
+        """See `Runner.verdicts`."""
+        return self.runner.verdicts(examples, method=method, limit=limit)
+
+    def answers(
+        self,
+        examples: str,
+        *,
+        release: str = "latest",
+        method: str = "naive",
+        limit: int | None = None,
+        indexes: list[Index] | None = None,
+    ) -> list[Row]:
+        """See `Runner.answers`."""
+        return self.runner.answers(examples, release=release, method=method, limit=limit, indexes=indexes)
+
+    def units(self, examples: Sequence[Example], *, round_trip: bool = False) -> Run:
+        """See `Runner.distil`."""
+        return self.runner.distil(examples, round_trip=round_trip)
+
+    def shelve(self, rows: Sequence[Mapping[str, Any]], config_fingerprint: str, **scores: float) -> dict[str, int]:
+        """See `Library.shelve`."""
+        return self.library.shelve(rows, config_fingerprint)
+
+    def check(self, ids: Collection[str] | None = None) -> dict[str, Any]:
+        """See `Library.check`."""
+        return self.library.check(ids)
+
+    def approve_what_passed(self) -> int:
+        """See `Library.approve_what_passed`."""
+        return self.library.approve_what_passed()
+
+    def decide(self, ids: Sequence[str], state: State, *, by: str, why: str) -> int:
+        """See `Library.decide`."""
+        return self.library.decide(ids, state, by=by, why=why)
+
+    def mark_stale(self) -> int:
+        """See `Library.mark_stale`."""
+        return self.library.mark_stale()
+
+    def publish(self, note: str = "", *, by: str = "", policy: str | None = None) -> Release:
+        """See `Publisher.publish`."""
+        return self.publisher.publish(note, by=by, policy=policy)
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else one of its parts can do."""
+        for part in ("layout", "runner", "library", "publisher"):
+            if not name.startswith("_") and part in self.__dict__ and hasattr(self.__dict__[part], name):
+                return getattr(self.__dict__[part], name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -23,7 +23,7 @@ from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder
 from wbrag.retrieval.external import Held, open_store
 from wbrag.retrieval.external.pgvector import PgVector
-from wbrag.units.governance import release_ids
+from wbrag.units.publish import release_ids
 from wbrag.units.releases import Release
 from wbrag.units.table import StoredUnit
 

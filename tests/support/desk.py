@@ -26,12 +26,14 @@ from wbrag.serving.api.app import create_app
 from wbrag.serving.desk.counters import counters_of
 from wbrag.serving.desk.pages import refusal
 from wbrag.serving.desk.routes import desk_router
-from wbrag.serving.publisher import Publisher
+from wbrag.serving.endpoint_models import EndpointModels
 from wbrag.units.checks import CheckResult, Span
 from wbrag.units.governance import Governance
 from wbrag.units.library import Library
+from wbrag.units.publisher import Publisher
 from wbrag.units.releases import Release
 from wbrag.units.usage import Feedback, Served
+from wbrag.workspace import Workspace
 
 HOSTILE = "<script>alert(1)</script>"
 NOTE = Passage("n1", "Note 1", "The Corvane gauge was drawn by Ada Thorn. It rained. It was sold in 1911.", "archive")
@@ -65,15 +67,15 @@ BASE_HIT = Hit("n1", NOTE.title, NOTE.text, 0.61)
 UNIT_HIT = Hit(GOOD.id, GOOD.title, GOOD.text, 0.83, "writeback")
 
 
-def opened(folder: Path) -> Library:
-    return Library(config=load(workspace=str(folder), checks={"policy": "manual"}, serving={"releases": "any"}))
+def opened(folder: Path) -> Workspace:
+    return Workspace(config=load(workspace=str(folder), checks={"policy": "manual"}, serving={"releases": "any"}))
 
 
 def plain(number: int) -> Unit:
     return replace(GOOD, title=f"Subject {number:03d}", text=f"Subject {number} is made of oak.")
 
 
-def workspace(folder: Path, others: int = 4) -> Library:
+def workspace(folder: Path, others: int = 4) -> Workspace:
     """GOOD, INVENTED (failed a check), LOST (not checked) and `others` plain candidates; no release yet."""
     store = opened(folder)
     fingerprint = encoder_fingerprint(store.config.encoder)
@@ -97,13 +99,15 @@ def workspace(folder: Path, others: int = 4) -> Library:
     return store
 
 
-def two_releases(store: Library) -> tuple[Release, Release]:
+def two_releases(store: Workspace) -> tuple[Release, Release]:
     """r0001 holds GOOD, r0002 also Subject 000, with a canary's report."""
-    governance = Governance(store)
+    governance = Governance(store.layout)
     found = []
     for unit, note in ((GOOD, "The first"), (plain(0), "One more")):
         governance.decide([unit.id], "approved", by="anna", why="")
-        found.append(store.releases.append(replace(store.propose(note, by="anna"), canary=CANARY if found else "")))
+        found.append(
+            store.releases.append(replace(store.publisher.propose(note, by="anna"), canary=CANARY if found else ""))
+        )
     return found[0], found[1]
 
 
@@ -124,7 +128,7 @@ CANARY = json.dumps(
 )
 
 
-def used(store: Library, answers: int = 3) -> None:
+def used(store: Workspace, answers: int = 3) -> None:
     """GOOD among the hits of `answers` answers, the last one rated down with a word."""
     rows = [
         Served(
@@ -149,13 +153,13 @@ def used(store: Library, answers: int = 3) -> None:
 @dataclass
 class DeskBench:
     app: FastAPI
-    store: Library
+    store: Workspace
     current: Settled
     library: TableLibrary
     generator: ScriptedStream
 
 
-def desk(store: Library, *, publishes: bool = True, counts: bool = True) -> DeskBench:
+def desk(store: Workspace, *, publishes: bool = True, counts: bool = True) -> DeskBench:
     """The gateway with its desk; the model knows who designed the gauge only where a unit says so."""
 
     def reply(messages: object, sampling: object) -> str:
@@ -165,18 +169,23 @@ def desk(store: Library, *, publishes: bool = True, counts: bool = True) -> Desk
     library = TableLibrary({"none": (BASE_HIT,)}, default=(UNIT_HIT, BASE_HIT))
     releases = store.releases.all()
     current = Settled(releases[-1] if releases else store.release("none"))
-    app = create_app(store, library, generator, current)
+    app = create_app(store.layout, library, generator, current)
 
     async def ask(question: str, release: str, name: str) -> Answer:
         rag = Rag(generator, PinnedRetriever(library, store.release(release)), task(name))
         return await method("naive")(question, rag, None)
 
-    publisher = Publisher(store, library, generator)
+    models = EndpointModels(store.layout, library, generator)
+    publisher = Publisher(Library(store.layout, models), models)
+
+    async def publish(by: str, note: str) -> Release:
+        return await models.beside(lambda: publisher.publish(note, by=by))
+
     router = desk_router(
-        store,
+        store.layout,
         current,
         ask=ask,
-        publish=publisher.publish if publishes else None,
+        publish=publish if publishes else None,
         counters=(lambda: counters_of(app.state.answering)) if counts else None,
     )
     app.include_router(router)

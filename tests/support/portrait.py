@@ -13,7 +13,7 @@ from tests.support.hostless import Life, Words, open_life
 from tests.support.outcome import rows_of
 from wbrag.retrieval.index.shard import open_shards
 from wbrag.retrieval.retriever import IndexRetriever
-from wbrag.units.governance import release_ids
+from wbrag.units.publish import release_ids
 
 ASKED = [f"What is the code of {item}?" for item in ("amberlamp", "ambergate", "ambermill", "amberboat", "birchlamp")]
 

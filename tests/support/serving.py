@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
@@ -19,7 +20,7 @@ from tests.support.scripted import Call, ScriptedGenerator
 from wbrag.core.config import load
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Completion, Hit, Message, Prompt, Sampling
-from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.serving.api.app import create_app
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release, now, release_id
@@ -66,7 +67,7 @@ class ScriptedStream(ScriptedGenerator):
 
 @dataclass
 class TableLibrary:
-    """`Library`: per release the hits that every query gets."""
+    """`ReleaseRetriever`: per release the hits that every query gets."""
 
     hits: Mapping[str, Sequence[Hit]] = field(default_factory=dict)
     default: Sequence[Hit] = (UNIT, PASSAGE)
@@ -80,6 +81,12 @@ class TableLibrary:
         if self.broken:
             raise WbragError(self.broken)
         return [list(self.hits.get(release.id, self.default))[:k] for _ in queries]
+
+    async def embed(self, contents: Sequence[str]) -> Vectors:
+        return np.eye(len(contents), 3, dtype=np.float32)
+
+    async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:
+        return await self.search(contents, k, release)
 
     async def prepare(self, release: Release) -> None:
         """Nothing to load."""

@@ -7,8 +7,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as RichTable
 
-Table = tuple[str, list[str], list[list[str]]]  # title, head, rows
-
 
 def show(result: Any) -> None:
     """Print a verb's result: a list as a table with one row each, a record as name and value."""

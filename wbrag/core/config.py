@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +93,6 @@ def load(file: str | Path | None = None, **overrides: Any) -> Config:
         raise UsageError(f"expected a YAML mapping of settings in {file}, found ({reason}): mend it") from None
     finally:
         _yaml_file = None
-
-
-def fingerprint(*parts: Any) -> str:
-    """A short hash of settings, models or plain values; equal inputs give equal names on every machine."""
-    plain = [p.model_dump(mode="json") if isinstance(p, BaseModel) else p for p in parts]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def flags(section: type[BaseModel] = Config, prefix: str = "") -> dict[str, str]:

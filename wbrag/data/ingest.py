@@ -228,6 +228,12 @@ def _row(example: Example, task: str) -> dict[str, Any]:
     }
 
 
+def example_of_row(row: Mapping[str, Any]) -> Example:
+    """The example that `ingest_examples` wrote as this row."""
+    metadata = json.loads(row.get("metadata") or "{}")
+    return Example(row["id"], row["question"], tuple(row["golden_answers"]), row["task"], metadata)
+
+
 @contextmanager
 def _staging(target: Location) -> Iterator[Path]:
     """A local folder; beside a local `target`, so that a rename can end the work; gone afterwards."""

@@ -14,7 +14,7 @@ import numpy as np
 from wbrag.core.prompts import render
 from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import as_data, reference
-from wbrag.core.types import Evidence, Generator, Hit, Sampling
+from wbrag.core.types import Evidence, Generator, Hit, Sampling, Unit
 from wbrag.data.sentences import sentences
 from wbrag.retrieval.encoder import QueryEncoder
 
@@ -25,11 +25,9 @@ EVIDENCE_TOKENS = 384  # eight sentences of a 100-word passage
 
 @dataclass(frozen=True)
 class Distilled:
-    """A unit's text with the sentences it rests on. `calls` counts generator calls."""
+    """A unit, with the sentences that it rests on, and how it came about. `calls` counts generator calls."""
 
-    title: str
-    text: str
-    evidence: tuple[Evidence, ...]
+    unit: Unit
     evidence_fallback: bool  # the model named no sentence that exists; the encoder chose
     rewrite_fallback: bool  # the rewrite was no title and paragraph; the evidence stands as it is
     calls: int
@@ -44,19 +42,24 @@ class Distiller:
     settings: EnrichConfig
     prompts_dir: str | None = None
 
-    async def distil(self, question: str, retained: Sequence[Hit]) -> Distilled:
+    async def distil(self, question_id: str, question: str, retained: Sequence[Hit]) -> Distilled:
         """`question` and its retained documents to one unit."""
+
+        def unit(title: str, text: str) -> Unit:
+            sources = tuple((hit.id, hit.content_hash) for hit in retained)
+            return Unit(title, text, (question_id,), sources, tuple(evidence))
+
         if self.settings.distiller == "extractive":
             evidence = await self.nearest(question, retained, self.settings.max_sentences)
-            return Distilled(retained[0].title, _joined(evidence), evidence, False, False, 0)
+            return Distilled(unit(retained[0].title, _joined(evidence)), False, False, 0)
         evidence = await self.extract(question, retained)
         fallback = not evidence
         if fallback:
             evidence = await self.nearest(question, retained, self.settings.fallback_sentences)
         title, text = await self.rewrite(question, evidence)
         if not text:
-            return Distilled(retained[0].title, _joined(evidence), evidence, fallback, True, 2)
-        return Distilled(title, text, evidence, fallback, False, 2)
+            return Distilled(unit(retained[0].title, _joined(evidence)), fallback, True, 2)
+        return Distilled(unit(title, text), fallback, False, 2)
 
     async def extract(self, question: str, retained: Sequence[Hit]) -> tuple[Evidence, ...]:
         """Step 1: the sentences that the model points at, those that really occur in their document."""

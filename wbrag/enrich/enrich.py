@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import Task
-from wbrag.core.types import Evidence, Example, Hit, unit_id
+from wbrag.core.types import Example, Hit, Unit
 from wbrag.enrich.distil import Distilled, Distiller
 from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_of_reach
 from wbrag.enrich.leakage_audit import audit
@@ -20,11 +19,29 @@ from wbrag.methods.meter import Meter
 
 
 @dataclass(frozen=True)
+class WrittenUnit:
+    """A unit as enrichment wrote it.
+
+    `s_unit` and `s_kept` are the two sides of the paper's equation 11: the score of the answer read from the unit
+    alone, and from the documents that it was distilled from.
+    """
+
+    unit: Unit
+    evidence_fallback: bool
+    rewrite_fallback: bool
+    source_words: int
+    unit_words: int
+    answer_in_unit: bool | None
+    answer_in_sources: bool | None
+    s_unit: float | None = None
+    s_kept: float | None = None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What became of one example: every score, every document, and the unit where there is one.
 
-    `s_rag` and `s_doc` are None where the lossless skip made the call unnecessary. `s_unit` and `s_kept` are the two
-    sides of the paper's equation 11: the answer read from the unit alone, and from the documents it was distilled from.
+    `s_rag` and `s_doc` are None where the lossless skip made the call unnecessary.
     """
 
     id: str
@@ -42,20 +59,13 @@ class Verdict:
     hit_scores: tuple[float, ...] = ()
     retained: tuple[int, ...] = ()  # ranks, 0-based
     fallback: bool = False
-    sources: tuple[tuple[str, str], ...] = ()  # retained passages: id, content hash
-    unit_title: str = ""
-    unit_text: str = ""
-    evidence: tuple[Evidence, ...] = ()
-    evidence_fallback: bool = False
-    rewrite_fallback: bool = False
-    source_words: int = 0
-    unit_words: int = 0
-    s_unit: float | None = None
-    s_kept: float | None = None
-    answer_in_unit: bool | None = None
-    answer_in_sources: bool | None = None
+    written: WrittenUnit | None = None
     calls: int = 0
     error: str = ""
+
+    @property
+    def unit(self) -> Unit | None:
+        return self.written.unit if self.written else None
 
 
 @dataclass(frozen=True)
@@ -121,43 +131,43 @@ class Enricher:
         gate = self.settings
         ranks, fallback = document_gate(verdict.s_nr or 0.0, verdict.s_doc, tau_doc=gate.tau_doc, n_min=gate.n_min)
         retained = [hits[rank] for rank in ranks]
-        unit = await self.distiller.distil(example.question, retained)
+        distilled = await self.distiller.distil(example.id, example.question, retained)
+        written = written_unit(distilled, retained, self.rag.task, example)
         verdict = replace(
             verdict,
             accepted=True,
             reason="accepted",
             retained=tuple(ranks),
             fallback=fallback,
-            calls=verdict.calls + unit.calls,
-            **unit_fields(unit, retained, self.rag.task, example),
+            written=written,
+            calls=verdict.calls + distilled.calls,
         )
-        return await self._round_trip(verdict, example, hits, scorer) if gate.round_trip else verdict
+        return await self._round_trip(verdict, written, example, hits, scorer) if gate.round_trip else verdict
 
-    async def _round_trip(self, verdict: Verdict, example: Example, hits: Sequence[Hit], scorer: Scorer) -> Verdict:
+    async def _round_trip(
+        self, verdict: Verdict, written: WrittenUnit, example: Example, hits: Sequence[Hit], scorer: Scorer
+    ) -> Verdict:
         """Equation 11; what was scored already (all documents, or one alone) is not asked again."""
-        ranks = verdict.retained
+        ranks, unit = verdict.retained, written.unit
         known = verdict.s_rag if len(ranks) == len(hits) else verdict.s_doc[ranks[0]] if len(ranks) == 1 else None
-        unit = Hit(unit_id(f"{verdict.unit_title}\n{verdict.unit_text}"), verdict.unit_title, verdict.unit_text, 1.0)
-        found = await round_trip(
-            self.method, self.rag, scorer, example, unit, [hits[rank] for rank in ranks], s_kept=known
-        )
-        return replace(verdict, s_unit=found.s_unit, s_kept=found.s_kept, calls=verdict.calls + found.calls)
+        retained = [hits[rank] for rank in ranks]
+        found = await round_trip(self.method, self.rag, scorer, example, unit, retained, s_kept=known)
+        scored = replace(written, s_unit=found.s_unit, s_kept=found.s_kept)
+        return replace(verdict, written=scored, calls=verdict.calls + found.calls)
 
     def _out_of_reach(self, verdict: Verdict) -> bool:
         gate = self.settings
         return utility_gate_is_out_of_reach(verdict.s_nr or 0.0, tau_s=gate.tau_s, tau_delta=gate.tau_delta)
 
 
-def unit_fields(unit: Distilled, retained: Sequence[Hit], task: Task, example: Example) -> dict[str, Any]:
-    """A unit, and what the leakage audit found in it, as the fields of a verdict."""
-    return {
-        "sources": tuple((hit.id, hit.content_hash) for hit in retained),
-        "unit_title": unit.title,
-        "unit_text": unit.text,
-        "evidence": unit.evidence,
-        "evidence_fallback": unit.evidence_fallback,
-        "rewrite_fallback": unit.rewrite_fallback,
-        "source_words": sum(len(f"{hit.title} {hit.text}".split()) for hit in retained),
-        "unit_words": len(f"{unit.title} {unit.text}".split()),
-        **audit(task, f"{unit.title}\n{unit.text}", retained, example.golden_answers)._asdict(),
-    }
+def written_unit(distilled: Distilled, retained: Sequence[Hit], task: Task, example: Example) -> WrittenUnit:
+    """A distilled unit with its lengths, and with what the leakage audit found in it."""
+    unit = distilled.unit
+    return WrittenUnit(
+        unit,
+        distilled.evidence_fallback,
+        distilled.rewrite_fallback,
+        source_words=sum(len(f"{hit.title} {hit.text}".split()) for hit in retained),
+        unit_words=len(f"{unit.title} {unit.text}".split()),
+        **audit(task, unit.contents, retained, example.golden_answers)._asdict(),
+    )

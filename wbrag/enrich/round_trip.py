@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from wbrag.core.types import Example, Hit
+from wbrag.core.types import Example, Hit, Unit
 from wbrag.enrich.scores import Scorer
 from wbrag.methods import Method, Rag
 
@@ -24,13 +24,14 @@ async def round_trip(
     rag: Rag,
     scorer: Scorer,
     example: Example,
-    unit: Hit,
+    unit: Unit,
     retained: Sequence[Hit],
     *,
     s_kept: float | None = None,
 ) -> RoundTrip:
     """Both sides of the equation; `s_kept` where it is known already."""
-    contexts = [[unit], list(retained)] if s_kept is None else [[unit]]
+    shown = Hit(unit.id, unit.title, unit.text, 1.0)
+    contexts = [[shown], list(retained)] if s_kept is None else [[shown]]
     answers = await asyncio.gather(*(method(example.question, rag, documents) for documents in contexts))
     scores = await asyncio.gather(*(scorer.score(answer, example, retained) for answer in answers))
     return RoundTrip(scores[0], scores[-1] if s_kept is None else s_kept, sum(answer.cost.calls for answer in answers))

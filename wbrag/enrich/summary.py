@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from wbrag.core.types import Evidence, Unit
 from wbrag.enrich.leakage_audit import leaks
 
 Row = Mapping[str, Any]
@@ -27,7 +26,6 @@ DECIDING = (
     "evidence",
     "error",
 )
-SCORES = ("s_nr", "s_rag", "s_unit", "s_kept", "answer_in_unit", "answer_in_sources")  # what a unit carries along
 
 
 def verdicts_sha256(rows: Sequence[Row]) -> str:
@@ -65,20 +63,6 @@ def summarise(rows: Sequence[Row], top_k: int) -> dict[str, Any]:
         "leaking": sorted(row["id"] for row in accepted if leaks(row)),
         "retained_ranks": [sum(rank in row["retained"] for row in accepted) for rank in range(top_k)],
     }
-
-
-def unit_of(row: Row, **made_with: str) -> Unit:
-    """The accepted verdict's unit; `made_with` names model, prompt version, fingerprint and time."""
-    return Unit(
-        row["unit_title"],
-        row["unit_text"],
-        (row["id"],),
-        tuple((source["id"], source["content_hash"]) for source in row["sources"]),
-        tuple(Evidence(e["passage_id"], e["sentence"]) for e in row["evidence"]),
-        {name: float(row[name]) for name in SCORES if row.get(name) is not None}
-        | {f"s_doc_{i}": s for i, s in enumerate(row.get("s_doc") or ())},
-        **made_with,
-    )
 
 
 def _mean(values: Sequence[float]) -> float:

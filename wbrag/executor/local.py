@@ -20,14 +20,14 @@ from wbrag.units.layout import Layout
 class LocalExecutor:
     """Encoder, indexes and engine of this process, each loaded when it is first needed and kept until `close()`."""
 
-    def __init__(self, store: Layout) -> None:
-        self.store, self._loop = store, asyncio.Runner()
+    def __init__(self, layout: Layout) -> None:
+        self.layout, self._loop = layout, asyncio.Runner()
         self._opened: tuple[tuple[str, str], IndexRetriever] | None = None
         self._generator: Generator | None = None
 
     @cached_property
     def encoder(self) -> BatchedEncoder:
-        return BatchedEncoder(Encoder(self.store.config.encoder))
+        return BatchedEncoder(Encoder(self.layout.config.encoder))
 
     def search(self, question: str, k: int, release: str) -> list[Hit]:
         """The best `k` hits of `release`."""
@@ -36,7 +36,7 @@ class LocalExecutor:
 
     def ask(self, question: str, task: str, method: str, release: str) -> Answer:
         """An answer from `release`."""
-        config = self.store.config
+        config = self.layout.config
         self._generator = self._generator or build(config)
         sampling = Sampling(config.generator.max_answer_tokens)
         retriever, top_k = self.retriever(release), config.retrieval.top_k
@@ -49,19 +49,19 @@ class LocalExecutor:
 
     def retriever(self, release: str) -> IndexRetriever:
         """The indexes of `release`, verified and loaded; of the release before, memory is given back."""
-        row = self.store.release(release)
+        row = self.layout.release(release)
         files = row.base_sha256, row.writeback_sha256
         if self._opened is None or self._opened[0] != files:
-            config = self.store.config
+            config = self.layout.config
             gpu = config.index.gpus_per_shard > 0
             self._opened = None  # its memory first
             shards = [
                 LocalShard(shard)
-                for manifest, origin in self.store.indexes(row)
-                for shard in open_shards(self.store.path / "index", manifest, origin, gpu=gpu)
+                for manifest, origin in self.layout.indexes(row)
+                for shard in open_shards(self.layout.path / "index", manifest, origin, gpu=gpu)
             ]
             base = open_base(config, self.encoder)
-            sources = self.store.unit_sources()
+            sources = self.layout.unit_sources()
             self._opened = files, IndexRetriever(self.encoder, shards, config.retrieval, sources, base)
         return self._opened[1]
 

@@ -1,71 +1,63 @@
-"""Rows worked out over the workspace's examples (verdicts, answers, units), in folders named by what decides them."""
+"""The runner: a workspace's jobs over models that start once, and only if there is work.
+
+Rows are worked out once, in folders named by everything that decides them; what is there is never worked out again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import replace
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from wbrag.core.config import Config, fingerprint
+from wbrag.core.config import Config
 from wbrag.core.errors import UsageError
-from wbrag.core.io.files import Location, sha256_of, write_atomically
+from wbrag.core.fingerprint import fingerprint
+from wbrag.core.io.files import Location, inside, sha256_of, write_atomically
 from wbrag.core.progress import bar
-from wbrag.core.types import Example
+from wbrag.core.prompts import names as prompt_names
+from wbrag.core.types import Example, Generator, Hit
+from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, Handles, RowJob
+from wbrag.enrich.rows import Row, Run
+from wbrag.generators import check, generator_fingerprint
+from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.external import open_base, outside, state
 from wbrag.retrieval.external.source_cache import remember
-from wbrag.retrieval.retriever import Base, IndexRetriever
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.shard import open_shards
+from wbrag.retrieval.retriever import IndexRetriever
+from wbrag.units.examine import nearest_passages
 from wbrag.units.layout import Index, Layout
+from wbrag.units.releases import Release
+from wbrag.units.table import StoredUnit
 
 if TYPE_CHECKING:
-    from wbrag.enrich.row_jobs import Handles, RowJob
     from wbrag.executor.ray.session import Session
 
-Rows = list[dict[str, Any]]
 MAKER = 2  # raised whenever the code would make other rows from the same settings
 
 
-class Run(NamedTuple):
-    """A record per example, in their order, how many were already there, and the folder they are in."""
+class Runner:
+    """Runs jobs over the workspace of `layout`.
 
-    rows: Rows
-    resumed: int
-    folder: Location
-
-
-class Runner(Layout):
-    """A workspace's models, which start once and only if there is work, and what they worked out.
-
-    A `session` that is handed in is used in place of one of its own, and left running by `close()`.
+    With a `session` that somebody else opened, its models are used and left running; else one is opened at the first
+    need, and closed by `close`.
     """
 
-    def __init__(
-        self,
-        folder: str | Location | None = None,
-        config: Config | None = None,
-        *,
-        progress: bool = False,
-        session: Session | None = None,
-    ) -> None:
-        super().__init__(folder, config)
-        self.progress = progress
+    def __init__(self, layout: Layout, *, progress: bool = False, session: Session | None = None) -> None:
+        self.layout, self.progress = layout, progress
         self._session, self._lent = session, session is not None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        if self._session is not None and not self._lent:
-            self._session.close()
-            self._session = None
+    @property
+    def config(self) -> Config:
+        return self.layout.config
 
     @property
     def session(self) -> Session:
@@ -75,25 +67,27 @@ class Runner(Layout):
             self._session = Session(self.config)
         return self._session
 
-    def varied(self, **sections: Mapping[str, Any]) -> Self:
-        """This workspace with other `enrich` or `retrieval` settings, over the same running models."""
-        other = copy(self)
-        other._session = self.session
-        changed = {name: getattr(self.config, name).model_copy(update=values) for name, values in sections.items()}
-        other.config = self.config.model_copy(update=changed)
-        return other
+    def close(self) -> None:
+        """Stop the models that this runner started."""
+        if self._session is not None and not self._lent:
+            self._session.close()
+            self._session = None
+
+    def varied(self, **sections: Mapping[str, Any]) -> Runner:
+        """A runner with other `enrich` or `retrieval` settings, over the same running models."""
+        return Runner(self.layout.varied(**sections), progress=self.progress, session=self.session)
+
+    # -- rows ---------------------------------------------------------------------------------------------------
 
     def verdicts(self, examples: str, *, method: str = "naive", limit: int | None = None) -> Run:
-        """Algorithm 1 on every example of NAME/SPLIT, kept in `verdicts/<fingerprint>/`; the shelf is not touched."""
-        from wbrag.enrich.row_jobs import EnrichJob
-
-        asked = self.examples(examples, limit)
+        """Algorithm 1 on every example of NAME/SPLIT, kept in `verdicts/<fingerprint>/`; no unit is stored."""
+        asked = self.layout.examples(examples, limit)
         if self.config.enrich.gate_metric != "judge":
             _need_labels(examples, asked)
         label = f"finding and distilling what helped ({method})"
-        run = self._run(EnrichJob(self.config, method), examples, asked, self.indexes("none"), label)
+        run = self._run(EnrichJob(self.config, method), examples, asked, self.layout.indexes("none"), label)
         if outside(self.config):
-            remember(self.path / "sources", run.folder.name, run.rows)
+            remember(self.layout.path / "sources", run.folder.name, run.rows)
         return run
 
     def answers(
@@ -104,41 +98,33 @@ class Runner(Layout):
         method: str = "naive",
         limit: int | None = None,
         indexes: list[Index] | None = None,
-    ) -> Rows:
-        """One record per question, kept in `answers/<fingerprint>/`; `release` is only a label beside `indexes`."""
-        from wbrag.enrich.row_jobs import EvaluateJob
-
-        asked = self.examples(examples, limit)
+    ) -> list[Row]:
+        """A row per question, kept in `answers/<fingerprint>/`; `release` is only a label beside `indexes`."""
+        asked = self.layout.examples(examples, limit)
         _need_labels(examples, asked)
         retrieve = indexes is not None or release != "closed-book"
         if indexes is None:
-            indexes = self.indexes(release) if retrieve else []
+            indexes = self.layout.indexes(release) if retrieve else []
         job = EvaluateJob(self.config, retrieve, method)
         how = "" if method == "naive" else f", {method}"
         label = f"answering {examples} ({release if retrieve else 'closed book'}{how})"
         return self._run(job, examples, asked, indexes, label).rows
 
-    def units(self, examples: Sequence[Example], *, round_trip: bool = False) -> Run:
+    def distil(self, examples: Sequence[Example], *, round_trip: bool = False) -> Run:
         """A unit for each example from `metadata["documents"]`, kept in `distilled/<fingerprint>/`."""
-        from wbrag.enrich.row_jobs import DistilJob
-        from wbrag.generators import generator_fingerprint
-        from wbrag.retrieval.encoder import encoder_fingerprint
-
         c, e = self.config, self.config.enrich
         distiller = (e.distiller, e.max_sentences, e.fallback_sentences, e.max_unit_tokens)
-        made_with = (generator_fingerprint(c), encoder_fingerprint(c.encoder), self.prompt_version())
+        made_with = (generator_fingerprint(c), encoder_fingerprint(c.encoder), self.layout.prompt_version())
         tag = fingerprint(MAKER, *made_with, distiller, round_trip)
-        return self._rows(DistilJob(c, round_trip), examples, self.path / "distilled" / tag, [], "distilling evidence")
+        folder = self.layout.path / "distilled" / tag
+        return self._rows(DistilJob(c, round_trip), examples, folder, [], "distilling evidence")
 
     def _run(self, job: Any, name: str, examples: list[Example], indexes: list[Index], label: str) -> Run:
-        from wbrag.generators import generator_fingerprint
-        from wbrag.retrieval.encoder import encoder_fingerprint
-
-        c = job.config
+        c, layout = job.config, self.layout
         made_with = {
             "examples": name,
             "method": job.method,
-            "prompt_version": self.prompt_version(),
+            "prompt_version": layout.prompt_version(_prompts(job.method, examples)),
             "generator": generator_fingerprint(c),
             "encoder": encoder_fingerprint(c.encoder),
         }
@@ -146,40 +132,94 @@ class Runner(Layout):
             MAKER,
             job.kind,
             made_with,
-            sha256_of(self.examples_file(name)),
+            sha256_of(layout.examples_file(name)),
             c.enrich if job.kind == "enrich" else c.retrieval,
             getattr(c.methods, job.method, None),
             [[s.sha256 for s in manifest.shards] for manifest, _ in indexes],
-            {unit: sorted(sources) for unit, sources in (self.unit_sources() or {}).items()},
+            {unit: sorted(sources) for unit, sources in (layout.unit_sources() or {}).items()},
             *(state(c) if job.retrieve else ()),
         )
-        folder = self.path / ("verdicts" if job.kind == "enrich" else "answers") / tag
+        folder = layout.path / ("verdicts" if job.kind == "enrich" else "answers") / tag
         described = {**made_with, "config": c.model_dump(mode="json")}
         write_atomically(folder / "run.json", json.dumps(described, indent=1) + "\n")
         return self._rows(job, examples, folder, indexes, label)
-
-    def base_search(self) -> tuple[list[Any], Base | None]:
-        """What the base passages are searched with by vectors: the shards of wbrag's own index, or an outside store."""
-        if outside(self.config):
-            return [], open_base(self.config, self.session.encoder())
-        return list(self.session.shards(self.path / "index", self.base()[0], "base")), None
 
     def _rows(
         self, job: RowJob, examples: Sequence[Example], folder: Location, indexes: list[Index], label: str
     ) -> Run:
         from wbrag.executor.ray.row_pass import run_rows
-        from wbrag.generators import check
 
         def handles() -> Handles:  # called only if there is a row to work on
             asyncio.run(check(job.config, job.needs))
-            opened = self.session.handles(self.path / "index", indexes)
+            opened = self.session.handles(self.layout.path / "index", indexes)
             if base := open_base(job.config, opened.encoder) if job.retrieve else None:  # refused here, not row by row
                 asyncio.run(IndexRetriever(opened.encoder, [], base=base).search(["wbrag"], 1))
-            return replace(opened, sources=self.unit_sources())
+            return replace(opened, sources=self.layout.unit_sources())
 
         with bar(label, shown=self.progress) as update:
-            records, resumed = run_rows(self.config, job, handles, examples, folder, update)
-        return Run([records[e.id] for e in examples], resumed, folder)
+            rows, resumed = run_rows(self.config, job, handles, examples, folder, update)
+        return Run([rows[e.id] for e in examples], resumed, folder)
+
+    # -- the base index -----------------------------------------------------------------------------------------
+
+    def index(self) -> tuple[Manifest, str]:
+        """Embed and index the corpus, resuming what a killed run left; the manifest, and its path in the workspace."""
+        from wbrag.executor.ray.index_build import build_index
+
+        path, digest = self.layout.path, self.layout.corpus_fingerprint()
+        with bar("embedding the corpus", shown=self.progress) as update:
+            manifest = build_index(self.session, path / "corpus", digest, path / "embeddings", path / "index", update)
+        file = path / "index" / f"base-{fingerprint([s.sha256 for s in manifest.shards])}.json"
+        pointer = {"manifest": inside(file, path), "sha256": manifest.write(file), "corpus": digest}
+        write_atomically(path / "index" / "base.json", json.dumps(pointer, indent=1) + "\n")
+        return manifest, pointer["manifest"]
+
+    # -- what the library asks of models (`wbrag.units.library.Models`, `wbrag.units.publisher.Tester`) ---------------
+
+    def embed(self, contents: Sequence[str]) -> Vectors:
+        """Passages to vectors [n, d]."""
+        return self._encode("passages", contents)
+
+    def embed_queries(self, questions: Sequence[str]) -> Vectors:
+        """Questions to vectors [n, d]."""
+        return self._encode("queries", questions)
+
+    def _encode(self, kind: str, texts: Sequence[str]) -> Vectors:
+        from wbrag.executor.ray.failures import translated
+
+        with translated(f"the embedding of {len(texts)} {kind}"):
+            vectors: Vectors = asyncio.run(getattr(self.session.encoder(), kind)(list(texts)))
+        return vectors
+
+    def nearest(self, units: Sequence[StoredUnit]) -> dict[str, list[Hit]]:
+        """The base passages nearest to each unit, by its stored vector."""
+        if outside(self.config):
+            return asyncio.run(nearest_passages(units, [], open_base(self.config, self.session.encoder())))
+        shards = self.session.shards(self.layout.path / "index", self.layout.base()[0], "base")
+        return asyncio.run(nearest_passages(units, shards))
+
+    def generator(self) -> Generator:
+        """The language model."""
+        return self.session.generator()
+
+    def prepare(self, release: Release) -> None:
+        """Open the write-back shards of `release`, checksums first; raises `WbragError` for a damaged one."""
+        for manifest, origin in self.layout.indexes(release):
+            if origin == "writeback":
+                open_shards(self.layout.path / "index", manifest, origin, gpu=False)
+
+    def canary_rows(self, release: Release) -> list[Row]:
+        """Answers over the questions of `canary.examples`."""
+        c = self.config.canary
+        assert c.examples is not None
+        indexes = self.layout.indexes(release)
+        return self.answers(c.examples, release=release.id, method=c.method, limit=c.limit, indexes=indexes)
+
+
+def _prompts(method: str, examples: Sequence[Example]) -> set[str]:
+    """The templates of a method and of the examples' tasks."""
+    tasks = {example.task for example in examples}
+    return {name for name in prompt_names() if name.partition(".")[0] in tasks | {method}}
 
 
 def _need_labels(name: str, examples: Sequence[Example]) -> None:

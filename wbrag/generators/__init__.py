@@ -6,7 +6,8 @@ from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 
-from wbrag.core.config import Config, fingerprint
+from wbrag.core.config import Config
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import model_contents
 from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Generator

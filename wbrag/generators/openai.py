@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 import openai
 
 from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.http import read_key
 from wbrag.core.types import Completion, Message, Messages, NextTokens, Prompt, Sampling, Scored
 from wbrag.generators.openai_endpoint import MALFORMED, Endpoint, RetryPolicy
 from wbrag.generators.openai_failures import Sentences, root
-from wbrag.generators.openai_wire import checked_url, completion, prompt_side, read_key, read_stream, squeeze, wire
+from wbrag.generators.openai_wire import checked_url, completion, prompt_side, read_stream, squeeze, wire
 
 POOL_SIZE = 1000  # openai.DEFAULT_CONNECTION_LIMITS: beyond it, requests time out waiting for a connection
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from typing import Any
 import openai
 
 from wbrag.core.errors import NoAnswer, PromptRefused, PromptTooLong, UsageError, WbragError
-from wbrag.generators.openai_wire import retry_after_s
+from wbrag.core.http import retry_after_s
 
 MOST_WAIT_S = 300.0  # of waiting that an endpoint may ask for, for one answer
 SCORE_FIELDS = ("prompt_logprobs", "return_token_ids", "add_generation_prompt", "continue_final_message")

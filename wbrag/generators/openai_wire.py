@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import email.utils
 import math
-import os
-import time
 import unicodedata
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,14 +20,6 @@ def checked_url(base_url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"base_url must look like http://host:8000/v1, found {base_url!r}")
     return base_url.rstrip("/")
-
-
-def read_key(name: str) -> str:
-    """The key in an environment variable, "" where unset. Raises `UsageError` on one that no header can carry."""
-    key = os.environ.get(name, "").strip()
-    if not (key.isascii() and (key == "" or key.isprintable())):
-        raise UsageError(f"the environment variable {name} must hold a key of printable ASCII characters")
-    return key
 
 
 def wire(turns: Messages) -> list[dict[str, str]]:
@@ -110,20 +99,3 @@ def prompt_side(reply: Any) -> tuple[list[tuple[str, float]] | None, list[int] |
 def squeeze(text: str) -> str:
     """Text as far as tokenizers keep it: spaces, case and Unicode form may change on the way."""
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or `Retry-After`
-    (https://www.rfc-editor.org/rfc/rfc9110#name-retry-after); None where there is no sensible value."""
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        value = headers.get(name, "")
-        try:
-            seconds = float(value) / unit
-        except ValueError:
-            try:
-                seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-            except ValueError:
-                continue
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
-    return None

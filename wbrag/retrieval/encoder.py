@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from wbrag.core.config import fingerprint
 from wbrag.core.env import check_torchvision
 from wbrag.core.errors import WbragError
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import model_contents
 from wbrag.core.sections import EncoderConfig
 from wbrag.retrieval.batching import Batcher

@@ -76,7 +76,10 @@ class IndexRetriever:
         """The best `k` hits of each query over both indexes, best first; ties by id."""
         if not queries:
             return []
-        vectors = await self.encoder.queries(queries)
+        return await self.search_vectors(queries, await self.encoder.queries(queries), k)
+
+    async def search_vectors(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
+        """The same for `queries` with these `vectors` [n, d]."""
         depth = k * (1 + self.spare)  # k units may displace so many
         searches = [shard.search(vectors, depth) for shard in self.shards]
         if self.base is not None:

@@ -1,6 +1,6 @@
-"""The endpoint: an OpenAI-compatible door over a library that changes under it, and the knowledge owner's desk.
+"""Serving: an OpenAI-compatible API over a library that changes under it, and the knowledge owner's desk.
 
-`gateway` and `desk` are plain FastAPI over the protocols below; `host` puts them on Ray Serve.
+`api` and `desk` are plain FastAPI over the protocol below; `ray` puts them on Ray Serve.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from wbrag.core.types import Hit
+from wbrag.retrieval.encoder import Vectors
 from wbrag.units.releases import Release
 
 
@@ -17,6 +18,14 @@ class ReleaseRetriever(Protocol):
 
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
         """The best `k` hits of each query, best first; the release is loaded if it is not."""
+        ...
+
+    async def embed(self, contents: Sequence[str]) -> Vectors:
+        """Passages to vectors [n, d]."""
+        ...
+
+    async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:
+        """As `search`, for passages with these `contents` and `vectors` [n, d]."""
         ...
 
     async def prepare(self, release: Release) -> None:

@@ -14,11 +14,13 @@ from wbrag.serving.api.validation import hits
 from wbrag.serving.desk.counters import counters_of
 from wbrag.serving.desk.pages import refusal
 from wbrag.serving.desk.routes import desk_router
-from wbrag.serving.publisher import Publisher
+from wbrag.serving.endpoint_models import EndpointModels
 from wbrag.serving.release_watcher import ReleaseWatcher
 from wbrag.serving.service import AnswerRequest, AnswerService, Caller
 from wbrag.units.layout import Layout
 from wbrag.units.library import Library
+from wbrag.units.publisher import Publisher
+from wbrag.units.releases import Release
 
 
 def endpoint(store: Layout, library: ReleaseRetriever, generator: Generator, current: ReleaseWatcher) -> FastAPI:
@@ -26,7 +28,11 @@ def endpoint(store: Layout, library: ReleaseRetriever, generator: Generator, cur
     app = create_app(store, library, generator, current)
     answering: AnswerService = app.state.answering
     app.state.page_error = refusal
-    publisher = Publisher(Library(store.path, store.config), library, generator)
+    models = EndpointModels(store, library, generator)
+    publisher = Publisher(Library(store, models), models)
+
+    async def publish(by: str, note: str) -> Release:
+        return await models.beside(lambda: publisher.publish(note, by=by))
 
     async def ask(question: str, release: str, task: str) -> Answer:
         c, s = store.config, store.config.serving
@@ -35,7 +41,5 @@ def endpoint(store: Layout, library: ReleaseRetriever, generator: Generator, cur
         deadline = asyncio.get_running_loop().time() + s.timeout_s
         return (await answering.answer(asked, Caller(uuid4().hex, "desk", deadline))).answer
 
-    app.include_router(
-        desk_router(store, current, ask=ask, publish=publisher.publish, counters=lambda: counters_of(answering))
-    )
+    app.include_router(desk_router(store, current, ask=ask, publish=publish, counters=lambda: counters_of(answering)))
     return app

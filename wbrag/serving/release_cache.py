@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Hit, Origin
-from wbrag.retrieval.encoder import BatchedEncoder, Encoder, encoder_fingerprint
+from wbrag.retrieval.encoder import BatchedEncoder, Encoder, Vectors, encoder_fingerprint
 from wbrag.retrieval.external import open_base
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
 from wbrag.retrieval.index.shard import Shard, open_shard, shard_name
@@ -49,6 +49,14 @@ class ReleaseCache:
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
         """The best `k` hits of each query, best first; opens `release` where it is not."""
         return await (await self._retriever(release)).search(queries, k)
+
+    async def embed(self, contents: Sequence[str]) -> Vectors:
+        """Passages to vectors [n, d]."""
+        return await self.queries.passages(contents)
+
+    async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:
+        """The best `k` hits of passages with these `contents` and `vectors` [n, d]."""
+        return await (await self._retriever(release)).search_vectors(contents, vectors, k)
 
     async def prepare(self, release: Release) -> None:
         """Open `release` and test it on itself; raises `WbragError` with what is wrong."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from wbrag.core.io.append_log import AppendLog
 from wbrag.units.examinations import Examination
 from wbrag.units.layout import Layout
+from wbrag.units.learn import LEARNED
 
 
 class Change(NamedTuple):
@@ -25,9 +27,6 @@ def changes(store: Layout) -> list[Change]:
 
     Each table keeps its own order, whatever the clock said: a row comes no earlier than the one before it.
     """
-    from wbrag.core.io.append_log import AppendLog
-    from wbrag.units.learn import LEARNED
-
     found = [
         (s.unit.created_at[:19], Change(s.unit.created_at, "wbrag", "write", s.unit.id, s.unit.title, s.unit.model))
         for s in store.shelf.read()

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from wbrag.core.errors import WbragError, unknown
 from wbrag.core.io.files import Location, file_in_one_step
 from wbrag.units.decisions import State
-from wbrag.units.governance import release_ids
 from wbrag.units.layout import Layout
+from wbrag.units.publish import release_ids
 
 ExportFormat = Literal["jsonl", "parquet", "flashrag"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)

@@ -16,7 +16,8 @@ from wbrag.core.types import Passage, Unit
 from wbrag.units.decisions import STATES, Decision, State
 from wbrag.units.examinations import Examination
 from wbrag.units.layout import Layout
-from wbrag.units.publish import unit_ids
+from wbrag.units.publish import release_ids
+from wbrag.units.push import pushed
 from wbrag.units.releases import Release
 from wbrag.units.review import ReviewItem, Use, use_of, work_list
 from wbrag.units.table import StoredUnit
@@ -152,8 +153,6 @@ class Governance:
 
     def rollback(self, id: str, *, by: str, why: str = "") -> Release:
         """Append a release that answers as release `id` did."""
-        from wbrag.units.push import pushed
-
         return pushed(self.store, self.store.releases.rollback(id, by=by, note=why))
 
     # -- tables, read once a version ----------------------------------------------------------------------------
@@ -208,16 +207,6 @@ class Governance:
         if name not in self._kept or self._kept[name][0] != version:
             self._kept[name] = version, read()
         return self._kept[name][1]
-
-
-def release_ids(store: Layout, release: Release) -> frozenset[str]:
-    """The ids of the units in a release's write-back shards."""
-    from wbrag.retrieval.index.manifest import Manifest
-
-    if not release.writeback_manifest:
-        return frozenset()
-    manifest = Manifest.read(store.path / release.writeback_manifest, release.writeback_sha256)
-    return frozenset().union(*(unit_ids(store.path / "index" / files.folder) for files in manifest.shards))
 
 
 def _flagged(card: Card) -> bool:

@@ -1,28 +1,39 @@
-"""Where everything lies in a workspace, and how it is found again."""
+"""The layout of a workspace: where everything lies in its folder, and how it is found again.
+
+Corpus and examples come in through it; what enrichment and people write goes into the tables that it opens.
+It starts no model.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pyarrow.parquet as pq
 
-from wbrag.core.config import Config, fingerprint, load
+from wbrag.core import prompts
+from wbrag.core.config import Config, load
 from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, listed, location, opened, sha256_of
+from wbrag.core.io.parquet import corpus_files, rows_with_ids
+from wbrag.core.progress import bar
+from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Example, Origin, Passage, content_hash
+from wbrag.data.ingest import IngestResult, example_of_row, ingest_corpus, ingest_examples
+from wbrag.retrieval import external
+from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.retrieval.external import outside
+from wbrag.retrieval.index.manifest import Manifest
+from wbrag.units.decisions import Decisions
+from wbrag.units.examinations import Examinations
+from wbrag.units.releases import Release, Releases
+from wbrag.units.table import UnitTable
+from wbrag.units.usage import Usage
 
-if TYPE_CHECKING:
-    from wbrag.retrieval.index.manifest import Manifest
-    from wbrag.units.decisions import Decisions
-    from wbrag.units.examinations import Examinations
-    from wbrag.units.releases import Release, Releases
-    from wbrag.units.table import UnitTable
-    from wbrag.units.usage import Usage
-
-Index = tuple["Manifest", Origin]
+Index = tuple[Manifest, Origin]
 
 
 class Layout:
@@ -32,35 +43,75 @@ class Layout:
         self.config = config or load()
         self.path = location(folder if folder is not None else self.config.workspace).resolve()
 
+    def varied(self, **sections: Mapping[str, Any]) -> Layout:
+        """The same workspace under other settings of these sections."""
+        changed = {name: getattr(self.config, name).model_copy(update=values) for name, values in sections.items()}
+        return Layout(self.path, self.config.model_copy(update=changed))
+
     @cached_property
     def shelf(self) -> UnitTable:
-        from wbrag.units.table import UnitTable
-
         return UnitTable(self.path / "shelf" / "units")
 
     @property
     def releases(self) -> Releases:
-        from wbrag.units.releases import Releases
-
         return Releases(self.path / "shelf" / "releases")
 
     @property
     def decisions(self) -> Decisions:
-        from wbrag.units.decisions import Decisions
-
         return Decisions(self.path / "shelf" / "decisions")
 
     @property
     def results(self) -> Examinations:
-        from wbrag.units.examinations import Examinations
-
         return Examinations(self.path / "shelf" / "checks")
 
     @property
     def usage(self) -> Usage:
-        from wbrag.units.usage import Usage
-
         return Usage(self.path / "shelf")
+
+    # -- what comes in, and what is read -------------------------------------------------------------------------
+
+    def ingest_corpus(
+        self,
+        path: str | Location,
+        format: str = "flashrag",
+        *,
+        columns: Mapping[str, str] | None = None,
+        chunk_words: int = 100,
+        source: str | None = None,
+        progress: bool = False,
+    ) -> IngestResult:
+        """Read a published corpus into `corpus/`; documents longer than 1.5 x `chunk_words` words are cut."""
+        with bar("reading the corpus", shown=progress) as update:
+            return ingest_corpus(
+                path,
+                self.path / "corpus",
+                format=format,
+                columns=columns,
+                chunk_words=chunk_words,
+                source=source,
+                progress=lambda rows, done, total: update(done, total),
+            )
+
+    def ingest_examples(
+        self,
+        path: str | Location,
+        name: str,
+        split: str,
+        format: str = "flashrag",
+        task: str = "qa",
+        *,
+        columns: Mapping[str, str] | None = None,
+        unlabelled: bool = False,
+    ) -> IngestResult:
+        """Read questions into `examples/NAME/SPLIT.parquet`; `unlabelled` ones are for the judge."""
+        known_task(task)
+        for part in (name, split):
+            if not part or "/" in part or part.startswith("."):
+                raise UsageError(
+                    f"expected a plain name for the examples, found {part!r}: use letters, digits and dashes"
+                )
+        out = self.examples_file(f"{name}/{split}")
+        return ingest_examples(path, out, format=format, task=task, columns=columns, unlabelled=unlabelled)
 
     def examples(self, name: str, limit: int | None = None) -> list[Example]:
         """NAME/SPLIT, or `limit` of its examples: always the same ones, and among those of any larger limit.
@@ -79,7 +130,7 @@ class Layout:
         if limit is not None and limit < len(rows):
             drawn = {row["id"] for row in sorted(rows, key=lambda row: content_hash(row["id"]))[:limit]}
             rows = [row for row in rows if row["id"] in drawn]
-        return [Example(r["id"], r["question"], tuple(r["golden_answers"]), r["task"]) for r in rows]
+        return [example_of_row(row) for row in rows]
 
     def every_example(self) -> dict[str, Example]:
         """The examples of every set, by id; of two with one id the first in the order of the files."""
@@ -92,20 +143,13 @@ class Layout:
 
         Of an outside store that cannot be asked by id, as they were last retrieved.
         """
-        from wbrag.core.io.parquet import corpus_files, rows_with_ids
-        from wbrag.retrieval.external import outside, passages
-
         if outside(self.config):
-            return passages(self.config, ids, self.path / "sources")
+            return external.passages(self.config, ids, self.path / "sources")
         files = corpus_files(self.path / "corpus") if ids else []
         return {row["id"]: Passage(**row) for row in rows_with_ids(files, ids).to_pylist()} if files else {}
 
     def base(self) -> tuple[Manifest, Location, str]:
         """The base index in use: its manifest, the manifest's path, and its sha256."""
-        from wbrag.retrieval.encoder import encoder_fingerprint
-        from wbrag.retrieval.external import outside
-        from wbrag.retrieval.index.manifest import Manifest
-
         if outside(self.config):
             raise WbragError(
                 f"expected wbrag's own index for this, found retriever.kind {self.config.retriever.kind!r}: "
@@ -126,10 +170,8 @@ class Layout:
 
     def base_row(self) -> tuple[str, str]:
         """What a release's row says of the base in use: manifest and sha256, or "" and the name of an outside store."""
-        from wbrag.retrieval.external import identity, outside
-
         if outside(self.config):
-            return "", identity(self.config)
+            return "", external.identity(self.config)
         _, path, digest = self.base()
         return inside(path, self.path), digest
 
@@ -143,8 +185,6 @@ class Layout:
 
     def release(self, name: str = "latest") -> Release:
         """The row of a release; `none` is the base index in use, alone."""
-        from wbrag.retrieval.encoder import encoder_fingerprint
-        from wbrag.units.releases import Release
 
         if name == "none":
             return Release.of_base(*self.base_row(), encoder_fingerprint(self.config.encoder))
@@ -158,8 +198,6 @@ class Layout:
 
     def indexes(self, release: str | Release = "latest") -> list[Index]:
         """The indexes that `release` answers from, by name or by row; an outside store is none of them."""
-        from wbrag.retrieval.external import outside
-        from wbrag.retrieval.index.manifest import Manifest
 
         row = self.release(release) if isinstance(release, str) else release
         if bool(row.base_manifest) == outside(self.config):
@@ -192,12 +230,9 @@ class Layout:
 
     def corpus_fingerprint(self) -> str:
         """Equal for equal corpora."""
-        from wbrag.core.io.parquet import corpus_files
 
         return fingerprint([sha256_of(file) for file in corpus_files(self.path / "corpus")])
 
-    def prompt_version(self) -> str:
-        """A hash over all prompts in use."""
-        from wbrag.core.prompts import names, version
-
-        return version(names(), self.config.prompts_dir)
+    def prompt_version(self, used: Iterable[str] = ()) -> str:
+        """A hash over the prompts; of those that came after version 0.1 only over the `used`."""
+        return prompts.version(used, self.config.prompts_dir)

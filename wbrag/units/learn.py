@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +20,15 @@ from wbrag.core.errors import UsageError
 from wbrag.core.io.append_log import AppendLog
 from wbrag.core.sections import ChecksConfig, LearnConfig
 from wbrag.core.types import Evidence, Example, Hit, Passage, Unit
+from wbrag.enrich.judge import judge
+from wbrag.enrich.rows import unit_of
 from wbrag.units.checks import CheckInput, Nli
 from wbrag.units.checks.grounding import grounding
+from wbrag.units.checks.nli import open_nli
+from wbrag.units.library import JobModels, Library
 from wbrag.units.releases import now
+from wbrag.units.table import FROM_TRAFFIC, StoredUnit
 from wbrag.units.usage import Feedback, Served
-
-if TYPE_CHECKING:
-    from wbrag.units.library import Library
 
 JUDGED_AT_ONCE = 16
 _text = pa.string()
@@ -69,51 +71,50 @@ def grounded_in(
     return found, best
 
 
-def learn(workspace: Library) -> dict[str, Any]:
+def learn(library: Library, models: JobModels) -> dict[str, Any]:
     """Turn served answers that were not looked at yet into candidates, or into rejections with their reason."""
-    settings = workspace.config.learn
+    settings = library.config.learn
     if not settings.enabled:
         raise UsageError("expected learn.enabled: true to learn from served answers, found false: set it first")
-    log = AppendLog(workspace.path / "shelf" / "learned", LEARNED)
+    log = AppendLog(library.layout.path / "shelf" / "learned", LEARNED)
     seen = {row["request_id"] for row in log.rows()}
-    ratings = workspace.usage.ratings()
-    served = workspace.usage.served()
+    ratings = library.layout.usage.ratings()
+    served = library.layout.usage.served()
     if served and not any(s.question for s in served):
         raise UsageError(
             f"expected served answers with their questions, found {len(served)} without: "
             "serve with serving.record answers"
         )
     fresh = [s for s in served if s.request_id not in seen and s.question and s.answer]
-    liked = _liked(workspace, fresh, ratings, settings)
-    lessons, groups = _attribute(workspace, [s for s in fresh if s.request_id in liked], settings)
-    lessons += _distil(workspace, groups, settings)
+    liked = _liked(library, models, fresh, ratings, settings)
+    lessons, groups = _attribute(library, [s for s in fresh if s.request_id in liked], settings)
+    lessons += _distil(library, models, groups, settings)
     unliked = [s for s in fresh if s.request_id not in liked]
     log.append(asdict(Lesson(s.request_id, now(), "passed over", "nobody liked it")) for s in unliked)
     log.append(asdict(lesson) for lesson in lessons)
     if any(lesson.outcome == "candidate" for lesson in lessons):
-        workspace.check()
+        library.check()
     made = sum(lesson.outcome == "candidate" for lesson in lessons)
     return {"answers": len(fresh), "not_liked": len(unliked), "candidates": made, "rejected": len(lessons) - made}
 
 
 def _liked(
-    workspace: Library, served: Sequence[Served], ratings: dict[str, Feedback], settings: LearnConfig
+    library: Library, models: JobModels, served: Sequence[Served], ratings: dict[str, Feedback], settings: LearnConfig
 ) -> set[str]:
     """Answers with a thumb up, and unrated ones that the judge finds well supported."""
-    from wbrag.enrich.judge import judge
 
     up = {s.request_id for s in served if s.request_id in ratings and ratings[s.request_id].rating > 0}
     unrated = [s for s in served if s.request_id not in ratings]
     if not unrated:
         return up
-    generator, slots = workspace.session.generator(), asyncio.Semaphore(JUDGED_AT_ONCE)
-    passages = workspace.passages({id for s in unrated for id in s.hit_ids})
+    generator, slots = models.generator(), asyncio.Semaphore(JUDGED_AT_ONCE)
+    passages = library.layout.passages({id for s in unrated for id in s.hit_ids})
 
     async def score(s: Served) -> float:
         hits = [Hit(p.id, p.title, p.text, 0.0) for id in s.hit_ids if (p := passages.get(id))]
         async with slots:
             try:
-                return await judge(generator, s.question, s.answer, hits, workspace.config.prompts_dir)
+                return await judge(generator, s.question, s.answer, hits, library.config.prompts_dir)
             except Exception as error:  # one answer that cannot be judged is passed over, the others go on
                 logging.getLogger(__name__).warning("could not judge %s: %s", s.request_id, error)
                 return 0.0
@@ -125,15 +126,14 @@ def _liked(
 
 
 def _attribute(
-    workspace: Library, served: Sequence[Served], settings: LearnConfig
+    library: Library, served: Sequence[Served], settings: LearnConfig
 ) -> tuple[list[Lesson], list[tuple[Served, list[Passage], float]]]:
     """Rejections, and the answers that stand on retrieved passages with these passages."""
-    from wbrag.units.checks.nli import open_nli
 
-    checks = workspace.config.checks
+    checks = library.config.checks
     nli = open_nli(checks)
     checks = checks.model_copy(update={"grounding": settings.grounding})
-    passages = workspace.passages({id for s in served for id in s.hit_ids})
+    passages = library.layout.passages({id for s in served for id in s.hit_ids})
     lessons, groups = [], []
     for s in served:
         retrieved = [
@@ -149,13 +149,9 @@ def _attribute(
 
 
 def _distil(
-    workspace: Library, groups: Sequence[tuple[Served, list[Passage], float]], settings: LearnConfig
+    library: Library, models: JobModels, groups: Sequence[tuple[Served, list[Passage], float]], settings: LearnConfig
 ) -> list[Lesson]:
     """Each answer's passages distilled; a unit that is no news is rejected, the others go onto the shelf."""
-    from wbrag.enrich.summary import unit_of
-    from wbrag.executor.ray.failures import plainly
-    from wbrag.units.examine import nearest_passages
-    from wbrag.units.table import FROM_TRAFFIC, StoredUnit
 
     if not groups:
         return []
@@ -163,14 +159,13 @@ def _distil(
         Example(s.request_id, s.question, (s.answer,), s.task, {"documents": [(p.id, p.title, p.text) for p in found]})
         for s, found, _ in groups
     ]
-    run = workspace.units(examples, round_trip=True)
+    run = models.distil(examples, round_trip=True)
     rows = [row for row in run.rows if not row["error"]]
-    with plainly("the embedding of what was learned"):
-        contents = [f"{row['unit_title']}\n{row['unit_text']}" for row in rows]
-        vectors = asyncio.run(workspace.session.encoder().passages(contents)) if rows else np.empty((0, 0), np.float32)
-    stock = workspace.shelf.read()
+    contents = [f"{row['unit_title']}\n{row['unit_text']}" for row in rows]
+    vectors = models.embed(contents) if rows else np.empty((0, 0), np.float32)
+    stock = library.layout.shelf.read()
     units = [StoredUnit(unit_of(row), vector) for row, vector in zip(rows, vectors)]
-    near = asyncio.run(nearest_passages(units, *workspace.base_search()))
+    near = models.nearest(units)
     scores = {s.request_id: best for s, _, best in groups}
     lessons, kept = [], []
     for row, shelved in zip(rows, units):
@@ -187,5 +182,5 @@ def _distil(
             stock.append(shelved)
         lessons.append(lesson)
     failed = [row for row in run.rows if row["error"]]
-    workspace.shelve(kept, run.folder.name, **{FROM_TRAFFIC: 1.0})
+    library.shelve(kept, run.folder.name, **{FROM_TRAFFIC: 1.0})
     return lessons + [Lesson(row["id"], now(), "rejected", row["error"], scores[row["id"]]) for row in failed]

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from wbrag.core.config import Config, fingerprint
+from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, locked
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
 from wbrag.retrieval.index.shard import PASSAGES, build_once, read_passages
+from wbrag.units.layout import Layout
 from wbrag.units.releases import Release, now, release_id
 from wbrag.units.table import StoredUnit
 
@@ -134,3 +136,11 @@ def _shards(
 def unit_ids(shard: Location) -> set[str]:
     """The ids of the units in a write-back shard."""
     return set(read_passages(shard)["id"].to_pylist())
+
+
+def release_ids(store: Layout, release: Release) -> frozenset[str]:
+    """The ids of the units in a release's write-back shards."""
+    if not release.writeback_manifest:
+        return frozenset()
+    manifest = Manifest.read(store.path / release.writeback_manifest, release.writeback_sha256)
+    return frozenset().union(*(unit_ids(store.path / "index" / files.folder) for files in manifest.shards))

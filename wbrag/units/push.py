@@ -6,8 +6,8 @@ from typing import Any
 
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.retrieval.external import Collection, open_store, outside
-from wbrag.units.governance import release_ids
 from wbrag.units.layout import Layout
+from wbrag.units.publish import release_ids
 from wbrag.units.releases import Release
 
 

@@ -1,53 +1,56 @@
-"""Freshness: stale units are distilled again from their present sources; what nothing is left of retires."""
+"""Refresh: stale units are distilled again from their present sources; those of which no source is left retire.
+
+Units that are not stale are not touched, and a call that was killed is finished by the next one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wbrag.core.types import Example, Passage, Unit, content_hash
-
-if TYPE_CHECKING:
-    from wbrag.units.library import Library
+from wbrag.units.library import JobModels, Library
 
 
-def refresh(workspace: Library) -> dict[str, Any]:
+def refresh(library: Library, models: JobModels) -> dict[str, Any]:
     """Mark what is stale and distil it again; units that are not stale are not touched.
 
     What comes out is a candidate like any other, and the stale unit retires, unless it came out alike.
     """
-    marked = workspace.mark_stale()
-    states = workspace.decisions.states()
-    queued = [s.unit for s in workspace.shelf.read() if states.get(s.unit.id) == "stale"]
-    passages = workspace.passages({id for unit in queued for id, _ in unit.sources})
+    marked = library.mark_stale()
+    states = library.layout.decisions.states()
+    queued = [s.unit for s in library.layout.shelf.read() if states.get(s.unit.id) == "stale"]
+    passages = library.layout.passages({id for unit in queued for id, _ in unit.sources})
     orphans = {unit.id for unit in queued if not any(id in passages for id, _ in unit.sources)}
-    _retire(workspace, orphans, "none of its sources is left")
+    _retire(library, orphans, "none of its sources is left")
     again = [unit for unit in queued if unit.id not in orphans]
-    found = _distil_again(workspace, again, passages)
-    workspace.check()  # also where nothing is left to distil: an earlier call may have been killed before this
+    found = _distil_again(library, models, again, passages)
+    library.check()  # also where nothing is left to distil: an earlier call may have been killed before this
     return {"stale": marked, "retired": len(orphans), **found}
 
 
-def _distil_again(workspace: Library, units: Sequence[Unit], passages: Mapping[str, Passage]) -> dict[str, int]:
-    todo = _questions(workspace, units, passages)
+def _distil_again(
+    library: Library, models: JobModels, units: Sequence[Unit], passages: Mapping[str, Passage]
+) -> dict[str, int]:
+    todo = _questions(library, units, passages)
     result = {"distilled": 0, "without_question": len(units) - len(todo), "units_new": 0, "units_merged": 0}
     if not todo:
         return result
-    run = workspace.units(
-        [replace(asked, id=key) for key, (_, asked) in todo.items()], round_trip=workspace.config.enrich.round_trip
+    run = models.distil(
+        [replace(asked, id=key) for key, (_, asked) in todo.items()], round_trip=library.config.enrich.round_trip
     )
     rows = [row | {"id": todo[row["id"]][1].id} for row in run.rows if not row["error"]]
-    result |= {"distilled": len(rows), **workspace.shelve(rows, run.folder.name)}
-    _retire(workspace, {todo[row["id"]][0].id for row in run.rows if not row["error"]}, "distilled again")
+    result |= {"distilled": len(rows), **library.shelve(rows, run.folder.name)}
+    _retire(library, {todo[row["id"]][0].id for row in run.rows if not row["error"]}, "distilled again")
     return result
 
 
 def _questions(
-    workspace: Library, units: Sequence[Unit], passages: Mapping[str, Passage]
+    library: Library, units: Sequence[Unit], passages: Mapping[str, Passage]
 ) -> dict[str, tuple[Unit, Example]]:
     """Each unit with one of its questions and its present sources, by a key that all of these decide."""
-    known = workspace.every_example()
+    known = library.layout.every_example()
     todo: dict[str, tuple[Unit, Example]] = {}
     for unit in units:
         asked = next((known[id] for id in unit.question_ids if id in known), None)
@@ -59,6 +62,6 @@ def _questions(
     return todo
 
 
-def _retire(workspace: Library, ids: set[str], why: str) -> None:
+def _retire(library: Library, ids: set[str], why: str) -> None:
     """Those that are still stale: one that came out alike is a candidate by now, and a person may have decided."""
-    workspace.decisions.decide(sorted(ids), "retired", by="wbrag", why=why, policy="freshness", only=["stale"])
+    library.layout.decisions.decide(sorted(ids), "retired", by="wbrag", why=why, policy="freshness", only=["stale"])

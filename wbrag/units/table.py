@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from wbrag.core.io.delta import ONCE, append, plainly, table_at
+from wbrag.core.io.delta import ONCE, append, delta_errors, table_at
 from wbrag.core.io.files import Location, locked
 from wbrag.core.types import Evidence, Unit
 from wbrag.retrieval.encoder import Vectors
@@ -84,7 +84,7 @@ class UnitTable:
         table = None if version == -1 else table_at(self.folder, version)
         if table is None:
             return UNITS.empty_table()
-        with plainly("read", self.folder):
+        with delta_errors("read", self.folder):
             return table.to_pyarrow_table().sort_by("id")
 
     def add(
@@ -125,7 +125,7 @@ class UnitTable:
         if table is None:
             append(self.folder, rows, after=-1, configuration=KEEP_VERSIONS)
             return
-        with plainly("write", self.folder):
+        with delta_errors("write", self.folder):
             merge = table.merge(
                 rows, "target.id = source.id", source_alias="source", target_alias="target", commit_properties=ONCE
             )

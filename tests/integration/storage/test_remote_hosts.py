@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.s3_server import BUCKET, S3Server
 from wbrag.core.io.files import Location, file_in_one_step, listed, location
-from wbrag.enrich.row_jobs import read_rows
+from wbrag.enrich.rows import read_rows
 from wbrag.executor.ray.index_build import _load, plan
 from wbrag.executor.ray.model_actors import ShardActor
 from wbrag.executor.ray.row_pass import Output, _Counter
@@ -56,7 +56,7 @@ def test_rows_are_kept_counted_and_read(root: Location) -> None:
         output.keep([row], [{"row": row, "stop": ""}])  # Ray repeats a task
     assert len(listed(output.folder, "*.parquet")) == 3
     assert _Counter(output.folder, {"q0", "q1", "other"}).count() == 2
-    assert sorted(read_rows(output.folder)) == ["q0", "q1", "q2"]
+    assert sorted(read_rows(output.folder, output.kind)) == ["q0", "q1", "q2"]
 
 
 def test_a_shard_actor_opens_a_shard_of_the_store(root: Location) -> None:

@@ -27,7 +27,7 @@ from wbrag.core.io.files import (
 from wbrag.core.io.objects import ObjectPath
 from wbrag.core.io.parquet import REPLACING, corpus_files
 from wbrag.data import ingest_corpus, ingest_examples
-from wbrag.enrich.row_jobs import read_rows, write_rows
+from wbrag.enrich.rows import read_rows, write_rows
 from wbrag.serving.keys import Keys, session_secret
 from wbrag.units.decisions import Decisions
 from wbrag.units.releases import Release, Releases
@@ -39,7 +39,7 @@ def test_rows_that_got_it_right_win_whatever_the_clock_said(root: ObjectPath, tm
         write_rows(folder, "evaluate", [row | {"error": "", "prediction": "right"}], "b")
         write_rows(folder, "evaluate", [row | {"error": "later by clock"}], "c")
         write_rows(folder, "evaluate", [row | {"error": "earlier by name"}], "a")
-        assert read_rows(folder)["q1"]["prediction"] == "right"
+        assert read_rows(folder, "evaluate")["q1"]["prediction"] == "right"
 
 
 def _corpus(folder: Path, name: str, rows: int) -> Path:

@@ -16,7 +16,7 @@ from wbrag.core.tasks import task
 from wbrag.core.types import Example, Hit, Messages, Passage, Sampling
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher
-from wbrag.enrich.row_jobs import verdict_row
+from wbrag.enrich.rows import verdict_row
 from wbrag.methods import Rag, method
 
 PASSAGES = {f"p{n}": Passage(f"p{n}", f"Title {n}", f"Fact {n} holds. Detail {n} follows.") for n in range(5)}

@@ -17,7 +17,7 @@ from wbrag.core.tasks import task
 from wbrag.core.types import Example, Hit, Messages, Sampling
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher
-from wbrag.enrich.row_jobs import verdict_row
+from wbrag.enrich.rows import verdict_row
 from wbrag.evaluation.estimate.calls import shares_of, words_of
 from wbrag.generators import model_path
 from wbrag.methods import Rag, method

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from wbrag.core.config import Config, fingerprint, flags, load
+from wbrag.core.config import Config, flags, load
 from wbrag.core.errors import UsageError
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.sections import EnrichConfig
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wbrag.core.errors import UsageError, WbragError
-from wbrag.core.prompts import load, render, version
+from wbrag.core.prompts import RECORDED, load, names, render, version
 from wbrag.core.tasks import task
 from wbrag.core.types import Message
 
@@ -54,8 +54,12 @@ def test_version_follows_the_text(tmp_path: Path) -> None:
     for folder, text in ((first, "one"), (second, "two"), (same, load("evidence") + "\n")):
         folder.mkdir()
         (folder / "evidence.txt").write_text(text, encoding="utf-8")
-    names = ["evidence", "rewrite"]
-    versions = {version(names, folder) for folder in (None, str(first), str(second))}
-    assert len(versions) == 3
-    assert version(names) == version(names[::-1]) == version(names, str(same))
-    assert version(["evidence"]) != version(["rewrite"])
+    assert len({version((), folder) for folder in (None, str(first), str(second))}) == 3
+    assert version() == version(["rewrite", "evidence"]) == version((), str(same))
+
+
+def test_a_newer_prompt_counts_only_where_it_is_used(tmp_path: Path) -> None:
+    (tmp_path / "later.txt").write_text("Say it.", encoding="utf-8")
+    assert version((), str(tmp_path)) == version()
+    assert version(["later"], str(tmp_path)) != version()
+    assert set(RECORDED) <= set(names())

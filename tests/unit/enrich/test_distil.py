@@ -122,11 +122,11 @@ def test_a_cut_unit_loses_its_unfinished_sentence(text: str, unit: tuple[str, st
 
 def test_two_steps_to_a_unit() -> None:
     tool, generator, encoder = distiller("[Doc 2] They see well.\n[Doc 1] Made up.", "Owls\nOwls see well.")
-    unit = asyncio.run(tool.distil("what sees well?", RETAINED))
-    assert (unit.title, unit.text, unit.calls) == ("Owls", "Owls see well.", 2)
-    assert unit.evidence == (Evidence("o", "They see well."),)
-    assert not unit.evidence_fallback
-    assert not unit.rewrite_fallback
+    done = asyncio.run(tool.distil("e", "what sees well?", RETAINED))
+    assert (done.unit.title, done.unit.text, done.calls) == ("Owls", "Owls see well.", 2)
+    assert done.unit.evidence == (Evidence("o", "They see well."),)
+    assert not done.evidence_fallback
+    assert not done.rewrite_fallback
     extract, rewrite = generator.calls
     assert "Doc 2(Title: Owls) Owls hunt at night. They see well." in extract.prompt[1].content
     assert "up to 8 sentences" in extract.prompt[1].content
@@ -139,12 +139,12 @@ def test_two_steps_to_a_unit() -> None:
 def test_without_evidence_the_encoder_chooses_in_the_order_of_the_documents() -> None:
     settings = EnrichConfig(fallback_sentences=3)
     tool, generator, encoder = distiller("nothing of use", "Birds\nBirds do things.", settings)
-    unit = asyncio.run(tool.distil("what?", RETAINED))
-    assert sentences(unit.evidence) == ["They eat carrion.", "Owls hunt at night.", "They see well."]
-    assert [e.passage_id for e in unit.evidence] == ["k", "o", "o"]
-    assert unit.evidence_fallback
-    assert not unit.rewrite_fallback
-    assert (unit.title, len(generator.calls)) == ("Birds", 2)
+    done = asyncio.run(tool.distil("e", "what?", RETAINED))
+    assert sentences(done.unit.evidence) == ["They eat carrion.", "Owls hunt at night.", "They see well."]
+    assert [e.passage_id for e in done.unit.evidence] == ["k", "o", "o"]
+    assert done.evidence_fallback
+    assert not done.rewrite_fallback
+    assert (done.unit.title, len(generator.calls)) == ("Birds", 2)
     assert encoder.calls == [("what?", *COSINES)]
 
 
@@ -156,29 +156,29 @@ def test_few_sentences_are_all_taken_without_the_encoder() -> None:
 
 def test_a_rewrite_that_is_no_unit_falls_back_to_the_evidence() -> None:
     tool, _, _ = distiller("[Doc 2] They see well.\n[Doc 1] Red kites soar.", "only a title")
-    unit = asyncio.run(tool.distil("what?", RETAINED))
-    assert (unit.title, unit.text, unit.calls) == ("Kites", "They see well. Red kites soar.", 2)
-    assert unit.rewrite_fallback
-    assert not unit.evidence_fallback
+    done = asyncio.run(tool.distil("e", "what?", RETAINED))
+    assert (done.unit.title, done.unit.text, done.calls) == ("Kites", "They see well. Red kites soar.", 2)
+    assert done.rewrite_fallback
+    assert not done.evidence_fallback
 
 
 def test_a_rewrite_cut_by_the_token_limit_is_trimmed() -> None:
     tool, _, _ = distiller("[Doc 1] Red kites soar.", "Kites\nKites soar. They are re", kind=CutGenerator)
-    assert asyncio.run(tool.distil("what?", RETAINED)).text == "Kites soar."
+    assert asyncio.run(tool.distil("e", "what?", RETAINED)).unit.text == "Kites soar."
     tool, _, _ = distiller("[Doc 1] Red kites soar.", "Kites\nKites soar over", kind=CutGenerator)
-    unit = asyncio.run(tool.distil("what?", RETAINED))
-    assert (unit.text, unit.rewrite_fallback) == ("Red kites soar.", True)
+    done = asyncio.run(tool.distil("e", "what?", RETAINED))
+    assert (done.unit.text, done.rewrite_fallback) == ("Red kites soar.", True)
 
 
 def test_the_extractive_distiller_asks_no_generator() -> None:
     settings = EnrichConfig(distiller="extractive", max_sentences=2)
     tool, generator, _ = distiller("[Doc 1] Red kites soar.", "Kites\nKites soar.", settings)
-    unit = asyncio.run(tool.distil("what?", RETAINED))
+    done = asyncio.run(tool.distil("e", "what?", RETAINED))
     assert not generator.calls
-    assert unit.calls == 0
-    assert (unit.title, unit.text) == ("Kites", "They eat carrion. Owls hunt at night.")
-    assert not unit.evidence_fallback
-    assert not unit.rewrite_fallback
+    assert done.calls == 0
+    assert (done.unit.title, done.unit.text) == ("Kites", "They eat carrion. Owls hunt at night.")
+    assert not done.evidence_fallback
+    assert not done.rewrite_fallback
 
 
 @pytest.mark.parametrize("name", ["distil", "extract", "rewrite", "nearest"])

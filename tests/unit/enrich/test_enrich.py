@@ -21,7 +21,7 @@ from wbrag.core.types import Evidence, Example, Hit, Messages, Sampling
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Verdict
 from wbrag.enrich.leakage_audit import leaks
-from wbrag.enrich.row_jobs import verdict_row
+from wbrag.enrich.rows import verdict_row
 from wbrag.methods import Rag, method
 
 QUESTION = "which bird soars?"
@@ -73,24 +73,25 @@ def test_accepted() -> None:
     assert verdict.hit_ids == tuple(hit.id for hit in HITS)
     assert verdict.hit_scores == (0.9, 0.8, 0.7, 0.6, 0.5)
     assert (verdict.retained, verdict.fallback) == ((0, 2), False)
-    assert verdict.sources == tuple((HITS[n].id, HITS[n].content_hash) for n in (0, 2))
-    assert (verdict.unit_title, verdict.unit_text) == ("Kites", "Fact 0 holds and detail 2 follows.")
-    assert verdict.evidence == (Evidence("p0", "Fact 0 holds."), Evidence("p2", "Detail 2 follows."))
-    assert (verdict.source_words, verdict.unit_words) == (2 * 8, 8)
+    unit, written = verdict.unit, verdict.written
+    assert unit and written and unit.sources == tuple((HITS[n].id, HITS[n].content_hash) for n in (0, 2))
+    assert (unit.title, unit.text) == ("Kites", "Fact 0 holds and detail 2 follows.")
+    assert unit.evidence == (Evidence("p0", "Fact 0 holds."), Evidence("p2", "Detail 2 follows."))
+    assert (written.source_words, written.unit_words) == (2 * 8, 8)
     assert verdict.calls == len(generator.calls) == 1 + 1 + 5 + 2
 
 
 @pytest.mark.parametrize(("read", "score"), [(RIGHT, 1.0), (WRONG, 0.0)])
 def test_the_unit_is_read_as_its_documents_were(read: str, score: float) -> None:
     verdict, generator = run(World(read=read), round_trip=True)
-    assert (verdict.s_unit, verdict.s_kept) == (score, 1.0)
+    assert verdict.written and (verdict.written.s_unit, verdict.written.s_kept) == (score, 1.0)
     assert verdict.calls == len(generator.calls) == 9 + 2, "two documents were kept: they are read together once more"
 
 
 @pytest.mark.parametrize("solo", [(RIGHT, WRONG, WRONG, WRONG, WRONG), (RIGHT,) * 5])
 def test_what_was_read_before_is_not_read_again(solo: tuple[str, ...]) -> None:
     verdict, generator = run(World(solo=solo), round_trip=True)
-    assert (verdict.s_unit, verdict.s_kept) == (1.0, 1.0)
+    assert verdict.written and (verdict.written.s_unit, verdict.written.s_kept) == (1.0, 1.0)
     assert verdict.calls == len(generator.calls) == 9 + 1
 
 
@@ -193,7 +194,7 @@ options = st.fixed_dictionaries(
 
 def decision(verdict: Verdict) -> tuple[object, ...]:
     v = verdict
-    return (v.id, v.accepted, v.reason, v.s_nr, v.s_doc, v.retained, v.fallback, v.unit_title, v.unit_text, v.evidence)
+    return (v.id, v.accepted, v.reason, v.s_nr, v.s_doc, v.retained, v.fallback, v.unit)
 
 
 @settings(max_examples=60, deadline=None)
@@ -308,5 +309,5 @@ def test_every_score_is_recorded_where_asked_for_and_decides_the_same() -> None:
         needed, _ = run(world)
         whole, _ = run(world, record="all")
         assert len(whole.s_doc) == 5 and whole.s_rag is not None
-        deciding = ("accepted", "reason", "s_nr", "retained", "fallback", "unit_title", "unit_text", "sources")
+        deciding = ("accepted", "reason", "s_nr", "retained", "fallback", "unit")
         assert [getattr(needed, name) for name in deciding] == [getattr(whole, name) for name in deciding]

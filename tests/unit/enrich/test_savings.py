@@ -68,7 +68,7 @@ async def plainly(example: Example, rag: Rag, distiller: Distiller, gate: Enrich
     passing = [rank for rank, s in enumerate(s_doc) if s - s_nr > gate.tau_doc]
     ranks = passing or list(range(min(gate.n_min, len(hits))))
     kept = [hits[rank] for rank in ranks]
-    unit = await distiller.distil(example.question, kept)
+    unit = (await distiller.distil(example.id, example.question, kept)).unit
     found = {
         "accepted": True,
         "s_nr": s_nr,
@@ -76,9 +76,7 @@ async def plainly(example: Example, rag: Rag, distiller: Distiller, gate: Enrich
         "s_doc": tuple(s_doc),
         "retained": tuple(ranks),
         "fallback": not passing,
-        "unit_title": unit.title,
-        "unit_text": unit.text,
-        "evidence": unit.evidence,
+        "unit": unit,
     }
     if gate.round_trip:
         found |= {"s_unit": await score([Hit("u", unit.title, unit.text, 1.0)]), "s_kept": await score(kept)}
@@ -110,7 +108,8 @@ def test_no_saving_changes_a_verdict(world: dict[frozenset[int], str], evidence:
     skipped = verdict.s_rag is None
     for name, value in found.items():
         if not (skipped and name == "s_rag"):
-            assert getattr(verdict, name) == value, name
+            of = verdict.written if name in ("s_unit", "s_kept") else verdict
+            assert getattr(of, name) == value, name
     once = chosen["round_trip"] and verdict.accepted and len(verdict.retained) in (1, len(verdict.s_doc))
     assert verdict.calls == calls == plain_calls - skipped - once
     k, accepted = chosen["top_k"], int(found["accepted"])

@@ -6,7 +6,7 @@ import pytest
 from ray.exceptions import RayError, RayTaskError
 
 from wbrag.core.errors import PromptRefused, WbragError
-from wbrag.executor.ray.failures import in_one_sentence, plainly
+from wbrag.executor.ray.failures import in_one_sentence, translated
 
 TRACE = """ray::MapWorker(Map(_EmbedBlock)).submit() (pid=1, ip=192.0.2.2)
   File "build.py", line 7, in __call__
@@ -53,10 +53,10 @@ def test_an_error_without_a_name_still_gives_one_line() -> None:
 
 
 def test_only_failures_of_ray_are_reworded() -> None:
-    with pytest.raises(KeyError), plainly("the build"):
+    with pytest.raises(KeyError), translated("the build"):
         raise KeyError("a mistake of ours")
     wrapped = RayTaskError(
         "f", "wbrag.core.errors.WbragError: expected a, found b\n", WbragError("expected a, found b")
     )
-    with pytest.raises(WbragError, match="^expected a, found b$"), plainly("the build"):
+    with pytest.raises(WbragError, match="^expected a, found b$"), translated("the build"):
         raise wrapped.as_instanceof_cause()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from wbrag.core.errors import WbragError
 from wbrag.enrich.enrich import Verdict
-from wbrag.enrich.row_jobs import read_rows, verdict_row, write_rows
+from wbrag.enrich.rows import read_rows, verdict_row, write_rows
 from wbrag.executor.ray.index_build import CorpusBlock, assign, plan
 
 
@@ -46,6 +46,6 @@ def test_rows_survive_the_trip_and_a_later_success_replaces_an_error(tmp_path: P
     write_rows(tmp_path, "enrich", [row("b")])
     write_rows(tmp_path, "enrich", [row("a", error="late")])
     (tmp_path / ".half.tmp").write_bytes(b"PAR1 half a file")
-    rows = read_rows(tmp_path)
+    rows = read_rows(tmp_path, "enrich")
     assert sorted(rows) == ["a", "b"] and not rows["a"]["error"] and not rows["b"]["error"]
     assert rows["a"]["hit_ids"] == ["p1"] and rows["a"]["s_rag"] is None

@@ -35,7 +35,7 @@ def _audit(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.core.io.files import location, write_atomically
     from wbrag.units.audit import changes
 
-    rows = [change._asdict() for change in changes(w)]
+    rows = [change._asdict() for change in changes(w.layout)]
     if a.out is None:
         return rows
     write_atomically(location(a.out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

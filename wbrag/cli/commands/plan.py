@@ -59,9 +59,9 @@ def _plan(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _verdicts(w: Workspace, fingerprint: str) -> list[dict[str, Any]]:
-    from wbrag.enrich.row_jobs import read_rows
+    from wbrag.enrich.rows import read_rows
 
-    rows = [row for row in read_rows(w.path / "verdicts" / fingerprint).values() if not row["error"]]
+    rows = [row for row in read_rows(w.path / "verdicts" / fingerprint, "enrich").values() if not row["error"]]
     if not rows:
         raise UsageError(
             f"expected the fingerprint of an enrichment run, found no verdicts of {fingerprint!r}: check it"

@@ -31,4 +31,4 @@ def add(verb: Verb, verbs: Any) -> None:
 def _export(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.units.export import export_units
 
-    return export_units(w, location(a.out), a.format, release=a.release, state=a.state)
+    return export_units(w.layout, location(a.out), a.format, release=a.release, state=a.state)

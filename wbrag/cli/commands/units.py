@@ -71,14 +71,14 @@ def _units_list(a: argparse.Namespace, w: Workspace) -> Any:
             "questions": len(card.unit.question_ids),
             "hits": card.use.hits,
         }
-        for card in Governance(w).cards(a.state, flagged=True if a.failed else None)[: a.limit]
+        for card in Governance(w.layout).cards(a.state, flagged=True if a.failed else None)[: a.limit]
     ]
 
 
 def _units_show(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.units.governance import Governance
 
-    page = Governance(w).unit(a.id)
+    page = Governance(w.layout).unit(a.id)
     examined = page.card.examined
     return {
         "id": a.id,
@@ -108,7 +108,7 @@ def _releases_show(a: argparse.Namespace, w: Workspace) -> Any:
 def _compare(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.units.governance import Governance
 
-    found = Governance(w).compare(a.before, a.after)
+    found = Governance(w.layout).compare(a.before, a.after)
     lines = [("added", u) for u in found.added] + [("removed", u) for u in found.removed]
     return [{"change": change, "id": u.id, "title": u.title, "text": u.text} for change, u in lines]
 

@@ -8,16 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from wbrag.core.errors import UsageError
 from wbrag.core.io.files import location, write_atomically
-from wbrag.core.io.parquet import corpus_files
 from wbrag.core.metrics import Comparison, bootstrap_ci, compare, paired
-from wbrag.data.demo.facts import demo_world, examples
 from wbrag.evaluation.bench.libraries import copies, library, raw, retained_passages
+from wbrag.evaluation.demo_world import prepare
 from wbrag.workspace import Workspace
 
 Rows = list[dict[str, Any]]
-MARKER = "demo.json"
 PARTS = (("whole", ""), ("reworded", "reworded-"), ("new_facts", "new-"))
 
 
@@ -42,7 +39,7 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
     clock = Stages()
     start = time.monotonic()
     with clock.stage("build the world"):
-        prepare(workspace, limit)
+        prepare(workspace.layout, limit)
     with clock.stage("index"):
         workspace.index()
     arms: dict[str, Rows] = {}
@@ -64,7 +61,7 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
                 ("control_raw", raw(verdicts, passages)),
                 ("control_copies", copies(verdicts, passages)),
             ):
-                arms[name] = workspace.answers("demo/test", release=name, indexes=library(workspace, documents))
+                arms[name] = workspace.answers("demo/test", release=name, indexes=library(workspace.runner, documents))
     else:  # nothing to publish: the trained library is the base library
         arms |= {name: arms["base"] for name in ("writeback", "control_raw", "control_copies")}
     gains = compare_arms(arms, workspace.config.seed)
@@ -79,30 +76,6 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
     }
     write_atomically(workspace.path / "reports" / "demo.json", json.dumps(summary, indent=1) + "\n")
     return summary
-
-
-def prepare(workspace: Workspace, limit: int | None) -> None:
-    """The demo's corpus and questions, through the same readers that any data takes."""
-    marker = workspace.path / MARKER
-    if corpus_files(workspace.path / "corpus") and not marker.exists():
-        raise UsageError(
-            f"expected an empty workspace for the demo, found another corpus in {workspace.path}: use --workspace DIR"
-        )
-    raw = workspace.path / "demo"
-    raw.mkdir(parents=True, exist_ok=True)
-    write_atomically(marker, json.dumps({"passages": len(demo_world().passages)}) + "\n")
-    passages = [{"id": p.id, "contents": f"{p.title}\n{p.text}"} for p in demo_world().passages]
-    write_atomically(raw / "corpus.jsonl", _jsonl(passages))
-    sets = examples()
-    test = [e for half in ("reworded", "new_facts") for e in sets[half][:limit]]
-    for split, found in (("train", sets["train"][:limit]), ("test", test)):
-        rows = [
-            {"id": e.id, "question": e.question, "golden_answers": list(e.golden_answers), "metadata": e.metadata}
-            for e in found
-        ]
-        write_atomically(raw / f"{split}.jsonl", _jsonl(rows))
-        workspace.ingest_examples(raw / f"{split}.jsonl", "demo", split)
-    workspace.ingest_corpus(raw / "corpus.jsonl", source="archive")
 
 
 def compare_arms(arms: dict[str, Rows], seed: int) -> dict[str, Comparison]:
@@ -142,7 +115,3 @@ def headline(arms: dict[str, Rows], gains: dict[str, Comparison], enrichment: di
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
-
-
-def _jsonl(rows: Sequence[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wbrag.cli.render import Table
 from wbrag.core.metrics import Comparison, bootstrap_ci
+from wbrag.core.table import Table
 from wbrag.core.types import unit_id
 from wbrag.data.demo.facts import demo_world
 from wbrag.data.demo.world import DEMO_SEED

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from wbrag.core.io.delta import append, plainly, table_at
+from wbrag.core.io.delta import append, delta_errors, table_at
 from wbrag.core.io.files import Location
 
 
@@ -33,7 +33,7 @@ class AppendLog:
         table = table_at(self.folder)
         if table is None:
             return self.schema.empty_table().select(columns or self.schema.names)
-        with plainly("read", self.folder):
+        with delta_errors("read", self.folder):
             return table.to_pyarrow_table(columns=columns)
 
     def select(self, where: Any) -> pa.Table:
@@ -41,7 +41,7 @@ class AppendLog:
         table = table_at(self.folder)
         if table is None:
             return self.schema.empty_table()
-        with plainly("read", self.folder):
+        with delta_errors("read", self.folder):
             return table.to_pyarrow_dataset().to_table(filter=where)
 
     def append(self, rows: Iterable[Mapping[str, Any]], *, after: int | None = None) -> None:
@@ -57,5 +57,5 @@ class AppendLog:
     def compact(self) -> None:
         """The same rows in few files: a table that is appended to every few seconds has thousands."""
         if table := table_at(self.folder):
-            with plainly("write", self.folder):
+            with delta_errors("write", self.folder):
                 table.optimize.compact()

@@ -19,7 +19,7 @@ ONCE = CommitProperties(max_commit_retries=0)  # fails where another commit came
 
 def table_at(folder: Location, version: int | None = None) -> DeltaTable | None:
     """The table as of `version`, else as it is now; None where there is none."""
-    with plainly("read", folder):
+    with delta_errors("read", folder):
         if isinstance(folder, Path):
             return DeltaTable(str(folder), version=version) if DeltaTable.is_deltatable(str(folder)) else None
         try:  # `is_deltatable` asks the network with Python's lock held: a slow store would stop every thread
@@ -39,7 +39,7 @@ def append(
     if after is not None and after >= 0:
         table = table_at(folder, after)
     options = None if isinstance(table, DeltaTable) else _options(folder)
-    with plainly("write", folder):
+    with delta_errors("write", folder):
         write_deltalake(
             table,
             rows,
@@ -52,7 +52,7 @@ def append(
 
 
 @contextmanager
-def plainly(verb: str, folder: Location) -> Iterator[None]:
+def delta_errors(verb: str, folder: Location) -> Iterator[None]:
     """What delta-rs raises inside the block leaves it as a `WbragError`, a disk's or a store's as a `StoreError`."""
     try:
         yield

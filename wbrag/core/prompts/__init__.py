@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.types import Message
+
+# The templates that prompt versions of wbrag 0.1 hold. Nothing is ever added here.
+RECORDED = (
+    "boolq.closed boolq.rag evidence fever.closed fever.rag flare.question hotpotqa.closed hotpotqa.rag judge "
+    "nq.closed nq.rag planner.plan qa.closed qa.rag rewrite selfrag.need selfrag.relevant selfrag.supported "
+    "selfrag.useful squad.closed squad.rag zsre.closed zsre.rag"
+).split()
 
 
 @cache
@@ -46,14 +54,17 @@ def render(name: str, folder: str | None = None, /, **values: str) -> list[Messa
 
 
 def names() -> list[str]:
-    """Every template that wbrag uses."""
+    """Every template that ships with wbrag."""
     found = (file.name for file in files("wbrag.core.prompts").iterdir())
     return sorted(name.removesuffix(".txt") for name in found if name.endswith(".txt"))
 
 
-def version(names: list[str], folder: str | None = None) -> str:
-    """A short hash over the named templates: the prompt version that every result records."""
+def version(used: Iterable[str] = (), folder: str | None = None) -> str:
+    """A short hash over the templates: the prompt version that every result records.
+
+    Of templates that came after `RECORDED`, only those that are `used` count: a new one leaves recorded versions equal.
+    """
     digest = hashlib.sha256()
-    for name in sorted(names):
+    for name in sorted({*RECORDED, *used}):
         digest.update(f"{name}\n{load(name, folder)}\n".encode())
     return digest.hexdigest()[:12]

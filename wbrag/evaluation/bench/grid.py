@@ -18,13 +18,13 @@ from wbrag.enrich.summary import summarise
 from wbrag.evaluation.bench.libraries import Document, copies, library, passages_of, raw, retained_passages, units
 from wbrag.evaluation.bench.studies import Study, against
 from wbrag.evaluation.bench.suite import QuestionSet, Suite
+from wbrag.executor.runner import Runner
 from wbrag.units.layout import Index
-from wbrag.workspace import Workspace
 
 Rows = list[dict[str, Any]]
 SHOWN = 8  # changed questions of each kind in a cell
 COSTS = tuple(field.name for field in fields(Cost))  # means a question
-Opener = Callable[[dict[str, Any]], Workspace]  # generator settings -> a workspace that uses them
+Opener = Callable[[dict[str, Any]], Runner]  # generator settings -> a runner that uses them
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,16 @@ class Cell:
     changed: Rows
 
 
-def run_grid(suite: Suite, workspace: Opener, made: dict[str, Any]) -> Iterator[Bench]:
-    """What `suite` came to so far, after every cell; `workspace(settings)` opens the prepared workspace with a model's
+def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Bench]:
+    """What `suite` came to so far, after every cell; `opener(settings)` runs over the prepared workspace with a model's
     generator settings, and `made` says what it takes to repeat it."""
     bench = Bench(suite.name, [], [], [], [], [], made)
     units_of: dict[tuple[str, str, str], list[Document]] = {}
     for model, settings in suite.models.items():
-        with workspace(settings) as opened:
+        with opener(settings) as opened:
             for set_name, questions in suite.sets.items():
                 closed = opened.answers(questions.test, release="closed-book", limit=questions.test_limit)
-                metric = task(opened.examples(questions.test, 1)[0].task).metric
+                metric = task(opened.layout.examples(questions.test, 1)[0].task).metric
                 for method in suite.methods_of(set_name):
                     name = {"model": model, "method": method, "set": set_name}
                     cell = run_cell(opened, suite, method, questions)
@@ -76,33 +76,31 @@ def run_grid(suite: Suite, workspace: Opener, made: dict[str, Any]) -> Iterator[
                     units_of[model, method, set_name] = cell.units
                     yield bench
     if suite.studies.cross:
-        bench.points.extend(cross(suite, workspace, units_of))
+        bench.points.extend(cross(suite, opener, units_of))
         yield bench
 
 
-def run_cell(workspace: Workspace, suite: Suite, method: str, questions: QuestionSet) -> Cell:
+def run_cell(runner: Runner, suite: Suite, method: str, questions: QuestionSet) -> Cell:
     """Base answers, units, and every library's answers to the same questions."""
 
     def answers(name: str, indexes: list[Index]) -> Rows:
-        return workspace.answers(
-            questions.test, release=name, method=method, limit=questions.test_limit, indexes=indexes
-        )
+        return runner.answers(questions.test, release=name, method=method, limit=questions.test_limit, indexes=indexes)
 
-    arms = {"base": answers("base", workspace.indexes("none"))}
-    study = Study(workspace, method, questions, arms["base"]) if suite.needs_all_scores else None
+    arms = {"base": answers("base", runner.layout.indexes("none"))}
+    study = Study(runner, method, questions, arms["base"]) if suite.needs_all_scores else None
     limit = questions.train_limit
-    verdicts = study.verdicts if study else workspace.verdicts(questions.train, method=method, limit=limit).rows
+    verdicts = study.verdicts if study else runner.verdicts(questions.train, method=method, limit=limit).rows
     documents = {"writeback": units(verdicts)}
     if suite.controls:
-        passages = retained_passages(workspace.path / "index", workspace.base()[0], verdicts)
+        passages = retained_passages(runner.layout.path / "index", runner.layout.base()[0], verdicts)
         kinds = {"raw": raw, "copies": copies}
         documents |= {f"control_{kind}": kinds[kind](verdicts, passages) for kind in suite.controls if kind in kinds}
         documents |= study.controls(suite.controls) if study else {}
     for name, found in documents.items():
-        arms[name] = answers(name, library(workspace, found))
+        arms[name] = answers(name, library(runner, found))
     points = list(study.run(suite.studies)) if study else []
-    changed = changed_answers(workspace, arms["base"], arms["writeback"], documents["writeback"])
-    return Cell(arms, construction(verdicts, workspace.config.enrich.top_k), documents["writeback"], points, changed)
+    changed = changed_answers(runner, arms["base"], arms["writeback"], documents["writeback"])
+    return Cell(arms, construction(verdicts, runner.config.enrich.top_k), documents["writeback"], points, changed)
 
 
 def construction(verdicts: Rows, top_k: int) -> dict[str, Any]:
@@ -111,7 +109,7 @@ def construction(verdicts: Rows, top_k: int) -> dict[str, Any]:
     return summarise(verdicts, top_k) | {"units": len(set(units(verdicts))), "words": words}
 
 
-def changed_answers(workspace: Workspace, base: Rows, writeback: Rows, documents: list[Document]) -> Rows:
+def changed_answers(runner: Runner, base: Rows, writeback: Rows, documents: list[Document]) -> Rows:
     """Questions that write-back made right, or wrong, with what was read before and after; the first few of each."""
     answered = [(b, w) for b, w in zip(base, writeback) if not b["error"] and not w["error"]]
     differing = [(b, w) for b, w in answered if (b["score"] >= 0.5) != (w["score"] >= 0.5)]
@@ -119,7 +117,7 @@ def changed_answers(workspace: Workspace, base: Rows, writeback: Rows, documents
     worse = [pair for pair in differing if pair[1]["score"] < 0.5]
     shown = better[:SHOWN] + worse[:SHOWN]
     ids = {id for pair in shown for row in pair for id in row["hit_ids"] or []}
-    texts = passages_of(workspace.path / "index", workspace.base()[0], ids) | {d.id: d for d in documents}
+    texts = passages_of(runner.layout.path / "index", runner.layout.base()[0], ids) | {d.id: d for d in documents}
 
     def context(row: dict[str, Any]) -> Rows:
         hits = zip(row["hit_ids"] or [], row["hit_scores"] or [], row["hit_origins"] or [])
@@ -143,11 +141,11 @@ def changed_answers(workspace: Workspace, base: Rows, writeback: Rows, documents
     ]
 
 
-def cross(suite: Suite, workspace: Opener, made: dict[tuple[str, str, str], list[Document]]) -> Rows:
+def cross(suite: Suite, opener: Opener, made: dict[tuple[str, str, str], list[Document]]) -> Rows:
     """Units made with one method or model, used by another (paper, Fig. 4): `value` names where they came from."""
     points: Rows = []
     for model, settings in suite.models.items():
-        with workspace(settings) as opened:
+        with opener(settings) as opened:
             for (maker, made_with, set_name), documents in made.items():
                 for method in suite.methods_of(set_name):
                     if (maker, made_with) != (model, method):

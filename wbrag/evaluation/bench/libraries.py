@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wbrag.core.config import fingerprint
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location
 from wbrag.core.types import unit_id
 from wbrag.enrich.leakage_audit import leaks
-from wbrag.executor.ray.failures import plainly
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import PASSAGES, Block, build_once, read_passages
 from wbrag.units.layout import Index
 
 if TYPE_CHECKING:
-    from wbrag.workspace import Workspace
+    from wbrag.executor.runner import Runner
 
 Rows = Sequence[Mapping[str, Any]]
 FACTORY = "SQfp16"  # exact: a library is small
@@ -31,20 +29,19 @@ class Document(NamedTuple):
     text: str
 
 
-def library(workspace: Workspace, documents: Sequence[Document]) -> list[Index]:
+def library(runner: Runner, documents: Sequence[Document]) -> list[Index]:
     """The base index with one over `documents` beside it; the same documents are embedded once."""
-    base = workspace.base()[0]
+    base = runner.layout.base()[0]
     if not documents:
         return [(base, "base")]
     documents = sorted(set(documents))
 
     def blocks() -> Iterator[Block]:
-        with plainly("the embedding of a library"):
-            vectors = asyncio.run(workspace.session.encoder().passages([f"{d.title}\n{d.text}" for d in documents]))
+        vectors = runner.embed([f"{d.title}\n{d.text}" for d in documents])
         yield vectors, pa.Table.from_pylist([d._asdict() for d in documents], PASSAGES)
 
     name = f"library-{fingerprint(base.encoder, documents)}"
-    files = build_once(workspace.path / "index", name, FACTORY, base.dimension, blocks())
+    files = build_once(runner.layout.path / "index", name, FACTORY, base.dimension, blocks())
     manifest = Manifest(base.encoder, base.encoder_model, base.dimension, FACTORY, (files,))
     return [(base, "base"), (manifest, "writeback")]
 

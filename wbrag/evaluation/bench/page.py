@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, write_atomically
-from wbrag.enrich.row_jobs import read_rows
+from wbrag.enrich.rows import read_rows
 from wbrag.evaluation.bench.grid import SHOWN, Bench, construction
 from wbrag.evaluation.bench.tables import clear, tables
 from wbrag.evaluation.report import plots
@@ -46,7 +46,7 @@ def of_run(folder: Location) -> Bench:
     if not about.is_file():
         raise WbragError(f"expected the verdicts of a run in {folder}, found none: `wbrag enrich` names them")
     made = json.loads(about.read_text(encoding="utf-8"))
-    rows = list(read_rows(folder).values())
+    rows = list(read_rows(folder, "enrich").values())
     if not rows:
         raise WbragError(f"expected finished rows in {folder}, found none: run the same `wbrag enrich` again")
     settings = made["config"]

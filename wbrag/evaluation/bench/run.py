@@ -15,39 +15,46 @@ from wbrag.evaluation.bench.grid import Bench, run_grid
 from wbrag.evaluation.bench.page import write_figures, write_report
 from wbrag.evaluation.bench.suite import Suite, load_suite, prepare
 from wbrag.evaluation.report.provenance import hardware, versions
+from wbrag.executor.runner import Runner
 from wbrag.generators import check, generator_fingerprint
 from wbrag.methods import Needs, needs
 from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.units.layout import Layout
 from wbrag.units.releases import now
-from wbrag.workspace import Workspace
 
 
-def run_suite(workspace: Workspace, suite: str | Location, data: str | Location | None = None) -> Bench:
+def run_suite(runner: Runner, suite: str | Location, data: str | Location | None = None) -> Bench:
     """Run the grid of the suite file and write its page to `reports/suites/`; relative paths begin at `data`."""
     wanted = load_suite(suite)
-    _check_settings(wanted, workspace.config)
-    if wanted.encoder:
-        workspace.close()
-        encoder = EncoderConfig(**{**workspace.config.encoder.model_dump(), **wanted.encoder})
-        workspace.config = workspace.config.model_copy(update={"encoder": encoder})
-    prepare(workspace, wanted, data)
+    _check_settings(wanted, runner.config)
+    if not wanted.encoder:
+        return _run(runner, wanted, data)
+    runner.close()
+    encoder = EncoderConfig(**{**runner.config.encoder.model_dump(), **wanted.encoder})
+    config = runner.config.model_copy(update={"encoder": encoder})
+    with Runner(Layout(runner.layout.path, config), progress=runner.progress) as other:
+        return _run(other, wanted, data)
+
+
+def _run(runner: Runner, wanted: Suite, data: str | Location | None) -> Bench:
+    prepare(runner, wanted, data)
     if any(wanted.models.values()):
-        workspace.close()  # each model opens a session of its own, and needs the GPUs
+        runner.close()  # each model opens a session of its own, and needs the GPUs
 
     def configured(generator: dict[str, Any]) -> Config:
-        changed = GeneratorConfig(**{**workspace.config.generator.model_dump(), **generator})
-        return workspace.config.model_copy(update={"generator": changed})
+        changed = GeneratorConfig(**{**runner.config.generator.model_dump(), **generator})
+        return runner.config.model_copy(update={"generator": changed})
 
-    def opened(generator: dict[str, Any]) -> Workspace:
+    def opened(generator: dict[str, Any]) -> Runner:
         if not generator:
-            return workspace
-        return Workspace(workspace.path, configured(generator), progress=workspace.progress)
+            return runner
+        return Runner(Layout(runner.layout.path, configured(generator)), progress=runner.progress)
 
     configs = {name: configured(settings) for name, settings in wanted.models.items()}
     for config in configs.values():
         asyncio.run(check(config, _needs(wanted, config)))
-    folder = workspace.path / "reports" / "suites"
-    for bench in run_grid(wanted, opened, _made(wanted, workspace, configs)):
+    folder = runner.layout.path / "reports" / "suites"
+    for bench in run_grid(wanted, opened, _made(wanted, runner, configs)):
         write_figures(bench, folder)
     write_report(bench, folder)
     return bench
@@ -66,18 +73,18 @@ def _check_settings(suite: Suite, config: Config) -> None:
         )
 
 
-def _made(suite: Suite, workspace: Workspace, configs: Mapping[str, Config]) -> dict[str, Any]:
+def _made(suite: Suite, runner: Runner, configs: Mapping[str, Config]) -> dict[str, Any]:
     """What travels with the figures: settings other than the defaults, and the fingerprints of what decides them."""
-    config = workspace.config
+    config = runner.config
     return {
         "created": now(),
         "hardware": hardware(),
         "versions": versions(),
-        "prompts": workspace.prompt_version(),
+        "prompts": runner.layout.prompt_version(),
         "seed": config.seed,
         "generators": {name: generator_fingerprint(c) for name, c in configs.items()},
         "encoder": f"{config.encoder.model} {encoder_fingerprint(config.encoder)}",
-        "corpus": workspace.corpus_fingerprint(),
+        "corpus": runner.layout.corpus_fingerprint(),
         "settings": config.model_dump(mode="json", exclude_defaults=True, exclude={"workspace"}),
         "suite": suite.model_dump(mode="json", exclude_defaults=True),
     }

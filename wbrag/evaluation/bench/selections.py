@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wbrag.core.config import fingerprint
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import task
 from wbrag.core.types import Example
@@ -20,7 +20,7 @@ from wbrag.enrich.leakage_audit import leaks
 from wbrag.evaluation.bench.libraries import Document, passages_of, unit_document
 
 if TYPE_CHECKING:
-    from wbrag.workspace import Workspace
+    from wbrag.executor.runner import Runner
 
 Row = Mapping[str, Any]
 Chosen = dict[str, tuple[str, ...]]  # question id -> passage ids, best first
@@ -76,16 +76,14 @@ class DistilledSet(NamedTuple):
     failed: int
 
 
-def distilled(
-    workspace: Workspace, verdicts: Sequence[Row], examples: Mapping[str, Example], chosen: Chosen
-) -> DistilledSet:
+def distilled(runner: Runner, verdicts: Sequence[Row], examples: Mapping[str, Example], chosen: Chosen) -> DistilledSet:
     """The units of `chosen`; what a verdict or an earlier study holds is reused. Leaking units are left out."""
     known = {(row["id"], tuple(s["id"] for s in row["sources"])): row for row in verdicts if row["accepted"]}
     missing = {q: ids for q, ids in chosen.items() if (q, ids) not in known}
     wanted = {id for ids in missing.values() for id in ids}
-    passages = passages_of(workspace.path / "index", workspace.base()[0], wanted)
+    passages = passages_of(runner.layout.path / "index", runner.layout.base()[0], wanted)
     work = [_work(examples[q], [passages[id] for id in ids]) for q, ids in missing.items()]
-    rows, before, _ = workspace.units(work) if work else ([], 0, None)
+    rows, before, _ = runner.distil(work) if work else ([], 0, None)
     found = [*(known[q, ids] for q, ids in chosen.items() if (q, ids) in known), *rows]
     failed = sum(1 for row in rows if row["error"])
     units = [unit_document(row) for row in found if not row["error"] and not leaks(row)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,9 @@ from wbrag.enrich.scores import SCORING
 from wbrag.evaluation.bench.libraries import Document, corpus_ids, library
 from wbrag.evaluation.bench.selections import Chosen, DistilledSet, at_random, distilled, gated, nested, rescored
 from wbrag.evaluation.bench.suite import QuestionSet, Studies
-from wbrag.executor.ray.failures import plainly
 
 if TYPE_CHECKING:
-    from wbrag.workspace import Workspace
+    from wbrag.executor.runner import Runner
 
 Rows = list[dict[str, Any]]
 
@@ -24,12 +22,12 @@ Rows = list[dict[str, Any]]
 class Study:
     """One model, method and set with every score recorded; each point is a library and its held-out answers."""
 
-    def __init__(self, workspace: Workspace, method: str, questions: QuestionSet, base: Rows) -> None:
-        self.workspace, self.method, self.questions, self.base = workspace, method, questions, base
-        self.gate = workspace.config.enrich
-        scoring = workspace.varied(enrich={"record": "all"})
+    def __init__(self, runner: Runner, method: str, questions: QuestionSet, base: Rows) -> None:
+        self.runner, self.method, self.questions, self.base = runner, method, questions, base
+        self.gate = runner.config.enrich
+        scoring = runner.varied(enrich={"record": "all"})
         self.verdicts = scoring.verdicts(questions.train, method=method, limit=questions.train_limit).rows
-        self.examples = {e.id: e for e in workspace.examples(questions.train, questions.train_limit)}
+        self.examples = {e.id: e for e in runner.layout.examples(questions.train, questions.train_limit)}
 
     def run(self, studies: Studies) -> Iterator[dict[str, Any]]:
         """A record per point of every study asked for."""
@@ -54,7 +52,7 @@ class Study:
 
     def asked(self, metric: str) -> dict[str, Any]:
         """The gates decided by scores that the model is asked for, and how far they agree with the labels."""
-        asking = self.workspace.varied(enrich={"gate_metric": metric, "record": "all"})
+        asking = self.runner.varied(enrich={"gate_metric": metric, "record": "all"})
         verdicts = asking.verdicts(self.questions.train, method=self.method, limit=self.questions.train_limit).rows
         labels, chosen = gated(self.verdicts, self.gate), gated(verdicts, self.gate)
         failed = {row["id"] for row in [*verdicts, *self.verdicts] if row["error"]}
@@ -67,17 +65,16 @@ class Study:
 
     def distinct(self, cosine: float) -> list[dict[str, Any]]:
         """The verdicts of training questions that no held-out question is nearer to than `cosine`."""
-        test = self.workspace.examples(self.questions.test, self.questions.test_limit)
+        test = self.runner.layout.examples(self.questions.test, self.questions.test_limit)
         questions = [self.examples[row["id"]].question for row in self.verdicts]
-        with plainly("the embedding of questions"):
-            vectors = asyncio.run(self.workspace.session.encoder().queries([*questions, *(e.question for e in test)]))
+        vectors = self.runner.embed_queries([*questions, *(e.question for e in test)])
         nearest = (vectors[: len(questions)] @ vectors[len(questions) :].T).max(axis=1)
         return [row for row, near in zip(self.verdicts, nearest) if near < cosine]
 
     def empty_prompt(self) -> list[dict[str, Any]]:
         """The verdicts with closed-book scores from the prompt with documents, over none."""
         q = self.questions
-        rows = self.workspace.answers(q.train, release="closed-book", method="empty_prompt", limit=q.train_limit)
+        rows = self.runner.answers(q.train, release="closed-book", method="empty_prompt", limit=q.train_limit)
         metric = self.gate.gate_metric
         score = {
             row["id"]: task(e.task).score(row["prediction"], e.golden_answers, metric)
@@ -88,11 +85,11 @@ class Study:
 
     def other_k(self, top_k: int) -> dict[str, Any]:
         """Gates, base and write-back with another K; these are calls of their own."""
-        varied = self.workspace.varied(enrich={"top_k": top_k}, retrieval={"top_k": top_k})
+        varied = self.runner.varied(enrich={"top_k": top_k}, retrieval={"top_k": top_k})
         q = self.questions
         base = varied.answers(q.test, release="none", method=self.method, limit=q.test_limit)
         other = copy(self)
-        other.workspace, other.base = varied, base
+        other.runner, other.base = varied, base
         other.verdicts = varied.verdicts(q.train, method=self.method, limit=q.train_limit).rows
         return other.point("top_k", top_k, gated(other.verdicts, self.gate))
 
@@ -108,8 +105,8 @@ class Study:
     def _control(self, name: str) -> Chosen | None:
         match name:
             case "random":
-                ids = corpus_ids(self.workspace.path / "index", self.workspace.base()[0])
-                seed = f"{self.workspace.config.seed} {self.questions.train} {self.method}"
+                ids = corpus_ids(self.runner.layout.path / "index", self.runner.layout.base()[0])
+                seed = f"{self.runner.config.seed} {self.questions.train} {self.method}"
                 return at_random(gated(self.verdicts, self.gate), ids, seed)
             case "no_utility_gate":
                 return gated(self.verdicts, self.gate, utility=False)
@@ -118,17 +115,17 @@ class Study:
         return None
 
     def distilled(self, chosen: Chosen) -> DistilledSet:
-        return distilled(self.workspace, self.verdicts, self.examples, chosen)
+        return distilled(self.runner, self.verdicts, self.examples, chosen)
 
     def point(self, study: str, value: object, chosen: Chosen) -> dict[str, Any]:
         """How the library of `chosen` answers, against the base."""
         documents, made, failed = self.distilled(chosen)
-        rows = self.workspace.answers(
+        rows = self.runner.answers(
             self.questions.test,
             release=f"{study} {value}",
             method=self.method,
             limit=self.questions.test_limit,
-            indexes=library(self.workspace, documents),
+            indexes=library(self.runner, documents),
         )
         found = {"study": study, "value": value, "units": len(set(documents)), "distilled": made, "failed": failed}
         return found | against(self.base, rows)

@@ -12,6 +12,9 @@ from wbrag.core.config import Config
 from wbrag.core.errors import UsageError, unknown
 from wbrag.core.io.files import Location, location, write_atomically
 from wbrag.core.sections import Section
+from wbrag.evaluation.demo_world import prepare as prepare_demo
+from wbrag.executor.runner import Runner
+from wbrag.units.layout import Layout
 
 Control = Literal["raw", "copies", "random", "no_utility_gate", "no_document_gate"]
 Knob = Literal["tau_s", "tau_delta", "tau_doc", "n_min"]
@@ -122,38 +125,37 @@ def _check_values(suite: Suite, path: Location) -> None:
             raise UsageError(f"suite {path}: expected {first['msg'].lower()} at {key!r}: correct it") from None
 
 
-def prepare(workspace: Any, suite: Suite, data: str | Location | None) -> None:
+def prepare(runner: Runner, suite: Suite, data: str | Location | None) -> None:
     """Bring the suite's data and its base index into the workspace, where they are not there yet."""
+    layout = runner.layout
     if suite.world == "demo":
-        from wbrag.cli.demo.run import prepare as prepare_demo
-
-        prepare_demo(workspace, None)
+        prepare_demo(layout)
     if suite.corpus:
-        _read_corpus(workspace, suite.corpus, _path(suite.corpus, data))
+        _read_corpus(layout, suite.corpus, _path(suite.corpus, data), runner.progress)
     for name, source in suite.examples.items():
-        if not workspace.examples_file(name).is_file():
+        if not layout.examples_file(name).is_file():
             set_name, _, split = name.partition("/")
-            workspace.ingest_examples(_path(source, data), set_name, split, source.format, source.task)
+            layout.ingest_examples(_path(source, data), set_name, split, source.format, source.task)
     for question_set in suite.sets.values():  # a missing one is named now, not after an hour
-        workspace.examples(question_set.train, 1)
-        workspace.examples(question_set.test, 1)
-    if not workspace.indexed():
-        workspace.index()
+        layout.examples(question_set.train, 1)
+        layout.examples(question_set.test, 1)
+    if not layout.indexed():
+        runner.index()
 
 
-def _read_corpus(workspace: Any, source: DatasetSource, path: Location) -> None:
+def _read_corpus(layout: Layout, source: DatasetSource, path: Location, progress: bool) -> None:
     """Into an empty workspace; a corpus that is there must be this one."""
-    record = workspace.path / "corpus.json"
+    record = layout.path / "corpus.json"
     told = {"file": path.name, "bytes": path.stat().st_size if path.is_file() else None, "format": source.format}
-    if any((workspace.path / "corpus").glob("*.parquet")):
+    if any((layout.path / "corpus").glob("*.parquet")):
         if not record.is_file() or json.loads(record.read_text(encoding="utf-8")) != told:
             raise UsageError(
                 f"expected an empty workspace or one with the suite's corpus {path.name}, "
-                f"found another corpus in {workspace.path}: use --workspace DIR"
+                f"found another corpus in {layout.path}: use --workspace DIR"
             )
         return
     write_atomically(record, json.dumps(told) + "\n")  # first, so that a killed run is recognised
-    workspace.ingest_corpus(path, source.format)
+    layout.ingest_corpus(path, source.format, progress=progress)
 
 
 def _path(source: DatasetSource, data: str | Location | None) -> Location:

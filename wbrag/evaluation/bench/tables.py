@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wbrag.cli.render import Table
+from wbrag.core.table import Table
 from wbrag.evaluation.bench.grid import COSTS, Bench, means
 
 Record = dict[str, Any]

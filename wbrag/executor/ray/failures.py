@@ -23,7 +23,7 @@ def cause(error: RayTaskError) -> BaseException:
 
 
 @contextmanager
-def plainly(step: str) -> Iterator[None]:
+def translated(step: str) -> Iterator[None]:
     """A Ray failure inside the block leaves it as a `WbragError` that names `step` and the root cause."""
     try:
         yield

@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy
 
-from wbrag.core.config import fingerprint
 from wbrag.core.errors import WbragError
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, file_in_one_step, location, opened
 from wbrag.core.io.parquet import corpus_files
-from wbrag.executor.ray.failures import plainly
+from wbrag.executor.ray.failures import translated
 from wbrag.executor.ray.quiet import data_context
 from wbrag.executor.ray.session import Session
 from wbrag.retrieval.encoder import encoder_fingerprint
@@ -58,7 +58,7 @@ class CorpusBlock:
         return pa.concat_tables(pieces)
 
 
-@plainly("the build of the index")
+@translated("the build of the index")
 def build_index(
     session: Session,
     corpus: Location,

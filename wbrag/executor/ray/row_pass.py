@@ -11,7 +11,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,11 +22,13 @@ import ray
 from ray.data import ActorPoolStrategy
 from ray.exceptions import RayError, RayTaskError
 
-from wbrag.core.config import Config, fingerprint
+from wbrag.core.config import Config
 from wbrag.core.errors import NoAnswer, WbragError
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, listed, opened
 from wbrag.core.types import Example
-from wbrag.enrich.row_jobs import Handles, RowJob, read_rows, write_rows
+from wbrag.enrich.row_jobs import Handles, RowJob
+from wbrag.enrich.rows import Kind, example_json, example_of, read_rows, write_rows
 from wbrag.executor.ray.failures import EnginesGone, cause, in_one_sentence
 from wbrag.executor.ray.quiet import data_context
 
@@ -41,7 +43,7 @@ class Output:
     """Where finished rows go: one file for each block of rows."""
 
     folder: Location
-    kind: str
+    kind: Kind
     run: str = field(default_factory=lambda: uuid4().hex)  # two runs do not touch each other's files
 
     def name(self, block: Sequence[str]) -> str:
@@ -87,7 +89,7 @@ class RowActor:
         """The record of one example, as JSON in `row`; empty where it is unfinished, and `stop` says why."""
         if self.stop:
             return {"row": "", "stop": self.stop}
-        example = Example(**json.loads(text))
+        example = example_of(text)
         try:
             record = await self.run(example)
             self.unanswered, self.proven = 0, True
@@ -137,7 +139,7 @@ def run_rows(
     many were there before. `progress` gets (rows finished, rows in all).
     """
     wanted = {example.id for example in examples}
-    before = {id: row for id, row in read_rows(folder).items() if id in wanted and not row["error"]}
+    before = {id: row for id, row in read_rows(folder, job.kind).items() if id in wanted and not row["error"]}
     todo = [example for example in examples if example.id not in before]
     if todo:
         failure: list[BaseException] = []
@@ -151,7 +153,7 @@ def run_rows(
                 progress(counter.count(), len(wanted))
         if failure:
             raise in_one_sentence(f"the run over {len(todo)} rows", failure[0]) from None
-    records = {id: row for id, row in read_rows(folder).items() if id in wanted}
+    records = {id: row for id, row in read_rows(folder, job.kind).items() if id in wanted}
     if missing := len(wanted) - len(records):
         raise WbragError(
             f"expected {len(wanted)} finished rows in {folder}, found {missing} missing: run the command again"
@@ -169,7 +171,7 @@ def _guarded(failure: list[BaseException], *arguments: Any) -> None:
 def _execute(
     config: Config, job: RowJob, handles: Handles, todo: Sequence[Example], folder: Location, proven: bool
 ) -> None:
-    output, rows = Output(folder, job.kind), [json.dumps(asdict(e)) for e in todo]
+    output, rows = Output(folder, job.kind), [example_json(e) for e in todo]
     if len(rows) <= config.ray.block_rows:  # one block is nothing to share out, and Ray Data takes seconds to start
         told = asyncio.run(RowActor(job, handles, proven, output)(pa.table({"example": rows}))).to_pylist()
     else:

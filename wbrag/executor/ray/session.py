@@ -21,7 +21,7 @@ from wbrag.core.io.files import Location
 from wbrag.core.types import Origin
 from wbrag.enrich.row_jobs import Handles
 from wbrag.executor.ray.engines import CALLS_AT_ONCE, START_RETRIES, EngineActor, RemoteGenerator
-from wbrag.executor.ray.failures import plainly
+from wbrag.executor.ray.failures import translated
 from wbrag.executor.ray.model_actors import EncoderActor, RemoteEncoder, RemoteShard, ShardActor
 from wbrag.executor.ray.quiet import quiet_start
 from wbrag.executor.ray.watchdog import watch_head
@@ -156,6 +156,6 @@ def gpus() -> bool:
 
 def _wait(refs: list[Any], at_least: int | None = None) -> None:
     """Until all, or `at_least` so many, are up."""
-    with plainly("the start of a model or a shard"):
+    with translated("the start of a model or a shard"):
         done, _ = ray.wait(refs, num_returns=len(refs) if at_least is None else at_least) if refs else ([], [])
         ray.get(done)

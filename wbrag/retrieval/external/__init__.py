@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections.abc import Collection as Some
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from wbrag.core.config import Config, fingerprint
+from wbrag.core.config import Config
 from wbrag.core.errors import UsageError, WbragError, unknown
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location
 from wbrag.core.sections import RetrieverConfig
-from wbrag.core.types import Passage
-from wbrag.retrieval.encoder import TextEncoder
+from wbrag.core.types import Passage, Unit
+from wbrag.retrieval.encoder import TextEncoder, Vectors
 from wbrag.retrieval.retriever import Base
-
-if TYPE_CHECKING:
-    from wbrag.units.releases import Release
-    from wbrag.units.table import StoredUnit
 
 GROUP = "wbrag.retrievers"
 OWN = "faiss"
@@ -36,13 +33,33 @@ class Held(NamedTuple):
     ids: frozenset[str]
 
 
+class NamedRelease(Protocol):
+    """The release that a collection is to hold: its id, and the fingerprint of the encoder of its units' vectors."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def encoder(self) -> str: ...
+
+
+class EmbeddedUnit(Protocol):
+    """A unit with its vector [d]."""
+
+    @property
+    def unit(self) -> Unit: ...
+
+    @property
+    def vector(self) -> Vectors: ...
+
+
 @runtime_checkable
 class Collection(Protocol):
     """The store's own collection of units, separate from its passages, which wbrag never writes."""
 
     def held(self) -> Held: ...
 
-    def hold(self, release: Release, units: Sequence[StoredUnit]) -> None:
+    def hold(self, release: NamedRelease, units: Sequence[EmbeddedUnit]) -> None:
         """Upsert `units` and delete every other one, in one transaction where the store has such; repeating it is
         harmless. A unit's id is the hash of its contents, its vector that of the encoder `release.encoder`."""
         ...

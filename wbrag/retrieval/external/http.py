@@ -15,14 +15,12 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.http import read_key, retry_after_s
 from wbrag.core.sections import RetrieverConfig, Section
 from wbrag.core.types import Hit, Origin, Passage
-from wbrag.generators.openai_wire import read_key, retry_after_s
-from wbrag.retrieval.external import Held
+from wbrag.retrieval.external import EmbeddedUnit, Held, NamedRelease
 from wbrag.retrieval.external.options import read_options
 from wbrag.retrieval.external.retry import Again, patiently
-from wbrag.units.releases import Release
-from wbrag.units.table import StoredUnit
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
@@ -102,7 +100,7 @@ class HttpStore:
         reply = self._call(_Held, self._url("units_url"), None)
         return Held(reply.release, frozenset(reply.ids))
 
-    def hold(self, release: Release, units: Sequence[StoredUnit]) -> None:
+    def hold(self, release: NamedRelease, units: Sequence[EmbeddedUnit]) -> None:
         """`POST {"release", "encoder", "upsert": [{"id", "title", "text", "sources", "vector"}], "delete": [...]}`.
 
         Every unit is sent, since the store does not say with which encoder it was given its vectors.

@@ -23,11 +23,9 @@ from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.sections import RetrieverConfig, Section
 from wbrag.core.types import Hit, Passage
 from wbrag.retrieval.encoder import Vectors
-from wbrag.retrieval.external import Held
+from wbrag.retrieval.external import EmbeddedUnit, Held, NamedRelease
 from wbrag.retrieval.external.options import read_options
 from wbrag.retrieval.external.retry import Again, patiently
-from wbrag.units.releases import Release
-from wbrag.units.table import StoredUnit
 
 T = TypeVar("T")
 DISTANCE = {"cosine": ("<=>", "1 - ({})"), "inner_product": ("<#>", "-({})")}  # operator, and the score from it
@@ -114,11 +112,11 @@ class PgVector:
 
         return self._with(read)
 
-    def hold(self, release: Release, units: Sequence[StoredUnit]) -> None:
+    def hold(self, release: NamedRelease, units: Sequence[EmbeddedUnit]) -> None:
         """In one transaction; another push waits, and whoever searches sees the units of one release or the other."""
         self._with(lambda c: self._hold(c, release, units))
 
-    def _hold(self, connection: Connection[Any], release: Release, units: Sequence[StoredUnit]) -> None:
+    def _hold(self, connection: Connection[Any], release: NamedRelease, units: Sequence[EmbeddedUnit]) -> None:
         names = {"units": self._units(), "release": self._units("_release")}
 
         def run(statement: str, values: Any = None) -> Any:

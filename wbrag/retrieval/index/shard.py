@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wbrag.core.config import fingerprint
 from wbrag.core.errors import WbragError
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, cache_folder, folder_in_one_step, locked, sha256_of, write_atomically
 from wbrag.core.types import Hit, Origin
 from wbrag.retrieval.encoder import Vectors

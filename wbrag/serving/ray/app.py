@@ -22,6 +22,7 @@ from wbrag.core.io.files import location
 from wbrag.core.types import Generator, Hit
 from wbrag.executor.ray.session import gpus
 from wbrag.generators import build as build_client
+from wbrag.retrieval.encoder import Vectors
 from wbrag.serving.logs import setup
 from wbrag.serving.ray.handles import RemoteReleaseRetriever, asking
 from wbrag.serving.release_watcher import ReleaseWatcher
@@ -53,6 +54,12 @@ class RetrieverReplica:
         hold one request each, with it every request waits. What waits here is just what came during the last batch.
         """
         return await self.library.search(queries, k, release)
+
+    async def embed(self, contents: Sequence[str]) -> Vectors:
+        return await self.library.embed(contents)
+
+    async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:
+        return await self.library.nearest(contents, vectors, k, release)
 
     async def prepare(self, release: Release) -> None:
         await self.library.prepare(release)

@@ -13,6 +13,7 @@ from wbrag.core.errors import WbragError
 from wbrag.core.types import Hit
 from wbrag.executor.ray.failures import in_one_sentence
 from wbrag.generators.serve import Body, ChatTransport
+from wbrag.retrieval.encoder import Vectors
 from wbrag.units.releases import Release
 
 TRIES = 3  # of a search whose replica died; it changes nothing, so another replica may be asked
@@ -25,10 +26,18 @@ class RemoteReleaseRetriever:
         self.handle = handle
 
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
+        return await self._ask("search", list(queries), k, release)  # type: ignore[no-any-return]
+
+    async def embed(self, contents: Sequence[str]) -> Vectors:
+        return await self._ask("embed", list(contents))  # type: ignore[no-any-return]
+
+    async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:
+        return await self._ask("nearest", list(contents), vectors, k, release)  # type: ignore[no-any-return]
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
         for left in reversed(range(TRIES)):
             try:
-                found: list[list[Hit]] = await _result(self.handle.search.remote(list(queries), k, release))
-                return found
+                return await _result(getattr(self.handle, method).remote(*arguments))
             except RayActorError:
                 if not left:
                     raise WbragError("expected a retriever to answer, found it gone three times: ask again") from None

@@ -13,8 +13,9 @@ from PIL import Image, ImageStat
 
 from tests.support.browser import rendered, screenshot
 from wbrag.core.errors import WbragError
-from wbrag.enrich.enrich import Verdict
-from wbrag.enrich.row_jobs import verdict_row, write_rows
+from wbrag.core.types import Unit
+from wbrag.enrich.enrich import Verdict, WrittenUnit
+from wbrag.enrich.rows import verdict_row, write_rows
 from wbrag.evaluation.bench.grid import Bench, _correct
 from wbrag.evaluation.bench.page import headline, of_run, provenance, read_bench, render, write_report
 
@@ -119,13 +120,9 @@ def test_figures_come_back_and_the_page_is_drawn_again(tmp_path: Path) -> None:
 
 
 def test_an_enrichment_run_alone_has_a_page(tmp_path: Path) -> None:
-    unit: dict[str, Any] = {
-        "unit_title": "Kites",
-        "unit_text": HOSTILE,
-        "source_words": 40,
-        "unit_words": 12,
-    }
-    kept = Verdict("q1", HOSTILE, "qa", True, "accepted", s_nr=0.0, s_rag=1.0, s_doc=(0.0, 1.0), retained=(1,), **unit)
+    written = WrittenUnit(Unit("Kites", HOSTILE, ("q1",), (), ()), False, False, 40, 12, None, None)
+    scores: dict[str, Any] = {"s_nr": 0.0, "s_rag": 1.0, "s_doc": (0.0, 1.0)}
+    kept = Verdict("q1", HOSTILE, "qa", True, "accepted", **scores, retained=(1,), written=written)
     failed = Verdict("q2", "?", "qa", False, "error", error="no reply")
     write_rows(tmp_path / "abc", "enrich", [verdict_row(kept), verdict_row(failed)])
     with pytest.raises(WbragError, match="wbrag enrich"):

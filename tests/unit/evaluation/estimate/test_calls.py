@@ -18,7 +18,7 @@ from wbrag.core.tasks import task
 from wbrag.core.types import Example, Hit, Messages, Sampling
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher
-from wbrag.enrich.row_jobs import verdict_row
+from wbrag.enrich.rows import verdict_row
 from wbrag.evaluation.estimate.calls import Words, shares_of, stages, words_of
 from wbrag.methods import Rag, method
 

@@ -1,0 +1,3 @@
+"""A table of text that any face can draw."""
+
+Table = tuple[str, list[str], list[list[str]]]  # title, head, rows

@@ -1,0 +1,111 @@
+"""The publisher: from approved units to the newest release, in one order for the command line and the desk.
+
+A release is appended only after it has opened and, where a canary is set, answers no worse than the one before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from wbrag.core.config import Config
+from wbrag.core.errors import WbragError
+from wbrag.units.canary import Canary, weigh
+from wbrag.units.library import Library
+from wbrag.units.publish import propose
+from wbrag.units.push import pushed
+from wbrag.units.releases import Release
+
+
+class Tester(Protocol):
+    """What a proposed release is tested with: the models of a job (`wbrag.executor.runner`), or of the endpoint."""
+
+    def prepare(self, release: Release) -> None:
+        """Open `release`; raises `WbragError` with what is wrong."""
+        ...
+
+    def canary_rows(self, release: Release) -> Sequence[Mapping[str, Any]]:
+        """Its answers to `canary.examples`: rows with `id`, `score` and `error`, in one order for all releases."""
+        ...
+
+
+class Publisher:
+    """Makes releases of a library; one at a time in a process."""
+
+    def __init__(self, library: Library, tester: Tester) -> None:
+        self.library, self.layout, self.tester = library, library.layout, tester
+        self._one = threading.Lock()
+
+    @property
+    def config(self) -> Config:
+        return self.layout.config
+
+    def publish(self, note: str = "", *, by: str = "", policy: str | None = None) -> Release:
+        """The approved units become the newest release, once it has opened and passed the canary.
+
+        Units whose sources changed turn stale first. `policy`: see `checks.policy`. Returns the present release where
+        nothing changed; raises `WbragError` where the release is damaged, or a canary is set and accuracy falls.
+        """
+        with self._one:
+            self.library.mark_stale()
+            if (policy or self.config.checks.policy) == "auto":
+                self.library.check()
+                self.library.approve_what_passed()
+            self.library.embed_again()
+            proposed, report = self.propose(note, by=by), None
+            if not self.stands(proposed):
+                self.tester.prepare(proposed)
+                report = self.canary(proposed) if self.config.canary.examples else None
+            return self.conclude(proposed, report)
+
+    def propose(self, note: str = "", *, by: str = "") -> Release:
+        """The release that `publish` would append, its files written; the latest where nothing changed."""
+        version, states = self.layout.shelf.version, self.layout.decisions.states()
+        stock = [s for s in self.layout.shelf.read(version) if states.get(s.unit.id) == "approved"]
+        manifest, digest = self.layout.base_row()
+        path = self.layout.path / manifest if manifest else None
+        history = self.layout.releases.all()
+        return propose(self.config, self.layout.path, stock, version, history, path, digest, note=note, by=by)
+
+    def stands(self, release: Release) -> bool:
+        """Whether `release` is a row already."""
+        return release in self.layout.releases.all()
+
+    def conclude(self, proposed: Release, report: Canary | None) -> Release:
+        """Append `proposed` with its canary's report, unless it stands already; raises where the canary failed."""
+        if report is not None and not report.passed:
+            raise refused(report)
+        if not self.stands(proposed):
+            self.layout.releases.append(replace(proposed, canary=report.to_json() if report else ""))
+        return pushed(self.layout, self.layout.releases.get(proposed.id))
+
+    def canary(self, proposed: Release) -> Canary:
+        """`proposed` against what answers now over `canary.examples`."""
+        c, before = self.config.canary, self.answering()
+        assert c.examples is not None
+        arms = [self.tester.canary_rows(release) for release in (before, proposed)]
+        return weigh(c.examples, before.id, *arms, alpha=c.alpha, seed=self.config.seed)
+
+    def answering(self) -> Release:
+        """The latest release, or the base alone where there is none that answers under these settings."""
+        try:
+            release = self.layout.release(self.layout.default_release(None))
+            self.layout.indexes(release)
+            return release
+        except WbragError:  # made with another encoder, or beside another store
+            return self.layout.release("none")
+
+
+def refused(report: Canary) -> WbragError:
+    """Why a canary stopped a release."""
+    if report.gain >= 0:
+        return WbragError(
+            f"expected the canary to compare at least half of the questions of {report.examples}, found {report.n} "
+            "that were answered: nothing was published; look at the model"
+        )
+    return WbragError(
+        f"expected held-out accuracy not to fall, found {report.before:.1%} before and {report.after:.1%} after over "
+        f"{report.n} questions of {report.examples} (p {report.p:.2g}): nothing was published; look at the new units"
+    )
