@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -12,6 +13,10 @@ settings.register_profile("wbrag", deadline=None, max_examples=50)
 settings.load_profile("wbrag")
 
 pytest_plugins = ("tests.support.fixtures", "tests.support.hosts", "tests.support.publishing")
+
+
+os.environ.setdefault("RAY_enable_worker_prestart", "0")  # Ray starts no process before it is needed
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 
 def pytest_configure() -> None:

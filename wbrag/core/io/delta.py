@@ -39,7 +39,8 @@ def append(
     if after is not None and after >= 0:
         table = table_at(folder, after)
     options = None if isinstance(table, DeltaTable) else _options(folder)
-    with delta_errors("write", folder):
+
+    def write() -> None:
         write_deltalake(
             table,
             rows,
@@ -49,6 +50,14 @@ def append(
             storage_options=options,
             configuration=configuration,
         )
+
+    with delta_errors("write", folder):
+        try:
+            write()
+        except CommitFailedError:
+            if after is not None:
+                raise
+            write()  # another writer made the table meanwhile: the rows go into that one
 
 
 @contextmanager
