@@ -101,7 +101,7 @@ def test_it_answers_as_the_model_in_this_process_does(config: Config, handle: An
             await served.decode([1])
 
     async def settled(count: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await handle.unfinished.remote() != count:
                 await asyncio.sleep(0.02)
 

@@ -26,11 +26,11 @@ class Call:
 class ScriptedGenerator:
     """Speaks the `Generator` protocol with `reply(messages, sampling)` as its model.
 
-    `delay_s` is waited out in every call, and where `go` is an event, that it is set, `failures` raises an error at the n-th call (from 0, scores counted too),
-    `scorer` answers `score` (without it, `score` raises `UsageError`), `word_logprob` is every word's
-    log-probability in nats where log-probabilities are asked for, `first_token` further alternatives to the first,
-    `special` the tokens that the model `knows`. Words stand for tokens; `max_tokens` and `stop`
-    are left to `reply`.
+    `delay_s` is waited out in every call, and so is `go` where it is an event; `failures` raises an error at the n-th
+    call (from 0, scores counted too), `scorer` answers `score` (without it, `score` raises `UsageError`),
+    `word_logprob` is every word's log-probability in nats where log-probabilities are asked for, `first_token` further
+    alternatives to the first, `special` the tokens that the model `knows`. Words stand for tokens; `max_tokens` and
+    `stop` are left to `reply`.
     """
 
     reply: Reply
