@@ -1,5 +1,5 @@
 PY := .venv/bin/python
-# Two processes; the tests of a file share one, and with it what the file starts. The longest files come first.
+# Two processes; the tests of a file share one, and with it what the file starts. Integration comes before unit.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 PYTHONS := wbrag $(wildcard jobs/*.py serve/*.py)
 

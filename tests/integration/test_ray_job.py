@@ -110,7 +110,7 @@ class Job:
     def submit(self, *words: str) -> str:
         """What the job, or with --no-wait the client, says."""
         submitted = self.ray("submit", "--runtime-env", "runtime_env.yaml", *words)
-        out, _ = submitted.communicate(timeout=240)
+        out, _ = submitted.communicate(timeout=600)
         assert submitted.returncode == 0, out
         return out
 

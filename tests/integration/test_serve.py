@@ -72,7 +72,7 @@ def _command(process: psutil.Process) -> list[str]:
     return []
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90) -> None:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while True:
         with suppress(httpx.HTTPError, StopIteration):
@@ -133,7 +133,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         )
         served = Served(process, f"http://127.0.0.1:{port}", store, encoder, model)
         try:
-            wait_for(lambda: process.poll() is not None or served.get("/readyz").status_code == 200, "a start", 180)
+            wait_for(lambda: process.poll() is not None or served.get("/readyz").status_code == 200, "a start", 600)
             assert process.poll() is None, process.communicate()
             yield served
         finally:
@@ -142,7 +142,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                 for member in family:
                     with suppress(psutil.NoSuchProcess):
                         member.kill()
-            process.wait(30)
+            process.wait(180)
 
 
 async def ask(client: httpx.AsyncClient, item: str) -> tuple[int, httpx.Headers, dict[str, Any], float]:
@@ -340,7 +340,7 @@ def test_a_port_in_use_is_said_in_one_sentence(served: Served) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         process = wbrag("serve", "--workspace", str(served.store.path), f"--serving.port={port}", server=served.model)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=180)
     assert process.returncode == 1
     assert err.strip() == (
         f"wbrag: expected to listen on 127.0.0.1:{port}, found Address already in use: "

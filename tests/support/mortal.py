@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 ROOT = Path(__file__).resolve().parents[2]
-HUNG_S = 120.0
+HUNG_S = 600.0
 Side = Literal["before", "after", "rename", "link", "unlink"]
 INSIDE: tuple[Side, ...] = ("rename", "link", "unlink")  # of a delta-rs commit: data file, log entry, staged log entry
 SYSTEM_CALLS = {"rename": (82, 264, 316), "link": (86, 265), "unlink": (87, 263)}  # x86_64: x, xat, x2
@@ -88,7 +88,7 @@ class Mortals:
         for server in self._all:
             assert server.stdin
             server.stdin.close()
-            server.wait(30)
+            server.wait(180)
 
     def run(self, step: str, kill: Kill | None = None, **arguments: Any) -> Reply:
         """Do `step`, to its end or to its death; raises `AssertionError` with the traceback where it fails."""

@@ -77,7 +77,7 @@ def nodes() -> Iterator[Nodes]:
         found.close()
 
 
-def wait_until(ready: Callable[[], Any], what: str, seconds: float = 180) -> None:
+def wait_until(ready: Callable[[], Any], what: str, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, f"expected {what} within {seconds:.0f} s"

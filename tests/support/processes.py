@@ -10,7 +10,7 @@ from contextlib import suppress
 import psutil
 
 
-def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], seconds: float = 180) -> None:
+def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], seconds: float = 600) -> None:
     """SIGKILL to the driver and all that it started, once `ready()`; on return none of them can write any more."""
     deadline = time.monotonic() + seconds
     while not ready():
@@ -22,6 +22,6 @@ def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], seconds
     for member in family:
         with suppress(psutil.NoSuchProcess):
             member.kill()
-    _, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=180)
     assert not alive
     process.wait()

@@ -47,7 +47,7 @@ def upload(folder: Path, target: ObjectPath) -> ObjectPath:
 
 def ended(process: Any, code: int = 0) -> tuple[list[Any], str]:
     """The JSON documents on stdout, and stderr."""
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == code, err
     return [json.loads(line) for line in out.splitlines()], err
 
