@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +18,7 @@ from tests.support.outcome import rows_of
 from wbrag.core.errors import NoAnswer, PromptRefused
 from wbrag.core.types import Example
 from wbrag.enrich.row_jobs import Handles
+from wbrag.enrich.rows import example_json
 from wbrag.executor.ray.failures import EnginesGone
 from wbrag.executor.ray.row_pass import UNANSWERED, Output, RowActor
 
@@ -61,7 +62,7 @@ def actor_of(ends: dict[str, Exception], model: Model, output: Any = None, prove
 
 
 def examples(rows: int) -> list[str]:
-    return [json.dumps(asdict(Example(str(n), "who?", ()))) for n in range(rows)]
+    return [example_json(Example(str(n), "who?", ())) for n in range(rows)]
 
 
 def outcomes(ends: dict[str, Exception], rows: int, model: Model, proven: bool = True) -> list[dict[str, str]]:

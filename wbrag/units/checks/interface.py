@@ -1,4 +1,4 @@
-"""What a check sees and what it returns."""
+"""The interface of a check: what it is given and what it returns."""
 
 from __future__ import annotations
 
