@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ray.exceptions import RayActorError, RayError
 from ray.serve.handle import DeploymentHandle
+from tenacity import RetryCallState, retry, retry_if_exception_type
 
 from wbrag.core.errors import WbragError
+from wbrag.core.retry import REPLICAS
 from wbrag.core.types import Hit
 from wbrag.executor.ray.failures import in_one_sentence
 from wbrag.generators.serve import Body, ChatTransport
 from wbrag.units.releases import Release
 
-TRIES = 3  # of a search whose replica died; it changes nothing, so another replica may be asked
+
+def _no_replica(_: RetryCallState) -> NoReturn:
+    raise WbragError("expected a retriever to answer, found it gone three times: ask again")
 
 
 class RemoteReleaseRetriever:
@@ -24,15 +28,10 @@ class RemoteReleaseRetriever:
     def __init__(self, handle: DeploymentHandle) -> None:
         self.handle = handle
 
+    @retry(stop=REPLICAS, retry=retry_if_exception_type(RayActorError), retry_error_callback=_no_replica)
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
-        for left in reversed(range(TRIES)):
-            try:
-                found: list[list[Hit]] = await _result(self.handle.search.remote(list(queries), k, release))
-                return found
-            except RayActorError:
-                if not left:
-                    raise WbragError("expected a retriever to answer, found it gone three times: ask again") from None
-        raise AssertionError("unreachable")
+        found: list[list[Hit]] = await _result(self.handle.search.remote(list(queries), k, release))
+        return found
 
     async def prepare(self, release: Release) -> None:
         """Every replica there is loads and tests `release`; one that starts later does so before its first search.
