@@ -8,6 +8,7 @@ stored in `docs/measured/`; a suite's tables are written from its report alone. 
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def blocks() -> dict[tuple[str, str], str]:
     embedded = _read(ROOT / "wbrag" / "generators" / "embedded" / "quality.json")
     return {
         ("README.md", "demo"): caption(demo),
+        ("docs/architecture.md", "modules"): modules(ROOT / "wbrag"),
         ("docs/experiments.md", "demo"): demo_tables(demo),
         ("docs/security.md", "security"): security(attacks),
         ("benchmarks/README.md", "speed"): speed(latest),
@@ -213,6 +215,31 @@ def _of(part: Json) -> str:
 
 def _share(part: Json) -> str:
     return _score({"score": part["share"], "ci95": part["ci95"]})
+
+
+# -- modules ----------------------------------------------------------------------------------------------------------
+
+ROOMS = "cli serving evaluation executor units enrich methods generators retrieval data core".split()  # top to bottom
+
+
+def modules(package: Path) -> str:
+    """A table for each room: its modules, and line 1 of each."""
+    tables = []
+    for room in ROOMS:
+        files = sorted((package / room).rglob("*.py"))
+        lines = {file: ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "" for file in files}
+        rows = [f"| `{_module(file, package / room)}` | {_cell(text)} |" for file, text in lines.items() if text]
+        tables.append("\n".join([f"### `{room}/`", "", "| module | |", "|---|---|", *rows]))
+    return "\n\n".join(tables)
+
+
+def _module(file: Path, room: Path) -> str:
+    path = file.relative_to(room)
+    return str(path) if path.name != "__init__.py" else f"{path.parent}/" if path.parent.name else "./"
+
+
+def _cell(docstring: str) -> str:
+    return docstring.splitlines()[0].replace("|", "\\|")
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

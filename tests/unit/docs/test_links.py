@@ -39,3 +39,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_readme_links_to_the_rest() -> None:
     assert len(links(ROOT / "README.md")) > 10, "no link is found: the pattern is wrong"
+
+
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_files_that_the_text_names_are_there(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8").partition("<!-- modules:start -->")[0]
+    named = [path for path in re.findall(r"`([\w./]+/\w+\.py)", text) if "NAME" not in path]
+    assert len(named) > 5, "no file is found: the pattern is wrong"
+    assert [path for path in named if not any((base / path).exists() for base in (ROOT, ROOT / "wbrag"))] == []
