@@ -64,11 +64,10 @@ def demo_figures(report: Json) -> Json:
 
 def caption(demo: Json) -> str:
     """The line below the plot of gains."""
-    found, n = demo["funnel"], demo["arms"][0]["n"]
+    n, units = demo["arms"][0]["n"], demo["funnel"]["units_published"]
     return (
-        f"<sub>Gain in points of accuracy with 95% bootstrap intervals, {n} held-out questions, "
-        f"{found['units_published']} published units. {demo['made']['hardware']}: {demo['seconds']} s in all. "
-        "[Tables](docs/experiments.md).</sub>"
+        f"<sub>Points of accuracy with 95% intervals; {n} questions, {units} units; {demo['seconds']} s on "
+        f"{demo['made']['hardware']}. [Tables](docs/experiments.md).</sub>"
     )
 
 

@@ -54,5 +54,9 @@ def test_a_gain_that_may_be_chance_is_drawn_hollow(monkeypatch: pytest.MonkeyPat
     figures = script("figures", monkeypatch)
     gain = {"label": "Write-back", "gain": 0.04, "ci95": [0.01, 0.07]}
     light = figures.SCHEMES["light"]
-    assert light.accent in figures.gains([{**gain, "p": 0.01}], light)
-    assert light.accent not in figures.gains([{**gain, "p": 0.3}], light)
+
+    def dots(p: float) -> int:
+        axes = figures.gains([{**gain, "p": p}, {**gain, "p": 0.01}], light)
+        return sum(line.get_markerfacecolor() == light.accent for line in axes.lines if line.get_marker() == "o")
+
+    assert (dots(0.01), dots(0.3)) == (2, 1)
