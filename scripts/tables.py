@@ -145,7 +145,7 @@ def speed(results: list[Json]) -> str:
             if figure.short:
                 met = {True: figure.wanted, False: f"{figure.wanted}: **missed**", None: ""}[figure.met]
                 measured = f"{number(figure.value)} {figure.unit}".rstrip()
-                rows.append(f"| {figure.short} | {measured} | {met} | `{result['command']}` |")
+                rows.append(f"| {figure.short} | {measured} | {met} | `{Path(result['command']).name}` |")
     made = sorted({result["hardware"] for result in results})
     return "\n".join([*rows, "", f"On {'; '.join(made)}. Ratios are of runs side by side."])
 
