@@ -1,4 +1,4 @@
-"""Every relative link in the repository's Markdown leads somewhere, its heading included."""
+"""Pages: every relative link leads somewhere, its heading included; the README stays short."""
 
 from __future__ import annotations
 
@@ -47,3 +47,8 @@ def test_files_that_the_text_names_are_there(name: str) -> None:
     named = [path for path in re.findall(r"`([\w./]+/\w+\.py)", text) if "NAME" not in path]
     assert len(named) > 5, "no file is found: the pattern is wrong"
     assert [path for path in named if not any((base / path).exists() for base in (ROOT, ROOT / "wbrag"))] == []
+
+
+def test_the_readme_fits_two_screens_and_has_no_table() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120 and not any(line.startswith("|") for line in lines)
