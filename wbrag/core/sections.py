@@ -248,7 +248,7 @@ class RetrieverConfig(Section):
     """Where the base passages come from: wbrag's own index, or a store that wbrag does not own."""
 
     kind: str = Field("faiss", description="faiss: wbrag's own index; http, pgvector, or the name of a plugin")
-    options: dict[str, Any] = Field({}, description="what the store is told; docs/other-frameworks.md lists them")
+    options: dict[str, Any] = Field({}, description="what the store is told; docs/integrations.md lists them")
     version: str = Field("", description="a name for the store's present contents; default: what it says of itself")
     rescore: bool = Field(
         True,
