@@ -171,6 +171,7 @@ def test_a_store_that_fails_for_a_while_is_asked_again(root: ObjectPath, s3: S3S
     assert log.rows() == [Number(1)]
 
 
+@pytest.mark.slow
 def test_a_slow_store_is_waited_for(root: ObjectPath, s3: S3Server) -> None:
     s3.fault = lambda method, path: 3.5 if method == "HEAD" else None  # the client's own default gives up after 3
     write_atomically(root / "a.json", "written")

@@ -138,7 +138,7 @@ def test_two_processes_append_to_one_table_and_no_row_is_lost(root: ObjectPath) 
     for process in writers:
         process.start()
     for process in writers:
-        process.join(60)
+        process.join(180)
     assert [process.exitcode for process in writers] == [0, 0]
     rows = AppendLog(root / "table", Number).rows()
     assert sorted(row.n for row in rows) == [*range(100, 104), *range(200, 204)]

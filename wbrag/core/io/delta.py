@@ -52,9 +52,8 @@ def append(
         storage_options=options,
         configuration=configuration,
     )
-    with delta_errors(
-        "write", folder
-    ):  # of two that make one table the later fails, and may append to what is there now
+    # Of two that make one table the later fails, and may append to what is there now.
+    with delta_errors("write", folder):
         retried(write, 2, lambda error: after is None and isinstance(error, CommitFailedError), wait_none())
 
 

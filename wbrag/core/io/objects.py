@@ -29,6 +29,7 @@ SCHEMES = ("s3", "gs")
 TRIES = 5  # each with three of the client's own
 PAUSES = wait_exponential(0.25) + wait_random_exponential(0.25)  # up to 0.5, 1, 2, 4 s, and at least half of that
 CONNECT_S, ANSWER_S = 5, 60
+DELTA_RETRIES = {"max_retries": "8", "retry_timeout": f"{ANSWER_S}s"}  # delta-rs's own client
 ODD = re.compile(r"[#?%\[\]]")
 BUFFER = 8 << 20  # bytes of a stream's read
 FINAL = re.compile("NO_SUCH|ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|permission", re.IGNORECASE)
@@ -228,7 +229,7 @@ def endpoint() -> str:
 def delta_options(path: ObjectPath) -> dict[str, str]:
     """What delta-rs needs to know; credentials it finds where the other client does."""
     options = {"timeout": f"{ANSWER_S}s", "connect_timeout": f"{CONNECT_S}s"}
-    options |= {"max_retries": "8", "retry_timeout": f"{ANSWER_S}s"}
+    options |= DELTA_RETRIES
     if path.scheme == "s3" and (url := endpoint()):
         options |= {"aws_endpoint_url": url, "aws_allow_http": str(url.startswith("http:")).lower(), **_region()}
     return options

@@ -64,9 +64,11 @@ class Session:
                             address="local", num_cpus=max(8, os.cpu_count() or 1), include_dashboard=False, **quiet
                         )
                 self._started = True
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except Exception as error:  # a node that is slow to come up is a bare Exception
+                reason = " ".join(str(error).split())[:200]
                 raise WbragError(
-                    f"expected a Ray cluster at {address or 'this machine'}, found {error}: check ray.address"
+                    f"expected a Ray cluster at {address or 'this machine'}, found {reason}: "
+                    "check ray.address or the load"
                 ) from None
         self._head = watch_head(ray.get_runtime_context().gcs_address)
         self._connected = True

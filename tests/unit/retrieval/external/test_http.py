@@ -157,7 +157,7 @@ def test_a_reply_that_is_too_long_or_never_ends(server: Server) -> None:
     start = time.monotonic()
     with pytest.raises(WbragError, match="no reply within 0.3 s in 2 tries"):
         search(store(server, timeout_s=0.3, retries=1))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60
 
 
 def test_a_server_that_is_not_there(server: Server) -> None:
