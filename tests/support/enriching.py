@@ -30,7 +30,8 @@ class Place:
         """How many examples were there before, and how many are quarantined."""
         asked = {"backend": "openai", "base_url": self.server.url, "model": "tiny", "max_retries": 0, "concurrency": 32}
         settings = {**asked, "engines": (engines, engines), **generator}
-        workspace = Workspace(folder, config(self.server, generator=settings, ray={"block_rows": block_rows}))
+        rows = {"block_rows": block_rows, "spread_above": 0}
+        workspace = Workspace(folder, config(self.server, generator=settings, ray=rows))
         for engine in self.session._engines:
             ray.kill(engine)
         self.session._engines, self.session._starting = [], []

@@ -42,6 +42,8 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
     clock = Stages()
     start = time.monotonic()
     with clock.stage("build the world"):
+        if not (workspace.path / "index" / "base.json").is_file():
+            workspace.session.start()  # meanwhile the corpus is read, and the encoder has passages to encode
         prepare(workspace, limit)
     with clock.stage("index"):
         workspace.index()
