@@ -264,6 +264,12 @@ class RetrieverConfig(Section):
 class RayConfig(Section):
     address: str | None = Field(None, description="cluster address; default: the job's cluster, else a local one")
     block_rows: int = Field(16, ge=1, description="examples in one checkpointed block")
+    spread_above: int = Field(
+        4096,
+        ge=0,
+        description="so many examples or passages are handed to one model by this process; more, or several "
+        "models, by Ray Data",
+    )
 
 
 class JobConfig(Section):
