@@ -1,6 +1,6 @@
-"""The process environment: OpenMP threads of model processes, and installed packages that cannot work here.
+"""Process environment: OpenMP threads of model processes, and installed packages that break them.
 
-Nothing here imports a heavy library.
+Imports no heavy library, so that the environment can be set before torch is loaded.
 """
 
 from __future__ import annotations

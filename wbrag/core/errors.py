@@ -1,4 +1,7 @@
-"""The two ways a wbrag command ends badly."""
+"""Exception hierarchy: a `WbragError` ends a command with exit code 1, a `UsageError` with 2.
+
+A message is one sentence: expected X, found Y: do Z.
+"""
 
 import re
 

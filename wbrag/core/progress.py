@@ -1,4 +1,7 @@
-"""Progress on stderr: a bar with an ETA on a terminal, a line every few seconds elsewhere."""
+"""Progress bar with an ETA: rich's on a terminal, elsewhere a line every few seconds.
+
+It writes to stderr alone; stdout is for a command's result.
+"""
 
 from __future__ import annotations
 

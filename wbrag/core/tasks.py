@@ -1,4 +1,4 @@
-"""The question sets' tasks: a prompt pair (with and without documents), a metric, and how an answer is read.
+"""Tasks of question sets: a prompt pair (with documents, closed book), a metric, and how an answer is parsed.
 
 The two prompts of a task differ only in the document block and the words about evidence (paper, appendix G).
 """

@@ -1,4 +1,7 @@
-"""The nouns of wbrag. Every other module speaks in these; none of them knows about Ray, vLLM or FAISS."""
+"""Domain types and protocols: passages, examples, hits, units, `Generator`, `Retriever`.
+
+Every other module speaks in these; none of them knows of Ray, vLLM or FAISS.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TREC run files and qrels, so that ir_measures and trec_eval can score retrieval.
+"""TREC run files and qrels: read and written, so that ir_measures and trec_eval can score retrieval.
 
 Formats: https://github.com/usnistgov/trec_eval (`qid Q0 docid rank score tag`, `qid iter docid relevance`).
 """

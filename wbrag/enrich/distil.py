@@ -1,4 +1,4 @@
-"""Distillation in two steps (paper eq. 10, appendix G): verbatim evidence sentences, then one compact passage.
+"""Distillation in two steps (paper eq. 10, appendix G): evidence extraction, then a rewrite as one compact passage.
 
 No function here has a parameter for a gold answer, so none can reach a distillation prompt.
 """

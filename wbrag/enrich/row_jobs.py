@@ -1,4 +1,4 @@
-"""Row jobs: what is done with one example, as a picklable description that any executor can run.
+"""Row jobs: the work on one example, as a picklable description that any executor can run.
 
 `prepare` binds a job to the models at hand; the coroutine that it returns makes the row. No job knows where it runs.
 """

@@ -1,4 +1,7 @@
-"""What an enrichment run comes to: the figures of the paper's Table 3, the calls, and a digest of every decision."""
+"""Run summary: the figures of the paper's Table 3 over verdict rows, the calls, and a digest of every decision.
+
+The digest is equal for a resumed and an unbroken run.
+"""
 
 from __future__ import annotations
 

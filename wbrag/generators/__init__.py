@@ -1,4 +1,7 @@
-"""Generators: a language model in this process (`vllm`) or behind an OpenAI-compatible endpoint (`openai`)."""
+"""Generators: a language model in this process (`vllm`) or behind an OpenAI-compatible endpoint (`openai`).
+
+Heavy libraries are imported only for the backend in use. Equal fingerprints mean that answers can be compared.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Closed questions to a model: how the first token's probability is divided among a few labels."""
+"""Label probabilities: how the first token's probability is divided among a closed set of labels.
+
+Shares add up to 1. Where no label is among the tokens shown they are equal, or all `unknown`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planner: sub-questions, an answer with its own documents to each, and a synthesis from those answers only.
+"""Planner: question decomposition, an answer with its own documents to each part, a synthesis from those alone.
 
 The prompt-only form of HierSearch (arXiv 2508.08088) and HiRA (arXiv 2507.02652): no trained agents, no tools but the
 retriever. A sub-question may name an earlier answer as #1, #2. Parts are answered with the prompt of the plain task

@@ -1,4 +1,7 @@
-"""The retriever: encode once, ask every shard, merge exactly. The same class with local and with remote shards."""
+"""Index retriever: encodes the queries once, searches every shard, merges exactly.
+
+The same class serves local and remote shards, and an external base beside them.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The one file layer: local paths and s3:// or gs:// ones; files and folders that appear whole or not at all.
+"""File layer: local paths and s3:// or gs:// ones (`Location`), atomic writes, locks and checksums.
 
-A `Location` is a `pathlib.Path` where it is local, and nothing is between it and the disk; else an `ObjectPath`, whose
-modules are imported only then. An object store has no rename: there a file or a folder is made in a local scratch
-folder and uploaded once it is whole.
+A file or a folder appears whole or not at all. A local `Location` is a plain `pathlib.Path`; the modules of an
+`ObjectPath` are imported only where there is one. An object store has no rename: what goes there is made in a local
+scratch folder and uploaded once it is whole.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Parquet files of a workspace: those of the corpus, and rows looked up by their ids."""
+"""Parquet reads: the files of the corpus, rows by their ids, and many files in parallel.
+
+A corpus that is being replaced is refused, so that nobody reads half of the old one and half of the new.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Prompt templates: text files, a line `---` between the system and the user part, `{names}` filled in.
 
-A folder named by the setting `prompts_dir` shadows them file by file.
+A file in the folder that the setting `prompts_dir` names replaces wbrag's own of that name; values are never parsed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""A seeded fictional company archive: subjects with look-alike names, their facts, and the passages that scatter them.
+"""Synthetic corpus: a fictional company archive of look-alike subjects, whose facts are scattered over passages.
 
-The same generator makes the demo's one fixed world and the endless fresh ones on which the embedded model was trained.
+All chance comes from the `random.Random` given, so that one generator makes the demo's fixed world and the endless
+fresh ones on which the embedded model was trained.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stores that wbrag does not own: where the base passages are searched, and where approved units are put.
+"""External stores: where base passages are searched outside wbrag, and where approved units are pushed.
 
 A plugin is one function, an entry point of the group `wbrag.retrievers`: it gets the setting `retriever.options` and
 returns a `wbrag.types.Retriever`. What else that object can do is found by looking: `passages` (see `KnowsPassages`),

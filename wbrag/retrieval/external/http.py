@@ -1,4 +1,8 @@
-"""A store behind HTTP: `POST {"queries": [...], "k": 5}` gives `{"hits": [[{"id", "title", "text", "score"}]]}`."""
+"""HTTP store: search, passages and units of a store behind JSON endpoints.
+
+`POST {"queries": [...], "k": 5}` gives `{"hits": [[{"id", "title", "text", "score"}]]}`. A reply is validated before
+it is used, and bounded in bytes and in seconds.
+"""
 
 from __future__ import annotations
 

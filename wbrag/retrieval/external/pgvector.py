@@ -1,4 +1,4 @@
-"""PostgreSQL with pgvector: passages searched by wbrag's own query vectors, units in a table beside them.
+"""pgvector store: passages in PostgreSQL searched by wbrag's own query vectors, units in a table beside them.
 
 The passages' vectors must be those of wbrag's encoder over `title\\ntext`; wbrag only reads their table. Names are
 quoted as identifiers, values are parameters, and the connection string comes from an environment variable.

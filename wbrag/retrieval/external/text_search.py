@@ -1,4 +1,7 @@
-"""A retriever that is asked in words, as the base of wbrag's: its hits looked over and made comparable with units."""
+"""Text-query adapter: a third-party `Retriever`, which is asked in words, as the `Base` of an `IndexRetriever`.
+
+Its hits are validated, their scores compare with those of units, and pushed units are not among them.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""FAISS indexes filled from vectors that come in pieces, with memory for the finished index and one piece.
+"""FAISS index construction: training, and filling from vectors that come in chunks.
 
-A `std::vector` that grows by doubling holds up to three times what is in it while it moves. So the room is set aside
-before anything is added: all of it where the index is flat, each inverted list's own where it has lists, whose lengths
-are known once every vector has been assigned.
+Memory holds the finished index and one chunk. A `std::vector` that grows by doubling holds up to three times what is
+in it while it moves, so room is reserved first: all of it where the index is flat, each inverted list's own where it
+has lists, whose lengths are known once every vector has been assigned.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Flat vectors searched for many queries at once: memory is read once for all of them.
+"""Flat scan: exact inner products for many queries at once, in one pass over memory.
 
 FAISS scans float16 vectors query by query, each on one thread.
 """
