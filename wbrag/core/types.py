@@ -121,7 +121,7 @@ class Scored(NamedTuple):
 
 
 class Generator(Protocol):
-    """A language model behind one async door; see `wbrag.generators` for the implementations."""
+    """A language model behind one asynchronous interface; `wbrag.generators` has the implementations."""
 
     @property
     def fingerprint(self) -> str:
@@ -177,7 +177,7 @@ class Retriever(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an answer took. `calls` are the method's own, also those that the engine's memory answers at once."""
+    """What an answer took. `calls` are the method's own, also those that a cache answers."""
 
     calls: int = 0
     prompt_tokens: int = 0

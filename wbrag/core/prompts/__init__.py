@@ -33,7 +33,9 @@ def load(name: str, folder: str | None = None) -> str:
         return own.read_text(encoding="utf-8").rstrip("\n")
     built_in = files("wbrag.core.prompts").joinpath(f"{name}.txt")
     if not built_in.is_file():
-        raise UsageError(f"expected a prompt file {name}.txt in wbrag/prompts or in prompts_dir, found none: add it")
+        raise UsageError(
+            f"expected a prompt file {name}.txt in wbrag/core/prompts or in prompts_dir, found none: add it"
+        )
     return built_in.read_text(encoding="utf-8").rstrip("\n")
 
 
