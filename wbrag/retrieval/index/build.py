@@ -19,8 +19,8 @@ from wbrag.core.errors import UsageError, WbragError
 POINTS_PER_CENTROID = 64  # FAISS warns below 39, and takes at most 256
 FEWEST_CENTROIDS = 1024  # the sample is as large as for so many: product quantizers learn from it too
 RUN = 128  # rows of the training sample that lie together, so that it is read in pieces
-PIECE = 16_384  # vectors held as float32 at a time
-WRITTEN_AT_ONCE = 1 << 20  # bytes of an index that go to its file in one piece
+CHUNK_ROWS = 16_384  # vectors held as float32 at a time
+WRITE_BYTES = 1 << 20  # bytes of an index that go to its file in one piece
 PROBED_LISTS = 64  # of an IVF index, per query; FAISS's own default is 1, and it is stored with the index
 
 Array = npt.NDArray[Any]
@@ -66,17 +66,17 @@ def fill(index: Any, file: Path, count: int) -> None:
         _train(index, file, count)
     if not isinstance(index, faiss.IndexIVF):
         reserve(index, count)
-        for _, vectors in _pieces(file, count, index.d):
+        for _, vectors in _chunks(file, count, index.d):
             index.add(vectors)
         return
     lists: Any = index.invlists
     assigned = np.empty(count, np.int64)
-    for rows, vectors in _pieces(file, count, index.d):
+    for rows, vectors in _chunks(file, count, index.d):
         assigned[rows] = index.quantizer.search(vectors, 1)[1][:, 0]
     for number, length in enumerate(np.bincount(assigned, minlength=index.nlist).tolist()):
         lists.resize(number, length)
         lists.resize(number, 0)
-    for rows, vectors in _pieces(file, count, index.d):
+    for rows, vectors in _chunks(file, count, index.d):
         index.add_core(len(vectors), faiss.swig_ptr(vectors), None, faiss.swig_ptr(assigned[rows]))
 
 
@@ -86,7 +86,7 @@ def write_index(index: Any, path: Path) -> None:
 
     failed: list[OSError] = []
 
-    def put(piece: bytes) -> int:
+    def write(piece: bytes) -> int:
         try:
             return file.write(piece)
         except OSError as error:
@@ -95,7 +95,7 @@ def write_index(index: Any, path: Path) -> None:
 
     with path.open("wb") as file:
         try:
-            faiss.write_index(index, faiss.PyCallbackIOWriter(put, WRITTEN_AT_ONCE))  # type: ignore[attr-defined]
+            faiss.write_index(index, faiss.PyCallbackIOWriter(write, WRITE_BYTES))  # type: ignore[attr-defined]
         except RuntimeError:  # FAISS's word for whatever the callback raised
             raise failed[0] if failed else RuntimeError(f"FAISS could not write {path}") from None
 
@@ -121,10 +121,10 @@ def _train(index: Any, file: Path, count: int) -> None:
         ) from None
 
 
-def _pieces(file: Path, count: int, dimension: int) -> Iterator[tuple[slice, Array]]:
+def _chunks(file: Path, count: int, dimension: int) -> Iterator[tuple[slice, Array]]:
     """Row numbers, and their vectors as float32."""
-    for start in range(0, count, PIECE):
-        rows = slice(start, min(start + PIECE, count))
+    for start in range(0, count, CHUNK_ROWS):
+        rows = slice(start, min(start + CHUNK_ROWS, count))
         yield rows, _read(file, rows.start, rows.stop, dimension)
 
 
