@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from wbrag.core.prompts import render
 from wbrag.core.types import Generator, Sampling
 
-SHOWN = 20  # log-probabilities asked for; vLLM's default limit
+TOP_LOGPROBS = 20  # log-probabilities asked for; vLLM's default limit
 
 
 async def label_shares(
@@ -25,7 +25,7 @@ async def label_shares(
 ) -> list[float]:
     """Ask with the template `prompt`; the `shares` of `labels` in the first token."""
     messages = render(prompt, prompts_dir, **values)
-    reply = await generator.generate(messages, Sampling(max_tokens=1, logprobs=SHOWN))
+    reply = await generator.generate(messages, Sampling(max_tokens=1, logprobs=TOP_LOGPROBS))
     return shares(reply.top_logprobs[0] if reply.top_logprobs else {}, labels, unknown)
 
 
