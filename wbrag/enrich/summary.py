@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
 from wbrag.enrich.leakage_audit import leaks
+from wbrag.enrich.rows import Row
 
-Row = Mapping[str, Any]
 DECIDING = (
     "id",
     "accepted",
