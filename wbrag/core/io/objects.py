@@ -1,7 +1,7 @@
-"""Object-store paths (s3://, gs://): the part of pathlib's interface that wbrag uses, over pyarrow's own clients.
+"""Object-store paths (s3://, gs://): the part of pathlib's interface that wbrag uses.
 
-An object appears whole or not at all: there is no rename, so only whole files are put. A listing is never cached,
-since other processes write too.
+The clients are pyarrow's own, which is installed anyway. A listing is never cached: other processes write too. An
+object appears whole or not at all, and there is no rename, so that only whole files are ever put.
 """
 
 from __future__ import annotations

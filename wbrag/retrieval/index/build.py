@@ -1,6 +1,6 @@
-"""FAISS index construction: training, and filling from vectors that come in chunks.
+"""FAISS index construction: training, and filling from vectors that come in pieces.
 
-Memory holds the finished index and one chunk. A `std::vector` that grows by doubling holds up to three times what is
+Memory holds the finished index and one piece. A `std::vector` that grows by doubling holds up to three times what is
 in it while it moves, so room is reserved first: all of it where the index is flat, each inverted list's own where it
 has lists, whose lengths are known once every vector has been assigned.
 """
@@ -19,7 +19,7 @@ from wbrag.core.errors import UsageError, WbragError
 POINTS_PER_CENTROID = 64  # FAISS warns below 39, and takes at most 256
 FEWEST_CENTROIDS = 1024  # the sample is as large as for so many: product quantizers learn from it too
 RUN = 128  # rows of the training sample that lie together, so that it is read in pieces
-CHUNK_ROWS = 16_384  # vectors held as float32 at a time
+PIECE = 16_384  # vectors held as float32 at a time
 WRITE_BYTES = 1 << 20  # bytes of an index that go to its file in one piece
 PROBED_LISTS = 64  # of an IVF index, per query; FAISS's own default is 1, and it is stored with the index
 
@@ -66,17 +66,17 @@ def fill(index: Any, file: Path, count: int) -> None:
         _train(index, file, count)
     if not isinstance(index, faiss.IndexIVF):
         reserve(index, count)
-        for _, vectors in _chunks(file, count, index.d):
+        for _, vectors in _pieces(file, count, index.d):
             index.add(vectors)
         return
     lists: Any = index.invlists
     assigned = np.empty(count, np.int64)
-    for rows, vectors in _chunks(file, count, index.d):
+    for rows, vectors in _pieces(file, count, index.d):
         assigned[rows] = index.quantizer.search(vectors, 1)[1][:, 0]
     for number, length in enumerate(np.bincount(assigned, minlength=index.nlist).tolist()):
         lists.resize(number, length)
         lists.resize(number, 0)
-    for rows, vectors in _chunks(file, count, index.d):
+    for rows, vectors in _pieces(file, count, index.d):
         index.add_core(len(vectors), faiss.swig_ptr(vectors), None, faiss.swig_ptr(assigned[rows]))
 
 
@@ -121,10 +121,10 @@ def _train(index: Any, file: Path, count: int) -> None:
         ) from None
 
 
-def _chunks(file: Path, count: int, dimension: int) -> Iterator[tuple[slice, Array]]:
+def _pieces(file: Path, count: int, dimension: int) -> Iterator[tuple[slice, Array]]:
     """Row numbers, and their vectors as float32."""
-    for start in range(0, count, CHUNK_ROWS):
-        rows = slice(start, min(start + CHUNK_ROWS, count))
+    for start in range(0, count, PIECE):
+        rows = slice(start, min(start + PIECE, count))
         yield rows, _read(file, rows.start, rows.stop, dimension)
 
 

@@ -13,7 +13,7 @@ from wbrag.retrieval.index.build import Array
 
 MANY = 8  # queries from which this is faster than FAISS's own scan (two cores, AVX-512: benchmarks/LOG.md)
 LARGE = 100_000  # vectors from which it is worth the import of torch, in a process that has no model
-CHUNK_ROWS = 8192  # vectors that are float32 at a time
+PIECE = 8192  # vectors that are float32 at a time
 
 
 def flat_vectors(index: Any) -> Array | None:
@@ -39,8 +39,8 @@ def nearest(vectors: Array, queries: Array, k: int) -> tuple[Array, Array]:
     asked, stored = torch.from_numpy(queries), torch.from_numpy(vectors)
     best = torch.empty((len(queries), 0))
     rows = torch.empty((len(queries), 0), dtype=torch.int64)
-    for start in range(0, len(stored), CHUNK_ROWS):
-        scores = asked @ stored[start : start + CHUNK_ROWS].float().T
+    for start in range(0, len(stored), PIECE):
+        scores = asked @ stored[start : start + PIECE].float().T
         found, places = scores.topk(min(k, scores.shape[1]), dim=1)
         best, order = torch.cat([best, found], 1).topk(min(k, best.shape[1] + found.shape[1]), dim=1)
         rows = torch.cat([rows, places + start], 1).gather(1, order)

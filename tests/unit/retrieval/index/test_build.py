@@ -43,7 +43,7 @@ def test_flat_blocks_give_the_bytes_of_one_add(factory: str, dtype: Any) -> None
 
 @pytest.mark.parametrize("factory", ["IVF4,SQfp16", "IVF4,Flat", "IVF4,PQ4x4", "SQ8", "PCA8,SQfp16", "OPQ4,IVF4,PQ4x4"])
 def test_a_file_gives_the_bytes_of_one_add(factory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "CHUNK_ROWS", 70)
+    monkeypatch.setattr(build, "PIECE", 70)
     monkeypatch.setattr(build, "RUN", 30)
     found = vectors(1000)
     found.tofile(tmp_path / "f16")

@@ -92,7 +92,7 @@ def test_hits_do_not_depend_on_the_queries_that_came_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str, k: int
 ) -> None:
     monkeypatch.setattr(scan, "LARGE", 400)
-    monkeypatch.setattr(scan, "CHUNK_ROWS", 64)
+    monkeypatch.setattr(scan, "PIECE", 64)
     vectors = normal(400, dimension=384)
     vectors[200:300] = vectors[7]  # more ties than candidates, over several pieces
     vectors /= np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
