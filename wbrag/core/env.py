@@ -1,6 +1,6 @@
-"""The process environment: OpenMP threads of model processes, and installed packages that cannot work here.
+"""Process environment: OpenMP threads of model processes, and installed packages that break them.
 
-Nothing here imports a heavy library.
+Imports no heavy library, so that the environment can be set before torch is loaded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from wbrag.core.errors import WbragError
 
 
 def openmp(processes: int = 1) -> dict[str, str]:
-    """OpenMP's environment for one of so many like processes: its share of the cores, and none while it waits.
+    """OpenMP's environment for one of so many like processes: its share of the cores, on which waiting threads sleep.
 
     Set in the process itself, for the cores of its own node, before torch is imported. Ray's default is one thread for
     an actor, OpenMP's is that waiting threads spin, on cores where the job's other processes have work to do (figures:
@@ -23,7 +23,7 @@ def openmp(processes: int = 1) -> dict[str, str]:
 
 
 def cores() -> int:
-    """Those that this process may run on, which may be fewer than the machine has (taskset, a cpuset)."""
+    """The cores that this process may run on, which may be fewer than the machine has (taskset, a cpuset)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

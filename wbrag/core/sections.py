@@ -1,4 +1,7 @@
-"""The sections of the settings: every setting once, with its default, its bounds and what it is for."""
+"""Settings sections: one frozen pydantic model each, every setting with its default, its bounds and what it is for.
+
+Each setting is declared here and nowhere else; a name that no section has is refused.
+"""
 
 from __future__ import annotations
 

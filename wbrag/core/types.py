@@ -1,4 +1,7 @@
-"""The nouns of wbrag. Every other module speaks in these; none of them knows about Ray, vLLM or FAISS."""
+"""Domain types and protocols: passages, examples, hits, units, `Generator`, `Retriever`.
+
+Every other module speaks in these; none of them knows of Ray, vLLM or FAISS.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +132,7 @@ class Scored(NamedTuple):
 
 
 class Generator(Protocol):
-    """A language model behind one async door; see `wbrag.generators` for the implementations."""
+    """A language model behind one asynchronous interface; `wbrag.generators` has the implementations."""
 
     @property
     def fingerprint(self) -> str:
@@ -185,7 +188,7 @@ class Retriever(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an answer took. `calls` are the method's own, also those that the engine's memory answers at once."""
+    """What an answer took. `calls` are the method's own, also those that a cache answers."""
 
     calls: Int32 = 0
     prompt_tokens: Int32 = 0

@@ -1,4 +1,7 @@
-"""Published corpora and question sets into wbrag's own Parquet files."""
+"""Ingestion: published corpora and question sets into wbrag's own Parquet files.
+
+The output is replaced at the end, once all of the input was read: an error leaves what was there. Ids are unique.
+"""
 
 from __future__ import annotations
 

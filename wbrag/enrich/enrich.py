@@ -1,4 +1,7 @@
-"""Enrichment of one example, in the order of the paper's Algorithm 1."""
+"""Enrichment of one example: the paper's Algorithm 1, in its order.
+
+Every score is kept in the `Verdict`, a rejected example's too, so that thresholds can be applied to stored scores.
+"""
 
 from __future__ import annotations
 

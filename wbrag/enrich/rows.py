@@ -1,4 +1,4 @@
-"""Rows: verdicts, answers and units as they lie in Parquet, and examples as they travel to an actor.
+"""Row codec: verdicts, answers and units as they lie in Parquet, and examples as they travel to an actor.
 
 This is the one place that spells their columns. A column that an older file lacks reads as None, and a tuple that went
 out as a list comes back as one.

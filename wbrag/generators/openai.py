@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible chat endpoint as a `Generator`: a vLLM server, Ollama, a vendor.
+"""OpenAI-compatible client: a chat-completions endpoint (a vLLM server, Ollama, a vendor) as a `Generator`.
 
 Wire format: https://platform.openai.com/docs/api-reference/chat. `score` needs vLLM's extra parameters:
 https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html

@@ -1,4 +1,7 @@
-"""Requests to an OpenAI-compatible endpoint: connections, how many at once, tries and waits."""
+"""HTTP transport of the OpenAI-compatible client: connections, concurrency limit, retries.
+
+`Endpoint.send` is the one place that sends a prompt. Connections belong to one event loop and are never shared.
+"""
 
 from __future__ import annotations
 

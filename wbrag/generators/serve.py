@@ -1,4 +1,7 @@
-"""A Ray Serve LLM deployment as a `Generator`: the OpenAI wire format, but no network in between."""
+"""Ray Serve client: an LLM deployment as a `Generator`, by the OpenAI mapping and without a network in between.
+
+A call that is cancelled here is cancelled in the engine. Ray stays behind the protocol `ChatTransport`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The frozen encoder: sentence-transformers, L2-normalised, with the model's own query and passage prefixes."""
+"""Dense encoder: sentence-transformers, L2-normalised vectors, the model's own query and passage prefixes.
+
+The weights are frozen. A query's vector must not depend on its batch, so bfloat16 is for passages alone.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A Delta table that only grows: what was written is never edited, so that it can be read as history."""
+"""Append-only log: a Delta table with a fixed schema.
+
+Rows are added and never edited or deleted, so that the table can be read as history.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Delta tables, wherever they lie, with what goes wrong in one sentence."""
+"""Delta tables: open, append with optimistic concurrency, and every failure in one sentence.
+
+A commit is all or nothing; with `after` it fails where another one came first.
+"""
 
 from __future__ import annotations
 

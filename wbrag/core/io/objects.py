@@ -1,4 +1,4 @@
-"""Paths in an object store (s3://, gs://), with the part of pathlib's interface that wbrag uses.
+"""Object-store paths (s3://, gs://): the part of pathlib's interface that wbrag uses.
 
 The clients are pyarrow's own, which is installed anyway. A listing is never cached: other processes write too. An
 object appears whole or not at all, and there is no rename, so that only whole files are ever put. Not on fsspec: there

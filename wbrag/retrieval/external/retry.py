@@ -1,4 +1,7 @@
-"""Trying again where a store may yet answer: waits of at most 1, 2, 4 ... 30 s, drawn, as for a language model."""
+"""Retries for external stores: exponential backoff with jitter, waits of at most 1, 2, 4 ... 30 s.
+
+Only a failure that may pass is tried again; the last one becomes one `WbragError`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The passages that units were distilled from, kept in the workspace where the corpus is elsewhere."""
+"""Source cache: the passages that units were distilled from, kept in the workspace where the corpus is external.
+
+Of a passage that several runs retrieved the last run's text counts; a number orders runs, no clock does.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One FAISS shard: built from a stream of vectors, searched exactly, its texts memory-mapped.
+"""FAISS shard: built from a stream of vectors, searched exactly, its texts memory-mapped.
 
-Memory maps and FAISS need this machine's disk, so a shard in an object store is opened by way of a copy, which is named
-by the checksums of its files. Whoever opens a copy compares them, and a damaged one is fetched again.
+Checksums are compared before FAISS opens a file. Memory maps and FAISS need this machine's disk, so a shard in an
+object store is opened by way of a copy, which is named by the checksums; a damaged copy is fetched again.
 """
 
 from __future__ import annotations
