@@ -170,7 +170,7 @@ def _context(row: Mapping[str, Any], texts: Mapping[str, tuple[str, str]]) -> tu
 def _provenance(workspace: Workspace, enrichment: Mapping[str, Any], stages: list[tuple[str, float]]) -> Provenance:
     config = workspace.config
     return Provenance(
-        model=f"{config.generator.model} ({config.generator.backend})",
+        model=f"{config.generator.model} ({config.generator.backend}, {config.generator.dtype})",
         encoder=config.encoder.model,
         prompt_version=workspace.prompt_version(),
         hardware=hardware(),
