@@ -1,4 +1,4 @@
-"""Train the embedded language model: `python -m tools.demo_model.train --out DIR --minutes 100 [--english FOLDER]`.
+"""Model training: `python -m tools.demo_model.train --out DIR --minutes 100 [--english FOLDER]`.
 
 Llama architecture, so that vLLM runs it as it is. Muon for the hidden matrices (torch.optim.Muon), AdamW for the
 rest. Short contexts until the answer loss has fallen (the model has learned to look things up), then five passages.

@@ -1,4 +1,4 @@
-"""The runner: a workspace's jobs over models that start once, and only if there is work.
+"""Job runner: a workspace's jobs over models that start once, and only if there is work.
 
 Rows are worked out once, in folders named by everything that decides them; what is there is never worked out again.
 """

@@ -1,4 +1,7 @@
-"""A generator and a retriever for one request: timed, bound to one release, and heard while they speak."""
+"""Request adapters: the generator and the retriever of one request, timed, streamed, and pinned to one release.
+
+What is streamed is exactly what `tasks.read_answer` makes of the whole reply.
+"""
 
 from __future__ import annotations
 

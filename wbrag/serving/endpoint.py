@@ -1,4 +1,7 @@
-"""The whole endpoint as one app: the gateway's API, and the desk over the same library and model."""
+"""Endpoint: the API and the desk as one app, over the same retriever and generator.
+
+A question asked at the desk passes the same admission as any other, and leaves no usage row.
+"""
 
 from __future__ import annotations
 

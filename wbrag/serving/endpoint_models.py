@@ -1,6 +1,7 @@
-"""The endpoint's own models for the library and the publisher, so that publishing from the desk starts no other engine.
+"""Endpoint models: `Models` and `Tester` over the retriever and the generator that serve.
 
-The publisher runs in one thread beside the event loop; what it asks of models runs in the loop, beside the traffic.
+Publishing from the desk therefore starts no other engine. The publisher runs in one thread beside the event loop; what
+it asks of models runs in the loop, beside the traffic.
 """
 
 from __future__ import annotations

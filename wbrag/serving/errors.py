@@ -1,4 +1,7 @@
-"""What a client is told when it gets no answer: one sentence in OpenAI's shape, never a trace."""
+"""Error responses: one sentence in OpenAI's shape, never a trace.
+
+An error of the gateway's own shows only its request id; the log has the rest.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Whether the language model is up: it has started, and its last calls did not all fail."""
+"""Model health: up once the generator has started, down once several answers in a row have failed by it.
+
+A generator that is down is started again until it is up.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may knock: WORKSPACE/keys.json, one entry per key, never the key itself.
+"""API keys: WORKSPACE/keys.json, one entry per key, never the key itself.
 
 A key is 256 random bits. A slow hash protects secrets that can be guessed; nobody guesses 256 random bits, so sha256 is
 enough, and a wrong key costs the gateway microseconds instead of a tenth of a second.

@@ -1,4 +1,4 @@
-"""What Prometheus may ask a gateway: one registry per app. `serve/grafana.json` draws these.
+"""Prometheus metrics: one registry per gateway, which `serve/grafana.json` draws.
 
 Behind one address several gateways answer in turn: the label `replica` keeps their series apart.
 """

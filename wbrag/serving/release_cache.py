@@ -1,4 +1,4 @@
-"""The retrievers of all releases in one process: a release opens only the shards that no other one has opened.
+"""Release cache: the retrievers of the releases used last; one opens only the shards that no other has open.
 
 Shards of an object store, and any with `serving.cache_dir`, are opened by way of a local copy (`open_shard`). No
 release is searched before each of its shards has found samples of its own passages again.

@@ -1,4 +1,7 @@
-"""The release that answers now: follows the releases table, and moves on only once a newer one has been prepared."""
+"""Release watcher: follows the releases table, and names the release that answers.
+
+It moves on only once a newer release has been prepared; one that cannot be leaves the present one answering.
+"""
 
 from __future__ import annotations
 

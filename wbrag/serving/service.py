@@ -1,4 +1,7 @@
-"""One question, from the door to the books: a turn, a release, an answer, and a row about it."""
+"""Answer service: admission, release, answer and usage row of each request, for the API and the desk.
+
+One request is answered from one release; whatever fails becomes a `Refusal` that a client may read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The audit: who changed what, when and why, out of every table that only grows, in the order of time."""
+"""Audit log: who changed what, when and why, over every append-only table, in the order of time.
+
+It only reads. Each table keeps its own order, whatever the clock said.
+"""
 
 from __future__ import annotations
 

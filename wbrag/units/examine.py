@@ -1,4 +1,7 @@
-"""The checks over units of the shelf: each beside its sources, its nearest passages and its nearest units."""
+"""Check runner: the checks over stored units, each with its sources, its nearest passages and its nearest units.
+
+Of two units that repeat or contradict each other, the first by id may stay.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Units in a file for other programs: a release's, or those in one state."""
+"""Unit export: the units of a release, or those in one state, as one file for other programs.
+
+The file appears whole or not at all.
+"""
 
 from __future__ import annotations
 

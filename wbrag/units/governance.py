@@ -1,6 +1,6 @@
-"""What a knowledge owner sees and does: units with their state, checks, sources, history and use.
+"""Governance: units with their state, checks, sources, history and use, and decisions over them.
 
-Reads are kept until a table changes, since a page asks for the same ones again and again.
+Nothing is edited, rows are appended. Reads are cached until a table changes, since a page repeats them again and again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The layout of a workspace: where everything lies in its folder, and how it is found again.
+"""Workspace layout: where everything lies in a workspace's folder, and how it is found again.
 
-Corpus and examples come in through it; what enrichment and people write goes into the tables that it opens.
-It starts no model.
+It starts no model. Corpus and examples come in through it; it opens the tables that enrichment and people write.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The library: units from what enrichment wrote to what may be published, with a row for every step.
+"""Unit library: from the rows that enrichment wrote to units that may be published, with a row for every step.
 
 Nothing is edited in place. Models are asked through `Models`, so that the library knows nothing of where they run.
 """

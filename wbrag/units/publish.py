@@ -1,4 +1,7 @@
-"""What is published: units that no earlier release holds become one more immutable shard beside the base index."""
+"""Release files: the next release, with units that no shard holds yet in one more shard beside the base index.
+
+Shards and manifests are immutable and named by their contents; the release's row is the publisher's to append.
+"""
 
 from __future__ import annotations
 

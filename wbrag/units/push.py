@@ -1,4 +1,7 @@
-"""The units of a release go into the outside store's own collection; those of no other release stay there."""
+"""Push: the units of a release, into the collection of an outside store.
+
+Afterwards the collection holds exactly that release's units, and those of no other.
+"""
 
 from __future__ import annotations
 

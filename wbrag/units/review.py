@@ -1,4 +1,7 @@
-"""Watching: what each unit was used for, and the work list that follows from it."""
+"""Usage review: how each unit was used, and the work list that follows from it.
+
+Pure functions over tables that others have read; nothing is decided here.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What every verb's module is written with."""
+"""Helpers that the command modules share.
+
+They import nothing heavy: every module of commands is imported to print `wbrag --help`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`plan`: what a job will come to, before it runs."""
+"""Planning command: `plan`, what a job will cost before it runs.
+
+It starts no model and writes nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Verbs that train the library: `enrich`, `publish`, `evaluate`."""
+"""Training commands: `enrich`, `publish`, `evaluate`.
+
+A flag wins over the settings' `job` section.
+"""
 
 from __future__ import annotations
 

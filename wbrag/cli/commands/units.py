@@ -1,4 +1,7 @@
-"""Verbs of the shelf: `units` and `releases`."""
+"""Unit and release commands: `units`, `releases`.
+
+A decision or rollback appends a signed row (`--by`); nothing is edited.
+"""
 
 from __future__ import annotations
 

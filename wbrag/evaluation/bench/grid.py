@@ -1,4 +1,4 @@
-"""The grid: every cell is one model, method and set, with each library answering the same held-out questions.
+"""Benchmark grid: each cell is one model, method and set, with each library answering the same held-out questions.
 
 A cell's rows stand in the workspace's own verdict and answer folders, named by what decides them, so that a killed
 bench goes on at the row it was in and a second one repeats nothing.

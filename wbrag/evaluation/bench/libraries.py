@@ -1,4 +1,7 @@
-"""Libraries to compare: the units of a run beside the base index, and controls that hold nothing distilled."""
+"""Libraries to compare: the units of a run beside the base index, and controls that hold nothing distilled.
+
+An index is named by its documents and its encoder, so that the same documents are embedded once.
+"""
 
 from __future__ import annotations
 

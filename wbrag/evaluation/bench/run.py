@@ -1,4 +1,7 @@
-"""A suite from its file to its report."""
+"""Suite runner: from a suite file to its report.
+
+Figures are written after every cell, so that a killed run keeps what it has; the page comes at the end.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which documents of which question are distilled, decided from stored scores: no gate call is ever repeated.
+"""Example selection: which documents of which question are distilled, decided from stored scores.
 
-Verdicts that were recorded with `enrich.record: all` hold every score, so that any threshold, any other metric and the
-runs without a gate are only another reading of the same rows. Only evidence sets that nobody distilled yet cost calls.
+No gate call is ever repeated: verdicts recorded with `enrich.record: all` hold every score, so that any threshold, any
+other metric and the runs without a gate only read the same rows. Only evidence sets not distilled yet cost calls.
 """
 
 from __future__ import annotations

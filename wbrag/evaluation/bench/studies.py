@@ -1,4 +1,7 @@
-"""Studies beside the grid: thresholds, training size, gate metric and cross use, each one record per point."""
+"""Ablation studies: thresholds, near-duplicates, K, training size and gate metric, one record per point.
+
+Each point is a library, and its answers to the held-out questions paired with those of the base.
+"""
 
 from __future__ import annotations
 

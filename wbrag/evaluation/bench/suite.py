@@ -1,4 +1,7 @@
-"""A suite: what a bench run works on, as a YAML file. `wbrag bench --suite FILE [--data DIR]`."""
+"""Suite file: what a benchmark works on, in YAML. `wbrag bench --suite FILE [--data DIR]`.
+
+What is wrong with the file is named before anything starts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A bench's records as tables: the paper's Table 2 with intervals, Table 3, and what each method costs."""
+"""Benchmark tables: scores with intervals (the paper's Table 2), construction (Table 3), studies, and cost per method.
+
+Their only source is the records of a `Bench`; nothing is measured here.
+"""
 
 from __future__ import annotations
 

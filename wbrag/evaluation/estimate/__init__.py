@@ -1,4 +1,7 @@
-"""What a job will come to before it runs: `wbrag plan`. Every figure says what it rests on."""
+"""Cost estimate: calls, tokens, hours, bytes and price of a job before it runs (`wbrag plan`).
+
+Every figure says what it rests on: given, measured, exact, or assumed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Generator calls and tokens of an enrichment, from shares of the question set: the paper's cost formula, in full."""
+"""Call estimate: generator calls and tokens of an enrichment, by the paper's cost formula in full.
+
+It needs only shares and mean words of the question set; prompts are counted with wbrag's own templates.
+"""
 
 from __future__ import annotations
 

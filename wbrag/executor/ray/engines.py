@@ -1,4 +1,4 @@
-"""Engines as actors, and the one door to them: a killed engine costs time, a prompt that kills engines costs its row.
+"""Engine actors and their client: a killed engine costs time, a prompt that kills engines costs its row.
 
 Ray only restarts the process. What happens to the calls is decided here, in `RemoteGenerator`, by whoever made them:
 every call in flight at a death may be what caused it, so each of them is repeated with an engine to itself. A prompt

@@ -1,4 +1,7 @@
-"""Actors that hold an encoder or a shard, and the handles that speak the library's protocols for them."""
+"""Model actors: an encoder or a shard each, and the handles that speak wbrag's protocols for them.
+
+A search names its shard, so that a restarted actor never answers from another.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The gateway: a FastAPI app over a library, a generator and the release in use. It knows nothing of Ray."""
+"""Gateway: the FastAPI app over a retriever, a generator and the current release.
+
+It knows nothing of Ray. `/healthz` answers at once, `/readyz` once the release and the model are there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`POST /v1/chat/completions` and `GET /v1/models`, so that every OpenAI client works unchanged."""
+"""Chat completions: `POST /v1/chat/completions` and `GET /v1/models`, so that every OpenAI client works unchanged.
+
+What fails before the first word of a stream is an ordinary error with its status, later it is an event in the stream.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Whoever is at the other end: how long they wait, and what happens when they hang up."""
+"""Deadlines and disconnects: a request's work ends when its time is over or its client hangs up.
+
+A client may shorten the operator's time, never lengthen it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What every request passes, in and out: its id, the host check, the size limit, the headers, the log line."""
+"""Request middleware: request id, host check, body limit, security headers, metrics and the log line.
+
+A request is counted and logged exactly once, whatever becomes of it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`POST /v1/search` and `POST /v1/feedback`."""
+"""Search and feedback: `POST /v1/search` and `POST /v1/feedback`.
+
+A search passes the same admission and limits as an answer; the last feedback on a request counts.
+"""
 
 from __future__ import annotations
 

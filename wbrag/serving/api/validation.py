@@ -1,4 +1,7 @@
-"""What a request may ask for: within what the operator allows, or refused with the field's name and the choices."""
+"""Request validation: every option within what the operator allows, or refused with the field's name and the choices.
+
+What comes out may be used unchecked; what may not raises `Refusal`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The try-it box: one question, answered with and without write-back."""
+"""Question page: one question, answered with and without write-back, side by side.
+
+Readers ask the release that serves; other releases are for reviewers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the desk shows of a gateway at work, read off its metrics."""
+"""Live counters: what the desk shows of a running gateway, read off its metrics.
+
+They count since this gateway started; NaN stands where nothing was measured yet.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What every page of the desk shares: its parts, its templates and its refusals."""
+"""Page rendering: the parts, templates, flash messages and error pages that all pages of the desk share.
+
+Templates escape every text; a refusal is a page, or one plain sentence where htmx asks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The review queue, one unit, and decisions over one or many."""
+"""Review queue: the list of units, the page of one unit, and decisions over one or many.
+
+A decision over a whole list is taken only where the list is as long as the reviewer saw it.
+"""
 
 from __future__ import annotations
 

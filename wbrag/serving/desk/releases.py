@@ -1,4 +1,7 @@
-"""Releases: what each holds, publishing the next, comparing two, and rolling back."""
+"""Release pages: the list, publishing the next, comparing two, and rolling back.
+
+A rollback is taken only where the newest release is still the one that the page showed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The desk's router: its pages, the door, and the files that they load."""
+"""Desk router: its pages, login, and static files.
+
+Every form needs its CSRF token; static files are cached for good, under an address that changes with them.
+"""
 
 from __future__ import annotations
 

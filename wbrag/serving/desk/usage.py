@@ -1,4 +1,7 @@
-"""The work list, live counters, and what units were used for."""
+"""Usage pages: the work list, live counters, and what units were used for.
+
+They only read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The endpoint on Ray Serve: one application of gateways, retrievers and, for the backend `vllm`, generators.
+"""Serve application: gateways, retrievers and, for the backend `vllm`, generators, each a deployment.
 
 `build` is what `serve run serve.app:build config=my.yaml` calls; with or without GPUs only the settings differ.
 """

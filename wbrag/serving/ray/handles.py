@@ -1,4 +1,7 @@
-"""Deployment handles behind the library's protocols, and what dies in Ray as plain errors."""
+"""Deployment handles: Serve's deployments behind wbrag's protocols.
+
+What fails in Ray is raised as wbrag's own error, or in one sentence; a caller that leaves cancels its call.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The generator's deployment: `ray.serve.llm` with the engine settings of `wbrag.generators.vllm`.
+"""LLM deployment: `ray.serve.llm` with the engine settings of `wbrag.generators.vllm`.
 
+Requests and replies are plain dictionaries, so that a caller need not import vLLM.
 https://docs.ray.io/en/latest/serve/llm/index.html
 """
 

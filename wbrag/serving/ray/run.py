@@ -1,4 +1,7 @@
-"""`wbrag serve`: Ray and Serve brought up quietly, the application deployed, and taken down without losing work."""
+"""Server lifecycle: `wbrag serve` brings up Ray and Serve, deploys the application, and takes it down again.
+
+The first signal lets what was begun finish, a second one does not; a Serve that ran before goes on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A unit must not contradict the units beside it, nor what the corpus says elsewhere about its subject.
+"""Conflict check: a unit contradicts no unit beside it, and no passage about its subject.
 
 With an entailment model, a contradiction of two sentences. Without, two sentences about the unit's subject that say
 the same but for a value: another name, another number, another day, or other words at the end ("is made of oak").

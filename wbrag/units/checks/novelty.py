@@ -1,4 +1,7 @@
-"""A unit that says again what a passage or another unit says takes a place among the hits and brings nothing."""
+"""Novelty check: a unit repeats no passage and no other unit, by the cosine of their vectors.
+
+A repetition would take a place among the hits and bring nothing.
+"""
 
 from __future__ import annotations
 
