@@ -41,12 +41,12 @@ class Health:
         await self.generator.close()
 
     @contextmanager
-    def listening(self, speaking: StreamingGenerator) -> Iterator[None]:
+    def observing(self, generator: StreamingGenerator) -> Iterator[None]:
         """Note how one answer's calls went."""
         try:
             yield
         except Exception:
-            if speaking.failed:
+            if generator.failed:
                 self._failures += 1
             if self._failures >= FAILURES and self.up:
                 self.up = False

@@ -33,7 +33,7 @@ class Canary:
         return json.dumps(asdict(self))
 
 
-def weigh(
+def compare_releases(
     examples: str,
     against: str,
     before: Sequence[Mapping[str, Any]],

@@ -23,7 +23,7 @@ def plain(record: Any) -> dict[str, Any]:
     return asdict(record)
 
 
-def whoever() -> str:
+def current_user() -> str:
     """The user of this machine, for decisions that nobody signed."""
     import getpass
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from wbrag.cli.commands.common import Verb, plain, whoever
+from wbrag.cli.commands.common import Verb, current_user, plain
 from wbrag.core.errors import UsageError
 from wbrag.core.io.files import location
 
@@ -65,4 +65,4 @@ def _evaluate(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _publish(a: argparse.Namespace, w: Workspace) -> Any:
-    return plain(w.publish(a.note, by=a.by or whoever(), policy=a.policy))
+    return plain(w.publish(a.note, by=a.by or current_user(), policy=a.policy))

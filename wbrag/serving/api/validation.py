@@ -16,12 +16,12 @@ MODEL = "wbrag"
 SEEDS = 2**31  # engines take no larger ones
 
 
-def ask_of(asked: schemas.Chat, settings: ServingConfig, config: Config) -> AnswerRequest:
+def answer_request(asked: schemas.Chat, settings: ServingConfig, config: Config) -> AnswerRequest:
     """The question of a chat request, and how to answer it."""
     options = asked.wbrag or schemas.Options()
     method = _method_of(asked.model, settings)
     if options.method is not None:
-        method = among("wbrag.method", options.method, settings.methods)
+        method = one_of("wbrag.method", options.method, settings.methods)
     wanted = asked.max_completion_tokens or asked.max_tokens or config.generator.max_answer_tokens
     sampling = Sampling(
         max_tokens=min(wanted, settings.max_tokens),
@@ -32,7 +32,7 @@ def ask_of(asked: schemas.Chat, settings: ServingConfig, config: Config) -> Answ
     return AnswerRequest(
         question(_last_question(asked), "messages", settings),
         method,
-        among("wbrag.task", options.task or settings.tasks[0], settings.tasks),
+        one_of("wbrag.task", options.task or settings.tasks[0], settings.tasks),
         hits(options.top_k, "wbrag.top_k", settings, config),
         sampling,
         release(options.release, "wbrag.release", settings),
@@ -80,7 +80,7 @@ def _method_of(model: str, settings: ServingConfig) -> str:
     return model.partition("/")[2] or settings.methods[0]
 
 
-def among(param: str, value: str, allowed: tuple[str, ...]) -> str:
+def one_of(param: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise Refusal(400, f"{param}: expected one of {', '.join(allowed)}: choose one", param=param)
     return value

@@ -24,7 +24,7 @@ from wbrag.executor.ray.session import gpus
 from wbrag.generators import build as build_client
 from wbrag.retrieval.encoder import Vectors
 from wbrag.serving.logs import setup
-from wbrag.serving.ray.handles import RemoteReleaseRetriever, asking
+from wbrag.serving.ray.handles import RemoteReleaseRetriever, chat_transport
 from wbrag.serving.release_watcher import ReleaseWatcher
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
@@ -43,9 +43,9 @@ class RetrieverReplica:
         from wbrag.serving.release_cache import ReleaseCache
 
         setup()
-        self.store = Layout(config=config)
-        self.library = ReleaseCache(self.store, Encoder(config.encoder), config.serving.cache_dir)
-        await ReleaseWatcher(self.store, self.library).refresh()  # a replica that joins has the release already
+        self.layout = Layout(config=config)
+        self.retriever = ReleaseCache(self.layout, Encoder(config.encoder), config.serving.cache_dir)
+        await ReleaseWatcher(self.layout, self.retriever).refresh()  # a replica that joins has the release already
 
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
         """Requests that come together are encoded together, by `BatchedEncoder`.
@@ -53,20 +53,20 @@ class RetrieverReplica:
         `@serve.batch` collects for a fixed time, whether the encoder is free or not; without that time its batches
         hold one request each, with it every request waits. What waits here is just what came during the last batch.
         """
-        return await self.library.search(queries, k, release)
+        return await self.retriever.search(queries, k, release)
 
     async def embed(self, contents: Sequence[str]) -> Vectors:
-        return await self.library.embed(contents)
+        return await self.retriever.embed(contents)
 
     async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:
-        return await self.library.nearest(contents, vectors, k, release)
+        return await self.retriever.nearest(contents, vectors, k, release)
 
     async def prepare(self, release: Release) -> None:
-        await self.library.prepare(release)
+        await self.retriever.prepare(release)
 
     async def check_health(self) -> None:
         """A GPU that has failed fails every call from then on."""
-        await self.library.queries.queries(["health"])
+        await self.retriever.queries.queries(["health"])
 
 
 @serve.ingress()
@@ -77,25 +77,25 @@ class Gateway:
         from wbrag.generators.serve import ServeGenerator
 
         setup()
-        self.config, self.store = config, Layout(config=config)
-        self.library = RemoteReleaseRetriever(retriever)
+        self.config, self.layout = config, Layout(config=config)
+        self.retriever = RemoteReleaseRetriever(retriever)
         self.generator: Generator = (
             build_client(config)
             if generator is None
-            else ServeGenerator(config.generator, asking(generator), config.seed)
+            else ServeGenerator(config.generator, chat_transport(generator), config.seed)
         )
-        self.current = ReleaseWatcher(self.store, self.library, config.serving.poll_s)
+        self.watcher = ReleaseWatcher(self.layout, self.retriever, config.serving.poll_s)
 
     async def __serve_build_asgi_app__(self) -> Any:
         """A replica that joins takes requests once it can answer them, or tells at `/readyz` what it waits for."""
         from wbrag.serving.endpoint import endpoint
 
-        self.gateway = endpoint(self.store, self.library, self.generator, self.current)
-        health = self.gateway.state.answering.health
+        self.gateway = endpoint(self.layout, self.retriever, self.generator, self.watcher)
+        health = self.gateway.state.service.health
         with suppress(TimeoutError):
             async with asyncio.timeout(JOINING_S):
                 health.start()
-                await self.current.refresh()
+                await self.watcher.refresh()
                 while not health.up:
                     await asyncio.sleep(0.02)
         return self.gateway
@@ -106,11 +106,11 @@ class Gateway:
 
         return await drain(self.gateway)
 
-    async def standing(self) -> tuple[str, str]:
+    async def startup_status(self) -> tuple[str, str]:
         """The release that answers, "" before the first, and what has kept it from answering, "" for nothing."""
-        from wbrag.serving.api.app import trouble
+        from wbrag.serving.api.app import startup_error
 
-        return self.current.release.id if self.current.release else "", trouble(self.gateway)
+        return self.watcher.release.id if self.watcher.release else "", startup_error(self.gateway)
 
 
 def build(args: dict[str, Any]) -> serve.Application:

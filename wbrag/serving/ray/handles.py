@@ -65,7 +65,7 @@ class RemoteReleaseRetriever:
                 raise _own(answer)
 
 
-def asking(handle: DeploymentHandle) -> ChatTransport:
+def chat_transport(handle: DeploymentHandle) -> ChatTransport:
     """The generator deployment as `ServeGenerator` speaks with it."""
     streams, whole = handle.options(method_name="chat_wire", stream=True), handle.options(method_name="chat_whole")
 
