@@ -16,7 +16,8 @@ import yaml
 
 from wbrag.core.config import Config
 from wbrag.core.errors import UsageError, unknown
-from wbrag.evaluation.estimate.calls import Row, Shares, Words, shares_of, stages, words_of
+from wbrag.enrich.rows import Row
+from wbrag.evaluation.estimate.calls import Shares, Words, shares_of, stages, words_of
 from wbrag.evaluation.estimate.sizes import Texts, index_bytes
 
 BYTES_A_WORD = 6.0  # of English text, space included
