@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol
 
 from wbrag.core.errors import PromptTooLong, UsageError, WbragError
@@ -224,6 +225,4 @@ def _log(caller: Caller, error: Exception, question: str) -> None:
 
 def utc() -> str:
     """Now, to the millisecond: rows of one second have an order."""
-    from datetime import UTC, datetime
-
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -184,7 +184,6 @@ class Layout:
 
     def release(self, name: str = "latest") -> Release:
         """The row of a release; `none` is the base index in use, alone."""
-
         if name == "none":
             return Release.of_base(*self.base_row(), encoder_fingerprint(self.config.encoder))
         row = self.releases.get(name)
@@ -197,7 +196,6 @@ class Layout:
 
     def indexes(self, release: str | Release = "latest") -> list[Index]:
         """The indexes that `release` answers from, by name or by row; an outside store is none of them."""
-
         row = self.release(release) if isinstance(release, str) else release
         if bool(row.base_manifest) == outside(self.config):
             made = "wbrag's own index" if row.base_manifest else "an outside store"

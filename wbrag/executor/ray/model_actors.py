@@ -15,15 +15,15 @@ from wbrag.core.env import openmp
 from wbrag.core.io.files import location
 from wbrag.core.sections import EncoderConfig
 from wbrag.core.types import Hit, Origin
-from wbrag.retrieval.encoder import Vectors
+from wbrag.retrieval.encoder import BatchedEncoder, Encoder, Vectors
 from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.shard import open_shard
+from wbrag.retrieval.retriever import LocalShard
 
 
 class EncoderActor:
     def __init__(self, settings: EncoderConfig) -> None:
-        os.environ.update(openmp(settings.actors[1]))  # before torch reads it
-        from wbrag.retrieval.encoder import BatchedEncoder, Encoder
-
+        os.environ.update(openmp(settings.actors[1]))  # before the encoder loads torch, which reads it
         self.encoder = Encoder(settings)
         self.batched = BatchedEncoder(self.encoder)
 
@@ -58,9 +58,6 @@ class ShardActor:
         return found
 
     async def _opened(self, index: Manifest, origin: Origin) -> Any:
-        from wbrag.retrieval.index.shard import open_shard
-        from wbrag.retrieval.retriever import LocalShard
-
         async with self._opening:
             if self.opened != (index, origin):
                 [files] = index.shards

@@ -22,9 +22,12 @@ from wbrag.core.io.files import location
 from wbrag.core.types import Generator, Hit
 from wbrag.executor.ray.session import gpus
 from wbrag.generators import build as build_client
-from wbrag.retrieval.encoder import Vectors
+from wbrag.generators.serve import ServeGenerator
+from wbrag.retrieval.encoder import Encoder, Vectors
+from wbrag.serving.api.app import drain, startup_error
 from wbrag.serving.logs import setup
 from wbrag.serving.ray.handles import RemoteReleaseRetriever, chat_transport
+from wbrag.serving.release_cache import ReleaseCache
 from wbrag.serving.release_watcher import ReleaseWatcher
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
@@ -38,10 +41,7 @@ class RetrieverReplica:
     """An encoder and the shards of the releases in use."""
 
     async def __init__(self, config: Config) -> None:  # type: ignore[misc]  # Serve awaits it
-        os.environ.update(openmp())  # before torch reads it
-        from wbrag.retrieval.encoder import Encoder
-        from wbrag.serving.release_cache import ReleaseCache
-
+        os.environ.update(openmp())  # before the encoder loads torch, which reads it
         setup()
         self.layout = Layout(config=config)
         self.retriever = ReleaseCache(self.layout, Encoder(config.encoder), config.serving.cache_dir)
@@ -74,8 +74,6 @@ class Gateway:
     """`wbrag.serving.api.app` over handles; the releases table is followed by each replica for itself."""
 
     def __init__(self, config: Config, retriever: DeploymentHandle, generator: DeploymentHandle | None = None) -> None:
-        from wbrag.generators.serve import ServeGenerator
-
         setup()
         self.config, self.layout = config, Layout(config=config)
         self.retriever = RemoteReleaseRetriever(retriever)
@@ -88,7 +86,7 @@ class Gateway:
 
     async def __serve_build_asgi_app__(self) -> Any:
         """A replica that joins takes requests once it can answer them, or tells at `/readyz` what it waits for."""
-        from wbrag.serving.endpoint import endpoint
+        from wbrag.serving.endpoint import endpoint  # the pages and their charts, which other replicas do without
 
         self.gateway = endpoint(self.layout, self.retriever, self.generator, self.watcher)
         health = self.gateway.state.service.health
@@ -102,14 +100,10 @@ class Gateway:
 
     async def drain(self) -> bool:
         """Take nothing new; True once everything begun is finished."""
-        from wbrag.serving.api.app import drain
-
         return await drain(self.gateway)
 
     async def startup_status(self) -> tuple[str, str]:
         """The release that answers, "" before the first, and what has kept it from answering, "" for nothing."""
-        from wbrag.serving.api.app import startup_error
-
         return self.watcher.release.id if self.watcher.release else "", startup_error(self.gateway)
 
 
