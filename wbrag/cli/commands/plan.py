@@ -38,9 +38,9 @@ def add(verb: Verb, verbs: Any) -> None:
 
 
 def _plan(a: argparse.Namespace, w: Workspace) -> Any:
-    from wbrag.evaluation.estimate import Asked, plan
+    from wbrag.evaluation.estimate import PlanRequest, plan
 
-    asked = Asked(
+    request = PlanRequest(
         examples=a.examples,
         passages=a.corpus,
         model=a.model,
@@ -58,7 +58,7 @@ def _plan(a: argparse.Namespace, w: Workspace) -> Any:
         tokens_per_word=a.tokens_per_word,
         trial=_verdicts(w, a.trial) if a.trial else (),
     )
-    return plan(asked, w.config)
+    return plan(request, w.config)
 
 
 def _verdicts(w: Workspace, fingerprint: str) -> list[dict[str, Any]]:

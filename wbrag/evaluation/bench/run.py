@@ -57,7 +57,7 @@ def _run(runner: Runner, wanted: Suite, data: str | Location | None) -> Bench:
     for config in configs.values():
         asyncio.run(check(config, _needs(wanted, config)))
     folder = runner.layout.path / "reports" / "suites"
-    for bench in run_grid(wanted, opened, _made(wanted, runner, configs)):
+    for bench in run_grid(wanted, opened, _provenance(wanted, runner, configs)):
         write_figures(bench, folder)
     write_report(bench, folder)
     return bench
@@ -76,7 +76,7 @@ def _check_settings(suite: Suite, config: Config) -> None:
         )
 
 
-def _made(suite: Suite, runner: Runner, configs: Mapping[str, Config]) -> dict[str, Any]:
+def _provenance(suite: Suite, runner: Runner, configs: Mapping[str, Config]) -> dict[str, Any]:
     """What travels with the figures: settings other than the defaults, and the fingerprints of what decides them."""
     config = runner.config
     return {
