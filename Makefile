@@ -1,10 +1,12 @@
 PY := .venv/bin/python
+# Two processes; tests that share an engine stay in one of them (tests/conftest.py).
+SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
 PYTHONS := wbrag $(wildcard jobs/*.py serve/*.py)
 
-.PHONY: help demo test drill lint setup clean
+.PHONY: help demo test test-all drill lint setup clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
 setup:
 	@scripts/setup.sh
@@ -12,11 +14,14 @@ setup:
 demo: setup  ## The whole story on this machine: no GPU, no account, no download beyond the packages
 	@.venv/bin/wbrag demo
 
-test: lint  ## Lint, types, and the tests but for the drills
-	@$(PY) -m pytest
+test: lint  ## Lint, types, and the fast lane of the tests: under ten minutes on two cores
+	@$(PY) -m pytest $(SIDE_BY_SIDE) --junitxml=build/$@.xml
+
+test-all: lint  ## All tests but the drills: the whole demo, every host, processes killed
+	@$(PY) -m pytest $(SIDE_BY_SIDE) --junitxml=build/$@.xml -m "not drill"
 
 drill: lint  ## Fault drills: engines, nodes, heads and stores that really die, for minutes each
-	@$(PY) -m pytest -m drill
+	@$(PY) -m pytest --junitxml=build/$@.xml -m drill
 
 lint: setup  ## ruff, who may import whom, and mypy --strict on the library and the jobs
 	@$(PY) -m ruff check --quiet .

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from enrichment import Row, demo, passages
-from measured import Figure, arguments, number, record
+from lib.enrichment import Row, demo, passages
+from lib.measured import Figure, arguments, number, record
 
 from wbrag.core.config import Config
 from wbrag.core.types import Example

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -13,23 +11,17 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from tests.support.deadly import POISON, DeadlyEngine, DeadlyRowActor, Mortal, Stillborn
 from tests.support.outcome import assert_same, rows_of
 from tests.support.pipeline import ITEMS, reader
 from wbrag.core.errors import WbragError
-from wbrag.core.types import Completion, Prompt, Sampling
 from wbrag.executor.ray import row_pass, session
-from wbrag.executor.ray.engines import EngineActor
-from wbrag.executor.ray.row_pass import RowActor
-from wbrag.generators.wrapper import GeneratorWrapper
 
 if TYPE_CHECKING:  # a plugin is imported by pytest
     from tests.support.enriching import Place
 
 pytestmark = [pytest.mark.integration, pytest.mark.drill]
 pytest_plugins = ["tests.support.enriching"]
-
-POISON = 7
-MARK = f"code of {ITEMS[POISON]}?"
 
 
 def kill_one(actor: str) -> int:
@@ -72,23 +64,6 @@ def test_killed_processes_cost_no_row(
     assert_same(folder / "verdicts", unbroken)
 
 
-class Deadly(GeneratorWrapper):
-    """A generator whose process dies of the marked prompt, as of a fault in a kernel; a folder says how it goes on."""
-
-    async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
-        if MARK in str(prompt):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return await super().generate(prompt, sampling)
-
-
-class DeadlyEngine(EngineActor):
-    async def ready(self) -> bool:
-        await super().ready()
-        if self.generator is not None and not isinstance(self.generator, Deadly):
-            self.generator = Deadly(self.generator)
-        return True
-
-
 @pytest.mark.parametrize(("engines", "block_rows"), [(1, 64), (2, 4)], ids=["one engine, no Ray Data", "two engines"])
 def test_a_poison_row_is_quarantined_alone(
     folder: Path, place: Place, unbroken: Path, monkeypatch: pytest.MonkeyPatch, engines: int, block_rows: int
@@ -105,13 +80,6 @@ def test_a_poison_row_is_quarantined_alone(
     assert_same(folder / "verdicts", unbroken)
 
 
-class DeadlyRowActor(RowActor):
-    async def row(self, text: str) -> dict[str, str]:
-        if MARK in text:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return await super().row(text)
-
-
 def test_a_row_that_kills_its_own_actor_ends_the_run(
     folder: Path, place: Place, unbroken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,25 +93,6 @@ def test_a_row_that_kills_its_own_actor_ends_the_run(
     assert f"q{POISON:02d}" not in kept
     assert place.enrich(folder) == (len(kept), 0)
     assert_same(folder / "verdicts", unbroken)
-
-
-class Stillborn(EngineActor):
-    """Dies whenever it starts."""
-
-    async def ready(self) -> bool:
-        os.kill(os.getpid(), signal.SIGKILL)
-        return True
-
-
-class Mortal(EngineActor):
-    """Starts once; after the first death its process dies whenever it starts."""
-
-    async def ready(self) -> bool:
-        marker = Path(self.config.workspace) / "started"
-        if marker.exists() and self.generator is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        marker.touch()
-        return await super().ready()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from tests.support.hosts import renew
 from tests.support.outcome import assert_same
 from wbrag.core.config import load
 from wbrag.workspace import Workspace
@@ -44,8 +45,8 @@ def soon(true: Callable[[], object], seconds: float = 120) -> None:
 def test_a_killed_engine_costs_no_row_and_outlives_nobody(folder: Path, models: Place, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "unbroken")
     config = load(ray={"block_rows": 4}, generator={"concurrency": 8}, index={"block_rows": 8})
-    models.session.config = config
-    broken, unbroken = (Workspace(f, config, session=models.session) for f in (folder, tmp_path / "unbroken"))
+    renew(models.session, config)
+    broken, unbroken = (Workspace(w, config, session=models.session) for w in (folder, tmp_path / "unbroken"))
     killed: list[int] = []
 
     def kill_the_engine() -> None:

@@ -1,4 +1,4 @@
-"""The grid over a real endpoint: unattended, and a second run asks nothing."""
+"""The grid over a real endpoint, on every host: unattended, and a second run asks nothing."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.hosts import Host
 from tests.support.openai_server import OpenAIServer
-from tests.support.pipeline import ITEMS, config, reader
+from tests.support.pipeline import ITEMS, reader
 from wbrag.evaluation.bench.tables import markdown
-from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration
 
 
 def test_a_grid_runs_and_a_second_run_asks_nothing(
-    copy: Path, data: Path, endpoint: OpenAIServer, tmp_path: Path
+    copy: Path, data: Path, endpoint: OpenAIServer, host: Host, tmp_path: Path
 ) -> None:
     suite = {
         "name": "toy",
@@ -28,7 +28,7 @@ def test_a_grid_runs_and_a_second_run_asks_nothing(
     }
     file = tmp_path / "toy.yaml"
     file.write_text(yaml.safe_dump(suite), encoding="utf-8")
-    with Workspace(copy, config(endpoint, ray={"block_rows": 12})) as workspace:
+    with host.workspace(copy, endpoint, ray={"block_rows": 12}) as workspace:
         first = workspace.bench(file, data)
         asked = len(endpoint.requests)
         again = workspace.bench(file, data)
@@ -44,7 +44,7 @@ def test_a_grid_runs_and_a_second_run_asks_nothing(
 
 
 def test_sweeps_and_controls_repeat_no_gate_call(
-    copy: Path, data: Path, endpoint: OpenAIServer, tmp_path: Path
+    copy: Path, data: Path, endpoint: OpenAIServer, host: Host, tmp_path: Path
 ) -> None:
     """Only distillations and the held-out answers may be asked once the scores are recorded."""
     suite: dict[str, object] = {
@@ -66,7 +66,7 @@ def test_sweeps_and_controls_repeat_no_gate_call(
         },
         "methods": ["naive", "iter_retgen"],
     }
-    with Workspace(copy, config(endpoint, ray={"block_rows": 12})) as workspace:
+    with host.workspace(copy, endpoint, ray={"block_rows": 12}) as workspace:
         first = workspace.bench(file, data)
         file.write_text(yaml.safe_dump({**suite, **more, "methods": ["naive"]}), encoding="utf-8")
         asked = len(endpoint.requests)
@@ -93,7 +93,9 @@ def test_sweeps_and_controls_repeat_no_gate_call(
     assert [p["value"] for p in third.points if p["study"] == "cross"] == ["default naive", "default iter_retgen"]
 
 
-def test_other_k_the_empty_prompt_and_scores_that_are_asked_for(copy: Path, data: Path, tmp_path: Path) -> None:
+def test_other_k_the_empty_prompt_and_scores_that_are_asked_for(
+    copy: Path, data: Path, host: Host, tmp_path: Path
+) -> None:
     file = tmp_path / "toy.yaml"
     suite = {
         "name": "toy",
@@ -104,7 +106,7 @@ def test_other_k_the_empty_prompt_and_scores_that_are_asked_for(copy: Path, data
     file.write_text(yaml.safe_dump(suite), encoding="utf-8")
     with (
         OpenAIServer(reply=reader, vllm=True) as server,
-        Workspace(copy, config(server, ray={"block_rows": 12})) as workspace,
+        host.workspace(copy, server, ray={"block_rows": 12}) as workspace,
     ):
         bench = workspace.bench(file, data)
     values = {(p["study"], p["value"]) for p in bench.points}

@@ -1,4 +1,4 @@
-"""`make demo`'s own result: the whole job with the embedded model under vLLM, asserted."""
+"""`make demo`'s own result with the embedded model under vLLM, asserted: the whole job, and one of few questions."""
 
 from __future__ import annotations
 
@@ -12,17 +12,25 @@ from tests.support.pipeline import wbrag
 from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration
+FEW, WHOLE = ("--limit", "12"), ()
+whole = pytest.mark.parametrize("demo", [pytest.param(WHOLE, marks=pytest.mark.slow, id="whole")], indirect=True)
+few_or_whole = pytest.mark.parametrize(
+    "demo",
+    [pytest.param(FEW, id="few questions"), pytest.param(WHOLE, marks=pytest.mark.slow, id="whole")],
+    indirect=True,
+)
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("demo")
-    process = wbrag("demo", "--workspace", str(folder), "--json")
+    process = wbrag("demo", *request.param, "--workspace", str(folder), "--json")
     out, err = process.communicate()
     assert process.returncode == 0, err
     return folder, json.loads(out)
 
 
+@whole
 def test_the_gain_is_real(demo: tuple[Path, dict[str, Any]]) -> None:
     """What README states: beyond chance over the base library and over both controls."""
     _, result = demo
@@ -34,6 +42,7 @@ def test_the_gain_is_real(demo: tuple[Path, dict[str, Any]]) -> None:
     assert result["enrich"]["calls"]["saved"] > 0
 
 
+@few_or_whole
 def test_the_page_and_the_release_are_there(demo: tuple[Path, dict[str, Any]]) -> None:
     folder, result = demo
     page = Path(result["page"]).read_text(encoding="utf-8")
@@ -47,6 +56,7 @@ def test_the_page_and_the_release_are_there(demo: tuple[Path, dict[str, Any]]) -
         )
 
 
+@few_or_whole
 def test_a_second_run_repeats_nothing(demo: tuple[Path, dict[str, Any]]) -> None:
     folder, first = demo
     process = wbrag("enrich", "--examples", "demo/train", "--workspace", str(folder), "--json")

@@ -32,7 +32,7 @@ from wbrag.serving.keys import Keys
 pytestmark = pytest.mark.integration
 # What browser and htmx say of a request that was refused, cut off, or overtaken by the next one.
 SAID = re.compile(r"status of 40[13]|Status Error Code 403|ERR_FAILED|htmx:(afterRequest|sendAbort|sendError)")
-expect.set_options(timeout=15_000)  # a machine that is busy with other tests
+expect.set_options(timeout=60_000)  # a machine that is busy with other tests
 VIOLATIONS = "document.addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective))"
 
 
@@ -70,7 +70,7 @@ def visit(browser: Browser, bench: DeskBench) -> Iterator[Callable[..., Page]]:
             context = browser.new_context(viewport={"width": width, "height": 844}, base_url=address, **options)
             opened_pages.callback(context.close)
             page = context.new_page()
-            page.set_default_timeout(15_000)
+            page.set_default_timeout(60_000)
             page.add_init_script(VIOLATIONS)
             page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
             page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -1,4 +1,4 @@
-"""The life of units on the real stack: checks, decisions, canary, freshness, learning, rollback and the audit."""
+"""The life of units: checks, decisions, canary, freshness, learning, rollback and the audit, on every host."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support.hosts import Host
 from tests.support.openai_server import OpenAIServer
-from tests.support.pipeline import ITEMS, config
+from tests.support.pipeline import ITEMS
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.units.audit import changes
 from wbrag.units.governance import Governance
@@ -29,8 +30,8 @@ def edit_corpus(workspace: Path, change: dict[str, dict[str, Any] | None]) -> No
     pq.write_table(pa.Table.from_pylist(rows, table.schema), file)
 
 
-def test_units_are_checked_approved_retired_and_refreshed(copy: Path, endpoint: OpenAIServer) -> None:
-    with Workspace(copy, config(endpoint)) as w:
+def test_units_are_checked_approved_retired_and_refreshed(copy: Path, endpoint: OpenAIServer, host: Host) -> None:
+    with host.workspace(copy, endpoint) as w:
         assert w.enrich("toy/train", limit=10)["units_new"] > 0
         units = [s.unit for s in w.shelf.read()]
         examined = w.results.latest()
@@ -95,9 +96,8 @@ def refresh_after_a_change(w: Workspace, folder: Path) -> None:
     assert w.results.latest()[changed.id].passed
 
 
-def test_the_canary_stops_a_release_that_answers_worse(copy: Path, endpoint: OpenAIServer) -> None:
-    settings = config(endpoint, canary={"examples": "toy/train"})
-    with Workspace(copy, settings) as w:
+def test_the_canary_stops_a_release_that_answers_worse(copy: Path, endpoint: OpenAIServer, host: Host) -> None:
+    with host.workspace(copy, endpoint, canary={"examples": "toy/train"}) as w:
         w.enrich("toy/train")
         good = w.publish()
         report = json.loads(good.canary)
@@ -112,7 +112,9 @@ def test_the_canary_stops_a_release_that_answers_worse(copy: Path, endpoint: Ope
             assert w.publish().units == 0
 
 
-def test_liked_answers_become_candidates_that_a_person_decides_on(copy: Path, endpoint: OpenAIServer) -> None:
+def test_liked_answers_become_candidates_that_a_person_decides_on(
+    copy: Path, endpoint: OpenAIServer, host: Host
+) -> None:
     item = ITEMS[3]
     answers = {
         "good": ("k3", ["p3"], ["base"]),
@@ -120,7 +122,7 @@ def test_liked_answers_become_candidates_that_a_person_decides_on(copy: Path, en
         "from-a-unit": ("k3", ["wb-1"], ["writeback"]),
         "disliked": ("k3", ["p3"], ["base"]),
     }
-    with Workspace(copy, config(endpoint, learn={"enabled": True, "novelty": 0.999})) as w:
+    with host.workspace(copy, endpoint, learn={"enabled": True, "novelty": 0.999}) as w:
         asked = f"What is the code of {item}?"
         rows = [
             Served(
@@ -151,5 +153,5 @@ def test_liked_answers_become_candidates_that_a_person_decides_on(copy: Path, en
         assert w.publish().units == 1
         why = {c.what: c.why for c in changes(w) if c.action == "learn: rejected"}
         assert set(why) == {"invented", "from-a-unit"} and "grounds the answer" in why["invented"]
-    with Workspace(copy, config(endpoint)) as w, pytest.raises(UsageError, match="learn.enabled"):
+    with host.workspace(copy, endpoint) as w, pytest.raises(UsageError, match="learn.enabled"):
         w.learn()

@@ -13,7 +13,7 @@ from tests.support.openai_server import OpenAIServer
 from tests.support.pipeline import ITEMS, Stalling, finished, reader, wbrag
 from tests.support.processes import kill_when
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def test_enrichment_survives_sigkill(copy: Path, tmp_path: Path) -> None:

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.hosts import Host
 from tests.support.openai_server import OpenAIServer
 from tests.support.pipeline import ITEMS, ROOT, config
-from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
-from wbrag.core.sections import EncoderConfig
 from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder
 from wbrag.retrieval.external import Held, open_store
@@ -27,18 +26,12 @@ from wbrag.retrieval.external.pgvector import PgVector
 from wbrag.units.publish import release_ids
 from wbrag.units.releases import Release
 from wbrag.units.table import StoredUnit
-from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration
 pgserver = pytest.importorskip("pgserver", reason="pgserver has wheels up to Python 3.12")
 psycopg = pytest.importorskip("psycopg")
 DSN = "WBRAG_TEST_DSN"
 OPTIONS = {"dsn_env": DSN, "table": "kb.notes", "id": "no", "title": "head", "text": "body", "vector": "e"}
-
-
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return Encoder(EncoderConfig())
 
 
 @pytest.fixture(scope="module")
@@ -54,32 +47,35 @@ def server() -> Iterator[str]:
     running.cleanup()
 
 
+@pytest.fixture(scope="module")
+def notes(data: Path, encoder: Encoder) -> list[tuple[int, str, str, str]]:
+    """The toy corpus as rows with vectors."""
+    texts = [json.loads(line)["contents"] for line in (data / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+    vectors = encoder.encode_passages(texts)
+    return [(n, *text.split("\n"), str(vector.tolist())) for n, (text, vector) in enumerate(zip(texts, vectors))]
+
+
 @pytest.fixture
-def dsn(server: str, data: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> str:
+def dsn(server: str, notes: list[tuple[int, str, str, str]], monkeypatch: pytest.MonkeyPatch) -> str:
     """The toy corpus in a table of somebody else's making: other names, numbers as ids, an index."""
-    rows = [json.loads(line) for line in (data / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
-    vectors = encoder.encode_passages([row["contents"] for row in rows])
     with psycopg.connect(server) as connection:
         connection.execute("DROP SCHEMA IF EXISTS kb CASCADE; DROP TABLE IF EXISTS wbrag_units, wbrag_units_release")
         connection.execute("CREATE SCHEMA kb")
         connection.execute("CREATE TABLE kb.notes (no bigint PRIMARY KEY, head text, body text, e vector(384))")
-        for number, (row, vector) in enumerate(zip(rows, vectors)):
-            head, body = row["contents"].split("\n")
-            values = (number, head, body, str(vector.tolist()))
-            connection.execute("INSERT INTO kb.notes VALUES (%s, %s, %s, %s)", values)
+        connection.cursor().executemany("INSERT INTO kb.notes VALUES (%s, %s, %s, %s)", notes)
         connection.execute("CREATE INDEX ON kb.notes USING hnsw (e vector_cosine_ops)")
         connection.execute("INSERT INTO kb.notes VALUES (1000, NULL, 'not embedded yet', NULL)")
     monkeypatch.setenv(DSN, server)
     return server
 
 
-def beside(endpoint: OpenAIServer, push: bool = False, **options: object) -> Config:
-    retriever = {"kind": "pgvector", "options": {**OPTIONS, **options}, "push": push, "max_retries": 1}
-    return config(endpoint, retriever=retriever)
+def beside(push: bool = False, **options: object) -> dict[str, object]:
+    """The settings `retriever`."""
+    return {"kind": "pgvector", "options": {**OPTIONS, **options}, "push": push, "max_retries": 1, "timeout_s": 120}
 
 
 def store(endpoint: OpenAIServer, **options: object) -> PgVector:
-    found = open_store(beside(endpoint, **options).retriever)
+    found = open_store(config(endpoint, retriever=beside(**options)).retriever)
     assert isinstance(found, PgVector)
     return found
 
@@ -90,8 +86,8 @@ def rows(dsn: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 def own_search(dsn: str, question: list[float]) -> list[tuple[str, float]]:
-    """Ids and scores by the query that docs/other-frameworks.md gives, which calls the corpus `passages`."""
-    page = (ROOT / "docs" / "other-frameworks.md").read_text(encoding="utf-8")
+    """Ids and scores by the query that docs/integrations.md gives, which calls the corpus `passages`."""
+    page = (ROOT / "docs" / "integrations.md").read_text(encoding="utf-8")
     [query] = re.findall(r"^```sql\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     with psycopg.connect(dsn) as connection:
         connection.execute(
@@ -105,9 +101,9 @@ def own_search(dsn: str, question: list[float]) -> list[tuple[str, float]]:
 
 
 def test_enrich_publish_push_evaluate_roll_back(
-    dsn: str, data: Path, endpoint: OpenAIServer, encoder: Encoder, tmp_path: Path
+    dsn: str, data: Path, endpoint: OpenAIServer, encoder: Encoder, host: Host, tmp_path: Path
 ) -> None:
-    with Workspace(tmp_path / "w", beside(endpoint)) as workspace:
+    with host.workspace(tmp_path / "w", endpoint, retriever=beside()) as workspace:
         workspace.ingest_examples(data / "train.jsonl", "toy", "train")
         first = workspace.enrich("toy/train", limit=12)
         assert first["quarantined"] == 0 and first["accepted"] == first["units_new"] > 0
@@ -138,7 +134,7 @@ def test_enrich_publish_push_evaluate_roll_back(
         assert [h.score for h in hits] == pytest.approx([score for _, score in both], abs=1e-3)  # fp16 here, fp32 there
 
         assert workspace.enrich("toy/train")["units_new"] > 0
-    with Workspace(tmp_path / "w", beside(endpoint, push=True)) as workspace:  # from here on without being told
+    with host.workspace(tmp_path / "w", endpoint, retriever=beside(push=True)) as workspace:  # now without being told
         two = workspace.publish()
         assert {row[0] for row in rows(dsn, "SELECT id FROM wbrag_units")} == release_ids(workspace, two) > held
         workspace.rollback(one.id)
@@ -150,11 +146,12 @@ def test_enrich_publish_push_evaluate_roll_back(
 
 
 def test_what_changes_in_the_store_is_worked_out_again(
-    dsn: str, data: Path, endpoint: OpenAIServer, tmp_path: Path
+    dsn: str, data: Path, endpoint: OpenAIServer, host: Host, tmp_path: Path
 ) -> None:
-    with Workspace(tmp_path / "w", beside(endpoint)) as workspace:
+    with host.workspace(tmp_path / "w", endpoint, retriever=beside()) as workspace:
         workspace.ingest_examples(data / "train.jsonl", "toy", "train")
-        assert workspace.enrich("toy/train", limit=4)["resumed"] == 0
+        first = workspace.enrich("toy/train", limit=4)
+        assert (first["resumed"], first["quarantined"]) == (0, 0), workspace.verdicts("toy/train", limit=4).rows
         assert workspace.enrich("toy/train", limit=4)["resumed"] == 4
         with psycopg.connect(dsn) as connection:
             connection.execute("UPDATE kb.notes SET body = 'The codes were taken down.'")

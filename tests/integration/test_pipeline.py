@@ -1,4 +1,4 @@
-"""The main job, from files to a release and back, over a real endpoint."""
+"""The main job, from files to a release and back, over a real endpoint, on every host."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hosts import Host
 from tests.support.openai_server import OpenAIServer
 from tests.support.pipeline import ITEMS, config
 from wbrag.core.errors import WbragError
@@ -15,8 +16,8 @@ from wbrag.workspace import Workspace
 pytestmark = pytest.mark.integration
 
 
-def test_enrich_publish_evaluate_roll_back(copy: Path, endpoint: OpenAIServer) -> None:
-    with Workspace(copy, config(endpoint)) as workspace:
+def test_enrich_publish_evaluate_roll_back(copy: Path, endpoint: OpenAIServer, host: Host) -> None:
+    with host.workspace(copy, endpoint) as workspace:
         first = workspace.enrich("toy/train", limit=12)
         assert first["examples"] == 12 and first["resumed"] == 0 and first["quarantined"] == 0
         assert first["accepted"] == first["units_new"] > 0
@@ -50,7 +51,7 @@ def test_enrich_publish_evaluate_roll_back(copy: Path, endpoint: OpenAIServer) -
         assert [r.number for r in workspace.releases.all()] == [1, 2, 3]
 
 
-def test_a_row_that_fails_is_quarantined_and_tried_again(copy: Path) -> None:
+def test_a_row_that_fails_is_quarantined_and_tried_again(copy: Path, host: Host) -> None:
     broken = {"on": True}
     [asked] = Workspace(copy).examples("toy/train", 1)  # also among the eight
 
@@ -59,7 +60,7 @@ def test_a_row_that_fails_is_quarantined_and_tried_again(copy: Path) -> None:
             raise RuntimeError("the endpoint fell over")
         return "unknown"
 
-    with OpenAIServer(reply=reply) as server, Workspace(copy, config(server)) as workspace:
+    with OpenAIServer(reply=reply) as server, host.workspace(copy, server) as workspace:
         first = workspace.enrich("toy/train", limit=8)
         assert (first["examples"], first["quarantined"]) == (8, 1)
         broken["on"] = False
@@ -81,8 +82,8 @@ def test_a_flipped_bit_and_another_encoder_are_refused(copy: Path, endpoint: Ope
         workspace.search("code")
 
 
-def test_what_is_not_there_is_named(copy: Path, endpoint: OpenAIServer) -> None:
-    with Workspace(copy, config(endpoint)) as workspace:
+def test_what_is_not_there_is_named(copy: Path, endpoint: OpenAIServer, host: Host) -> None:
+    with host.workspace(copy, endpoint) as workspace:
         with pytest.raises(WbragError, match="toy/train"):
             workspace.enrich("toy/dev")
         with pytest.raises(WbragError, match="release"):

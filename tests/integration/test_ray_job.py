@@ -27,7 +27,7 @@ from tests.support.outcome import assert_same
 from tests.support.pipeline import ITEMS, ROOT, Stalling, config, finished, reader, settings
 from wbrag.workspace import Workspace
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 RAY = str(Path(sys.executable).with_name("ray"))
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid4().hex * 2}  # as on a cluster of cluster.yaml's
 

@@ -17,7 +17,7 @@ from wbrag.generators.vllm import VLLMGenerator
 from wbrag.methods import Rag
 from wbrag.methods.replug import answer
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 MAX_TOKENS, TEMPERATURE, QUESTIONS = 12, 0.1, 8
 
 

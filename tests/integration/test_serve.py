@@ -56,6 +56,10 @@ class Served:
         lines = self.get("/metrics").text.splitlines()
         return float(next(line.split()[-1] for line in lines if re.match(rf"{name}[{{ ]", line)))
 
+    def answers_from(self, number: int) -> None:
+        """Wait until the release of that number is in use."""
+        wait_for(lambda: self.metric("wbrag_release_number") == number, f"release {number}")
+
     def replicas(self, name: str) -> list[int]:
         """Process ids of a deployment's replicas."""
         family = psutil.Process(self.process.pid).children(recursive=True)
@@ -114,7 +118,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             "concurrency": CONCURRENCY,
             "queue": QUEUE,
             "poll_s": 0.3,
-            "drain_s": 20,
+            "drain_s": 60,
             "timeout_s": 60,
             "gateways": "[1,1]",  # one of each, so that a test knows whom it kills and whose metrics it reads
             "retrievers": "[1,1]",
@@ -179,6 +183,7 @@ def expected(served: Served, releases: Sequence[Release]) -> dict[tuple[str, str
     return asyncio.run(all_of())
 
 
+@pytest.mark.slow
 def test_swap_and_rollback_under_load_lose_nothing(served: Served) -> None:
     store, done = served.store, False
     found: list[tuple[int, httpx.Headers, dict[str, Any], float]] = []
@@ -187,13 +192,13 @@ def test_swap_and_rollback_under_load_lose_nothing(served: Served) -> None:
         nonlocal done, found
         load_run = asyncio.create_task(crowd(served, 6, lambda: done))
         for step in range(6):
-            await asyncio.sleep(1.5)
+            await asyncio.to_thread(served.answers_from, step + 1)
             if step % 2:
                 await asyncio.to_thread(store.releases.rollback, "r0001")
             else:
                 await asyncio.to_thread(shelve, store, served.encoder, units(ITEMS[4 + step : 6 + step]))
                 await asyncio.to_thread(published, store)
-        await asyncio.to_thread(wait_for, lambda: served.metric("wbrag_release_number") == 7, "the last release")
+        await asyncio.to_thread(served.answers_from, 7)
         await asyncio.sleep(0.5)
         done = True
         found = await load_run
@@ -234,6 +239,7 @@ def test_a_damaged_release_is_refused(served: Served) -> None:
     assert served.metric("wbrag_releases_refused") == 0
 
 
+@pytest.mark.slow
 def test_ten_times_the_load_gives_answers_and_429s_alone(served: Served) -> None:
     served.model.delay_s = 0.1
 
@@ -241,14 +247,21 @@ def test_ten_times_the_load_gives_answers_and_429s_alone(served: Served) -> None
         async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
             return median([(await ask(client, ITEMS[n]))[3] for n in range(8)])
 
+    async def well_again(seconds: float) -> bool:
+        """Whether an answer takes no more than `seconds` again, at the latest after a minute."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            if await quiet() <= seconds:
+                return True
+        return False
+
     async def scenario() -> None:
         before, end = await quiet(), time.monotonic() + 6
         found = await crowd(served, 10 * (CONCURRENCY + QUEUE), lambda: time.monotonic() > end)
-        after = await quiet()
         statuses = Counter(status for status, *_ in found)
         assert set(statuses) == {200, 429}, statuses
         assert all(int(headers["retry-after"]) >= 1 for status, headers, _, _ in found if status == 429)
-        assert after < 2 * before + 0.2, (before, after)
+        assert await well_again(2 * before + 0.2), before
 
     try:
         asyncio.run(scenario())
@@ -256,6 +269,7 @@ def test_ten_times_the_load_gives_answers_and_429s_alone(served: Served) -> None
         served.model.delay_s = 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Retriever", "Gateway"])
 def test_a_killed_replica_loses_nothing_without_a_word(served: Served, name: str) -> None:
     served.model.delay_s = 0.05
@@ -288,16 +302,16 @@ def test_a_client_that_leaves_stops_the_generation(served: Served) -> None:
     served.model.delay_s, before = 30, served.model.gone
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(served.url + CHAT, json=body(ITEMS[0]), timeout=1)
-    wait_for(lambda: served.model.gone == before + 1, "the model's client to leave", 10)
+    wait_for(lambda: served.model.gone == before + 1, "the model's client to leave")
     with httpx.Client(base_url=served.url, timeout=1) as client, pytest.raises(httpx.ReadTimeout):  # a stream too
         client.post(CHAT, json=body(ITEMS[0], stream=True))
-    wait_for(lambda: served.model.gone == before + 2, "the model's client to leave", 10)
+    wait_for(lambda: served.model.gone == before + 2, "the model's client to leave")
     served.model.delay_s = 0.0
-    wait_for(lambda: served.metric("wbrag_in_flight") == 0, "an empty gateway", 10)
+    wait_for(lambda: served.metric("wbrag_in_flight") == 0, "an empty gateway")
 
 
 def test_sigterm_finishes_what_was_begun(served: Served) -> None:
-    served.model.delay_s, asked = 3, len(served.model.requests)
+    served.model.held, asked = True, len(served.model.requests)
 
     async def scenario() -> None:
         async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
@@ -305,13 +319,15 @@ def test_sigterm_finishes_what_was_begun(served: Served) -> None:
             while len(served.model.requests) < asked + 4:
                 await asyncio.sleep(0.02)
             served.process.send_signal(signal.SIGTERM)
-            await asyncio.sleep(1)
+            while (await client.get("/readyz")).status_code == 200:
+                await asyncio.sleep(0.02)
             status, headers, _, _ = await ask(client, ITEMS[0])
             assert status == 503 and headers["retry-after"]
+            served.model.held = False
             assert [status for status, *_ in await asyncio.gather(*begun)] == [200] * 4
 
     asyncio.run(scenario())
-    out, err = served.process.communicate(timeout=60)
+    out, err = served.process.communicate(timeout=180)
     assert served.process.returncode == 0, err
     assert "everything begun was finished" in out
     assert "Traceback" not in err, err

@@ -25,7 +25,7 @@ from wbrag.generators.vllm import VLLMGenerator
 from wbrag.serving.ray import llm
 from wbrag.serving.ray.handles import chat_transport
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 FACTS = "The Corvane gauge was designed by Dina Ashmont. The Corvane gauge is made at the Torvale mill."
 ASKED = ("Who designed the Corvane gauge?", "Where is the Corvane gauge made?", "Who is Maud Ultis?")
 GREEDY = Sampling(max_tokens=24)
@@ -104,7 +104,7 @@ def test_it_answers_as_the_model_in_this_process_does(config: Config, handle: An
             await served.decode([1])
 
     async def settled(count: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await handle.unfinished.remote() != count:
                 await asyncio.sleep(0.02)
 

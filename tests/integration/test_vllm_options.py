@@ -13,7 +13,7 @@ from wbrag.core.types import Message, Sampling
 from wbrag.generators import model_path
 from wbrag.generators.vllm import VLLMGenerator
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def test_a_model_folder_without_weights_answers_with_dummy_ones(tmp_path: Path) -> None:

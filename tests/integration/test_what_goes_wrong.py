@@ -16,6 +16,8 @@ import pytest
 
 from tests.support.outcome import one_sentence
 from tests.support.pipeline import ITEMS, ROOT, Stalling, finished, reader, wbrag
+from wbrag.core.sections import GeneratorConfig
+from wbrag.generators import model_path
 
 pytestmark = pytest.mark.integration
 
@@ -53,6 +55,7 @@ def test_a_full_disk_while_reading_a_corpus(tmp_path: Path) -> None:
     assert done.stderr.strip().splitlines()[-1].startswith("wbrag: "), "a scratch file was left"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare(1) to mount a RAM disk")
 def test_a_full_disk_while_indexing(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "w"
@@ -63,6 +66,7 @@ def test_a_full_disk_while_indexing(data: Path, tmp_path: Path) -> None:
     assert "No space left" in one_sentence(done.stderr)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_finished(copy: Path) -> None:
     """As a terminal sends it: to the whole foreground process group."""
     with Stalling(reply=reader) as server:
@@ -85,11 +89,11 @@ def test_ctrl_c_keeps_what_was_finished(copy: Path) -> None:
     assert 0 < result["resumed"] == len(before) < len(ITEMS) and result["examples"] == len(ITEMS)
 
 
-@pytest.mark.parametrize("verb", ["ask", "enrich"])
+@pytest.mark.parametrize("verb", ["ask", pytest.param("enrich", marks=pytest.mark.slow)])
 def test_an_engine_that_does_not_start(copy: Path, tmp_path: Path, verb: str) -> None:
     """A model folder whose weights are no weights, in this process and inside a Ray actor."""
     model = tmp_path / "model"
-    shutil.copytree(ROOT / "wbrag" / "demo" / "model", model)
+    shutil.copytree(model_path(GeneratorConfig()), model)
     (model / "model.safetensors").write_bytes(b"not a tensor" * 100)
     arguments = ["ask", "What is the code of amberlamp?"] if verb == "ask" else ["enrich", "--examples", "toy/train"]
     process = wbrag(*arguments, "--workspace", str(copy), f"--generator.model={model}")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import ray
 
+from tests.support.hosts import renew
 from tests.support.openai_server import OpenAIServer
 from tests.support.outcome import rows_of
 from tests.support.pipeline import ITEMS, config, reader
@@ -30,13 +30,10 @@ class Place:
         """How many examples were there before, and how many are quarantined."""
         asked = {"backend": "openai", "base_url": self.server.url, "model": "tiny", "max_retries": 0, "concurrency": 32}
         settings = {**asked, "engines": (engines, engines), **generator}
-        chosen = config(self.server, generator=settings, ray={"block_rows": block_rows})
-        workspace = Workspace(folder, chosen, session=self.session)
-        for engine in self.session._engines:
-            ray.kill(engine)
-        self.session._engines, self.session._starting = [], []
-        self.session.config = chosen
-        run = workspace.verdicts(examples)
+        rows = {"block_rows": block_rows, "spread_above": 0}
+        chosen = config(self.server, generator=settings, ray=rows)
+        renew(self.session, chosen)
+        run = Workspace(folder, chosen, session=self.session).verdicts(examples)
         return run.resumed, sum(bool(row["error"]) for row in run.rows)
 
 

@@ -43,7 +43,7 @@ class CountingEncoder:
     def encode_queries(self, questions: Sequence[str]) -> Vectors:
         self.batches.append(list(questions))
         number = len(self.batches) - 1
-        assert self.gate.wait(5)
+        assert self.gate.wait(60)
         if number in self.fails:
             raise self.fails[number]
         return np.array([self.vector(text) for text in questions], dtype=np.float32)

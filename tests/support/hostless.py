@@ -1,12 +1,16 @@
-"""A workspace without Ray and without a model: shards in this process, vectors that count words."""
+"""A workspace without Ray: its rows, shards and index builds run in this process, over any encoder.
+
+Its steps are the library's own; only what Ray would host is called directly.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol
 from unittest.mock import patch
 
 import numpy as np
@@ -22,51 +26,62 @@ from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import build_once, open_shards
 from wbrag.workspace import Workspace
 
-DIMENSION = 64
+ONE_BLOCK = {"block_rows": 1000}  # of `ray`: a run of one block needs no Ray Data
 NOBODY = "http://127.0.0.1:9/v1"  # where no model is asked
 
 
+class Embeds(Protocol):
+    """Texts to unit vectors [texts, dimension]."""
+
+    async def queries(self, texts: Sequence[str]) -> Vectors: ...
+    async def passages(self, contents: Sequence[str]) -> Vectors: ...
+
+
 class Words:
-    """`TextEncoder`: a text's vector [d] counts its words, hashed; unit length."""
+    """A text's vector [64] counts its words, hashed; unit length."""
+
+    dimension = 64
 
     async def queries(self, texts: Sequence[str]) -> Vectors:
-        return np.stack([_vector(text) for text in texts])
+        return np.stack([_counted(text, self.dimension) for text in texts])
 
     passages = queries
 
 
-def _vector(text: str) -> Vectors:
-    vector = np.full(DIMENSION, 0.01, np.float32)
+def _counted(text: str, dimension: int) -> Vectors:
+    vector = np.full(dimension, 0.01, np.float32)
     for word in re.findall(r"\w+", text.lower()):
-        vector[zlib.crc32(word.encode()) % DIMENSION] += 1
+        vector[zlib.crc32(word.encode()) % dimension] += 1
     return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
 
 class InProcess:
     """What `wbrag.executor.ray.session.Session` gives, in this process."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def generator(self) -> Generator:
-        return build(self.config)
+    def __init__(self, config: Config, embeds: Embeds, dimension: int) -> None:
+        self.config, self.embeds, self.dimension = config, embeds, dimension
 
     def connect(self) -> None: ...
 
     def close(self) -> None: ...
 
-    def encoder(self) -> Words:
-        return Words()
+    def encoder(self) -> Embeds:
+        return self.embeds
+
+    def generator(self) -> Generator:
+        return build(self.config)
 
     def shards(self, root: Path, manifest: Manifest, origin: Any) -> list[LocalShard]:
         return [LocalShard(shard) for shard in open_shards(root, manifest, origin, gpu=False)]
 
     def handles(self, root: Path, indexes: Sequence[tuple[Manifest, Any]]) -> Handles:
         shards = [shard for manifest, origin in indexes for shard in self.shards(root, manifest, origin)]
-        return Handles(build(self.config), self.encoder(), shards)
+        return Handles(self.generator(), self.encoder(), shards)
 
 
 class Life(Workspace):
+    """A workspace whose session is an `InProcess`."""
+
     def index(self) -> dict[str, Any]:
         # For this call alone: other tests share the process.
         with patch("wbrag.executor.ray.index_build.build_index", _build_index):
@@ -75,9 +90,8 @@ class Life(Workspace):
 
 def open_life(folder: str, url: str = NOBODY, **sections: Any) -> Life:
     generator = {"backend": "openai", "base_url": url, "model": "tiny", "max_retries": 0}
-    sections = {"ray": {"block_rows": 1000}, "publish": {"max_writeback_shards": 2}} | sections
-    config = load(generator=generator, **sections)
-    return Life(folder, config, session=cast(Any, InProcess(config)))
+    config = load(generator=generator, **{"ray": ONE_BLOCK, "publish": {"max_writeback_shards": 2}} | sections)
+    return Life(folder, config, session=InProcess(config, Words(), Words.dimension))  # type: ignore[arg-type]
 
 
 def _build_index(
@@ -89,8 +103,9 @@ def _build_index(
         for row in rows:
             table = row.read()
             pairs = zip(table["title"].to_pylist(), table["text"].to_pylist())
-            yield np.stack([_vector(f"{title}\n{text}") for title, text in pairs]), table
+            yield asyncio.run(session.embeds.passages([f"{title}\n{text}" for title, text in pairs])), table
 
+    encoder, dimension = session.config.encoder, session.dimension
     parts = assign(plan(corpus, 8, 2), 2)
-    files = [build_once(root, f"base-{digest}-{i}", "SQfp16", DIMENSION, blocks(rows)) for i, rows in enumerate(parts)]
-    return Manifest(encoder_fingerprint(session.config.encoder), "words", DIMENSION, "SQfp16", tuple(files))
+    files = [build_once(root, f"base-{digest}-{i}", "SQfp16", dimension, blocks(rows)) for i, rows in enumerate(parts)]
+    return Manifest(encoder_fingerprint(encoder), encoder.model, dimension, "SQfp16", tuple(files))

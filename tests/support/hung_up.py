@@ -7,14 +7,20 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from tests.support.openai_server import OpenAIServer
+from tests.support.openai_server import Body, OpenAIServer, Step
 
 
 @dataclass
 class Endpoint(OpenAIServer):
-    """Counts the clients that hung up before their answer."""
+    """Counts the clients that hung up before their answer; while `held` is True none gets one."""
 
     gone: int = 0
+    held: bool = False
+
+    async def _act(self, step: Step, request: web.Request, body: Body) -> web.StreamResponse:
+        while self.held:
+            await asyncio.sleep(0.02)
+        return await super()._act(step, request, body)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         watching = asyncio.create_task(self._watch(request))

@@ -98,8 +98,8 @@ class OpenAIServer:
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
         self._thread.start()
-        if not ready.wait(10):
-            raise RuntimeError("the test server did not start within 10 s")
+        if not ready.wait(60):
+            raise RuntimeError("the test server did not start within 60 s")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:

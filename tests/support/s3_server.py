@@ -15,6 +15,12 @@ from werkzeug.serving import make_server
 
 BUCKET = "wbrag-test"
 ERROR = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+AT_ONCE = {  # delta-rs tries again as often as ever, but waits next to nothing
+    "max_retries": "8",
+    "retry_timeout": "60s",
+    "backoff_config.init_backoff": "1ms",
+    "backoff_config.max_backoff": "5ms",
+}
 Fault = Callable[[str, str], int | float | None]
 
 

@@ -26,16 +26,17 @@ class Call:
 class ScriptedGenerator:
     """Speaks the `Generator` protocol with `reply(messages, sampling)` as its model.
 
-    `delay_s` is waited out in every call, `failures` raises an error at the n-th call (from 0, scores counted too),
-    `scorer` answers `score` (without it, `score` raises `UsageError`), `word_logprob` is every word's
-    log-probability in nats where log-probabilities are asked for, `first_token` further alternatives to the first,
-    `special` the tokens that the model `knows`. Words stand for tokens; `max_tokens` and `stop`
-    are left to `reply`.
+    `delay_s` is waited out in every call, and so is `go` where it is an event; `failures` raises an error at the n-th
+    call (from 0, scores counted too), `scorer` answers `score` (without it, `score` raises `UsageError`),
+    `word_logprob` is every word's log-probability in nats where log-probabilities are asked for, `first_token` further
+    alternatives to the first, `special` the tokens that the model `knows`. Words stand for tokens; `max_tokens` and
+    `stop` are left to `reply`.
     """
 
     reply: Reply
     scorer: Callable[[Messages, str], float] | None = None
     delay_s: float = 0.0
+    go: asyncio.Event | None = None
     failures: Mapping[int, Exception] = field(default_factory=dict)
     word_logprob: Callable[[str], float] = lambda word: -0.1
     first_token: Callable[[Prompt], Mapping[str, float]] = lambda prompt: {}
@@ -106,6 +107,8 @@ class ScriptedGenerator:
         try:
             # Even without a delay a call gives way once, as a real backend's would.
             await asyncio.sleep(self.delay_s)
+            if self.go is not None:
+                await self.go.wait()
         finally:
             self.in_flight -= 1
         if number in self.failures:

@@ -157,7 +157,7 @@ def served(app: FastAPI) -> Iterator[str]:
         assert not thread.is_alive()
 
 
-def until(true: Any, seconds: float = 10.0) -> None:
+def until(true: Any, seconds: float = 60.0) -> None:
     """Wait until `true()`."""
     end = time.monotonic() + seconds
     while not true():

@@ -19,10 +19,8 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from uuid import uuid4
-
-import pyarrow as pa
 
 from wbrag.core.errors import UsageError, WbragError, unknown
 from wbrag.core.io.append_log import AppendLog
@@ -44,6 +42,12 @@ class Key:
     role: Role
     sha256: str
     created_at: str
+
+
+class SessionSecret(NamedTuple):
+    """The one row of the table that holds it."""
+
+    secret: str
 
 
 class Keys:
@@ -187,11 +191,11 @@ def session_secret(workspace: Location) -> str:
 
 def _secret_in_store(folder: ObjectPath) -> str:
     """A table of one row: its first commit is the one thing that only one of several machines can write."""
-    log = AppendLog(folder, pa.schema([("secret", pa.string())]))
+    log = AppendLog(folder, SessionSecret)
     if log.version == -1:
         with suppress(WbragError):  # another was first, or the store is away, which reading it will tell
-            log.append([{"secret": secrets.token_hex(32)}], after=-1)
-    return str(log.table()["secret"][0])
+            log.append([SessionSecret(secrets.token_hex(32))], after=-1)
+    return log.rows()[0].secret
 
 
 def _read(path: Location) -> list[Key]:

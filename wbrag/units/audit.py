@@ -11,7 +11,7 @@ from typing import NamedTuple
 from wbrag.core.io.append_log import AppendLog
 from wbrag.units.examinations import Examination
 from wbrag.units.layout import Layout
-from wbrag.units.learn import LEARNED
+from wbrag.units.learn import Lesson
 
 
 class Change(NamedTuple):
@@ -34,11 +34,9 @@ def changes(layout: Layout) -> list[Change]:
         (s.unit.created_at[:19], Change(s.unit.created_at, "wbrag", "write", s.unit.id, s.unit.title, s.unit.model))
         for s in layout.shelf.read()
     ]
-    for row in AppendLog(layout.path / "shelf" / "learned", LEARNED).rows():
-        outcome = f"learn: {row['outcome']}"
-        found.append(
-            (row["at"][:19], Change(row["at"], "wbrag", outcome, row["request_id"], row["why"], row["unit_id"]))
-        )
+    for made in AppendLog(layout.path / "shelf" / "learned", Lesson).rows():
+        change = Change(made.at, "wbrag", f"learn: {made.outcome}", made.request_id, made.why, made.unit_id)
+        found.append((made.at[:19], change))
     found += _in_order(
         Change(d.at, d.by, f"{d.before} to {d.state}", d.unit_id, d.why, d.policy) for d in layout.decisions.all()
     )

@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 
 from wbrag.core.errors import WbragError, unknown
 from wbrag.core.io.files import Location, file_in_one_step
-from wbrag.units.decisions import State
+from wbrag.core.io.schemas import schema_of
+from wbrag.units.decisions import Decision, State
 from wbrag.units.layout import Layout
 from wbrag.units.publish import release_ids
 
 ExportFormat = Literal["jsonl", "parquet", "flashrag"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
+TOLD = ("state", "at", "by", "why")  # of each decision
 
 
 def export_units(
@@ -62,10 +64,10 @@ def _rows(layout: Layout, release: str, state: State | None) -> pa.Table:
         raise WbragError(f"expected {len(wanted)} units on the shelf, found {len(table)}: publish again")
     history: dict[str, list[dict[str, str]]] = {}
     for d in layout.decisions.all():
-        history.setdefault(d.unit_id, []).append({"state": d.state, "at": d.at, "by": d.by, "why": d.why})
+        history.setdefault(d.unit_id, []).append({name: getattr(d, name) for name in TOLD})
     ids = table["id"].to_pylist()
     table = table.append_column("state", pa.array([states.get(id, "candidate") for id in ids], pa.string()))
-    step = pa.struct([(name, pa.string()) for name in ("state", "at", "by", "why")])
+    step = pa.struct([schema_of(Decision).field(name) for name in TOLD])
     return table.append_column("decisions", pa.array([history.get(id, []) for id in ids], pa.list_(step)))
 
 

@@ -18,10 +18,11 @@ from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, listed, location, opened, sha256_of
 from wbrag.core.io.parquet import corpus_files, rows_with_ids
+from wbrag.core.io.schemas import from_row
 from wbrag.core.progress import bar
 from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Example, Origin, Passage, content_hash
-from wbrag.data.ingest import IngestResult, example_of_row, ingest_corpus, ingest_examples
+from wbrag.data.ingest import IngestResult, ingest_corpus, ingest_examples
 from wbrag.retrieval import external
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.external import outside
@@ -129,7 +130,7 @@ class Layout:
         if limit is not None and limit < len(rows):
             drawn = {row["id"] for row in sorted(rows, key=lambda row: content_hash(row["id"]))[:limit]}
             rows = [row for row in rows if row["id"] in drawn]
-        return [example_of_row(row) for row in rows]
+        return [from_row(Example, row) for row in rows]
 
     def every_example(self) -> dict[str, Example]:
         """The examples of every set, by id; of two with one id the first in the order of the files."""

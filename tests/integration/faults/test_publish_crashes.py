@@ -1,8 +1,9 @@
 """A process killed just before, just after and inside each write of each step from the shelf to a release.
 
 The writes are not hand-picked: an unbroken run counts them. After each death the workspace must be whole and its
-current release must answer; the step, done again, must end where the unbroken run ended. Of five long steps a sample of
-the writes is drawn: WBRAG_FAULT_SEED chooses it, WBRAG_FAULT_POINTS=1000 takes every one.
+current release must answer; the step, done again, must end where the unbroken run ended. The fast lane draws one write
+of each step, the slow one five of the long steps and all of the others, the drill takes every one; WBRAG_FAULT_SEED
+draws others.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from tests.support.openai_server import OpenAIServer
 pytestmark = pytest.mark.integration
 LIFE = {name: step for name, step in RELEASING.items() if name != "other sources"}  # which is no step of wbrag's
 SAMPLED = {"retirement", "index", "stale units", "refresh", "one shard again"}
-SEED = int(os.environ.get("WBRAG_FAULT_SEED", random.randrange(10**6)))
-POINTS = int(os.environ.get("WBRAG_FAULT_POINTS", 5))
+SEED = int(os.environ.get("WBRAG_FAULT_SEED", 20261129))
 
 
 class Stage(NamedTuple):
@@ -72,16 +72,22 @@ def test_the_kernel_kills_inside_a_commit(stages: dict[str, Stage], mortals: Mor
         assert stands == (side in ("unlink", "after")), side
 
 
+def drawn(name: str, kills: list[Kill], share: str) -> list[Kill]:
+    points = {"one": 1, "some": 5 if name in SAMPLED else len(kills), "all": len(kills)}[share]
+    print(f"{points} of {len(kills)} points, WBRAG_FAULT_SEED={SEED}")
+    return random.Random(f"{SEED} {name}").sample(kills, min(points, len(kills)))
+
+
+@pytest.mark.parametrize(
+    "share", ["one", pytest.param("some", marks=pytest.mark.slow), pytest.param("all", marks=pytest.mark.drill)]
+)
 @pytest.mark.parametrize("name", LIFE)
-def test_a_crash_at_each_write(
-    name: str, stages: dict[str, Stage], mortals: Mortals, endpoint: OpenAIServer, tmp_path: Path
+def test_a_crash_at_a_write(
+    name: str, share: str, stages: dict[str, Stage], mortals: Mortals, endpoint: OpenAIServer, tmp_path: Path
 ) -> None:
     stage, (step, arguments) = stages[name], LIFE[name]
     kills = [Kill(n, side) for n, write in enumerate(stage.writes) for side in write.sides]
     assert kills, "the step writes nothing"
-    if name in SAMPLED and len(kills) > POINTS:
-        print(f"{POINTS} of {len(kills)} points, WBRAG_FAULT_SEED={SEED}")
-        kills = random.Random(f"{SEED} {name}").sample(kills, POINTS)
 
     def crash(kill: Kill) -> None:
         folder, more = str(tmp_path / f"{kill.n}-{kill.side}"), filled(arguments, endpoint)
@@ -96,4 +102,4 @@ def test_a_crash_at_each_write(
         shutil.rmtree(folder)
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(crash, kills))
+        list(pool.map(crash, drawn(name, kills, share)))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.library import contents, published, shelve
 from tests.support.releases import HashEncoder, library, passages, two_releases, units
-from tests.support.s3_server import BUCKET, S3Server
+from tests.support.s3_server import AT_ONCE, BUCKET, S3Server
 from wbrag.core.config import load
 from wbrag.core.errors import StoreError, WbragError
 from wbrag.core.io import objects
@@ -27,6 +27,7 @@ def store(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
     s3.use(monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(objects, "TRIES", 1)
+    monkeypatch.setattr(objects, "DELTA_RETRIES", AT_ONCE)
     yield two_releases(Layout(f"s3://{BUCKET}/{tmp_path.name}", load()))
     s3.fault = None
 

@@ -19,7 +19,7 @@ from wbrag.core.io.files import inside, listed, location, opened
 from wbrag.core.io.objects import ObjectPath
 from wbrag.workspace import Workspace
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 ENRICH = ("enrich", "--examples", "toy/train", "--json")
 
 

@@ -230,7 +230,7 @@ def test_searches_that_come_while_one_runs_are_the_next_one() -> None:
 
     def slow(queries: Vectors, k: int) -> list[list[Hit]]:
         begun.set()
-        assert go.wait(10)
+        assert go.wait(60)
         return search(queries, k)
 
     counted.search = slow  # type: ignore[method-assign]

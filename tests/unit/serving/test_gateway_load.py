@@ -35,7 +35,7 @@ def slow(delay_s: float = 0.0, pause_s: float = 0.0, **more: Any) -> ScriptedStr
 async def asking(gate: Bench) -> AsyncIterator[httpx.AsyncClient]:
     """A client in the gateway's own loop, with the lifespan around it."""
     transport = httpx.ASGITransport(gate.app)
-    client = httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20)
+    client = httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60)
     async with gate.app.router.lifespan_context(gate.app), client:
         while (await client.get("/readyz")).status_code != 200:
             await asyncio.sleep(0.001)
@@ -51,11 +51,16 @@ def using(gate: Bench, work: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> A
 
 
 def test_past_the_queue_the_answer_is_429_at_once_and_then_all_is_well_again(tmp_path: Path) -> None:
-    gate = bench(tmp_path, slow(0.2), concurrency=2, queue=3)
+    gate = bench(tmp_path, slow(), concurrency=2, queue=3)
 
     async def work(client: httpx.AsyncClient) -> None:
+        gate.generator.go = asyncio.Event()  # nobody is answered before all others were refused
         asked = [asyncio.create_task(client.post(CHAT, json=BODY)) for _ in range(50)]
-        replies = [await reply for reply in asyncio.as_completed(asked)]
+        replies = []
+        for reply in asyncio.as_completed(asked):
+            replies.append(await reply)
+            if len(replies) == 45:
+                gate.generator.go.set()
         assert [reply.status_code for reply in replies] == [429] * 45 + [200] * 5  # in the order of their coming
         refused = next(reply for reply in replies if reply.status_code == 429)
         assert int(refused.headers["retry-after"]) >= 1
@@ -70,15 +75,17 @@ def test_past_the_queue_the_answer_is_429_at_once_and_then_all_is_well_again(tmp
 
 
 def test_the_wait_counts_against_the_deadline_and_a_client_may_lower_it(tmp_path: Path) -> None:
-    gate = bench(tmp_path, slow(0.3), concurrency=1, timeout_s=5)
+    gate = bench(tmp_path, slow(), concurrency=1, timeout_s=60)
 
     async def work(client: httpx.AsyncClient) -> None:
+        gate.generator.go = asyncio.Event()
         first = asyncio.create_task(client.post(CHAT, json=BODY))
         while not gate.generator.in_flight:
             await asyncio.sleep(0.001)
         waited = await client.post(CHAT, json=BODY, headers={"x-request-timeout": "0.05"})
         assert waited.status_code == 504 and waited.json()["error"]["code"] == "timeout"
-        assert waited.elapsed.total_seconds() < 0.25
+        assert not first.done()
+        gate.generator.go.set()
         assert (await first).status_code == 200
         for bad in ("0", "-1", "nan", "inf", "soon"):
             reply = await client.post(CHAT, json=BODY, headers={"x-request-timeout": bad})
@@ -100,7 +107,8 @@ def test_the_operators_deadline_cannot_be_raised_and_cancels_the_model(tmp_path:
 
 
 def test_a_stream_that_has_begun_ends_with_the_error_in_it(tmp_path: Path) -> None:
-    gate = bench(tmp_path, slow(pause_s=0.1), timeout_s=0.25)
+    endless = ScriptedStream(lambda messages, sampling: "a " * 1000, pause_s=0.1)
+    gate = bench(tmp_path, endless, timeout_s=1.5)
 
     async def work(client: httpx.AsyncClient) -> None:
         reply = await client.post(CHAT, json=STREAM)
@@ -135,10 +143,10 @@ def _hang_up(gate: Bench, body: dict[str, Any], ready: Callable[[], bool], read:
             heard = b""
             while read not in heard:
                 heard += line.recv(1000)
-        until(lambda: gate.generator.cancelled == 1, 3)
-        until(lambda: gate.app.state.service.admission.working == 0, 3)
+        until(lambda: gate.generator.cancelled == 1)
+        until(lambda: gate.app.state.service.admission.working == 0)
         gone = r'wbrag_errors_total\{kind="client_gone",.*\} 1.0'
-        until(lambda: re.search(gone, httpx.get(f"{url}/metrics").text), 3)
+        until(lambda: re.search(gone, httpx.get(f"{url}/metrics").text))
         gate.generator.delay_s = gate.generator.pause_s = 0
         assert httpx.post(f"{url}{CHAT}", json=BODY).status_code == 200
 
@@ -331,7 +339,7 @@ def test_a_wait_that_is_given_up_leaves_no_trace() -> None:
             waits[0].cancel()
             await asyncio.sleep(0)
             started = time.perf_counter()
-            assert not await admission.drain(0.01) and time.perf_counter() - started < 1
+            assert not await admission.drain(0.01) and time.perf_counter() - started < 30
         await asyncio.gather(*waits[1:])
         assert (admission.working, admission.waiting) == (0, 0) and await admission.drain(0)
 

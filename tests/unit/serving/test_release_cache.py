@@ -173,7 +173,7 @@ def test_opening_takes_no_thread_of_the_searches(store: Layout) -> None:
         asyncio.get_running_loop().set_default_executor(pool := ThreadPoolExecutor(1))
         wait = threading.Event()
         pool.submit(wait.wait, 20)
-        await asyncio.wait_for(lib.prepare(store.release("none")), 10)
+        await asyncio.wait_for(lib.prepare(store.release("none")), 60)
         wait.set()
 
     asyncio.run(scenario())

@@ -222,7 +222,7 @@ def test_it_polls_until_it_is_stopped(store: Layout) -> None:
         await current.start()
         assert serving(current) == "none"
         publish(store)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while serving(current) != "r0001":
                 await asyncio.sleep(0.01)
         await current.stop()

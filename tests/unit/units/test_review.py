@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import pyarrow as pa
 
+from wbrag.core.io.schemas import to_table
 from wbrag.units.checks import CheckResult
 from wbrag.units.examinations import Examination
 from wbrag.units.review import RATED, WATCHED, Use, use_of, work_list
-from wbrag.units.usage import USAGE, Feedback, Served
+from wbrag.units.usage import Feedback, Served
 
 
 def table(*answers: Served) -> pa.Table:
-    return pa.Table.from_pylist([asdict(answer) for answer in answers], USAGE)
+    return to_table(Served, answers)
 
 
 def served(n: int, *ids: str, origin: str = "writeback") -> Served:

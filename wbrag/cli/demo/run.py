@@ -42,7 +42,9 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
     clock = Stages()
     start = time.monotonic()
     with clock.stage("build the world"):
-        prepare(workspace.layout, limit)
+        if not (workspace.path / "index" / "base.json").is_file():
+            workspace.session.start()  # meanwhile the corpus is read, and the encoder has passages to encode
+        prepare(workspace.layout, limit, progress=workspace.progress)
     with clock.stage("index"):
         workspace.index()
     arms: dict[str, Rows] = {}

@@ -80,7 +80,11 @@ class RemoteEncoder:
         return await self._next().queries.remote(list(texts))  # type: ignore[no-any-return]
 
     async def passages(self, contents: Sequence[str]) -> Vectors:
-        return await self._next().passages.remote(list(contents))  # type: ignore[no-any-return]
+        return await self.begin_passages(contents)  # type: ignore[no-any-return]
+
+    def begin_passages(self, contents: Sequence[str]) -> Any:
+        """The reference that resolves to their vectors."""
+        return self._next().passages.remote(list(contents))
 
 
 class RemoteShard:

@@ -10,13 +10,18 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from ray.data import DataContext
 from ray.util.annotations import RayDeprecationWarning
+
+if TYPE_CHECKING:
+    from ray.data import DataContext
 
 
 def data_context() -> DataContext:
     """Ray Data's context with its bars and remarks off."""
+    from ray.data import DataContext  # only where it is used: it takes a second or two
+
     os.environ.setdefault("RAY_DATA_USAGE_DISABLED", "1")  # else a process starts that counts its use for Ray's makers
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong comes as an exception
     # `max_restarts` has no other way in than the one that Ray 2.64 takes away; wbrag asks for an older Ray.

@@ -64,12 +64,19 @@ class Session:
                             address="local", num_cpus=max(8, os.cpu_count() or 1), include_dashboard=False, **quiet
                         )
                 self._started = True
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except Exception as error:  # a node that is slow to come up is a bare Exception
+                reason = " ".join(str(error).split())[:200]
                 raise WbragError(
-                    f"expected a Ray cluster at {address or 'this machine'}, found {error}: check ray.address"
+                    f"expected a Ray cluster at {address or 'this machine'}, found {reason}: "
+                    "check ray.address or the load"
                 ) from None
         self._head = watch_head(ray.get_runtime_context().gcs_address)
         self._connected = True
+
+    def start(self) -> None:
+        """Begin to start encoders and engines, for a job that will need both; whoever uses one waits for it."""
+        self._start_encoders()
+        self._start_engines()
 
     def generator(self) -> RemoteGenerator:
         """One door to the engines; the first call starts the most of `generator.engines` and waits for the least."""
@@ -109,8 +116,7 @@ class Session:
 
     def handles(self, root: Location, indexes: Sequence[tuple[Manifest, Origin]]) -> Handles:
         """What a row's coroutine works with: generator, encoder, and the shards of `indexes`; all start together."""
-        self._start_engines()
-        self._start_encoders()
+        self.start()
         return Handles(
             self.generator(), self.encoder(), [s for m, origin in indexes for s in self.shards(root, m, origin)]
         )

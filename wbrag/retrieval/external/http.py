@@ -150,7 +150,7 @@ class HttpStore:
             first = error.errors(include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "the reply"
             raise WbragError(
-                f"expected the reply of {url} as docs/other-frameworks.md describes it, found at {place}: "
+                f"expected the reply of {url} as docs/integrations.md describes it, found at {place}: "
                 f"{first['msg'].lower()}"
             ) from None
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from wbrag.core.sections import ChecksConfig
 from wbrag.data.sentences import sentences
+from wbrag.units.checks.interface import CheckInput, CheckResult, Neighbour, Nli
 from wbrag.units.checks.novelty import GONE
 from wbrag.units.checks.reading import STOP, Reading, read, stem
-from wbrag.units.checks.subject import CheckInput, CheckResult, Neighbour, Nli
 
 CONTRADICTS = 0.5  # probability of contradiction from which the model's word counts
 LAST_WORDS = 4  # at most so many may differ at the end of two sentences that are otherwise the same

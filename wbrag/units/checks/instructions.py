@@ -8,8 +8,8 @@ from __future__ import annotations
 import unicodedata
 
 from wbrag.core.sections import ChecksConfig
+from wbrag.units.checks.interface import CheckInput, CheckResult, Nli, Span
 from wbrag.units.checks.patterns import HIDING, INVISIBLE, LOOKALIKE, RULES
-from wbrag.units.checks.subject import CheckInput, CheckResult, Nli, Span
 
 
 def instructions(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> CheckResult:

@@ -6,7 +6,7 @@ A repetition would take a place among the hits and bring nothing.
 from __future__ import annotations
 
 from wbrag.core.sections import ChecksConfig
-from wbrag.units.checks.subject import CheckInput, CheckResult, Nli
+from wbrag.units.checks.interface import CheckInput, CheckResult, Nli
 
 GONE = frozenset({"rejected", "retired", "stale"})  # units in these states are in no release
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from enrichment import Ask
-
+from lib.enrichment import Ask
 from wbrag.core.config import Config
 from wbrag.core.env import cores
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from endpoints import Endpoint
+
+from lib.endpoints import Endpoint
 
 Body = dict[str, Any]
 CHAT = "/v1/chat/completions"

@@ -1,4 +1,4 @@
-"""wbrag's side of `peers.py`, in a process of its own: `python benchmarks/peer_wbrag.py FOLDER`.
+"""wbrag's side of `peers.py`, in a process of its own: `python benchmarks/lib/peer_wbrag.py FOLDER`.
 
 Reads FOLDER's corpus.jsonl and dev.jsonl, which have FlashRAG's format, writes FOLDER/wbrag.json.
 """

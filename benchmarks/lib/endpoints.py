@@ -1,6 +1,6 @@
 """Three endpoints over the same model, each as its own processes: wbrag's, Ray Serve's own and vLLM's own.
 
-`python benchmarks/endpoints.py PORT WORKSPACE MODEL` is the second one, until SIGTERM.
+`python -m lib.endpoints PORT WORKSPACE MODEL` is the second one, until SIGTERM.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from typing import Any
 
 import httpx
 import psutil  # type: ignore[import-untyped]
-from processes import cpu_seconds
 
+from lib.processes import cpu_seconds
 from wbrag.core.config import Config, load
 from wbrag.core.errors import WbragError
 from wbrag.core.sections import GeneratorConfig
 from wbrag.generators import model_path
 
-ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = Path(__file__).resolve().parents[1]
+ROOT = BENCHMARKS.parent
 STARTED_S = 240.0
 NAMED = ("ProxyActor", "Gateway", "Retriever", "Generator", "OpenAiIngress", "LLMServer", "EngineCore", "Worker")
 
@@ -68,7 +69,7 @@ def rag(workspace: Path, model: Path, log: Path) -> AbstractContextManager[Endpo
 def ray_llm(workspace: Path, model: Path, log: Path) -> AbstractContextManager[Endpoint]:
     """`ray.serve.llm`'s own app."""
     port = free_port()
-    command = [str(Path(__file__)), str(port), str(workspace), str(model)]
+    command = ["-m", "lib.endpoints", str(port), str(workspace), str(model)]
     return _running("ray.serve.llm", str(model), port, command, "/v1/models", log)
 
 
@@ -140,7 +141,7 @@ def _running(
     name: str, model: str, port: int, command: list[str], ready: str, log: Path, more: dict[str, str] | None = None
 ) -> Iterator[Endpoint]:
     url = f"http://127.0.0.1:{port}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **(more or {})}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{BENCHMARKS}", **(more or {})}
     with log.open("ab") as out:
         child = subprocess.Popen(
             [sys.executable, *command], cwd=ROOT, env=environment, stdout=out, stderr=out, start_new_session=True

@@ -1,7 +1,7 @@
-"""What every benchmark here does with its figures: shows them, keeps them in `results/` and adds them to `LOG.md`.
+"""The record of a benchmark run: figures with targets, shown on the terminal and kept as JSON.
 
-A figure with a target says whether it was met. `--quick` runs the same code on little, to see that it works; nothing
-of it is kept.
+`results/NAME.json` is the run that tables quote; the one it replaces moves to `results/earlier/`, so that no figure is
+lost. `--quick` runs the same code on little, to see that it works; nothing of it is kept.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from rich.table import Table
 from wbrag.core.io.files import write_atomically
 from wbrag.evaluation.report.provenance import hardware
 
-HERE = Path(__file__).parent
-RESULTS, LOG = HERE / "results", HERE / "LOG.md"
+BENCHMARKS = Path(__file__).resolve().parents[1]
+RESULTS = BENCHMARKS / "results"
 BEGAN = psutil.cpu_times()
 
 
@@ -31,7 +31,7 @@ BEGAN = psutil.cpu_times()
 class Figure:
     """One number. `target` is what it should be at least (`better="higher"`) or at most.
 
-    One with `short`, its name in a few words, goes into the README's table.
+    One with `short`, its name in a few words, goes into the speed table of `benchmarks/README.md`.
     """
 
     name: str
@@ -68,12 +68,22 @@ def arguments(doc: str) -> argparse.ArgumentParser:
     return parser
 
 
-def record(name: str, command: str, figures: Sequence[Figure], about: str, *, quick: bool, note: str = "") -> None:
-    """Show `figures`; of a whole run also write `results/NAME.json` and add an entry to `LOG.md`.
+def record(
+    name: str,
+    command: str,
+    figures: Sequence[Figure],
+    about: str,
+    *,
+    quick: bool,
+    note: str = "",
+    results: Path = RESULTS,
+) -> None:
+    """Show `figures`; of a whole run also write `results/NAME.json`.
 
     `about` says in a sentence or two what was measured on what, for somebody who reads the figures alone.
     """
-    machine = f"{hardware()}{_stolen()}"
+    taken = _taken_by_host()
+    machine = hardware() + ("" if taken is None else f", {taken:.0%} of its time taken by the host")
     table = Table(title=f"{name}: {about}", title_justify="left", caption=machine, caption_justify="left")
     for column in ("figure", "measured", "target", "met"):
         table.add_column(column, justify="right" if column == "measured" else "left")
@@ -82,40 +92,46 @@ def record(name: str, command: str, figures: Sequence[Figure], about: str, *, qu
     Console().print(table)
     if quick:
         return
-    when, commit = datetime.now(UTC).strftime("%Y-%m-%d %H:%M"), _commit()
-    told = {"name": name, "command": command, "about": about, "when": when, "commit": commit, "hardware": hardware()}
-    text = json.dumps({**told, "note": note, "figures": [asdict(f) for f in figures]}, indent=1) + "\n"
-    write_atomically(RESULTS / f"{name}.json", text)
-    rows = [f"| {f.name} | {number(f.value)} {f.unit} | {f.wanted} | {_met(f)} |" for f in figures]
-    entry = [
-        f"\n### {name}, {when}, commit {commit}\n",
-        f"{about} {note}".strip() + f" `{command}`, {machine}.\n",
-        "| figure | measured | target | met |",
-        "|---|---|---|---|",
-        *rows,
-    ]
-    with LOG.open("a", encoding="utf-8") as log:
-        log.write("\n".join(entry) + "\n")
+    run = {
+        "name": name,
+        "command": command,
+        "about": about,
+        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+        "commit": _commit(),
+        "hardware": hardware(),
+        "taken_by_host": taken,
+        "note": note,
+        "figures": [asdict(f) for f in figures],
+    }
+    latest = results / f"{name}.json"
+    if latest.exists():
+        replaced = latest.read_text(encoding="utf-8")
+        write_atomically(results / "earlier" / f"{name}-{_stamp(json.loads(replaced)['when'])}.json", replaced)
+    write_atomically(latest, json.dumps(run, indent=1) + "\n")
+
+
+def _stamp(when: str) -> str:
+    """A run's time as a part of a file's name: `2026-11-22 16:05` is `2026-11-22T1605`."""
+    return when.replace(" ", "T").replace(":", "")
 
 
 def _met(figure: Figure) -> str:
     return {None: "", True: "yes", False: "**no**"}[figure.met]
 
 
-def _stolen() -> str:
-    """How much of the CPU time this run's machine had to leave to others on the same host, where that is known."""
+def _taken_by_host() -> float | None:
+    """The share of this machine's CPU time that others on the same host had during the run, where that is known."""
     now = psutil.cpu_times()
     if not hasattr(now, "steal"):
-        return ""
-    share = (now.steal - BEGAN.steal) / max(1e-9, sum(now) - sum(BEGAN))
-    return f", {share:.0%} of its time taken by the host"
+        return None
+    return round(float((now.steal - BEGAN.steal) / max(1e-9, sum(now) - sum(BEGAN))), 3)
 
 
 def _commit() -> str:
     """The commit that was measured, with `+` where files were changed after it."""
 
     def git(*command: str) -> str:
-        return subprocess.run(["git", *command], capture_output=True, text=True, cwd=HERE).stdout.strip()
+        return subprocess.run(["git", *command], capture_output=True, text=True, cwd=BENCHMARKS).stdout.strip()
 
-    changed = git("status", "--porcelain", "--", "wbrag", "jobs", "serve", "benchmarks/*.py")
+    changed = git("status", "--porcelain", "--", "../wbrag", "../jobs", "../serve", "*.py", "lib/*.py")
     return (git("rev-parse", "--short=9", "HEAD") or "unknown") + ("+" if changed else "")

@@ -6,6 +6,7 @@ spectrum that falls, so that an inverted list finds something and recall means s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wbrag.executor.ray.index_build import CorpusBlock
+from wbrag.retrieval.index.shard import PASSAGES, Block
 
 Array = npt.NDArray[Any]
 DIMENSION, SEED = 384, 11
@@ -43,6 +45,14 @@ def corpus(folder: Path, count: int) -> Path:
         if not link.exists():
             link.symlink_to(every / link.name)
     return mine
+
+
+def shard_blocks(count: int) -> Iterator[Block]:
+    """The first `count` passages (whole parts), as `build_once` takes them: float16 vectors [PART, d] and texts."""
+    for start in range(0, count, PART):
+        ids = [f"p{n:08d}" for n in range(start, start + PART)]
+        texts = pa.table([ids, ids, [f"What stands in {id}." for id in ids]], schema=PASSAGES)
+        yield draw(PART, start // PART + 1).astype(np.float16), texts
 
 
 def draw(count: int, stream: int) -> Array:

@@ -1,4 +1,4 @@
-"""FlashRAG's side of `peers.py`, in a process of its own: `python benchmarks/peer_flashrag.py FOLDER PACKAGES`.
+"""FlashRAG's side of `peers.py`, in a process of its own: `python benchmarks/lib/peer_flashrag.py FOLDER PACKAGES`.
 
 Its index builder and its sequential pipeline as its documentation has them (https://github.com/RUC-NLPIR/FlashRAG),
 with sentence-transformers and vLLM; PACKAGES is where it is installed. Encoder, model, engine options and the words of

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
-from processes import cpu_of
 
+from lib.processes import cpu_of
 from wbrag.core.config import Config, load
 from wbrag.core.io.parquet import corpus_files, read_all
 from wbrag.core.prompts import render

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from enrichment import passages as archive
 from scipy.stats import binomtest
 
+from lib.enrichment import passages as archive
 from wbrag.core.metrics import acc
 from wbrag.core.progress import bar
 from wbrag.core.tasks import task

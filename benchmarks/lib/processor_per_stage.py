@@ -1,4 +1,4 @@
-"""Enrichment the usual way: one `ray.data.llm` processor per stage, its rows materialised before the next is built.
+"""Enrichment as stages: one `ray.data.llm` processor per stage, its rows materialised before the next is built.
 
 Prompts, gates, parsers and engine options are wbrag's own, and a question that closed book answers is not asked again
 either, as in wbrag; what differs is who holds the engine, and for how long.
@@ -73,7 +73,7 @@ class Found:
 
 
 @dataclass
-class Usual:
+class ProcessorPerStage:
     """The peer's run: a stage's `start_s` reaches to the first request that its engine got, `rows_s` from there on."""
 
     workspace: Workspace
