@@ -22,7 +22,7 @@ from wbrag.core.prompts import render
 from wbrag.core.types import Completion, Generator, Messages, Prompt, Sampling
 from wbrag.data.demo.facts import demo_world
 from wbrag.data.sentences import sentences
-from wbrag.evaluation.estimate import Asked, workload
+from wbrag.evaluation.estimate import PlanRequest, workload
 from wbrag.evaluation.estimate.calls import Shares, Words
 from wbrag.generators import model_path
 from wbrag.generators.wrapper import GeneratorWrapper
@@ -98,7 +98,7 @@ def write_questions(folder: Path, examples: int, passages: int) -> None:
 
 def sizes() -> tuple[Shares, Words]:
     """The paper's, for Natural Questions, as `wbrag plan` has them."""
-    return workload(Asked(1, 1, "8b"), load().enrich.top_k)[:2]
+    return workload(PlanRequest(1, 1, "8b"), load().enrich.top_k)[:2]
 
 
 def gold(question: str) -> str:

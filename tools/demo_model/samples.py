@@ -1,4 +1,4 @@
-"""Training text for the embedded model: every prompt that wbrag uses, over freshly drawn worlds.
+"""Training samples for the embedded model: every prompt that wbrag uses, over freshly drawn worlds.
 
 A sample is a list of `(text, is_target)` pieces; only targets (and a few other tokens) carry loss.
 """

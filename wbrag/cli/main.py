@@ -1,6 +1,7 @@
-"""The command line: `wbrag VERB ...`. Results go to stdout (one JSON document with --json), bars and logs to stderr.
+"""Command line: `wbrag VERB ...`, from arguments to exit code.
 
-Nothing heavy is imported until a verb runs, so that `wbrag --help` answers at once.
+Results go to stdout (one JSON document with --json), bars and logs to stderr. Nothing heavy is imported until a verb
+runs, so that `wbrag --help` answers at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The verbs of the command line: their flags, and the one call on the workspace that each comes to.
+"""Argument parser: the verbs, their flags, and the one call on the workspace that each comes to.
 
 Nothing heavy is imported here: a verb imports what it needs when it runs.
 """

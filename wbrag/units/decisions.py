@@ -1,7 +1,7 @@
-"""A unit's life: `candidate -> approved -> retired`, or `rejected`; each step is a row that says who, when and why.
+"""Decision log: append-only, one row per step of a unit's life, with who, when and why.
 
-A unit without a decision is a candidate. `stale` is what a change of its sources, or age, makes of one.
-Only approved units are published.
+A life runs `candidate -> approved -> retired`, or to `rejected`; `stale` is what a change of its sources, or age, makes
+of a unit. One without a decision is a candidate. Only approved units are published.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What the checks found, kept beside the shelf: the newest row of a unit counts."""
+"""Check results: append-only, one row per examination of a unit; its newest row counts.
+
+A row's fingerprint names what the examination depended on, so that one made under other settings is seen as outdated.
+"""
 
 from __future__ import annotations
 

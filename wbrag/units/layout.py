@@ -1,7 +1,6 @@
-"""The layout of a workspace: where everything lies in its folder, and how it is found again.
+"""Workspace layout: where everything lies in a workspace's folder, and how it is found again.
 
-Corpus and examples come in through it; what enrichment and people write goes into the tables that it opens.
-It starts no model.
+It starts no model. Corpus and examples come in through it; it opens the tables that enrichment and people write.
 """
 
 from __future__ import annotations
@@ -186,7 +185,6 @@ class Layout:
 
     def release(self, name: str = "latest") -> Release:
         """The row of a release; `none` is the base index in use, alone."""
-
         if name == "none":
             return Release.of_base(*self.base_row(), encoder_fingerprint(self.config.encoder))
         row = self.releases.get(name)
@@ -199,7 +197,6 @@ class Layout:
 
     def indexes(self, release: str | Release = "latest") -> list[Index]:
         """The indexes that `release` answers from, by name or by row; an outside store is none of them."""
-
         row = self.release(release) if isinstance(release, str) else release
         if bool(row.base_manifest) == outside(self.config):
             made = "wbrag's own index" if row.base_manifest else "an outside store"

@@ -1,8 +1,8 @@
 """Learning from traffic (Bidirectional RAG, arXiv 2512.22199): served answers that users liked become candidates.
 
 Only where an answer is grounded in passages that were retrieved for it, and says something that neither corpus nor
-shelf says yet. What comes out waits for a person: these units are never approved by a policy. Units among the hits do
-not count as evidence, so that the library never learns from itself.
+shelf says yet. A person decides on them: no policy approves these units. Units among the hits are no evidence, so that
+the library never learns from itself.
 """
 
 from __future__ import annotations

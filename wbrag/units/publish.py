@@ -1,4 +1,7 @@
-"""What is published: units that no earlier release holds become one more immutable shard beside the base index."""
+"""Release files: the next release, with units that no shard holds yet in one more shard beside the base index.
+
+Shards and manifests are immutable and named by their contents; the release's row is the publisher's to append.
+"""
 
 from __future__ import annotations
 
@@ -137,9 +140,9 @@ def unit_ids(shard: Location) -> set[str]:
     return set(read_passages(shard)["id"].to_pylist())
 
 
-def release_ids(store: Layout, release: Release) -> frozenset[str]:
+def release_ids(layout: Layout, release: Release) -> frozenset[str]:
     """The ids of the units in a release's write-back shards."""
     if not release.writeback_manifest:
         return frozenset()
-    manifest = Manifest.read(store.path / release.writeback_manifest, release.writeback_sha256)
-    return frozenset().union(*(unit_ids(store.path / "index" / files.folder) for files in manifest.shards))
+    manifest = Manifest.read(layout.path / release.writeback_manifest, release.writeback_sha256)
+    return frozenset().union(*(unit_ids(layout.path / "index" / files.folder) for files in manifest.shards))

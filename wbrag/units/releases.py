@@ -1,4 +1,7 @@
-"""Releases: one appended row names everything that answers are made from. Rolling back appends another."""
+"""Release log: append-only, one row names everything that answers are made from.
+
+Rolling back appends another row; numbers, not clocks, order them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shelf: every unit ever written, in a Delta table with its provenance and its vector.
+"""Unit table: every unit ever written, in a Delta table with its provenance and its vector.
 
 A unit's id is the hash of its contents, so writing one again adds nothing; a near-duplicate (cosine of the vectors
 from `near_duplicate`) is merged into the unit that was there first, whose provenance then names both questions.

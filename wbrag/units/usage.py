@@ -1,4 +1,7 @@
-"""What became of the library in use: one row for every served answer, one for every thumb up or down."""
+"""Usage log: append-only, one row per served answer and one per rating.
+
+Of several ratings of one answer the last counts, by number and not by clock.
+"""
 
 from __future__ import annotations
 

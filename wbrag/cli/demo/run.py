@@ -1,4 +1,7 @@
-"""`wbrag demo`: the main job on the embedded world, encoder and model, with two controls and a page about it."""
+"""Demo pipeline: `wbrag demo`, the main job on the embedded world, encoder and model, with two controls and a page.
+
+All libraries answer the same held-out questions, so that every gain is paired.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The demo's measurements as the `Story` that the page is drawn from."""
+"""Demo story: the run's measurements as the `Story` that its page is drawn from.
+
+Every figure comes from rows that the run has stored; no model is asked.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The demo's page: one HTML file that needs nothing but itself."""
+"""Demo report: one self-contained HTML page.
+
+Templates escape every text, and fail on a value that they are not given.
+"""
 
 from __future__ import annotations
 

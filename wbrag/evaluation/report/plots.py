@@ -1,4 +1,7 @@
-"""A bench's plots: matplotlib, as SVG that takes the page's own colours, so that both colour schemes and print work."""
+"""Benchmark plots: matplotlib figures as SVG for a page.
+
+Colours are the page's own CSS variables, so that both colour schemes and print work.
+"""
 
 from __future__ import annotations
 

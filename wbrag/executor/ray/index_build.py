@@ -1,4 +1,4 @@
-"""The base index on Ray: passages embedded block by block, shards built in parallel as soon as their blocks are there.
+"""Index build on Ray: passages embedded block by block, shards built in parallel as soon as their blocks are there.
 
 A block of vectors is one `.npy` file, written aside and renamed; a killed build repeats at most the blocks in flight,
 and a finished shard is never built again.

@@ -1,4 +1,7 @@
-"""Ray without its own lines on stderr, where wbrag shows its bars; Ray keeps log files of its own."""
+"""Ray's console output, kept off stderr, where wbrag shows its progress bars.
+
+Nothing is lost: what goes wrong comes as an exception, and Ray keeps log files of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One pass over examples: rows -> coroutines, here or in Ray Data's actors -> Parquet, resumable row by row.
+"""Row pass: examples -> coroutines, here or in Ray Data's actors -> Parquet, resumable row by row.
 
 The output is the checkpoint: a row is finished when it stands in a Parquet file of the output folder, whose name is
 the fingerprint of everything that decides the row. A file appears whole or not at all, so that a killed run can lose

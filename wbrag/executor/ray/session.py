@@ -1,4 +1,4 @@
-"""One Ray connection and the actors that hold models, shared by every step of a job so that none starts twice.
+"""Ray session: one connection and the actors that hold models, shared by every step of a job so that none starts twice.
 
 Engines, encoders and shards are actors that live as long as the session; the Ray Data stages only call them. A remote
 call costs under a millisecond, an engine start 10 seconds on a CPU and minutes for a 12B model.

@@ -1,4 +1,7 @@
-"""Releases: what each holds, publishing the next, comparing two, and rolling back."""
+"""Release pages: the list, publishing the next, comparing two, and rolling back.
+
+A rollback is taken only where the newest release is still the one that the page showed.
+"""
 
 from __future__ import annotations
 
@@ -72,9 +75,9 @@ def release_routes(desk: Desk) -> APIRouter:
             all=rows,
             page=page,
             pages=pages,
-            serving=desk.current.release,
+            serving=desk.watcher.release,
             next=_next(desk.governance, rows[0] if rows else None),
-            policy=desk.store.config.checks.policy,
+            policy=desk.layout.config.checks.policy,
             can_publish=desk.publish is not None,
         )
 
@@ -140,7 +143,7 @@ def _line(desk: Desk, release: Release) -> Line:
         added, removed = len(new - old), len(old - new)
     except (WbragError, OSError):  # files that were taken away
         added = removed = None
-    return Line(release, added, removed, canary_of(release), desk.current.refused.get(release.id, ""))
+    return Line(release, added, removed, canary_of(release), desk.watcher.refused.get(release.id, ""))
 
 
 def _next(governance: Governance, latest: Release | None) -> Next:

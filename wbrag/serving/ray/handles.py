@@ -1,4 +1,7 @@
-"""Deployment handles behind the library's protocols, and what dies in Ray as plain errors."""
+"""Deployment handles: Serve's deployments behind wbrag's protocols.
+
+What fails in Ray is raised as wbrag's own error, or in one sentence; a caller that leaves cancels its call.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ class RemoteReleaseRetriever:
                 raise _own(answer)
 
 
-def asking(handle: DeploymentHandle) -> ChatTransport:
+def chat_transport(handle: DeploymentHandle) -> ChatTransport:
     """The generator deployment as `ServeGenerator` speaks with it."""
     streams, whole = handle.options(method_name="chat_wire", stream=True), handle.options(method_name="chat_whole")
 

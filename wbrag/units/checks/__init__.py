@@ -1,4 +1,4 @@
-"""What a unit must pass before it is published: one function each, over stored scores and texts.
+"""Publication checks: what a unit must pass before it is published, one function each, over stored scores and texts.
 
 A check sees a `CheckInput` and returns a `CheckResult`; none of them calls the generator (the round trip's answers are
 scored in the enrichment pass, while the model is up), so that thresholds can be changed without a model.

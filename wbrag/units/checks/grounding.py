@@ -1,4 +1,4 @@
-"""Every sentence of a unit says what its evidence says.
+"""Grounding check: every sentence of a unit says what its evidence says.
 
 With an entailment model, the evidence entails it. Without, words decide: each name, date and number of the sentence
 stands in the evidence, and in a sentence of it that is about the same subject, and so do most other words.

@@ -1,4 +1,7 @@
-"""Text that speaks to a model or to a browser and not to a reader: injected instructions, markup, hidden characters."""
+"""Prompt-injection check: no injected instructions, markup or hidden characters in a unit.
+
+Text is searched as a reader would see it, hidden characters taken out and look-alike letters made plain.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The interface of a check: what it is given and what it returns."""
+"""Check interface: what a check is given and what it returns.
+
+A check is a pure function of these, the settings and, where one is set, an entailment model.
+"""
 
 from __future__ import annotations
 

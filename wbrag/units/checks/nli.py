@@ -1,4 +1,7 @@
-"""The entailment model: a cross-encoder of sentence-transformers, its labels read from its own config."""
+"""Entailment model: a cross-encoder of sentence-transformers, its labels read from its own config.
+
+Weights must be safetensors, and no code that comes with a model is run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of figures that enrichment recorded with the unit, while the model was up.
+"""Leakage check and round-trip check: over figures that enrichment recorded with the unit, while the model was up.
 
 A unit that lacks the figures passes: they were not measured for it.
 """

@@ -1,4 +1,4 @@
-"""Checks of a unit's sources, the passages that it was distilled from.
+"""Source checks: a unit's sources are there, unchanged, and trusted enough.
 
 They are seen as they stand in the corpus now; one that has gone is not seen at all.
 """
