@@ -8,16 +8,18 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query
+from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from wbrag.core.errors import WbragError
 from wbrag.core.metrics import Interval
-from wbrag.evaluation.report.charts import Forest, forest
+from wbrag.evaluation.report.plots import forest
 from wbrag.evaluation.report.story import Gain
 from wbrag.serving.desk.pages import Admin, Desk, DeskRoute, Reader, learned, render, say, who_did
 from wbrag.units.governance import Governance
@@ -36,7 +38,7 @@ class CanaryPlot:
     before: float
     after: float
     passed: bool
-    plot: Forest
+    plot: Markup
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def _next(governance: Governance, latest: Release | None) -> Next:
     return Next(len(approved - held), len(held - approved), passing, unchecked)
 
 
+@lru_cache(maxsize=500)  # a plot takes some 30 ms
 def canary_of(release: Release) -> CanaryPlot | None:
     """The report that was stored with a release; None where there is none, or none that can be read."""
     if not release.canary:
@@ -174,6 +177,7 @@ def canary_of(release: Release) -> CanaryPlot | None:
         numbers = (gain.gain, gain.p, *gain.ci95, before := float(found["before"]), after := float(found["after"]))
         if not all(math.isfinite(number) for number in numbers):
             return None
-        return CanaryPlot(str(found["examples"]), int(found["n"]), before, after, bool(found["passed"]), forest([gain]))
+        examples, n, passed = str(found["examples"]), int(found["n"]), bool(found["passed"])
     except (KeyError, TypeError, ValueError):
         return None
+    return CanaryPlot(examples, n, before, after, passed, forest([gain], f"canary-{release.id}", wide=False))

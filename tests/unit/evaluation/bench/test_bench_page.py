@@ -141,7 +141,7 @@ def test_an_enrichment_run_alone_has_a_page(tmp_path: Path) -> None:
 def test_chromium_shows_it_in_both_colour_schemes(tmp_path: Path) -> None:
     page = write_report(bench(), tmp_path)
     dom = rendered(page, tmp_path / "profile")
-    assert dom.count('<svg viewBox="') == 4 and "Gain over the base library" in dom
+    assert dom.count('<svg viewBox="') == 5 and "Gain over the base library" in dom
 
     def brightness(picture: Path) -> float:
         return float(ImageStat.Stat(Image.open(picture).convert("L")).mean[0])
