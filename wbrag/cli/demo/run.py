@@ -10,6 +10,7 @@ from typing import Any
 
 from wbrag.core.io.files import location, write_atomically
 from wbrag.core.metrics import Comparison, bootstrap_ci, compare, paired
+from wbrag.core.progress import bar
 from wbrag.evaluation.bench.libraries import copies, library, raw, retained_passages
 from wbrag.evaluation.demo_world import prepare
 from wbrag.workspace import Workspace
@@ -38,7 +39,7 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
 
     clock = Stages()
     start = time.monotonic()
-    with clock.stage("build the world"):
+    with clock.stage("build the world"), bar("building the demo's world", shown=workspace.progress):
         prepare(workspace.layout, limit)
     with clock.stage("index"):
         workspace.index()
