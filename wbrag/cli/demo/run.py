@@ -15,6 +15,7 @@ from wbrag.core.config import Config
 from wbrag.core.env import multiplies_bfloat16
 from wbrag.core.io.files import location, write_atomically
 from wbrag.core.metrics import Comparison, bootstrap_ci, compare, paired
+from wbrag.core.progress import bar
 from wbrag.evaluation.bench.libraries import copies, library, raw, retained_passages
 from wbrag.evaluation.demo_world import prepare
 from wbrag.workspace import Workspace
@@ -44,10 +45,10 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
     clock = Stages()
     start = time.monotonic()
     workspace.layout.config = in_bfloat16(workspace.config)
-    with clock.stage("build the world"):
+    with clock.stage("build the world"), bar("building the demo's world", shown=workspace.progress):
         if not (workspace.path / "index" / "base.json").is_file():
             workspace.session.start()  # meanwhile the corpus is read, and the encoder has passages to encode
-        prepare(workspace.layout, limit, progress=workspace.progress)
+        prepare(workspace.layout, limit)
     with clock.stage("index"):
         workspace.index()
     arms: dict[str, Rows] = {}

@@ -13,7 +13,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import dataset
 
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, listed, opened
@@ -36,6 +35,8 @@ def rows_with_ids(files: Sequence[Location], ids: Collection[str], columns: list
     """The rows of these files (at least one) that `ids` name, or some of their columns."""
     wanted = pa.array(sorted(ids), pa.string())
     if all(isinstance(file, Path) for file in files):
+        from pyarrow import dataset  # imports pandas, which takes longer than all else that a verb starts with
+
         where = dataset.field("id").isin(wanted)
         return dataset.dataset([str(file) for file in files], format="parquet").to_table(columns, filter=where)
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
