@@ -12,8 +12,13 @@ from hypothesis import settings
 settings.register_profile("wbrag", deadline=None, max_examples=50)
 settings.load_profile("wbrag")
 
-pytest_plugins = ("tests.support.fixtures", "tests.support.hosts", "tests.support.publishing")
-
+pytest_plugins = (
+    "tests.support.engine",
+    "tests.support.fixtures",
+    "tests.support.hosts",
+    "tests.support.publishing",
+)
+SHARED = ("on_ray", "engine")  # fixtures so dear that all who use one are in one process
 
 os.environ.setdefault("RAY_enable_worker_prestart", "0")  # Ray starts no process before it is needed
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
@@ -26,12 +31,9 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: the tests of a file stay in one process, and all that use the shared Ray in another."""
+    """For `--dist loadgroup`: the tests of a file stay in one process, and so do all that share something dear."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if _on_ray(item) else str(item.path.stem)))
-
-
-def _on_ray(item: pytest.Item) -> bool:
-    parameters = getattr(item, "callspec", None)
-    host = parameters.params.get("host") if parameters else None
-    return host == "on_ray" or "on_ray" in getattr(item, "fixturenames", ())
+        used = list(getattr(item, "fixturenames", ()))
+        if hasattr(item, "callspec"):
+            used.append(item.callspec.params.get("host"))
+        item.add_marker(pytest.mark.xdist_group(next((name for name in SHARED if name in used), item.path.stem)))

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import pytest
 from scipy.special import softmax
 
-from wbrag.core.sections import GeneratorConfig, MethodsConfig, ReplugConfig
+from tests.support.engine import Engine
+from wbrag.core.sections import MethodsConfig, ReplugConfig
 from wbrag.core.tasks import read_answer, task
 from wbrag.core.types import Answer, Example, Hit, Messages, Sampling
 from wbrag.data.demo.facts import demo_world, examples
-from wbrag.generators.vllm import VLLMGenerator
 from wbrag.methods import Rag
 from wbrag.methods.replug import answer
 
@@ -74,8 +74,8 @@ class Exact:
         return max(candidates, key=lambda text: sum(w * likely(p, text) for w, p in zip(weights, prompts)))
 
 
-def test_both_levels_answer_as_the_exact_mixture() -> None:
-    generator = VLLMGenerator(GeneratorConfig())
+def test_both_levels_answer_as_the_exact_mixture(engine: Engine) -> None:
+    generator = engine.generator
 
     class Nothing:
         async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
@@ -88,14 +88,12 @@ def test_both_levels_answer_as_the_exact_mixture() -> None:
         return Rag(generator, Nothing(), task("qa"), 3, Sampling(MAX_TOKENS), settings=settings)
 
     async def run() -> list[list[Answer]]:
-        found = [
+        return [
             await asyncio.gather(*(answer(question, rag(level), hits) for question, hits in asked))
             for level in ("token", "sequence")
         ]
-        await generator.close()
-        return found
 
-    by_token, by_sequence = asyncio.run(run())
+    by_token, by_sequence = engine.run(run())
     exact = Exact(generator.path)
     for (question, hits), token, sequence in zip(asked, by_token, by_sequence):
         weights = list(softmax([hit.score / TEMPERATURE for hit in hits]))

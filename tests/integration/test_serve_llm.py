@@ -15,13 +15,13 @@ import pytest
 import ray
 from ray import serve
 
+from tests.support.engine import Engine
 from tests.support.watched_llm import Watched
 from wbrag.core.config import Config, load
 from wbrag.core.errors import PromptTooLong, UsageError
 from wbrag.core.types import Completion, Message, Messages, Sampling
 from wbrag.executor.ray.quiet import quiet_start
 from wbrag.generators.serve import ServeGenerator
-from wbrag.generators.vllm import VLLMGenerator
 from wbrag.serving.ray import llm
 from wbrag.serving.ray.handles import chat_transport
 
@@ -73,11 +73,8 @@ def _name(process: psutil.Process) -> str:
     return ""
 
 
-def test_it_answers_as_the_model_in_this_process_does(config: Config, handle: Any) -> None:
-    served, local = (
-        ServeGenerator(config.generator, chat_transport(handle), config.seed),
-        VLLMGenerator(config.generator),
-    )
+def test_it_answers_as_the_model_in_this_process_does(config: Config, handle: Any, engine: Engine) -> None:
+    served, local = ServeGenerator(config.generator, chat_transport(handle), config.seed), engine.generator
 
     async def same() -> None:
         await served.start()
@@ -93,7 +90,6 @@ def test_it_answers_as_the_model_in_this_process_does(config: Config, handle: An
             mine, theirs = await local.score(prompt, "Dina Ashmont"), await served.score(prompt, "Dina Ashmont")
             assert theirs.logprob == pytest.approx(mine.logprob, abs=1e-3)
         assert served.fingerprint == local.fingerprint
-        await local.close()
 
     async def refusals() -> None:
         with pytest.raises(PromptTooLong):
@@ -133,4 +129,4 @@ def test_it_answers_as_the_model_in_this_process_does(config: Config, handle: An
         await cancelling()
         await recovery()
 
-    asyncio.run(everything())
+    engine.run(everything())
