@@ -78,7 +78,7 @@ def wbrag(*arguments: str, server: OpenAIServer | None = None) -> subprocess.Pop
         ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, "-m", "wbrag.cli", *arguments, *flags],
+        [sys.executable, "-m", "wbrag.cli", *flags, *arguments],  # the later of two flags counts
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
