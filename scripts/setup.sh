@@ -18,7 +18,8 @@ fail() {
 }
 
 install() {
-    .venv/bin/uv --no-progress pip install --python .venv/bin/python --no-deps "$@" >>"$log" 2>&1
+    # Compiled here, as pip does: where PYTHONDONTWRITEBYTECODE is set, every process would compile all that it imports.
+    .venv/bin/uv --no-progress pip install --python .venv/bin/python --no-deps --compile-bytecode "$@" >>"$log" 2>&1
 }
 
 install_failed() { # show what pip or uv said last, without pip's remarks on this machine's configuration

@@ -8,12 +8,9 @@ from __future__ import annotations
 import argparse
 import getpass
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from wbrag.workspace import Workspace
-
-Work = Callable[[argparse.Namespace, "Workspace"], Any]
+Work = Callable[[argparse.Namespace, Any], Any]  # with the workspace, or with the settings alone
 Verb = Callable[..., argparse.ArgumentParser]  # name, work, help, example, and the subparsers that it is one of
 
 
