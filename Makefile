@@ -1,6 +1,6 @@
 PY := .venv/bin/python
-# Two processes; tests that share an engine stay in one of them (tests/conftest.py).
-SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
+# Two processes; the tests of a file share one, and with it what the file starts. The longest files come first.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 PYTHONS := wbrag $(wildcard jobs/*.py serve/*.py)
 
 .PHONY: help demo test test-all drill lint setup clean
