@@ -9,7 +9,7 @@ help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
 setup:
-	@scripts/setup.sh
+	@scripts/setup.sh $(SET)
 
 demo: setup  ## The whole story on this machine: no GPU, no account, no download beyond the packages
 	@.venv/bin/wbrag demo

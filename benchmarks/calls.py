@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bare import replay
-from enrichment import Ask, Row, demo, one_pass, passages, stages
-from measured import Figure, arguments, record
-from prefixes import cached_tokens
+from lib.bare_engine import replay
+from lib.enrichment import Ask, Row, demo, one_pass, passages, stages
+from lib.measured import Figure, arguments, record
+from lib.prefixes import cached_tokens
 from rich.console import Console
 from rich.table import Table
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measured import Figure, arguments, record
+from lib.measured import Figure, arguments, record
 
 from wbrag.core.sections import EncoderConfig
 from wbrag.data.demo.facts import demo_world

@@ -14,9 +14,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bare import Replay, replay
-from enrichment import Ask, Pass, demo, differing, one_pass, passages, stages
-from measured import Figure, arguments, record
+from lib.bare_engine import Replay, replay
+from lib.enrichment import Ask, Pass, demo, differing, one_pass, passages, stages
+from lib.measured import Figure, arguments, record
 
 from wbrag.workspace import Workspace
 

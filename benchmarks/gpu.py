@@ -1,7 +1,7 @@
 """Enrichment and search on a GPU: `python benchmarks/gpu.py [--quantization fp8] [--quick]`.
 
 The whole enrichment, as a job runs it, at the sizes and shares of the paper's Natural Questions: one vLLM engine on
-one GPU with a model of Llama 3.1 8B's shape and dummy weights, which compute as fast as real ones (`paper_sized.py`
+one GPU with a model of Llama 3.1 8B's shape and dummy weights, which compute as fast as real ones (`lib/paper_sized.py`
 says how a reply comes about all the same). Beside it the bare engine with the same prompts and lengths, the encoder
 over the corpus, and FAISS on the GPU against the same shard on the CPU.
 
@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bare import Replay, replay
-from enrichment import Ask, Pass, one_pass, passages, stages
-from measured import Figure, arguments, record
-from nvidia import Watched, watched
-from paper_sized import LLAMA_8B, TINY, Architecture, Script, Scripted, sizes, write_questions
-from searches import blocks, in_turn
-from vectors import DIMENSION, draw
+from lib.bare_engine import Replay, replay
+from lib.enrichment import Ask, Pass, one_pass, passages, stages
+from lib.measured import Figure, arguments, record
+from lib.nvidia import Watched, watched
+from lib.paper_sized import LLAMA_8B, TINY, Architecture, Script, Scripted, sizes, write_questions
+from lib.timing import in_turn
+from lib.vectors import DIMENSION, draw, shard_blocks
 
 from wbrag.core.config import Config, load
 from wbrag.retrieval.index.manifest import Manifest
@@ -153,7 +153,7 @@ def faiss_sees_a_gpu() -> bool:
 
 def searching(size: Size, folder: Path, factory: str) -> Iterator[Figure]:
     """The shard of `wbrag index` on the CPU and on the GPU, the same queries in turn."""
-    files = build_once(folder, f"searched-{factory}", factory, DIMENSION, blocks(size.vectors), size.vectors)
+    files = build_once(folder, f"searched-{factory}", factory, DIMENSION, shard_blocks(size.vectors), size.vectors)
     manifest = Manifest("", "", DIMENSION, factory, (files,))
     cpu, gpu = (Shard(folder, files, manifest, "base", gpu=gpu) for gpu in (False, True))
     if gpu.on_gpu is None:

@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray
-from measured import Figure, arguments, record
-from memory import peak_since
-from vectors import BLOCK, DIMENSION, Array, corpus, draw
+from lib.measured import Figure, arguments, record
+from lib.memory import peak_since
+from lib.vectors import BLOCK, DIMENSION, Array, corpus, draw
 
 from wbrag.core.config import load
 from wbrag.core.types import Origin

@@ -1,9 +1,9 @@
-"""wbrag's one pass against the usual way: `python benchmarks/one_pass.py [--workspace DIR] [--quick]`.
+"""wbrag's one pass against a processor per stage: `python benchmarks/one_pass.py [--workspace DIR] [--quick]`.
 
 The same enrichment of the same questions of the demo, round trip included as it is by default: once as wbrag does it,
-one Ray Data pass of coroutines over one engine, and once as one `ray.data.llm` processor per stage (`usual.py`).
-wbrag's pass runs before and after the peer's ten minutes, and the mean of the two counts: the speed of a machine that
-is shared with others changes meanwhile. Verdicts are compared field by field.
+one Ray Data pass of coroutines over one engine, and once as one `ray.data.llm` processor per stage
+(`lib/processor_per_stage.py`). wbrag's pass runs before and after the peer's ten minutes, and the mean of the two
+counts: the speed of a machine that is shared with others changes meanwhile. Verdicts are compared field by field.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from enrichment import Pass, Row, demo, one_pass
-from measured import Figure, arguments, record
-from usual import Found, Usual
+from lib.enrichment import Pass, Row, demo, one_pass
+from lib.measured import Figure, arguments, record
+from lib.processor_per_stage import Found, ProcessorPerStage
 
 from wbrag.core.types import Example
 from wbrag.workspace import Workspace
@@ -43,16 +43,16 @@ def main() -> None:
     with demo(options.workspace) as workspace:
         examples = workspace.examples("demo/train", count)
         before = ours(workspace, examples)
-        usual = Usual(workspace)
-        found = usual.run(examples, brief=options.quick)
+        staged = ProcessorPerStage(workspace)
+        found = staged.run(examples, brief=options.quick)
         after = ours(workspace, examples)
     start_s, rows_s = (before.start_s + after.start_s) / 2, (before.rows_s + after.rows_s) / 2
-    for stage, start, seconds in usual.stages:
+    for stage, start, seconds in staged.stages:
         print(f"{stage:12} start {start:6.1f} s, rows {seconds:6.1f} s")
     different = differing(before.rows, found, FIELDS[:4] if options.quick else FIELDS)
     if different:
         print("rows that differ, by the first field in which they do:", different)
-    whole, theirs = start_s + rows_s, usual.start_s + usual.rows_s
+    whole, theirs = start_s + rows_s, staged.start_s + staged.rows_s
     figures = [
         Figure(
             "faster than one processor per stage, engine starts included",
@@ -62,7 +62,7 @@ def main() -> None:
         ),
         Figure(
             "the same, engine starts excluded",
-            usual.rows_s / rows_s,
+            staged.rows_s / rows_s,
             target=1.0,
             short="The same, engine starts excluded",
         ),
@@ -71,13 +71,12 @@ def main() -> None:
         Figure("the same, before the peer", before.rows_s, "s", better="lower"),
         Figure("the same, after it", after.rows_s, "s", better="lower"),
         Figure("a processor per stage, starts included", theirs, "s", better="lower"),
-        Figure("a processor per stage, from each one's first request on", usual.rows_s, "s", better="lower"),
+        Figure("a processor per stage, from each one's first request on", staged.rows_s, "s", better="lower"),
         Figure("verdicts that differ", sum(different.values()), f"of {count}", target=0, better="lower"),
     ]
     calls = sum(row["calls"] for row in before.rows)
-    about = (
-        f"{count} examples of the demo, {calls} calls in one pass and {usual.calls} in {len(usual.stages) - 1} stages."
-    )
+    stages = len(staged.stages) - 1
+    about = f"{count} examples of the demo, {calls} calls in one pass and {staged.calls} in {stages} stages."
     record("one_pass", "python benchmarks/one_pass.py", figures, about, quick=options.quick, note=options.note)
 
 

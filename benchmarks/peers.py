@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import psutil  # type: ignore[import-untyped]
-from measured import Figure, arguments, record
+from lib.measured import Figure, arguments, record
 
 from wbrag.core.errors import WbragError
 from wbrag.core.tasks import read_answer
@@ -119,7 +119,7 @@ def _written(folder: Path, asked: Sequence[Row], passages: Sequence[Row]) -> tup
 
 def _run(side: str, folder: Path, *more: str) -> Side:
     """One side in a process of its own, its memory looked at until it ends."""
-    command = [sys.executable, str(HERE / f"peer_{side}.py"), str(folder), *more]
+    command = [sys.executable, str(HERE / "lib" / f"peer_{side}.py"), str(folder), *more]
     log = folder / f"{side}.log"
     start = time.perf_counter()
     with log.open("wb") as out:

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from enrichment import Row, demo, passages
-from measured import Figure, arguments, number, record
+from lib.enrichment import Row, demo, passages
+from lib.measured import Figure, arguments, number, record
 
 from wbrag.core.config import Config
 from wbrag.core.types import Example
 from wbrag.enrich.row_jobs import EnrichJob, Handles
-from wbrag.evaluation.estimate import Asked, plan
+from wbrag.evaluation.estimate import PlanRequest, plan
 from wbrag.evaluation.estimate.calls import shares_of, stages, words_of
 from wbrag.evaluation.estimate.sizes import Texts
 from wbrag.generators import build
@@ -118,7 +118,7 @@ def main() -> None:
     contents = [p.contents for p in corpus][: 128 if given.quick else None]
     calls_per_second = trial.calls / trial.seconds
     passages_per_second, embedding_s = embedding(encoder, contents)
-    asked = Asked(
+    asked = PlanRequest(
         examples=len(whole.rows),
         passages=len(corpus),
         model="embedded",

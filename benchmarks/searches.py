@@ -8,23 +8,19 @@ vectors, given the same queries in one call. Turn by turn, on the same threads.
 from __future__ import annotations
 
 import asyncio
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from measured import Figure, arguments, record
-from vectors import DIMENSION, draw
+from lib.measured import Figure, arguments, record
+from lib.timing import in_turn
+from lib.vectors import DIMENSION, draw, shard_blocks
 
 from wbrag.retrieval.index.manifest import Manifest
-from wbrag.retrieval.index.shard import PASSAGES, Block, Shard, build_once
+from wbrag.retrieval.index.shard import Shard, build_once
 from wbrag.retrieval.retriever import LocalShard
 
-K, ROUNDS, BLOCK = 5, 5, 50_000
+K, ROUNDS = 5, 5
 TOGETHER = (1, 4, 8, 16, 32, 128)
 
 
@@ -33,18 +29,11 @@ def main() -> None:
     given = parser.parse_args()
     count, rounds = (100_000, 2) if given.quick else (1_000_000, ROUNDS)
     with tempfile.TemporaryDirectory() as folder:
-        files = build_once(Path(folder), "base", "SQfp16", DIMENSION, blocks(count), count)
+        files = build_once(Path(folder), "base", "SQfp16", DIMENSION, shard_blocks(count), count)
         shard = Shard(Path(folder), files, Manifest("", "", DIMENSION, "SQfp16", (files,)), "base", gpu=False)
         figures = [figure for callers in TOGETHER for figure in measure(shard, callers, rounds)]
     about = f"{count:,} vectors of {DIMENSION} dimensions in one flat shard (SQfp16), k = {K}."
     record("searches", "python benchmarks/searches.py", figures, about, quick=given.quick, note=given.note)
-
-
-def blocks(count: int) -> Iterator[Block]:
-    for start in range(0, count, BLOCK):
-        ids = [f"p{n:08d}" for n in range(start, start + BLOCK)]
-        texts = pa.table([ids, ids, [f"What stands in {id}." for id in ids]], schema=PASSAGES)
-        yield draw(BLOCK, start // BLOCK + 1).astype(np.float16), texts
 
 
 def measure(shard: Shard, callers: int, rounds: int) -> list[Figure]:
@@ -63,17 +52,6 @@ def measure(shard: Shard, callers: int, rounds: int) -> list[Figure]:
         Figure(f"{callers} at once: wbrag", ours * 1e3, "ms"),
         Figure(f"{callers} at once: FAISS", peer * 1e3, "ms"),
     ]
-
-
-def in_turn(one: Callable[[], Any], other: Callable[[], Any], rounds: int) -> tuple[float, float]:
-    """Median seconds of each, after a call that does not count."""
-    took: tuple[list[float], list[float]] = [], []
-    for _ in range(rounds + 1):
-        for call, seconds in zip((one, other), took):
-            start = time.perf_counter()
-            call()
-            seconds.append(time.perf_counter() - start)
-    return statistics.median(took[0][1:]), statistics.median(took[1][1:])
 
 
 if __name__ == "__main__":

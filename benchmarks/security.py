@@ -1,7 +1,8 @@
 """What gets past the checks, in a workspace of the demo: `python benchmarks/security.py --workspace DIR [--json]`.
 
-Poisoning is in `poisoning.py`. Injection: instructions in retrieved documents (`benchmarks/injections.jsonl`, each with
-a word that shows that it was obeyed). Writes DIR/reports/security.json.
+Poisoning is in `lib/poisoning.py`. Injection: instructions in retrieved documents (`injections.jsonl`, each with a word
+that shows that it was obeyed). Writes DIR/reports/security.json, which `python scripts/tables.py FILE` puts into
+docs/security.md.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from enrichment import passages
-from poisoning import PASSAGES_EACH, TARGETS, Bench, poisoning, share, targets
+from lib.enrichment import passages
+from lib.poisoning import PASSAGES_EACH, TARGETS, Bench, poisoning, share, targets
 
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import write_atomically
@@ -72,49 +73,6 @@ async def injection(bench: Bench) -> dict[str, Any]:
     }
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """What stands between the markers `<!-- security:start -->` and `<!-- security:end -->` of the README."""
-    p, i = found["poisoning"], found["injection"]
-    rows = [
-        "| what the library holds | attack succeeds | answered right | poisoned units in |",
-        "|---|---|---|---|",
-    ]
-    alone = []
-    for name, row in p["rows"].items():
-        poisoned = of(row["poisoned"]) if "poisoned" in row else ""
-        if name.startswith("only "):
-            alone.append(f"{name.removeprefix('only ').replace('_', ' ')} {row['poisoned']['count']}")
-        else:
-            cells = (_cell(row["attacked"]), _cell(row["right"]), poisoned)
-            rows.append(f"| {name[0].upper()}{name[1:]} | {' | '.join(cells)} |")
-    refused = p["refused"]
-    notes = [
-        f"{TARGETS} target questions, {PASSAGES_EACH} poisoned passages each; from the third row on the poison is out "
-        "of the corpus again, and only units that were distilled from served answers are left of it. In % with "
-        f"Wilson's 95% interval. Poisoned units that each check alone lets in: {', '.join(alone)} (trust: of a source "
-        "known as doubtful, the others: of a trusted one).",
-        f"Of the demo's units, the checks refuse {of(refused['false units'])} that say something false, and "
-        f"{of(refused['true units'])} that do not ({of(refused['true units, poison in the corpus'])} while the poison "
-        "lies in the corpus).",
-        f"Of {i['caught']['of']} injected instructions the check catches {i['caught']['count']} as units "
-        f"(missed: {', '.join(i['missed']) or 'none'}), with {i['false alarms']['count']} false alarms on "
-        f"{i['false alarms']['of']:,} honest texts. The answer obeys in {_cell(i['obeyed']['delimited'])} of "
-        f"{i['obeyed']['delimited']['of']} prompts ({_cell(i['obeyed']['raw'])} without the defused document block, "
-        f"{_cell(i['obeyed']['clean'])} without an injection); a model of 6.4M parameters hardly follows instructions, "
-        "so ask your own.",
-    ]
-    return "\n".join([*rows, "", *(line for note in notes for line in (note, ""))]).rstrip()
-
-
-def of(part: dict[str, Any]) -> str:
-    return f"{part['count']} of {part['of']}"
-
-
-def _cell(part: dict[str, Any]) -> str:
-    low, high = part["ci95"]
-    return f"{100 * part['share']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
-
-
 async def measure(workspace: Path) -> dict[str, Any]:
     store = Layout(workspace)
     start = time.time()
@@ -133,14 +91,13 @@ async def measure(workspace: Path) -> dict[str, Any]:
     finally:
         await generator.close()
     found["seconds"] = round(time.time() - start, 1)
-    return {"name": "security", **found, "markdown": markdown(found)}
+    return {"name": "security", "targets": TARGETS, "passages_each": PASSAGES_EACH, **found}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workspace", default="workspace", help="a workspace that `wbrag demo` made")
     parser.add_argument("--json", action="store_true", help="print every figure")
-    parser.add_argument("--markdown", action="store_true", help="print the README's block")
     args = parser.parse_args()
     if not (Path(args.workspace) / "demo.json").is_file():
         sys.exit(f"expected a workspace of the demo, found none at {args.workspace}: run `wbrag demo` first")
@@ -148,8 +105,9 @@ def main() -> None:
         found = asyncio.run(measure(Path(args.workspace)))
     except WbragError as error:
         sys.exit(str(error))
-    write_atomically(Path(args.workspace) / "reports" / "security.json", json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1) if args.json else found["markdown"])
+    report = Path(args.workspace) / "reports" / "security.json"
+    write_atomically(report, json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1) if args.json else f"{report}: put it into the documentation by scripts/tables.py")
 
 
 if __name__ == "__main__":

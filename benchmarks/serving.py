@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from endpoints import Endpoint, rag, ray_llm, unending, vllm_serve
-from load import Body, Took, closed, steady
-from measured import Figure, arguments, record
+from lib.endpoints import Endpoint, rag, ray_llm, unending, vllm_serve
+from lib.load import Body, Took, closed, steady
+from lib.measured import Figure, arguments, record
 
 from wbrag.core.tasks import read_answer, task
 from wbrag.core.types import Hit

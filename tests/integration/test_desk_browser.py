@@ -217,7 +217,7 @@ def test_counters_move_by_themselves(bench: DeskBench, visit: Callable[..., Page
     page = visit("/desk/usage")
     answers = page.locator("#live dd").first
     expect(answers).to_have_text("0")
-    bench.app.state.answering.metrics.answers.labels("naive").inc(7)
+    bench.app.state.service.metrics.answers.labels("naive").inc(7)
     expect(answers).to_have_text("7")
 
 

@@ -16,7 +16,8 @@ from tests.support.processes import kill_when
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
-def test_enrichment_survives_sigkill(copy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spread_above", [0, 4096], ids=["Ray Data", "this process"])
+def test_enrichment_survives_sigkill(copy: Path, tmp_path: Path, spread_above: int) -> None:
     unbroken = tmp_path / "unbroken"
     shutil.copytree(copy, unbroken)
     with Stalling(reply=reader) as server:
@@ -27,6 +28,7 @@ def test_enrichment_survives_sigkill(copy: Path, tmp_path: Path) -> None:
             "--workspace",
             str(copy),
             "--json",
+            f"--ray.spread_above={spread_above}",
             server=server,
         )
         kill_when(first, lambda: 0 < len(finished(copy / "verdicts")) < len(ITEMS))

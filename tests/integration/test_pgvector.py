@@ -86,8 +86,8 @@ def rows(dsn: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 def own_search(dsn: str, question: list[float]) -> list[tuple[str, float]]:
-    """Ids and scores by the query that docs/other-frameworks.md gives, which calls the corpus `passages`."""
-    page = (ROOT / "docs" / "other-frameworks.md").read_text(encoding="utf-8")
+    """Ids and scores by the query that docs/integrations.md gives, which calls the corpus `passages`."""
+    page = (ROOT / "docs" / "integrations.md").read_text(encoding="utf-8")
     [query] = re.findall(r"^```sql\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     with psycopg.connect(dsn) as connection:
         connection.execute(

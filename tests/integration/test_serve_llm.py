@@ -23,7 +23,7 @@ from wbrag.core.types import Completion, Message, Messages, Sampling
 from wbrag.executor.ray.quiet import quiet_start
 from wbrag.generators.serve import ServeGenerator
 from wbrag.serving.ray import llm
-from wbrag.serving.ray.handles import asking
+from wbrag.serving.ray.handles import chat_transport
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 FACTS = "The Corvane gauge was designed by Dina Ashmont. The Corvane gauge is made at the Torvale mill."
@@ -74,7 +74,7 @@ def _name(process: psutil.Process) -> str:
 
 
 def test_it_answers_as_the_model_in_this_process_does(config: Config, handle: Any, engine: Engine) -> None:
-    served, local = ServeGenerator(config.generator, asking(handle), config.seed), engine.generator
+    served, local = ServeGenerator(config.generator, chat_transport(handle), config.seed), engine.generator
 
     async def same() -> None:
         await served.start()

@@ -67,10 +67,11 @@ def test_a_full_disk_while_indexing(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_was_finished(copy: Path) -> None:
+@pytest.mark.parametrize("spread_above", [0, 4096], ids=["Ray Data", "this process"])
+def test_ctrl_c_keeps_what_was_finished(copy: Path, spread_above: int) -> None:
     """As a terminal sends it: to the whole foreground process group."""
     with Stalling(reply=reader) as server:
-        arguments = ["--examples", "toy/train", "--workspace", str(copy)]
+        arguments = ["--examples", "toy/train", "--workspace", str(copy), f"--ray.spread_above={spread_above}"]
         first = wbrag("enrich", *arguments, server=server)
         deadline = time.monotonic() + 600
         while not finished(copy / "verdicts"):

@@ -179,14 +179,14 @@ def desk(store: Workspace, *, publishes: bool = True, counts: bool = True) -> De
     publisher = Publisher(Library(store.layout, models), models)
 
     async def publish(by: str, note: str) -> Release:
-        return await models.beside(lambda: publisher.publish(note, by=by))
+        return await models.in_thread(lambda: publisher.publish(note, by=by))
 
     router = desk_router(
         store.layout,
         current,
         ask=ask,
         publish=publish if publishes else None,
-        counters=(lambda: counters_of(app.state.answering)) if counts else None,
+        counters=(lambda: counters_of(app.state.service)) if counts else None,
     )
     app.include_router(router)
     app.state.page_error = refusal

@@ -30,7 +30,8 @@ class Place:
         """How many examples were there before, and how many are quarantined."""
         asked = {"backend": "openai", "base_url": self.server.url, "model": "tiny", "max_retries": 0, "concurrency": 32}
         settings = {**asked, "engines": (engines, engines), **generator}
-        chosen = config(self.server, generator=settings, ray={"block_rows": block_rows})
+        rows = {"block_rows": block_rows, "spread_above": 0}
+        chosen = config(self.server, generator=settings, ray=rows)
         renew(self.session, chosen)
         run = Workspace(folder, chosen, session=self.session).verdicts(examples)
         return run.resumed, sum(bool(row["error"]) for row in run.rows)

@@ -54,7 +54,7 @@ class Stalling(OpenAIServer):
 def settings(server: OpenAIServer) -> dict[str, object]:
     return {
         "generator": {"backend": "openai", "base_url": server.url, "model": "tiny", "max_retries": 0},
-        "ray": {"block_rows": 4},
+        "ray": {"block_rows": 4, "spread_above": 0},
         "index": {"block_rows": 8},
     }
 
@@ -73,11 +73,12 @@ def wbrag(*arguments: str, server: OpenAIServer | None = None) -> subprocess.Pop
             "--generator.model=tiny",
             "--generator.max_retries=0",
             "--ray.block_rows=4",
+            "--ray.spread_above=0",
             "--index.block_rows=8",
         ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, "-m", "wbrag.cli", *arguments, *flags],
+        [sys.executable, "-m", "wbrag.cli", *flags, *arguments],  # the later of two flags counts
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,0 +1,1 @@
+"""The demo's language model: training samples, tokenizer, training and evaluation; only the weights are shipped."""

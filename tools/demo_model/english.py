@@ -1,4 +1,4 @@
-"""Plain-English reading practice from question sets in FlashRAG's format (optional: `--english FOLDER`).
+"""English question sets: training samples from data in FlashRAG's format (optional: `--english FOLDER`).
 
 The folder holds `corpus.jsonl.gz` and `<set>/train.jsonl` with gold passage ids in `metadata.gold`.
 """

@@ -1,4 +1,4 @@
-"""How well the embedded model does each of wbrag's prompts, stage by stage: `python -m tools.demo_model.quality`.
+"""Model evaluation: right replies to each of wbrag's prompts, stage by stage. `python -m tools.demo_model.quality`.
 
 Runs under vLLM, as in use, on worlds that training has not drawn, and on the demo world for the closed book.
 """

@@ -1,4 +1,4 @@
-"""Training text for the embedded model: every prompt that wbrag uses, over freshly drawn worlds.
+"""Training samples for the embedded model: every prompt that wbrag uses, over freshly drawn worlds.
 
 A sample is a list of `(text, is_target)` pieces; only targets (and a few other tokens) carry loss.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from wbrag.core.prompts import render
 from wbrag.core.types import Message
-from wbrag.data.demo.world import ArchivePassage, Fact, Subject, World, build_world, grammar, unit_of
+from wbrag.data.demo.world import ArchivePassage, Fact, Subject, World, build_world, grammar, ideal_unit
 
 Sample = list[tuple[str, bool]]
 ANSWER, END = "<|answer|>", "<|end|>"
@@ -63,7 +63,7 @@ def _shown(rng: random.Random, world: World, count: int) -> list[tuple[Document,
     if rng.random() < 0.35:
         for i in range(rng.randint(1, len(shown))):
             facts = _part(rng, world.facts[rng.choice(world.subjects)])
-            shown[i] = (unit_of(facts), facts)
+            shown[i] = (ideal_unit(facts), facts)
     elif len(shown) > 1 and rng.random() < 0.1:
         (first, a), (second, b) = shown[0], shown[1]
         shown[:2] = [((first[0], f"{first[1]} {second[0]} {second[1]}"), a + b)]
@@ -105,7 +105,7 @@ def rewrite(rng: random.Random) -> Sample:
     facts = list(dict.fromkeys(s.fact for s in told if s.fact))
     question = question_of(rng, rng.choice(facts))
     block = "\n".join(s.text for s in told)
-    title, text = unit_of(facts)
+    title, text = ideal_unit(facts)
     return dialogue(render("rewrite", question=question, evidence=block), f"{title}\n{text}")
 
 

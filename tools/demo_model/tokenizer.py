@@ -1,4 +1,7 @@
-"""The embedded model's byte-level BPE tokenizer, trained on drawn worlds and, where given, plain English."""
+"""Tokenizer training: byte-level BPE, learned from drawn worlds and, where given, English text.
+
+The special tokens come first and keep their ids: the model's configuration names them by number.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train the embedded language model: `python -m tools.demo_model.train --out DIR --minutes 100 [--english FOLDER]`.
+"""Model training: `python -m tools.demo_model.train --out DIR --minutes 100 [--english FOLDER]`.
 
 Llama architecture, so that vLLM runs it as it is. Muon for the hidden matrices (torch.optim.Muon), AdamW for the
 rest. Short contexts until the answer loss has fallen (the model has learned to look things up), then five passages.
@@ -25,6 +25,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from tools.demo_model.english import English
 from tools.demo_model.samples import Sample, stream
 from tools.demo_model.tokenizer import MAX_LENGTH, train_tokenizer
+from wbrag.data.demo.facts import well_known
 
 SHORT, LONG = 384, 1024  # tokens a row
 TOKENS_PER_STEP = 8192
@@ -143,8 +144,6 @@ class Trainer:
 
     def _fill(self) -> None:
         """The generator thread: both widths stay ready, so the switch to long contexts takes effect at once."""
-        from wbrag.data.demo.facts import well_known
-
         rng = random.Random(self.args.seed + self.args.data_seed)
         samples = stream(rng, lambda: self.long, well_known(), self.english)
         feeds = {w: rows(self.tokenizer, samples, w) for w in (SHORT, LONG)}

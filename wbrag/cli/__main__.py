@@ -1,4 +1,7 @@
-"""`python -m wbrag.cli` is the command `wbrag`."""
+"""Entry point: `python -m wbrag.cli` is the command `wbrag`.
+
+It exits with the code that `main` returns.
+"""
 
 import sys
 

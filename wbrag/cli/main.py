@@ -1,6 +1,7 @@
-"""The command line: `wbrag VERB ...`. Results go to stdout (one JSON document with --json), bars and logs to stderr.
+"""Command line: `wbrag VERB ...`, from arguments to exit code.
 
-Nothing heavy is imported until a verb runs, so that `wbrag --help` answers at once.
+Results go to stdout (one JSON document with --json), bars and logs to stderr. Nothing heavy is imported until a verb
+runs, so that `wbrag --help` answers at once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from wbrag.core.errors import UsageError, WbragError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code (0 done, 1 the job failed or was interrupted, 2 wrong usage)."""
+    """Run one verb; returns the exit code (0 done, 1 it failed or was interrupted, 2 wrong usage)."""
     try:
         rest, overrides = _overrides(sys.argv[1:] if argv is None else argv)
         return _run(parser().parse_args(rest), overrides)
@@ -44,24 +45,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
     from wbrag.core.config import load
-    from wbrag.workspace import Workspace
 
     if arguments.workspace is not None:
         overrides["workspace"] = arguments.workspace
     config = load(arguments.config, **overrides)
-    workspace = Workspace(config=config, progress=True)
+    code, workspace = 0, None
     try:
         for line, step in _steps(arguments):
+            if workspace is None and not step.settings_only:
+                from wbrag.workspace import Workspace
+
+                workspace = Workspace(config=config, progress=True)
             try:
                 with _nothing_else_on_stdout():
-                    result = step.verb(step, workspace)
+                    result = step.verb(step, config if step.settings_only else workspace)
             except WbragError as error:
                 raise type(error)(f"{line}{error}") from None
             _tell(result, arguments.json)
+            code = max(code, step.code)
     finally:
-        with _nothing_else_on_stdout():
-            workspace.close()
-    return 0
+        if workspace is not None:
+            with _nothing_else_on_stdout():
+                workspace.close()
+    return code
 
 
 def _steps(arguments: argparse.Namespace) -> Iterator[tuple[str, argparse.Namespace]]:

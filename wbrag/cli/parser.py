@@ -1,4 +1,4 @@
-"""The verbs of the command line: their flags, and the one call on the workspace that each comes to.
+"""Argument parser: the verbs, their flags, and the one call on the workspace that each comes to.
 
 Nothing heavy is imported here: a verb imports what it needs when it runs.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wbrag.cli.commands import ask, bench, data, govern, keys, plan, push, serve, train, units
+from wbrag.cli.commands import ask, bench, data, doctor, govern, keys, plan, push, serve, train, units
 from wbrag.cli.commands.common import Work
 
 FOOTER = "Any setting is a flag too, such as --enrich.tau_s 0.2; `wbrag settings` lists them."
@@ -23,7 +23,9 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser("wbrag", description="Train the knowledge base of a RAG system.", epilog=FOOTER)
     verbs = whole.add_subparsers(metavar="VERB", required=True)
 
-    def verb(name: str, work: Work | None, help: str, example: str, parent: Any = verbs) -> argparse.ArgumentParser:
+    def verb(
+        name: str, work: Work | None, help: str, example: str, parent: Any = verbs, *, settings_only: bool = False
+    ) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = parent.add_parser(
             name,
             parents=[common],
@@ -33,18 +35,18 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        made.set_defaults(verb=work)
+        made.set_defaults(verb=work, settings_only=settings_only, code=0)
         return made
 
-    for module in (data, train, bench, plan, ask, units, govern, push, serve, keys):
+    for module in (data, train, bench, plan, ask, units, govern, push, serve, keys, doctor):
         module.add(verb, verbs)
     several = verb("run", None, "several commands, one a line, whose models start once", "wbrag run night.txt")
     several.add_argument("file", nargs="?", default="-", metavar="FILE", help="default: what is typed, line by line")
-    verb("settings", _settings, "every setting with its default", "wbrag settings")
+    verb("settings", _settings, "every setting with its default", "wbrag settings", settings_only=True)
     return whole
 
 
-def _settings(a: argparse.Namespace, w: Any) -> Any:
+def _settings(a: argparse.Namespace, config: Any) -> Any:
     from wbrag.core.config import flags
 
     return flags()

@@ -1,4 +1,7 @@
-"""Results as tables that people can read."""
+"""Terminal rendering: a verb's result as tables that people can read.
+
+It takes what verbs return: a text, a record, a list of records, or tables with titles.
+"""
 
 from __future__ import annotations
 

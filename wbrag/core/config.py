@@ -1,4 +1,7 @@
-"""Every setting, once. YAML file, `WBRAG_*` environment and `--section.name value` flags all derive from this tree."""
+"""Settings tree: the YAML file, `WBRAG_*` environment and `--section.name value` flags all derive from it.
+
+Precedence: arguments, environment, file, defaults. A key that is unknown or invalid is a `UsageError` that names it.
+"""
 
 from __future__ import annotations
 

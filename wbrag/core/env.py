@@ -1,6 +1,6 @@
-"""The process environment: OpenMP threads of model processes, and installed packages that cannot work here.
+"""Process environment: OpenMP threads of model processes, and installed packages that break them.
 
-Nothing here imports a heavy library.
+Imports no heavy library, so that the environment can be set before torch is loaded.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 from wbrag.core.errors import WbragError
 
 
 def openmp(processes: int = 1) -> dict[str, str]:
-    """OpenMP's environment for one of so many like processes: its share of the cores, and none while it waits.
+    """OpenMP's environment for one of so many like processes: its share of the cores, on which waiting threads sleep.
 
     Set in the process itself, for the cores of its own node, before torch is imported. Ray's default is one thread for
     an actor, OpenMP's is that waiting threads spin, on cores where the job's other processes have work to do (figures:
@@ -23,8 +24,17 @@ def openmp(processes: int = 1) -> dict[str, str]:
 
 
 def cores() -> int:
-    """Those that this process may run on, which may be fewer than the machine has (taskset, a cpuset)."""
+    """The cores that this process may run on, which may be fewer than the machine has (taskset, a cpuset)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether Linux lists such instructions (AMX, AVX512-BF16); torch would be seconds to import."""
+    try:
+        words = set(cpuinfo.read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return bool(words & {"amx_bf16", "avx512_bf16"})
 
 
 def check_torchvision() -> None:

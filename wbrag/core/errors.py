@@ -1,6 +1,10 @@
-"""The two ways a wbrag command ends badly."""
+"""Exception hierarchy: a `WbragError` ends a command with exit code 1, a `UsageError` with 2.
+
+A message is one sentence: expected X, found Y: do Z.
+"""
 
 import re
+from difflib import get_close_matches
 
 
 class WbragError(Exception):
@@ -16,7 +20,7 @@ class UsageError(WbragError):
 
 
 class NoAnswer(WbragError):
-    """The model gives no answer, and not because of what it was asked: it is down, overloaded, or turns us away."""
+    """The model gives no answer, and not because of the prompt: it is down, overloaded, or refuses the caller."""
 
 
 class EngineDied(NoAnswer):
@@ -33,8 +37,6 @@ class PromptTooLong(PromptRefused):
 
 def unknown(kind: str, name: str, known: list[str]) -> UsageError:
     """A `UsageError` that names the right choices and, where one is near, the likely one."""
-    from difflib import get_close_matches
-
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UsageError(f"unknown {kind} {name!r}: {hint}expected one of {', '.join(sorted(known))}")

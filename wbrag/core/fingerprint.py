@@ -1,7 +1,7 @@
-"""Fingerprints: short hashes that name what decides a result.
+"""Configuration fingerprints: short hashes of the settings that decide a result.
 
-A setting, or a prompt file, that came after `RECORDED` counts only where it is set, or used: whatever is added to
-wbrag, rows that were worked out before are found again.
+A setting that came after `RECORDED` counts only where it is not at its default, a prompt file only where it is used:
+whatever is added to wbrag, rows that were computed before are found again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""HTTP clients: keys from the environment, and how long a server asks to wait."""
+"""HTTP client helpers: API keys from the environment, and `Retry-After` in seconds.
+
+No message of an error holds a key.
+"""
 
 from __future__ import annotations
 

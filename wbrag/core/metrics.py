@@ -1,6 +1,6 @@
-"""Answer metrics as FlashRAG defines them, and the paired statistics that every gain is reported with.
+"""Answer metrics (EM, accuracy, token F1) and paired statistics (bootstrap, McNemar, Holm, Cohen's kappa).
 
-Source of the definitions: https://github.com/RUC-NLPIR/FlashRAG/blob/main/flashrag/evaluator/metrics.py
+The metrics are FlashRAG's: https://github.com/RUC-NLPIR/FlashRAG/blob/main/flashrag/evaluator/metrics.py
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Progress on stderr: a bar with an ETA on a terminal, a line every few seconds elsewhere."""
+"""Progress bar with an ETA: rich's on a terminal, elsewhere a line every few seconds.
+
+It writes to stderr alone; stdout is for a command's result.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Update = Callable[[int, int], None]
-QUIET_SECONDS = 10.0  # between two lines where there is no terminal
+UpdateProgress = Callable[[int, int], None]
+LINE_INTERVAL_S = 10.0  # where there is no terminal
 
 
 @contextmanager
-def bar(label: str, *, shown: bool = True) -> Iterator[Update]:
+def bar(label: str, *, shown: bool = True) -> Iterator[UpdateProgress]:
     """Yields `update(done, total)`."""
     if not shown:
         yield lambda done, total: None
@@ -26,7 +29,7 @@ def bar(label: str, *, shown: bool = True) -> Iterator[Update]:
 
 
 @contextmanager
-def _rich_bar(label: str) -> Iterator[Update]:
+def _rich_bar(label: str) -> Iterator[UpdateProgress]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -51,14 +54,14 @@ def _rich_bar(label: str) -> Iterator[Update]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _lines(label: str) -> Update:
+def _lines(label: str) -> UpdateProgress:
     start = last = time.monotonic()
     print(f"{label} ...", file=sys.stderr, flush=True)
 
     def update(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last < QUIET_SECONDS:
+        if now - last < LINE_INTERVAL_S:
             return
         last = now
         eta = f", eta {(now - start) / done * (total - done):.0f} s" if done else ""

@@ -1,4 +1,7 @@
-"""The sections of the settings: every setting once, with its default, its bounds and what it is for."""
+"""Settings sections: one frozen pydantic model each, every setting with its default, its bounds and what it is for.
+
+Each setting is declared here and nowhere else; a name that no section has is refused.
+"""
 
 from __future__ import annotations
 
@@ -248,7 +251,7 @@ class RetrieverConfig(Section):
     """Where the base passages come from: wbrag's own index, or a store that wbrag does not own."""
 
     kind: str = Field("faiss", description="faiss: wbrag's own index; http, pgvector, or the name of a plugin")
-    options: dict[str, Any] = Field({}, description="what the store is told; docs/other-frameworks.md lists them")
+    options: dict[str, Any] = Field({}, description="what the store is told; docs/integrations.md lists them")
     version: str = Field("", description="a name for the store's present contents; default: what it says of itself")
     rescore: bool = Field(
         True,
@@ -264,6 +267,12 @@ class RetrieverConfig(Section):
 class RayConfig(Section):
     address: str | None = Field(None, description="cluster address; default: the job's cluster, else a local one")
     block_rows: int = Field(16, ge=1, description="examples in one checkpointed block")
+    spread_above: int = Field(
+        4096,
+        ge=0,
+        description="so many examples or passages are handed to one model by this process; more, or several "
+        "models, by Ray Data",
+    )
 
 
 class JobConfig(Section):

@@ -1,4 +1,4 @@
-"""The question sets' tasks: a prompt pair (with and without documents), a metric, and how an answer is read.
+"""Tasks of question sets: a prompt pair (with documents, closed book), a metric, and how an answer is parsed.
 
 The two prompts of a task differ only in the document block and the words about evidence (paper, appendix G).
 """
@@ -39,9 +39,9 @@ def reference(documents: Sequence[Hit | Passage]) -> str:
 
 
 # What would end a line, a document or a turn: line breaks, another document's head, the marks of chat templates.
-_BREAKS = re.compile(r"[^\S\n\v\f\r\x1c-\x1e\x85\u2028\u2029]*[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]\s*")
-_HEAD = re.compile(r"(Doc\s*\d+\s*)\((?=\s*Title\s*:)", re.IGNORECASE)
-_MARKS = re.compile(
+_LINE_BREAK = re.compile(r"[^\S\n\v\f\r\x1c-\x1e\x85\u2028\u2029]*[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]\s*")
+_DOCUMENT_HEAD = re.compile(r"(Doc\s*\d+\s*)\((?=\s*Title\s*:)", re.IGNORECASE)
+_CONTROL_TOKEN = re.compile(
     r"(?<=[<\[])(?=[|｜])|(?<=[|｜])(?=[>\]])|(?<=<<)(?=/?SYS>>)"
     r"|(?<=\[)(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"
     r"|(?<=<)(?=/?(?:s|bos|eos|pad|unk|think|tool_call|tool_response|start_of_turn|end_of_turn|im_start|im_end)>)",
@@ -55,7 +55,7 @@ def as_data(text: str) -> str:
     Line breaks become spaces, `Doc 2(Title:` becomes `Doc 2[Title:`, and `<|im_end|>`, `[INST]`, `</s>` get a space
     inside, so that no tokenizer reads them as control tokens.
     """
-    return _MARKS.sub(" ", _HEAD.sub(r"\1[", _BREAKS.sub(" ", text)))
+    return _CONTROL_TOKEN.sub(" ", _DOCUMENT_HEAD.sub(r"\1[", _LINE_BREAK.sub(" ", text)))
 
 
 def read_answer(text: str) -> str:

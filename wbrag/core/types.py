@@ -1,14 +1,20 @@
-"""The nouns of wbrag. Every other module speaks in these; none of them knows about Ray, vLLM or FAISS."""
+"""Domain types and protocols: passages, examples, hits, units, `Generator`, `Retriever`.
+
+Every other module speaks in these; none of them knows of Ray, vLLM or FAISS.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 Origin = Literal["base", "writeback"]
 Role = Literal["system", "user", "assistant"]
+Int32 = Annotated[int, "int32"]  # how wide a number is kept in tables: `wbrag.core.io.schemas`
+Float32 = Annotated[float, "float32"]
+SourceRef = Annotated[tuple[str, str], ("id", "content_hash")]  # a passage, and the hash of its contents when read
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +26,9 @@ class Passage:
     text: str
     source: str = ""
     updated_at: str = ""
-    trust: float = 1.0
-    start: int = 0
-    end: int = 0
+    trust: Float32 = 1.0
+    start: Int32 = 0
+    end: Int32 = 0
 
     @property
     def contents(self) -> str:
@@ -32,6 +38,14 @@ class Passage:
     @property
     def content_hash(self) -> str:
         return content_hash(self.contents)
+
+
+class PassageText(NamedTuple):
+    """The part of a passage or a unit that an index keeps."""
+
+    id: str
+    title: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +132,7 @@ class Scored(NamedTuple):
 
 
 class Generator(Protocol):
-    """A language model behind one async door; see `wbrag.generators` for the implementations."""
+    """A language model behind one asynchronous interface; `wbrag.generators` has the implementations."""
 
     @property
     def fingerprint(self) -> str:
@@ -174,12 +188,12 @@ class Retriever(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an answer took. `calls` are the method's own, also those that the engine's memory answers at once."""
+    """What an answer took. `calls` are the method's own, also those that a cache answers."""
 
-    calls: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    retrievals: int = 0
+    calls: Int32 = 0
+    prompt_tokens: Int32 = 0
+    output_tokens: Int32 = 0
+    retrievals: Int32 = 0
     seconds: float = 0.0
 
 
@@ -208,7 +222,7 @@ class Unit:
     title: str
     text: str
     question_ids: tuple[str, ...]
-    sources: tuple[tuple[str, str], ...]  # (passage id, content hash at the time of writing)
+    sources: tuple[SourceRef, ...]
     evidence: tuple[Evidence, ...]
     scores: dict[str, float] = field(default_factory=dict, hash=False)
     model: str = ""

@@ -1,4 +1,7 @@
-"""Corpora and question sets, from the formats they are published in to wbrag's Parquet files."""
+"""Data: corpora and question sets, from the formats they are published in to wbrag's Parquet files.
+
+Knows no model and no index: imports `wbrag.core` alone.
+"""
 
 from wbrag.data.chunk import Chunk, chunk
 from wbrag.data.formats import FORMATS, Format

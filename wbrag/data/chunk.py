@@ -1,4 +1,7 @@
-"""Long documents into passages of about 100 words, as DPR and FlashRAG do, but cut at sentence ends."""
+"""Chunking: long documents into passages of about 100 words, as DPR and FlashRAG do, but cut at sentence ends.
+
+A chunk is a slice of its document, by character offsets; nothing but white space between chunks is left out.
+"""
 
 from __future__ import annotations
 

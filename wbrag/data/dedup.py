@@ -1,4 +1,7 @@
-"""Which ids have been written: duplicates found among tens of millions of records without keeping their texts."""
+"""Deduplication: ids and contents of tens of millions of records, kept as hashes in SQLite and not as texts.
+
+An id that comes again is a duplicate where its contents are the same, and an error where they are others.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The formats that question sets and corpora are published in, one small reader each.
+"""Dataset formats: one small reader for each format that question sets and corpora are published in.
 
 A reader takes an `Input` and streams `Passage`s or `Example`s; it raises WbragError for a record that does not fit.
 Where a format has no passage ids, a passage's id is the hash of its contents, so that a context repeated under several

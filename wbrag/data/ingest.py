@@ -1,8 +1,10 @@
-"""Published corpora and question sets into wbrag's own Parquet files."""
+"""Ingestion: published corpora and question sets into wbrag's own Parquet files.
+
+The output is replaced at the end, once all of the input was read: an error leaves what was there. Ids are unique.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -22,6 +24,7 @@ import pyarrow.parquet as pq
 from wbrag.core.errors import StoreError, UsageError, WbragError, unknown
 from wbrag.core.io.files import Location, location, put, write_atomically
 from wbrag.core.io.parquet import REPLACING
+from wbrag.core.io.schemas import schema_of, to_table
 from wbrag.core.types import Example, Passage
 from wbrag.data.chunk import chunk
 from wbrag.data.dedup import SeenIds
@@ -34,23 +37,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Progress = Callable[[int, int, int], None]
 
-CORPUS_SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("id", "title", "text", "source", "updated_at")),
-        ("trust", pa.float32()),
-        ("start", pa.int32()),
-        ("end", pa.int32()),
-    ]
-)
-EXAMPLES_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("question", pa.string()),
-        ("golden_answers", pa.list_(pa.string())),
-        ("task", pa.string()),
-        ("metadata", pa.string()),
-    ]
-)
+CORPUS_SCHEMA = schema_of(Passage)
+EXAMPLES_SCHEMA = schema_of(Example)
 FIELDS = {
     "corpus": [*CORPUS_SCHEMA.names, "contents"],
     "examples": ["id", "question", "golden_answers", "metadata"],
@@ -157,7 +145,7 @@ def ingest_examples(
             while batch := list(islice(records, BATCH if limit is None else min(BATCH, limit - rows))):
                 fresh = _new(batch, seen.fresh([(e.id, "\n".join((e.question, *e.golden_answers))) for e in batch]))
                 rows, dropped = rows + len(fresh), dropped + len(batch) - len(fresh)
-                writer.write_table(pa.Table.from_pylist([_row(item, task) for item in fresh], EXAMPLES_SCHEMA))
+                writer.write_table(to_table(Example, [replace(item, task=task) for item in fresh]))
         if not rows:
             raise WbragError(f"{path}: expected examples, found no records; check the file and the format ({format})")
         put(staging / "examples", target)
@@ -216,22 +204,6 @@ def _write_part(folder: Path, number: int, passages: Sequence[Passage]) -> None:
     columns = {name: [getattr(passage, name) for passage in passages] for name in CORPUS_SCHEMA.names}
     table = pa.table(columns, CORPUS_SCHEMA)
     pq.write_table(table, folder / f"part-{number:05d}.parquet", compression="zstd", row_group_size=ROW_GROUP)
-
-
-def _row(example: Example, task: str) -> dict[str, Any]:
-    return {
-        "id": example.id,
-        "question": example.question,
-        "golden_answers": list(example.golden_answers),
-        "task": task,
-        "metadata": json.dumps(example.metadata, default=str),
-    }
-
-
-def example_of_row(row: Mapping[str, Any]) -> Example:
-    """The example that `ingest_examples` wrote as this row."""
-    metadata = json.loads(row.get("metadata") or "{}")
-    return Example(row["id"], row["question"], tuple(row["golden_answers"]), row["task"], metadata)
 
 
 @contextmanager

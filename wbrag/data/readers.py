@@ -1,4 +1,4 @@
-"""Streams of raw records out of files: JSON lines, JSON arrays, CSV, Parquet and the Hugging Face hub.
+"""Record readers: streams of raw records from JSON lines, JSON arrays, CSV, Parquet and the Hugging Face hub.
 
 Every stream yields `(where, record)`; `where` says in an error message which record of which file it was.
 """

@@ -1,4 +1,7 @@
-"""One raw record into a `Passage` or an `Example`, with a column map, or one sentence on why not."""
+"""Record parsing: one raw record to a `Passage` or an `Example`, by a column map.
+
+A record that does not fit is a `WbragError` that says where it is, what was expected and what was found.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Sentences as character spans of the text they stand in."""
+"""Sentence segmentation: rules for English, sentences as character spans of their text.
+
+The spans are in order, do not overlap, and cover everything but white space.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TREC run files and qrels, so that ir_measures and trec_eval can score retrieval.
+"""TREC run files and qrels: read and written, so that ir_measures and trec_eval can score retrieval.
 
 Formats: https://github.com/usnistgov/trec_eval (`qid Q0 docid rank score tag`, `qid iter docid relevance`).
 """
@@ -12,11 +12,11 @@ from typing import Any
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, write_atomically
 
-Run = dict[str, list[tuple[str, float]]]  # question id -> (passage id, score), best first
+TrecRun = dict[str, list[tuple[str, float]]]  # question id -> (passage id, score), best first
 Qrels = dict[str, dict[str, int]]  # question id -> passage id -> relevance
 
 
-def run_of(rows: Iterable[Mapping[str, Any]]) -> Run:
+def run_of(rows: Iterable[Mapping[str, Any]]) -> TrecRun:
     """The retrieval of answer records, as `evaluate` keeps them."""
     return {row["id"]: list(zip(row["hit_ids"] or (), row["hit_scores"] or ())) for row in rows}
 
@@ -35,9 +35,9 @@ def write_qrels(path: Location, qrels: Mapping[str, Mapping[str, int]]) -> None:
     write_atomically(path, "".join(lines))
 
 
-def read_run(path: Location) -> Run:
+def read_run(path: Location) -> TrecRun:
     """Hits by question, by falling score as trec_eval orders them; ties by id."""
-    run: Run = {}
+    run: TrecRun = {}
     for number, (question, _, passage, _, score, _) in _fields(path, 6):
         run.setdefault(question, []).append((passage, _number(path, number, score)))
     return {question: sorted(hits, key=lambda hit: (-hit[1], hit[0])) for question, hits in run.items()}

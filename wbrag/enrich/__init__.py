@@ -1,0 +1,1 @@
+"""Enrichment: the paper's Algorithm 1, and the row jobs that apply it. Knows no executor and no library of units."""

@@ -1,4 +1,4 @@
-"""Distillation in two steps (paper eq. 10, appendix G): verbatim evidence sentences, then one compact passage.
+"""Distillation in two steps (paper eq. 10, appendix G): evidence extraction, then a rewrite as one compact passage.
 
 No function here has a parameter for a gold answer, so none can reach a distillation prompt.
 """
@@ -18,8 +18,8 @@ from wbrag.core.types import Evidence, Generator, Hit, Sampling, Unit
 from wbrag.data.sentences import sentences
 from wbrag.retrieval.encoder import QueryEncoder
 
-LINE = re.compile(r"^\s*\[Doc\s+(\d+)\]\s*(.+?)\s*$", re.IGNORECASE)
-SHORTEST_PART = 4  # words that a part of a sentence needs to count as evidence: any single word occurs somewhere
+EVIDENCE_LINE = re.compile(r"^\s*\[Doc\s+(\d+)\]\s*(.+?)\s*$", re.IGNORECASE)
+MIN_PART_WORDS = 4  # words that a part of a sentence needs to count as evidence: any single word occurs somewhere
 EVIDENCE_TOKENS = 384  # eight sentences of a 100-word passage
 
 
@@ -75,7 +75,7 @@ class Distiller:
 
     async def nearest(self, question: str, retained: Sequence[Hit], count: int) -> tuple[Evidence, ...]:
         """The `count` sentences most similar to the question, in the order of the documents."""
-        found = [Evidence(d.id, _flat(d.text[start:end])) for d in retained for start, end in sentences(d.text)]
+        found = [Evidence(d.id, _one_line(d.text[start:end])) for d in retained for start, end in sentences(d.text)]
         if len(found) <= count:
             return tuple(found)
         vectors = await self.encoder.queries([question, *(e.sentence for e in found)])
@@ -93,15 +93,15 @@ class Distiller:
 
 def parse_evidence(text: str, retained: Sequence[Hit], limit: int) -> tuple[Evidence, ...]:
     """`[Doc i] sentence` lines whose sentence occurs verbatim (up to white space) in document i; others are dropped."""
-    flat = [_flat(d.text) for d in retained]
-    whole = [{_flat(d.text[start:end]) for start, end in sentences(d.text)} for d in retained]
+    flat = [_one_line(d.text) for d in retained]
+    whole = [{_one_line(d.text[start:end]) for start, end in sentences(d.text)} for d in retained]
     found: dict[Evidence, None] = {}
     for line in text.splitlines():
-        match = LINE.match(line)
+        match = EVIDENCE_LINE.match(line)
         if not match or not 1 <= int(match[1]) <= len(retained):
             continue
-        number, sentence = int(match[1]) - 1, _flat(match[2])
-        if sentence in whole[number] or (len(sentence.split()) >= SHORTEST_PART and sentence in flat[number]):
+        number, sentence = int(match[1]) - 1, _one_line(match[2])
+        if sentence in whole[number] or (len(sentence.split()) >= MIN_PART_WORDS and sentence in flat[number]):
             found[Evidence(retained[number].id, sentence)] = None
     return tuple(found)[:limit]
 
@@ -110,14 +110,14 @@ def parse_unit(text: str, *, cut: bool = False) -> tuple[str, str]:
     """Title line and paragraph; a paragraph that the token limit cut loses its unfinished last sentence."""
     title, _, body = text.strip().partition("\n")
     title = re.sub(r"^\s*title\s*:\s*", "", title, flags=re.IGNORECASE).strip()
-    body = _flat(re.sub(r"^\s*knowledge\s*:\s*", "", body, flags=re.IGNORECASE))
+    body = _one_line(re.sub(r"^\s*knowledge\s*:\s*", "", body, flags=re.IGNORECASE))
     if cut:
         spans = sentences(body)
         body = body[: spans[-2][1]] if len(spans) > 1 else ""
     return (title, body) if title and body else ("", "")
 
 
-def _flat(text: str) -> str:
+def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 

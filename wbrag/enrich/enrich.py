@@ -1,4 +1,7 @@
-"""Enrichment of one example, in the order of the paper's Algorithm 1."""
+"""Enrichment of one example: the paper's Algorithm 1, in its order.
+
+Every score is kept in the `Verdict`, a rejected example's too, so that thresholds can be applied to stored scores.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import Task
-from wbrag.core.types import Example, Hit, Unit
+from wbrag.core.types import Example, Hit, Int32, Unit
 from wbrag.enrich.distil import Distilled, Distiller
 from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_of_reach
 from wbrag.enrich.leakage_audit import audit
@@ -29,12 +32,12 @@ class WrittenUnit:
     unit: Unit
     evidence_fallback: bool
     rewrite_fallback: bool
-    source_words: int
-    unit_words: int
-    answer_in_unit: bool | None
-    answer_in_sources: bool | None
+    source_words: Int32
+    unit_words: Int32
     s_unit: float | None = None
     s_kept: float | None = None
+    answer_in_unit: bool | None = None
+    answer_in_sources: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,10 @@ class Verdict:
     solo: tuple[str, ...] = ()
     hit_ids: tuple[str, ...] = ()
     hit_scores: tuple[float, ...] = ()
-    retained: tuple[int, ...] = ()  # ranks, 0-based
+    retained: tuple[Int32, ...] = ()  # ranks, 0-based
     fallback: bool = False
     written: WrittenUnit | None = None
-    calls: int = 0
+    calls: Int32 = 0
     error: str = ""
 
     @property

@@ -1,4 +1,7 @@
-"""The two gates of the paper: which examples retrieval helped, and which documents did it."""
+"""Utility gate and document gate (paper eqs. 7 to 9): which examples retrieval helped, and which documents did it.
+
+Pure functions of scores.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A judge instead of labels: how far a model finds an answer supported by the evidence (`gate_metric: judge`).
+"""LLM judge: how far a model finds an answer supported by the evidence, in place of labels (`gate_metric: judge`).
 
-It lets enrichment start from plain question logs. The score is the first token's share of "yes", in [0, 1].
+The score is the first token's share of "yes", in [0, 1]. It needs no gold answer: plain question logs are enough.
 """
 
 from __future__ import annotations

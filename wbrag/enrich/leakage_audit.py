@@ -1,4 +1,7 @@
-"""The leakage audit: a unit that holds the gold answer although none of its sources does."""
+"""Leakage audit: does a unit hold the gold answer although none of its sources does?
+
+It reads texts and changes none; distillation never sees what it compares with.
+"""
 
 from __future__ import annotations
 

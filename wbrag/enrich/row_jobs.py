@@ -1,4 +1,4 @@
-"""Row jobs: what is done with one example, as a picklable description that any executor can run.
+"""Row jobs: the work on one example, as a picklable description that any executor can run.
 
 `prepare` binds a job to the models at hand; the coroutine that it returns makes the row. No job knows where it runs.
 """
@@ -73,11 +73,11 @@ class EnrichJob:
         base = open_base(self.config, handles.encoder)
 
         async def run(example: Example) -> Row:
-            seen = _SeenBase(base) if base is not None else None
-            rag = _rag(self.config, handles, example, settings.top_k, seen)
+            recording = _RecordingBase(base) if base is not None else None
+            rag = _rag(self.config, handles, example, settings.top_k, recording)
             distiller = Distiller(handles.generator, handles.encoder, settings, self.config.prompts_dir)
             row = verdict_row(await Enricher(method(self.method), rag, distiller, settings).enrich(example))
-            return row | {"source_passages": seen.passages(row["sources"])} if seen else row
+            return row | {"source_passages": recording.passages(row["sources"])} if recording else row
 
         return run
 
@@ -146,8 +146,8 @@ class DistilJob:
         return {"id": example.id, "question": example.question, "error": error}
 
 
-class _SeenBase:
-    """An outside `Base` for one example, and the passages that it gave."""
+class _RecordingBase:
+    """An external `Base` for one example, which keeps the passages that it gave."""
 
     def __init__(self, base: Base) -> None:
         self.base, self.hits = base, dict[str, Hit]()

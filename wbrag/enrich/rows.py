@@ -1,4 +1,4 @@
-"""Rows: verdicts, answers and units as they lie in Parquet, and examples as they travel to an actor.
+"""Row codec: verdicts, answers and units as they lie in Parquet, and examples as they travel to an actor.
 
 This is the one place that spells their columns. A column that an older file lacks reads as None, and a tuple that went
 out as a list comes back as one.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
@@ -17,7 +16,8 @@ import pyarrow.parquet as pq
 
 from wbrag.core.io.files import Location, file_in_one_step, listed
 from wbrag.core.io.parquet import read_all
-from wbrag.core.types import Answer, Evidence, Example, Unit
+from wbrag.core.io.schemas import from_row, schema_of, to_row
+from wbrag.core.types import Answer, Cost, Example, PassageText, Unit
 from wbrag.enrich.enrich import Verdict, WrittenUnit
 
 Row = dict[str, Any]
@@ -32,108 +32,56 @@ class Run(NamedTuple):
     folder: Location
 
 
-_text, _number, _flag = pa.string(), pa.float64(), pa.bool_()
-_pair = pa.struct([("id", _text), ("content_hash", _text)])
-_evidence = pa.struct([("passage_id", _text), ("sentence", _text)])
-_passage = pa.struct([("id", _text), ("title", _text), ("text", _text)])
-
-UNIT_FIELDS = [
-    ("sources", pa.list_(_pair)),
-    ("unit_title", _text),
-    ("unit_text", _text),
-    ("evidence", pa.list_(_evidence)),
-    ("evidence_fallback", _flag),
-    ("rewrite_fallback", _flag),
-    ("source_words", pa.int32()),
-    ("unit_words", pa.int32()),
-    ("s_unit", _number),
-    ("s_kept", _number),
-    ("answer_in_unit", _flag),
-    ("answer_in_sources", _flag),
-    ("calls", pa.int32()),
-    ("error", _text),
+_unit, _written = schema_of(Unit), schema_of(WrittenUnit)
+_end = [("calls", pa.int32()), ("error", pa.string())]
+UNIT_COLUMNS = [
+    ("sources", _unit.field("sources").type),
+    ("unit_title", pa.string()),
+    ("unit_text", pa.string()),
+    ("evidence", _unit.field("evidence").type),
+    *(field for field in _written if field.name != "unit"),
 ]
+UNITS = pa.schema([("id", pa.string()), ("question", pa.string()), *UNIT_COLUMNS, *_end])
 VERDICTS = pa.schema(
     [
-        ("id", _text),
-        ("question", _text),
-        ("task", _text),
-        ("accepted", _flag),
-        ("reason", _text),
-        ("s_nr", _number),
-        ("s_rag", _number),
-        ("s_doc", pa.list_(_number)),
-        ("closed_book", _text),
-        ("open_book", _text),
-        ("solo", pa.list_(_text)),
-        ("hit_ids", pa.list_(_text)),
-        ("hit_scores", pa.list_(_number)),
-        ("retained", pa.list_(pa.int32())),
-        ("fallback", _flag),
-        *UNIT_FIELDS,
-        ("source_passages", pa.list_(_passage)),  # where the corpus is elsewhere
+        *(field for field in schema_of(Verdict) if field.name not in ("written", "calls", "error")),
+        *UNIT_COLUMNS,
+        *_end,
+        ("source_passages", pa.list_(pa.struct(list(schema_of(PassageText))))),  # where the corpus is elsewhere
     ]
 )
 ANSWERS = pa.schema(
     [
-        ("id", _text),
-        ("question", _text),
-        ("golden_answers", pa.list_(_text)),
-        ("prediction", _text),
-        ("score", _number),
-        ("hit_ids", pa.list_(_text)),
-        ("hit_scores", pa.list_(_number)),
-        ("hit_origins", pa.list_(_text)),
-        ("calls", pa.int32()),
-        ("prompt_tokens", pa.int32()),
-        ("output_tokens", pa.int32()),
-        ("retrievals", pa.int32()),
-        ("seconds", _number),
-        ("details", _text),
-        ("error", _text),
+        *(field for field in schema_of(Example) if field.name in ("id", "question", "golden_answers")),
+        ("prediction", pa.string()),
+        ("score", pa.float64()),
+        ("hit_ids", pa.list_(pa.string())),
+        ("hit_scores", pa.list_(pa.float64())),
+        ("hit_origins", pa.list_(pa.string())),
+        *schema_of(Cost),
+        ("details", pa.string()),
+        ("error", pa.string()),
     ]
 )
-UNITS = pa.schema([("id", _text), ("question", _text), *UNIT_FIELDS])
 SCHEMAS: dict[Kind, pa.Schema] = {"enrich": VERDICTS, "evaluate": ANSWERS, "distil": UNITS}
 SCORES = ("s_nr", "s_rag", "s_unit", "s_kept", "answer_in_unit", "answer_in_sources")  # what a unit carries along
 
 
 def verdict_row(verdict: Verdict) -> Row:
-    """A verdict with its unit's columns beside its own."""
-    own = asdict(verdict)
-    del own["written"]
-    return own | unit_columns(verdict.written)
+    """A verdict with its unit's columns beside its own; these are empty where there is no unit."""
+    row = to_row(verdict)
+    del row["written"]
+    return row | (unit_columns(verdict.written) if verdict.written else _NO_UNIT)
 
 
-def unit_columns(written: WrittenUnit | None) -> Row:
-    """The columns of a unit; empty where there is none."""
-    if written is None:
-        return _NO_UNIT
-    figures = asdict(written)
-    del figures["unit"]
-    unit = written.unit
-    return figures | {
-        "unit_title": unit.title,
-        "unit_text": unit.text,
-        "sources": [{"id": id, "content_hash": digest} for id, digest in unit.sources],
-        "evidence": [asdict(evidence) for evidence in unit.evidence],
-    }
+def unit_columns(written: WrittenUnit) -> Row:
+    """The columns of a unit."""
+    row = to_row(written)
+    unit = row.pop("unit")
+    return {name: unit[name.removeprefix("unit_")] for name in ("sources", "unit_title", "unit_text", "evidence")} | row
 
 
-_NO_UNIT: Row = {
-    "unit_title": "",
-    "unit_text": "",
-    "sources": [],
-    "evidence": [],
-    "evidence_fallback": False,
-    "rewrite_fallback": False,
-    "source_words": 0,
-    "unit_words": 0,
-    "s_unit": None,
-    "s_kept": None,
-    "answer_in_unit": None,
-    "answer_in_sources": None,
-}
+_NO_UNIT = unit_columns(WrittenUnit(Unit("", "", (), (), ()), False, False, 0, 0))
 
 
 def answer_row(example: Example, answer: Answer, score: float) -> Row:
@@ -145,7 +93,7 @@ def answer_row(example: Example, answer: Answer, score: float) -> Row:
         "hit_ids": [h.id for h in answer.hits],
         "hit_scores": [round(h.score, 6) for h in answer.hits],
         "hit_origins": [h.origin for h in answer.hits],
-        **asdict(answer.cost),
+        **to_row(answer.cost),
         "details": json.dumps(answer.details),
         "error": "",
     }
@@ -164,27 +112,27 @@ def unit_of(row: Mapping[str, Any], **made_with: str) -> Unit:
 
     `made_with` names model, prompt version, fingerprint and time.
     """
-    return Unit(
-        row["unit_title"],
-        row["unit_text"],
-        (row["id"],),
-        tuple((source["id"], source["content_hash"]) for source in row["sources"]),
-        tuple(Evidence(e["passage_id"], e["sentence"]) for e in row["evidence"]),
-        {name: float(row[name]) for name in SCORES if row.get(name) is not None}
-        | {f"s_doc_{i}": s for i, s in enumerate(row.get("s_doc") or ())},
-        **made_with,
-    )
+    scores = {name: float(row[name]) for name in SCORES if row.get(name) is not None}
+    scores |= {f"s_doc_{i}": s for i, s in enumerate(row.get("s_doc") or ())}
+    unit = {
+        "title": row["unit_title"],
+        "text": row["unit_text"],
+        "question_ids": [row["id"]],
+        "sources": row["sources"],
+        "evidence": row["evidence"],
+        "scores": json.dumps(scores),
+    }
+    return from_row(Unit, unit | made_with)
 
 
 def example_json(example: Example) -> str:
     """An example as text, for an actor elsewhere."""
-    return json.dumps(asdict(example))
+    return json.dumps(to_row(example))
 
 
 def example_of(text: str) -> Example:
     """The example that `example_json` wrote."""
-    row = json.loads(text)
-    return Example(**row | {"golden_answers": tuple(row["golden_answers"])})
+    return from_row(Example, json.loads(text))
 
 
 def write_rows(folder: Location, kind: Kind, rows: Sequence[Mapping[str, Any]], name: str | None = None) -> None:

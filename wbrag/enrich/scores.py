@@ -1,4 +1,7 @@
-"""What the gates score an answer with (`enrich.gate_metric`): the labels, the labels' probability, or a judge."""
+"""Answer scores for the gates (`enrich.gate_metric`): a task metric, the gold answer's likelihood, or an LLM judge.
+
+Every score lies in [0, 1].
+"""
 
 from __future__ import annotations
 

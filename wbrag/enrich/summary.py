@@ -1,16 +1,19 @@
-"""What an enrichment run comes to: the figures of the paper's Table 3, the calls, and a digest of every decision."""
+"""Run summary: the figures of the paper's Table 3 over verdict rows, the calls, and a digest of every decision.
+
+The digest is equal for a resumed and an unbroken run.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
 from wbrag.enrich.leakage_audit import leaks
+from wbrag.enrich.rows import Row
 
-Row = Mapping[str, Any]
 DECIDING = (
     "id",
     "accepted",

@@ -1,4 +1,4 @@
-"""Accuracy of a release on held-out questions, alone and paired with another's.
+"""Held-out accuracy: the score of a release with its interval, and the paired gain over another.
 
 A row that failed is no wrong answer: it is counted apart, and left out of pairs.
 """

@@ -1,4 +1,7 @@
-"""The demo's world in a workspace: its corpus and questions, through the same readers that any data takes."""
+"""Demo data set: the demo's corpus and questions in a workspace, through the same readers that any data takes.
+
+It never mixes with another corpus.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The third host: plain asyncio in this process, for `wbrag search`, `wbrag ask` and notebooks."""
+"""Local executor: search and single answers with plain asyncio in this process, without Ray.
+
+Encoder, engine and the indexes of one release are loaded at the first need and kept until `close()`.
+"""
 
 from __future__ import annotations
 

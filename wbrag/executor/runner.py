@@ -1,4 +1,4 @@
-"""The runner: a workspace's jobs over models that start once, and only if there is work.
+"""Job runner: a workspace's jobs over models that start once, and only if there is work.
 
 Rows are worked out once, in folders named by everything that decides them; what is there is never worked out again.
 """
@@ -35,7 +35,7 @@ from wbrag.units.table import StoredUnit
 if TYPE_CHECKING:
     from wbrag.executor.ray.session import Session
 
-MAKER = 2  # raised whenever the code would make other rows from the same settings
+ROWS_VERSION = 2  # raised whenever the code would make other rows from the same settings
 
 
 class Runner:
@@ -115,7 +115,7 @@ class Runner:
         c, e = self.config, self.config.enrich
         distiller = (e.distiller, e.max_sentences, e.fallback_sentences, e.max_unit_tokens)
         made_with = (generator_fingerprint(c), encoder_fingerprint(c.encoder), self.layout.prompt_version())
-        tag = fingerprint(MAKER, *made_with, distiller, round_trip)
+        tag = fingerprint(ROWS_VERSION, *made_with, distiller, round_trip)
         folder = self.layout.path / "distilled" / tag
         return self._rows(DistilJob(c, round_trip), examples, folder, [], "distilling evidence")
 
@@ -129,7 +129,7 @@ class Runner:
             "encoder": encoder_fingerprint(c.encoder),
         }
         tag = fingerprint(
-            MAKER,
+            ROWS_VERSION,
             job.kind,
             made_with,
             sha256_of(layout.examples_file(name)),

@@ -1,4 +1,7 @@
-"""Generators: a language model in this process (`vllm`) or behind an OpenAI-compatible endpoint (`openai`)."""
+"""Generators: a language model in this process (`vllm`) or behind an OpenAI-compatible endpoint (`openai`).
+
+Heavy libraries are imported only for the backend in use. Equal fingerprints mean that answers can be compared.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,18 @@ from importlib.resources import files
 from pathlib import Path
 
 from wbrag.core.config import Config
+from wbrag.core.errors import UsageError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import model_contents
 from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Generator
+from wbrag.generators.logprobs import TOP_LOGPROBS
 
 
 def build(config: Config) -> Generator:
     """The generator that the settings name; heavy libraries are imported only for the one in use."""
     settings = config.generator
     if settings.backend == "openai":
-        from wbrag.core.errors import UsageError
         from wbrag.generators.openai import OpenAIGenerator
 
         if settings.base_url is None:
@@ -41,14 +45,13 @@ def build(config: Config) -> Generator:
 async def check(config: Config, needs: Collection[str]) -> None:
     """Ask an endpoint one tiny question that uses what a method `needs`; an engine of our own can do everything."""
     if config.generator.backend == "openai" and set(needs) != {"text"}:  # `start` asks for text itself
-        from wbrag.generators.logprobs import SHOWN
         from wbrag.generators.openai import OpenAIGenerator
 
         generator = build(config)
         assert isinstance(generator, OpenAIGenerator)
         if "tokens" in needs:
             await generator.next_tokens("", (), 1)  # refused by name
-        await generator.check(need_logprobs=SHOWN if "logprobs" in needs else 0, need_score="scores" in needs)
+        await generator.check(need_logprobs=TOP_LOGPROBS if "logprobs" in needs else 0, need_score="scores" in needs)
         await generator.close()
 
 

@@ -1,7 +1,7 @@
-"""A generator that does not work out twice what is determined: greedy replies to a prompt that it has answered.
+"""LRU cache of greedy replies: a prompt that was answered is not computed again.
 
-Evaluation asks the same question with and without a release, and where no unit made the top k both prompts are the
-same text. At temperature 0 the reply is then the same too, and the pair differs by the library alone.
+Only what is determined is kept: no reply at a temperature above 0, no failure. Evaluation asks the same question with
+and without a release; where no unit made the top k the prompts are equal, and the pair differs by the library alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Closed questions to a model: how the first token's probability is divided among a few labels."""
+"""Label probabilities: how the first token's probability is divided among a closed set of labels.
+
+Shares add up to 1. Where no label is among the tokens shown they are equal, or all `unknown`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from wbrag.core.prompts import render
 from wbrag.core.types import Generator, Sampling
 
-SHOWN = 20  # log-probabilities asked for; vLLM's default limit
+TOP_LOGPROBS = 20  # log-probabilities asked for; vLLM's default limit
 
 
 async def label_shares(
@@ -22,7 +25,7 @@ async def label_shares(
 ) -> list[float]:
     """Ask with the template `prompt`; the `shares` of `labels` in the first token."""
     messages = render(prompt, prompts_dir, **values)
-    reply = await generator.generate(messages, Sampling(max_tokens=1, logprobs=SHOWN))
+    reply = await generator.generate(messages, Sampling(max_tokens=1, logprobs=TOP_LOGPROBS))
     return shares(reply.top_logprobs[0] if reply.top_logprobs else {}, labels, unknown)
 
 

@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible chat endpoint as a `Generator`: a vLLM server, Ollama, a vendor.
+"""OpenAI-compatible client: a chat-completions endpoint (a vLLM server, Ollama, a vendor) as a `Generator`.
 
 Wire format: https://platform.openai.com/docs/api-reference/chat. `score` needs vLLM's extra parameters:
 https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
@@ -17,6 +17,7 @@ import openai
 
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.http import read_key
+from wbrag.core.retry import sleep_async
 from wbrag.core.types import Completion, Message, Messages, NextTokens, Prompt, Sampling, Scored
 from wbrag.generators.openai_endpoint import MALFORMED, Endpoint, RetryPolicy
 from wbrag.generators.openai_failures import Sentences, root
@@ -49,7 +50,7 @@ class OpenAIGenerator:
         seed: int = 0,
         *,
         where: str = "",
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = sleep_async,
         uniform: Callable[[], float] = random.random,
     ) -> None:
         if not 1 <= max_concurrency <= POOL_SIZE:

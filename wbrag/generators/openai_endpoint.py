@@ -1,4 +1,7 @@
-"""Requests to an OpenAI-compatible endpoint: connections, how many at once, tries and waits."""
+"""HTTP transport of the OpenAI-compatible client: connections, concurrency limit, retries.
+
+`Endpoint.send` is the one place that sends a prompt. Connections belong to one event loop and are never shared.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ from typing import Any, TypeVar
 import openai
 
 from wbrag.core.errors import WbragError
+from wbrag.core.retry import backoff_s
 from wbrag.generators.openai_failures import MOST_WAIT_S, Failure, Sentences
 
-BACKOFF_BASE_S, BACKOFF_CAP_S = 1.0, 30.0
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)  # what reading a senseless reply raises
 T = TypeVar("T")
 
@@ -85,7 +88,7 @@ class Endpoint:
             if not outcome.retry:
                 about_model = outcome.status == 404 or outcome.about_model
                 raise self.says.refusal(outcome, body, await self.models() if about_model else ())
-            wait_s = self._wait_s(outcome, seen.total())
+            wait_s = backoff_s(seen.total(), outcome.wait_s, self.patience.uniform)
             if outcome.asks_to_wait:
                 waited += wait_s
             else:
@@ -110,11 +113,6 @@ class Endpoint:
         except MALFORMED as error:
             shown = repr(reply) if isinstance(reply, str) else f"{type(error).__name__}: {error}"
             return Failure("malformed reply", self.says.quote(shown))
-
-    def _wait_s(self, failure: Failure, attempt: int) -> float:
-        if failure.wait_s is not None:
-            return failure.wait_s + self.patience.uniform()  # spread, or all callers return at the same instant
-        return self.patience.uniform() * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(attempt - 1, 16))
 
     async def models(self) -> list[str]:
         """The names that the endpoint lists, sorted; none where it does not say."""

@@ -1,4 +1,7 @@
-"""What an endpoint's failures mean: whether another try may pass, and the one sentence that is said of them."""
+"""Error classification of the OpenAI-compatible client: which failures are retried, and the message of each.
+
+No message holds the API key.
+"""
 
 from __future__ import annotations
 

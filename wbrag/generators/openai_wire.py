@@ -1,4 +1,7 @@
-"""What goes over the wire to an OpenAI-compatible endpoint, and how to read what comes back."""
+"""Request and response mapping of the OpenAI-compatible client: prompts to JSON, replies to `Completion`s.
+
+A reply without what was asked for raises AttributeError, IndexError, KeyError, TypeError or ValueError.
+"""
 
 from __future__ import annotations
 

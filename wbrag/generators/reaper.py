@@ -1,4 +1,7 @@
-"""An engine that outlives its process keeps its GPU, and no other can start there."""
+"""Orphan reaper: kills this process's vLLM workers once the process is gone, however it went.
+
+An engine that outlives its process keeps its GPU, and no other can start there.
+"""
 
 from __future__ import annotations
 

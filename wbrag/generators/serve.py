@@ -1,4 +1,7 @@
-"""A Ray Serve LLM deployment as a `Generator`: the OpenAI wire format, but no network in between."""
+"""Ray Serve client: an LLM deployment as a `Generator`, by the OpenAI mapping and without a network in between.
+
+A call that is cancelled here is cancelled in the engine. Ray stays behind the protocol `ChatTransport`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from tenacity import retry, retry_if_exception_type
 
 from wbrag.core.errors import PromptTooLong, WbragError
+from wbrag.core.retry import REPLICAS
 from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Completion, Prompt, Sampling
 from wbrag.generators.openai import OpenAIGenerator
@@ -18,7 +23,6 @@ from wbrag.generators.openai_wire import read_stream
 
 T = TypeVar("T")
 Body = dict[str, Any]
-TRIES = 3  # of a request whose replica died before it said anything
 
 
 class ChatTransport(Protocol):
@@ -80,22 +84,25 @@ class ServeGenerator(OpenAIGenerator):
         """The replies, asked for again where the replica dies before the first."""
         sent = {"model": self.model, **body, **body.get("extra_body", {})}
         sent.pop("extra_body", None)
-        for left in reversed(range(TRIES)):
-            # vLLM wants ids of its own: one request to the gateway may become several here.
-            parts, begun = self.ask({**sent, "request_id": uuid4().hex}), False
-            try:
-                async with aclosing(parts):
-                    async for part in parts:
-                        begun = True
-                        if "error" in part:
-                            raise self._refused(part["error"])
-                        yield part
-                return
-            except ConnectionError:
-                if begun or not left:
-                    raise WbragError(
-                        f"expected {self.says.where} to finish its reply, found its replica gone: ask again"
-                    ) from None
+        try:
+            part, more = await self._begun(sent)
+            async with aclosing(more):
+                while part is not None:
+                    if "error" in part:
+                        raise self._refused(part["error"])
+                    yield part
+                    part = await anext(more, None)
+        except ConnectionError:
+            raise WbragError(
+                f"expected {self.says.where} to finish its reply, found its replica gone: ask again"
+            ) from None
+
+    @retry(stop=REPLICAS, retry=retry_if_exception_type(ConnectionError), reraise=True)
+    async def _begun(self, sent: Body) -> tuple[Body | None, AsyncGenerator[Body]]:
+        """The first part of the reply, and the others to come."""
+        # vLLM wants ids of its own: one request to the gateway may become several here.
+        parts = self.ask({**sent, "request_id": uuid4().hex})
+        return await anext(parts, None), parts
 
     def _refused(self, error: Any) -> WbragError:
         said = str(error.get("message", error)) if isinstance(error, dict) else str(error)

@@ -1,6 +1,6 @@
-"""vLLM in this process: one `AsyncLLM` engine, continuous batching over all coroutines that call it.
+"""vLLM engine in this process: one `AsyncLLM`, continuous batching over all coroutines that call it.
 
-https://docs.vllm.ai/en/latest/api/vllm/v1/engine/async_llm.html
+vLLM is imported with the first request. API: https://docs.vllm.ai/en/latest/api/vllm/v1/engine/async_llm.html
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A generator that hands every call on: the ground for those that count or remember what passes."""
+"""Generator wrapper: hands every call on to the generator within; base class of the cache and of the cost meter.
+
+What a subclass does not override passes through unchanged, streams and errors too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""RAG methods: one file, one async function each, over the `Generator` and `Retriever` protocols."""
+"""RAG methods: one file and one coroutine `answer` each, over the `Generator` and `Retriever` protocols.
+
+A method keeps nothing between two questions; `method` adds to its answers what they cost.
+"""
 
 from __future__ import annotations
 

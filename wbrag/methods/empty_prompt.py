@@ -1,4 +1,7 @@
-"""A control: the prompt with documents, over no documents, so that a gain cannot come from its wording alone."""
+"""Empty-context control: the prompt with documents, over no documents.
+
+What it gains over the closed book comes from the prompt's wording alone: documents have to gain more.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FLARE: retrieve while writing, whenever the next sentence is not sure of itself (Jiang et al., arXiv 2305.06983).
+"""FLARE: retrieves while writing, wherever the next sentence has an improbable token (Jiang et al., arXiv 2305.06983).
 
 A look-ahead sentence is written without documents. If a token of it is at most `theta` likely, its confident part
 (tokens above `beta`: the implicit query), or questions about its unsure parts (explicit), retrieve, and the sentence is

@@ -1,4 +1,4 @@
-"""ITER-RETGEN: the last round's answer helps to retrieve for the next (Shao et al., arXiv 2305.15294).
+"""ITER-RETGEN: the query of a round is the question with the last round's answer (Shao et al., arXiv 2305.15294).
 
     D_t = top-k R(q + " " + y_{t-1}),  y_t = G(q, D_t),  y_0 empty,  t = 1..T
 

@@ -1,4 +1,7 @@
-"""What an answer costs, counted where it passes: a generator and a retriever in one that hand every call on."""
+"""Cost meter: counts the calls, tokens and retrievals of one answer.
+
+A generator and a retriever in one, which hands every call on and changes no reply.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Naive RAG: retrieve once, read everything in one prompt (paper eqs. 1 and 2; FlashRAG's sequential pipeline)."""
+"""Naive RAG: retrieve once, read everything in one prompt (paper eqs. 1 and 2; FlashRAG's sequential pipeline).
+
+The baseline of every other method; over no documents it is the closed-book answer.
+"""
 
 from __future__ import annotations
 

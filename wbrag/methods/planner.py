@@ -1,4 +1,4 @@
-"""Planner: sub-questions, an answer with its own documents to each, and a synthesis from those answers only.
+"""Planner: question decomposition, an answer with its own documents to each part, a synthesis from those alone.
 
 The prompt-only form of HierSearch (arXiv 2508.08088) and HiRA (arXiv 2507.02652): no trained agents, no tools but the
 retriever. A sub-question may name an earlier answer as #1, #2. Parts are answered with the prompt of the plain task
@@ -37,7 +37,7 @@ async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None
     parts: list[tuple[str, str]] = []
     hits: dict[str, Hit] = {}
     for asked in asked_for:
-        part = _filled(asked, [text for _, text in parts])
+        part = _resolved(asked, [text for _, text in parts])
         found = await naive.answer(part, replace(rag, task=task("qa")), documents)
         parts.append((part, found.text))
         hits |= {hit.id: hit for hit in found.hits}
@@ -61,7 +61,7 @@ def sub_questions(text: str, question: str) -> list[str]:
     return [line.strip() for line in lines if line.strip().endswith("?")] or [question]
 
 
-def _filled(asked: str, answers: Sequence[str]) -> str:
+def _resolved(asked: str, answers: Sequence[str]) -> str:
     def earlier(match: re.Match[str]) -> str:
         number = int(match[1])
         return answers[number - 1] if 1 <= number <= len(answers) else match[0]

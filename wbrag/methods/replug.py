@@ -1,4 +1,4 @@
-"""RePlug: every document reads alone, their next-token probabilities are mixed (Shi et al., arXiv 2301.12652, eq. 2).
+"""RePlug: one context a document, their next-token probabilities mixed (Shi et al., arXiv 2301.12652, eq. 2).
 
     p(y_t) = sum_d lambda_d p(y_t | d, q, y_<t),   lambda = softmax(similarity / temperature)   [k documents]
 

@@ -23,7 +23,7 @@ from wbrag.core.prompts import render
 from wbrag.core.sections import SelfRagConfig
 from wbrag.core.tasks import read_answer, reference
 from wbrag.core.types import Answer, Completion, Hit
-from wbrag.generators.logprobs import SHOWN, label_shares
+from wbrag.generators.logprobs import TOP_LOGPROBS, label_shares
 from wbrag.methods import Rag, naive
 
 NEED = ("[Retrieval]", "[No Retrieval]")
@@ -31,8 +31,8 @@ RELEVANT = ("[Relevant]", "[Irrelevant]")
 SUPPORT = ("[Fully supported]", "[Partially supported]", "[No support / Contradictory]")
 UTILITY = ("[Utility:1]", "[Utility:2]", "[Utility:3]", "[Utility:4]", "[Utility:5]")
 TOKENS = NEED + RELEVANT + SUPPORT + UTILITY
-WORTH = (-1.0, -0.5, 0.0, 0.5, 1.0)
-MARKS = 8  # tokens that reflection adds to an answer
+UTILITY_WEIGHTS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+MAX_REFLECTION_TOKENS = 8  # tokens that reflection adds to an answer
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None
     """The best passage's answer; `hits` is empty where the model needs no passage. Given documents are always read."""
     own_tokens = await rag.generator.knows(TOKENS)
     if documents is not None and not documents:
-        return await (_alone(question, rag) if own_tokens else naive.answer(question, rag, []))
+        return await (_without_retrieval(question, rag) if own_tokens else naive.answer(question, rag, []))
     if documents is None and not await (_needs_token if own_tokens else _needs)(question, rag):
-        return await _alone(question, rag) if own_tokens else await naive.answer(question, rag, [])
+        return await _without_retrieval(question, rag) if own_tokens else await naive.answer(question, rag, [])
     hits = await rag.retrieve(question, documents)
     if not hits:
         return await naive.answer(question, rag, [])
@@ -69,7 +69,7 @@ def score(
     confidence: float, relevant: float, support: Sequence[float], utility: Sequence[float], w: SelfRagConfig
 ) -> float:
     """The formula above; `confidence` is the answer's mean token probability, `support` and `utility` are shares."""
-    useful = sum(worth * share for worth, share in zip(WORTH, utility))
+    useful = sum(weight * share for weight, share in zip(UTILITY_WEIGHTS, utility))
     return confidence + w.w_rel * relevant + w.w_sup * (support[0] + 0.5 * support[1]) + w.w_use * useful
 
 
@@ -111,31 +111,31 @@ def _instruction(question: str, rag: Rag) -> str:
 
 
 async def _needs_token(question: str, rag: Rag) -> bool:
-    sampling = replace(rag.sampling, max_tokens=1, logprobs=SHOWN)
+    sampling = replace(rag.sampling, max_tokens=1, logprobs=TOP_LOGPROBS)
     reply = await rag.generator.generate(_instruction(question, rag), sampling)
     return _token_shares(reply.top_logprobs[:1], NEED)[0] > rag.settings.selfrag.threshold
 
 
-async def _alone(question: str, rag: Rag) -> Answer:
+async def _without_retrieval(question: str, rag: Rag) -> Answer:
     reply = await rag.generator.generate(_instruction(question, rag) + NEED[1], rag.sampling)
-    return Answer(read_answer(_without_tokens(reply.text)))
+    return Answer(read_answer(_strip_tokens(reply.text)))
 
 
 async def _critique_tokens(question: str, rag: Rag, hit: Hit) -> Critique:
     prompt = f"{_instruction(question, rag)}{NEED[0]}<paragraph>{hit.title}\n{hit.text}</paragraph>"
-    sampling = replace(rag.sampling, max_tokens=rag.sampling.max_tokens + MARKS, logprobs=SHOWN)
+    sampling = replace(rag.sampling, max_tokens=rag.sampling.max_tokens + MAX_REFLECTION_TOKENS, logprobs=TOP_LOGPROBS)
     reply = await rag.generator.generate(prompt, sampling)
     total = score(
         _confidence(reply.logprobs),
         _token_shares(reply.top_logprobs[:1], RELEVANT)[0],
-        _token_shares(_at(reply, SUPPORT), SUPPORT),
-        _token_shares(_at(reply, UTILITY), UTILITY),
+        _token_shares(_distribution_at(reply, SUPPORT), SUPPORT),
+        _token_shares(_distribution_at(reply, UTILITY), UTILITY),
         rag.settings.selfrag,
     )
-    return Critique(read_answer(_without_tokens("".join(reply.pieces) or reply.text)), total, hit)
+    return Critique(read_answer(_strip_tokens("".join(reply.pieces) or reply.text)), total, hit)
 
 
-def _at(reply: Completion, group: Sequence[str]) -> Sequence[Mapping[str, float]]:
+def _distribution_at(reply: Completion, group: Sequence[str]) -> Sequence[Mapping[str, float]]:
     """The distribution at the first token of `group` that the model wrote; empty where it wrote none."""
     at = next((i for i, piece in enumerate(reply.pieces) if piece.strip() in group), None)
     return [] if at is None else [reply.top_logprobs[at]]
@@ -148,7 +148,7 @@ def _token_shares(tops: Sequence[Mapping[str, float]], group: Sequence[str]) -> 
     return [m / sum(mass) for m in mass] if sum(mass) else [0.0] * len(group)
 
 
-def _without_tokens(text: str) -> str:
+def _strip_tokens(text: str) -> str:
     for token in (*TOKENS, "[Continue to Use Evidence]", "<paragraph>", "</paragraph>", "</s>"):
         text = text.replace(token, "")
     return text

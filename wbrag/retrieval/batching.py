@@ -1,4 +1,4 @@
-"""Coroutines' requests worked on together: whatever arrives while one batch is running is the next batch.
+"""Dynamic batching: the requests that arrive while one batch is running are the next batch.
 
 Nothing waits for a fixed time, and one request alone is a batch of one.
 """

@@ -1,9 +1,13 @@
-"""The frozen encoder: sentence-transformers, L2-normalised, with the model's own query and passage prefixes."""
+"""Dense encoder: sentence-transformers, L2-normalised vectors, the model's own query and passage prefixes.
+
+The weights are frozen. A query's vector must not depend on its batch, so bfloat16 is for passages alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -22,6 +26,7 @@ from wbrag.core.sections import EncoderConfig
 from wbrag.retrieval.batching import Batcher
 
 CPU_BATCH, GPU_BATCH = 8, 64  # texts; on a CPU larger batches only pad more, and leave its caches
+REMEMBERED = 10_000  # queries' vectors, of 1.5 to 4 kilobytes each
 Vectors = npt.NDArray[np.float32]  # [n, d], unit length
 
 
@@ -97,15 +102,24 @@ class Encoder:
 
 
 class BatchedEncoder:
-    """Coroutines' queries, encoded together."""
+    """Coroutines' queries, encoded together, and each once: an evaluation asks the same questions of every library."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")  # with OpenMP's threads of its own
         self._batches = Batcher(encoder.encode_queries, self._thread)
+        self._known: OrderedDict[str, Vectors] = OrderedDict()
 
     async def queries(self, texts: Sequence[str]) -> Vectors:
-        return np.stack(await self._batches(texts))
+        found = {text: self._known[text] for text in texts if text in self._known}
+        if new := [text for text in dict.fromkeys(texts) if text not in found]:
+            found |= zip(new, await self._batches(new))
+        for text in found:
+            self._known[text] = found[text]
+            self._known.move_to_end(text)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return np.stack([found[text] for text in texts])
 
     async def passages(self, contents: Sequence[str]) -> Vectors:
         encode = self.encoder.encode_passages

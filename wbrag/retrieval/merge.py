@@ -1,4 +1,7 @@
-"""Two indexes, one ranking: the paper's equation 4, by score, ties by id."""
+"""Exact merge: base and write-back hits in one ranking (the paper's equation 4).
+
+By score, ties by id; an id occurs once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The retriever: encode once, ask every shard, merge exactly. The same class with local and with remote shards."""
+"""Index retriever: encodes the queries once, searches every shard, merges exactly.
+
+The same class serves local and remote shards, and an external base beside them.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ class IndexRetriever:
     ) -> None:
         self.encoder, self.shards, self.settings, self.base = encoder, shards, settings, base
         self.sources = sources if settings.displace_sources else None
-        self.spare = max(map(len, self.sources.values()), default=0) if self.sources else 0
+        self.max_displaced = max(map(len, self.sources.values()), default=0) if self.sources else 0
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The best `k` hits of each query over both indexes, best first; ties by id."""
@@ -80,7 +83,7 @@ class IndexRetriever:
 
     async def search_vectors(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
         """The same for `queries` with these `vectors` [n, d]."""
-        depth = k * (1 + self.spare)  # k units may displace so many
+        depth = k * (1 + self.max_displaced)  # each of k units may displace so many
         searches = [shard.search(vectors, depth) for shard in self.shards]
         if self.base is not None:
             searches.append(self.base.search(queries, vectors, depth))
@@ -88,6 +91,6 @@ class IndexRetriever:
         return [self._merge([hit for lists in found for hit in lists[row]], k) for row in range(len(queries))]
 
     def _merge(self, hits: Sequence[Hit], k: int) -> list[Hit]:
-        base = best([hit for hit in hits if hit.origin == "base"], k * (1 + self.spare))
+        base = best([hit for hit in hits if hit.origin == "base"], k * (1 + self.max_displaced))
         writeback = best([hit for hit in hits if hit.origin == "writeback"], k)
         return merge(base, writeback, k, max_writeback_share=self.settings.max_writeback_share, sources=self.sources)

@@ -1,4 +1,4 @@
-"""Serving: an OpenAI-compatible API over a library that changes under it, and the knowledge owner's desk.
+"""Serving: an OpenAI-compatible API and the knowledge owner's desk, over releases that change while it runs.
 
 `api` and `desk` are plain FastAPI over the protocol below; `ray` puts them on Ray Serve.
 """

@@ -1,4 +1,7 @@
-"""A generator and a retriever for one request: timed, bound to one release, and heard while they speak."""
+"""Request adapters: the generator and the retriever of one request, timed, streamed, and pinned to one release.
+
+What is streamed is exactly what `tasks.read_answer` makes of the whole reply.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,9 @@ class StreamingGenerator(GeneratorWrapper):
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         with self._call():
-            done = await (self._aloud(prompt, sampling, self.emit) if self.emit else super().generate(prompt, sampling))
+            done = await (
+                self._first_line(prompt, sampling, self.emit) if self.emit else super().generate(prompt, sampling)
+            )
         self.cut = done.finish_reason == "length" and "\n" not in done.text.strip()
         return done
 
@@ -93,7 +98,7 @@ class StreamingGenerator(GeneratorWrapper):
             self.failed = True
             raise
 
-    async def _aloud(self, prompt: Prompt, sampling: Sampling, emit: Emit) -> Completion:
+    async def _first_line(self, prompt: Prompt, sampling: Sampling, emit: Emit) -> Completion:
         """The reply up to the end of its first line: the rest is no part of the answer, so it is not waited for."""
         line, whole = FirstLine(), Completion("")
         async with aclosing(self.stream(prompt, sampling)) as pieces:
@@ -116,9 +121,9 @@ class StreamingGenerator(GeneratorWrapper):
 class PinnedRetriever:
     """`Retriever`: the library as `release` has it, and no other."""
 
-    def __init__(self, library: ReleaseRetriever, release: Release) -> None:
-        self.library, self.release, self.watch = library, release, Stopwatch()
+    def __init__(self, retriever: ReleaseRetriever, release: Release) -> None:
+        self.retriever, self.release, self.watch = retriever, release, Stopwatch()
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         with self.watch.running():
-            return await self.library.search(queries, k, self.release)
+            return await self.retriever.search(queries, k, self.release)

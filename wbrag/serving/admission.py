@@ -1,4 +1,7 @@
-"""How much work is taken on: so many requests at once, so many waiting, and an honest no to the rest."""
+"""Admission control: a bounded number of requests at work, a bounded queue, and a refusal for the rest.
+
+First come, first served. Draining refuses what is new and waits for what was begun.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is asking, and whether they may: bearer keys for the API, a signed session for the pages.
+"""Authentication: bearer keys for the API, a signed session for the pages, CSRF tokens for their forms.
 
 Without keys the gateway is open on this machine alone: then who comes from a loopback address is an admin, whatever
 address the host has bound, and the `Host` header must name a loopback address, because a foreign page that lets its own

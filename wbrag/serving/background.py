@@ -1,4 +1,7 @@
-"""Work that somebody began and that goes on when they leave, such as publishing from a page."""
+"""Background tasks: work that goes on when its caller leaves, such as publishing from a page.
+
+No hang-up cancels it; draining waits for it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The whole endpoint as one app: the gateway's API, and the desk over the same library and model."""
+"""Endpoint: the API and the desk as one app, over the same retriever and generator.
+
+A question asked at the desk passes the same admission as any other, and leaves no usage row.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +26,23 @@ from wbrag.units.publisher import Publisher
 from wbrag.units.releases import Release
 
 
-def endpoint(store: Layout, library: ReleaseRetriever, generator: Generator, current: ReleaseWatcher) -> FastAPI:
+def endpoint(layout: Layout, retriever: ReleaseRetriever, generator: Generator, watcher: ReleaseWatcher) -> FastAPI:
     """API and desk; start and end come with the app's lifespan. See `create_app` for what it refuses."""
-    app = create_app(store, library, generator, current)
-    answering: AnswerService = app.state.answering
+    app = create_app(layout, retriever, generator, watcher)
+    service: AnswerService = app.state.service
     app.state.page_error = refusal
-    models = EndpointModels(store, library, generator)
-    publisher = Publisher(Library(store, models), models)
+    models = EndpointModels(layout, retriever, generator)
+    publisher = Publisher(Library(layout, models), models)
 
     async def publish(by: str, note: str) -> Release:
-        return await models.beside(lambda: publisher.publish(note, by=by))
+        return await models.in_thread(lambda: publisher.publish(note, by=by))
 
     async def ask(question: str, release: str, task: str) -> Answer:
-        c, s = store.config, store.config.serving
+        c, s = layout.config, layout.config.serving
         sampling = Sampling(min(c.generator.max_answer_tokens, s.max_tokens))
         asked = AnswerRequest(question, s.methods[0], task, hits(None, "top_k", s, c), sampling, release, traffic=False)
         deadline = asyncio.get_running_loop().time() + s.timeout_s
-        return (await answering.answer(asked, Caller(uuid4().hex, "desk", deadline))).answer
+        return (await service.answer(asked, Caller(uuid4().hex, "desk", deadline))).answer
 
-    app.include_router(desk_router(store, current, ask=ask, publish=publish, counters=lambda: counters_of(answering)))
+    app.include_router(desk_router(layout, watcher, ask=ask, publish=publish, counters=lambda: counters_of(service)))
     return app

@@ -1,4 +1,7 @@
-"""What a client is told when it gets no answer: one sentence in OpenAI's shape, never a trace."""
+"""Error responses: one sentence in OpenAI's shape, never a trace.
+
+An error of the gateway's own shows only its request id; the log has the rest.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-CLIENT_GONE = 499  # nobody reads it; the log does
+CLIENT_CLOSED_REQUEST = 499  # nobody reads it; the log does
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -30,11 +33,11 @@ def body(status: int, message: str, param: str | None = None, code: str = "") ->
 
 
 def response(error: HTTPException) -> JSONResponse:
-    message, param, code = told(error)
+    message, param, code = fields_of(error)
     return JSONResponse(body(error.status_code, message, param, code), error.status_code, error.headers)
 
 
-def told(error: HTTPException) -> tuple[str, str | None, str]:
+def fields_of(error: HTTPException) -> tuple[str, str | None, str]:
     """Message, field and code; Starlette's own errors say their status in words."""
     if isinstance(error, Refusal):
         return error.detail, error.param, error.code

@@ -1,4 +1,7 @@
-"""Whether the language model is up: it has started, and its last calls did not all fail."""
+"""Model health: up once the generator has started, down once several answers in a row have failed by it.
+
+A generator that is down is started again until it is up.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +41,12 @@ class Health:
         await self.generator.close()
 
     @contextmanager
-    def listening(self, speaking: StreamingGenerator) -> Iterator[None]:
+    def observing(self, generator: StreamingGenerator) -> Iterator[None]:
         """Note how one answer's calls went."""
         try:
             yield
         except Exception:
-            if speaking.failed:
+            if generator.failed:
                 self._failures += 1
             if self._failures >= FAILURES and self.up:
                 self.up = False

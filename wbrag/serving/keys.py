@@ -1,4 +1,4 @@
-"""Who may knock: WORKSPACE/keys.json, one entry per key, never the key itself.
+"""API keys: WORKSPACE/keys.json, one entry per key, never the key itself.
 
 A key is 256 random bits. A slow hash protects secrets that can be guessed; nobody guesses 256 random bits, so sha256 is
 enough, and a wrong key costs the gateway microseconds instead of a tenth of a second.
@@ -19,10 +19,8 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from uuid import uuid4
-
-import pyarrow as pa
 
 from wbrag.core.errors import UsageError, WbragError, unknown
 from wbrag.core.io.append_log import AppendLog
@@ -46,6 +44,12 @@ class Key:
     created_at: str
 
 
+class SessionSecret(NamedTuple):
+    """The one row of the table that holds it."""
+
+    secret: str
+
+
 class Keys:
     """The keys of one workspace; a change counts from the next request on, in an object store `FRESH_S` later."""
 
@@ -53,13 +57,13 @@ class Keys:
         self.path = workspace / "keys.json"
         self._seen: tuple[int, int, int] | None = None
         self._keys: list[Key] = []
-        self._looked_at = -math.inf  # time.monotonic()
-        self._looking = threading.Lock()
+        self._read_at = -math.inf  # time.monotonic()
+        self._reading = threading.Lock()
 
     def all(self) -> list[Key]:
         """Every key, oldest first. Raises `WbragError` where the file is not as wbrag writes it."""
         if not isinstance(self.path, Path):
-            return self._of_store(self.path)
+            return self._cached(self.path)
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -70,32 +74,32 @@ class Keys:
             self._keys, self._seen = _read(self.path), state
         return list(self._keys)
 
-    def _of_store(self, path: ObjectPath) -> list[Key]:
+    def _cached(self, path: ObjectPath) -> list[Key]:
         """As they were at most `FRESH_S` ago, or for as long as an object store that was read before is away.
 
         Only the first look is waited for: no request waits for the network because of its key.
         """
 
-        def look() -> None:
+        def read_again() -> None:
             try:
                 self._keys = _read(path) if path.is_file() else []
             except WbragError:  # what was read last holds on; at the first look there is none
-                if self._looked_at == -math.inf:
+                if self._read_at == -math.inf:
                     raise
             finally:
-                self._looking.release()
-            self._looked_at = time.monotonic()
+                self._reading.release()
+            self._read_at = time.monotonic()
 
-        if self._looked_at == -math.inf:
-            self._looking.acquire()
-            look()
-        elif time.monotonic() - self._looked_at > FRESH_S and self._looking.acquire(blocking=False):
-            threading.Thread(target=look, daemon=True).start()
+        if self._read_at == -math.inf:
+            self._reading.acquire()
+            read_again()
+        elif time.monotonic() - self._read_at > FRESH_S and self._reading.acquire(blocking=False):
+            threading.Thread(target=read_again, daemon=True).start()
         return list(self._keys)
 
-    def _now(self) -> list[Key]:
+    def _reread(self) -> list[Key]:
         """As they are at this moment, for whoever changes them."""
-        self._looked_at = -math.inf
+        self._read_at = -math.inf
         return self.all()
 
     def add(self, name: str, role: str) -> str:
@@ -108,7 +112,7 @@ class Keys:
             raise unknown("role", role, list(ROLES))
         token = f"wbrag-{secrets.token_urlsafe(32)}"
         with locked(self.path.with_suffix(".lock")):
-            keys = self._now()
+            keys = self._reread()
             if any(key.name == name for key in keys):
                 raise UsageError(
                     f"expected a new name, found {name!r} in use: remove that key first, or choose another"
@@ -119,7 +123,7 @@ class Keys:
     def remove(self, name: str) -> None:
         """The key stops working at once, and so do the sessions that it opened."""
         with locked(self.path.with_suffix(".lock")):
-            keys = self._now()
+            keys = self._reread()
             if all(key.name != name for key in keys):
                 raise unknown("key", name, [key.name for key in keys])
             self._write([key for key in keys if key.name != name])
@@ -140,7 +144,7 @@ class Keys:
         with file_in_one_step(self.path) as scratch:
             scratch.touch(mode=0o600)
             scratch.write_text(json.dumps([asdict(key) for key in keys], indent=1) + "\n", encoding="utf-8")
-        self._looked_at = -math.inf
+        self._read_at = -math.inf
 
 
 def digest(token: str) -> str:
@@ -187,11 +191,11 @@ def session_secret(workspace: Location) -> str:
 
 def _secret_in_store(folder: ObjectPath) -> str:
     """A table of one row: its first commit is the one thing that only one of several machines can write."""
-    log = AppendLog(folder, pa.schema([("secret", pa.string())]))
+    log = AppendLog(folder, SessionSecret)
     if log.version == -1:
         with suppress(WbragError):  # another was first, or the store is away, which reading it will tell
-            log.append([{"secret": secrets.token_hex(32)}], after=-1)
-    return str(log.table()["secret"][0])
+            log.append([SessionSecret(secrets.token_hex(32))], after=-1)
+    return log.rows()[0].secret
 
 
 def _read(path: Location) -> list[Key]:

@@ -1,6 +1,6 @@
-"""One JSON object a line on stderr, with `extra={"fields": {...}}` in it.
+"""Structured logging: one JSON object a line on stderr, with `extra={"fields": {...}}` in it.
 
-A question is among it only where the operator records answers.
+A question is among the fields only where the operator records answers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What Prometheus may ask a gateway: one registry per app. `serve/grafana.json` draws these.
+"""Prometheus metrics: one registry per gateway, which `serve/grafana.json` draws.
 
 Behind one address several gateways answer in turn: the label `replica` keeps their series apart.
 """
@@ -71,10 +71,10 @@ class Metrics:
         self.tokens.labels("output").inc(cost.output_tokens)
 
     def text(self) -> bytes:
-        return generate_latest(_Own(self.registry))
+        return generate_latest(_WithReplica(self.registry))
 
 
-class _Own(Collector):
+class _WithReplica(Collector):
     """The series of `registry` with this process's label."""
 
     def __init__(self, registry: Collector) -> None:

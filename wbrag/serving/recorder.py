@@ -1,4 +1,7 @@
-"""Writes down what was served, behind the answers' backs: a slow or full disk never costs an answer."""
+"""Usage recorder: served answers and feedback, appended in batches beside the traffic.
+
+A slow or full disk never costs an answer: rows wait in a bounded buffer, and then the oldest are lost.
+"""
 
 from __future__ import annotations
 

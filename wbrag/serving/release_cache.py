@@ -1,4 +1,4 @@
-"""The retrievers of all releases in one process: a release opens only the shards that no other one has opened.
+"""Release cache: the retrievers of the releases used last; one opens only the shards that no other has open.
 
 Shards of an object store, and any with `serving.cache_dir`, are opened by way of a local copy (`open_shard`). No
 release is searched before each of its shards has found samples of its own passages again.
@@ -32,16 +32,16 @@ OPENED_TOGETHER = min(8, os.cpu_count() or 1)
 
 
 class ReleaseCache:
-    """`ReleaseRetriever` over `store`; the `KEPT` releases used last stay open, and with them their shards."""
+    """`ReleaseRetriever` over a workspace; the `KEPT` releases used last stay open, and with them their shards."""
 
     def __init__(
-        self, store: Layout, encoder: Encoder, cache_dir: str | Path | None = None, *, keep: int = KEPT
+        self, layout: Layout, encoder: Encoder, cache_dir: str | Path | None = None, *, keep: int = KEPT
     ) -> None:
-        self.store, self.encoder, self.keep = store, encoder, keep
+        self.layout, self.encoder, self.keep = layout, encoder, keep
         self.cache = Path(cache_dir).expanduser() if cache_dir else None
-        self.fingerprint = encoder_fingerprint(store.config.encoder)
+        self.fingerprint = encoder_fingerprint(layout.config.encoder)
         self.queries = BatchedEncoder(encoder)
-        self._base = open_base(store.config, self.queries)
+        self._base = open_base(layout.config, self.queries)
         self._releases: OrderedDict[str, asyncio.Task[IndexRetriever]] = OrderedDict()
         self._shards: WeakValueDictionary[str, Shard] = WeakValueDictionary()  # held by the retrievers
         self._opener = ThreadPoolExecutor(1, "open")  # one at a time, and in no search's way
@@ -78,7 +78,7 @@ class ReleaseCache:
 
     def _open(self, release: Release) -> IndexRetriever:
         with ThreadPoolExecutor(OPENED_TOGETHER) as pool:
-            indexes = self.store.indexes(release)
+            indexes = self.layout.indexes(release)
             for manifest, _ in indexes:
                 self._check(manifest, release)
             wanted = [(files, manifest, origin) for manifest, origin in indexes for files in manifest.shards]
@@ -86,13 +86,13 @@ class ReleaseCache:
             return IndexRetriever(
                 self.queries,
                 [LocalShard(shard) for shard in shards],
-                self.store.config.retrieval,
-                self.store.unit_sources(),
+                self.layout.config.retrieval,
+                self.layout.unit_sources(),
                 self._base,
             )
 
     def _check(self, manifest: Manifest, release: Release) -> None:
-        model, dimension = self.store.config.encoder.model, self.encoder.dimension
+        model, dimension = self.layout.config.encoder.model, self.encoder.dimension
         if manifest.encoder != self.fingerprint or manifest.dimension != dimension:
             raise WbragError(
                 f"expected release {release.id} made with the encoder {model!r} ({dimension} dimensions) as it is set, "
@@ -105,7 +105,7 @@ class ReleaseCache:
         if shard is None:
             try:
                 shard = self._from_disk(files, manifest, origin)
-                _finds_itself(shard, files, manifest, self.encoder)
+                _self_test(shard, files, manifest, self.encoder)
             except (WbragError, OSError):  # a disk that is full or away says nothing about the shard
                 raise
             except Exception as error:  # FAISS and Arrow on a file that is not what its name says
@@ -115,11 +115,11 @@ class ReleaseCache:
         return shard
 
     def _from_disk(self, files: ShardFiles, manifest: Manifest, origin: Origin) -> Shard:
-        gpu = self.store.config.index.gpus_per_shard > 0
-        return open_shard(self.store.path / "index", files, manifest, origin, gpu=gpu, cache=self.cache)
+        gpu = self.layout.config.index.gpus_per_shard > 0
+        return open_shard(self.layout.path / "index", files, manifest, origin, gpu=gpu, cache=self.cache)
 
 
-def _finds_itself(shard: Shard, files: ShardFiles, manifest: Manifest, encoder: Encoder) -> None:
+def _self_test(shard: Shard, files: ShardFiles, manifest: Manifest, encoder: Encoder) -> None:
     """Raises `WbragError` unless the shard holds what its manifest says and finds samples of it by their texts."""
     found = {"vectors": shard.index.ntotal, "passages": shard.passages.num_rows}
     if set(found.values()) != {files.count} or shard.index.d != manifest.dimension:

@@ -1,4 +1,7 @@
-"""The release that answers now: follows the releases table, and moves on only once a newer one has been prepared."""
+"""Release watcher: follows the releases table, and names the release that answers.
+
+It moves on only once a newer release has been prepared; one that cannot be leaves the present one answering.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,9 @@ class ReleaseWatcher:
     """`release` answers, None before the first; `refused` holds newer ones that failed, each with the reason."""
 
     def __init__(
-        self, store: Layout, library: ReleaseRetriever, poll_s: float = 2.0, *, retry_s: float = RETRY_S
+        self, layout: Layout, retriever: ReleaseRetriever, poll_s: float = 2.0, *, retry_s: float = RETRY_S
     ) -> None:
-        self.store, self.library, self.poll_s, self.retry_s = store, library, poll_s, retry_s
+        self.layout, self.retriever, self.poll_s, self.retry_s = layout, retriever, poll_s, retry_s
         self.release: Release | None = None
         self.refused: dict[str, str] = {}
         self._seen: tuple[int, str] | None = None
@@ -65,20 +68,20 @@ class ReleaseWatcher:
 
     def _state(self) -> tuple[int, str]:
         """Changes with the releases table and with the base index in use."""
-        pointer = self.store.path / "index" / "base.json"
-        return self.store.releases.log.version, pointer.read_text(encoding="utf-8") if pointer.is_file() else ""
+        pointer = self.layout.path / "index" / "base.json"
+        return self.layout.releases.log.version, pointer.read_text(encoding="utf-8") if pointer.is_file() else ""
 
     def _newer(self) -> list[Release]:
         """What could answer in place of the present release, newest first."""
-        rows = self.store.releases.all()
+        rows = self.layout.releases.all()
         if not rows and self.release is not None and self.release.number:
             raise WbragError("expected the releases table to grow only, found it empty: is the shared disk there?")
         if not rows:
-            base = self.store.release("none")
+            base = self.layout.release("none")
             return [base] if base != self.release else []
         present = self.release.number if self.release else 0
         newer = [row for row in reversed(rows) if row.number > present]
-        return newer if self.release else [*newer, self.store.release("none")]
+        return newer if self.release else [*newer, self.layout.release("none")]
 
     async def _move(self, newer: list[Release]) -> bool:
         """False where an error of the moment kept a release from being tried: the next look tries it again."""
@@ -86,7 +89,7 @@ class ReleaseWatcher:
         settled = True
         for row in newer:
             try:
-                await self.library.prepare(row)
+                await self.retriever.prepare(row)
             except StoreError as error:  # which is no verdict either
                 settled = False
                 log.warning("release %s could not be read: %s", row.id, error)

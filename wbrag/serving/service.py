@@ -1,4 +1,7 @@
-"""One question, from the door to the books: a turn, a release, an answer, and a row about it."""
+"""Answer service: admission, release, answer and usage row of each request, for the API and the desk.
+
+One request is answered from one release; whatever fails becomes a `Refusal` that a client may read.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol
 
 from wbrag.core.errors import PromptTooLong, UsageError, WbragError
@@ -84,16 +88,16 @@ class AnswerService:
 
     def __init__(
         self,
-        store: Layout,
-        library: ReleaseRetriever,
+        layout: Layout,
+        retriever: ReleaseRetriever,
         generator: Generator,
-        current: CurrentRelease,
+        watcher: CurrentRelease,
         settings: ServingConfig,
     ) -> None:
-        self.store, self.library, self.generator, self.current = store, library, generator, current
+        self.layout, self.retriever, self.generator, self.watcher = layout, retriever, generator, watcher
         self.settings = settings
         self.metrics = Metrics()
-        self.recorder = Recorder(store.usage)
+        self.recorder = Recorder(layout.usage)
         self.admission = Admission(settings.concurrency, settings.queue)
         self.health = Health(generator)
         self._known: dict[str, Release] = {}  # rows of the releases table never change
@@ -101,38 +105,38 @@ class AnswerService:
     async def answer(self, ask: AnswerRequest, caller: Caller, emit: Emit | None = None) -> Reply:
         """Answer under the caller's deadline. `emit` hears it in pieces; raises `Refusal` with what is wrong."""
         start = time.perf_counter()
-        async with self._turn(caller, ask.method, ask.question):
+        async with self._admitted(caller, ask.method, ask.question):
             queued = time.perf_counter() - start
             release = await self._release(ask.release)
             # other methods' last call is not the answer itself: theirs is heard when it is whole
-            speaking = StreamingGenerator(self.generator, emit if ask.method == "naive" else None)
-            pinned = PinnedRetriever(self.library, release)
-            config = self.store.config
+            streaming = StreamingGenerator(self.generator, emit if ask.method == "naive" else None)
+            pinned = PinnedRetriever(self.retriever, release)
+            config = self.layout.config
             rag = Rag(
-                speaking, pinned, known_task(ask.task), ask.top_k, ask.sampling, config.prompts_dir, config.methods
+                streaming, pinned, known_task(ask.task), ask.top_k, ask.sampling, config.prompts_dir, config.methods
             )
-            with self.health.listening(speaking):
+            with self.health.observing(streaming):
                 answer = await named(ask.method)(ask.question, rag, None)
-        if emit and answer.text and not speaking.emitted:
+        if emit and answer.text and not streaming.emitted:
             emit(answer.text)
         seconds = {
             "queue": queued,
             "retrieve": pinned.watch.seconds,
-            "generate": speaking.watch.seconds,
+            "generate": streaming.watch.seconds,
             "total": time.perf_counter() - start,
         }
         for stage, taken in seconds.items():
             self.metrics.stage.labels(stage).observe(taken)
         self.metrics.answered(ask.method, answer.hits, answer.cost)
-        reply = Reply(answer, release, "length" if speaking.cut else "stop", seconds)
+        reply = Reply(answer, release, "length" if streaming.cut else "stop", seconds)
         self._record(ask, caller, reply)
         return reply
 
     async def search(self, query: str, k: int, release: str | None, caller: Caller) -> tuple[list[Hit], Release]:
         """The best `k` hits, under the same bounds as an answer."""
-        async with self._turn(caller, "search", query):
+        async with self._admitted(caller, "search", query):
             row = await self._release(release)
-            pinned = PinnedRetriever(self.library, row)
+            pinned = PinnedRetriever(self.retriever, row)
             [hits] = await pinned.search([query], k)
         self.metrics.stage.labels("retrieve").observe(pinned.watch.seconds)
         self.metrics.found(hits)
@@ -144,9 +148,9 @@ class AnswerService:
         self.recorder.add(Feedback(request_id, utc(), name, rating, comment))
 
     @asynccontextmanager
-    async def _turn(self, caller: Caller, what: str, question: str) -> AsyncIterator[None]:
+    async def _admitted(self, caller: Caller, what: str, question: str) -> AsyncIterator[None]:
         """A place at work until the deadline, and every failure as a refusal that a client may read."""
-        if not self.current.ready or not self.health.up:
+        if not self.watcher.ready or not self.health.up:
             self.metrics.refused.labels("not_ready").inc()
             raise Refusal(503, "the library and the model are being loaded: ask again", code="not_ready", retry_after=5)
         try:
@@ -171,19 +175,19 @@ class AnswerService:
 
     async def _release(self, name: str | None) -> Release:
         """The row of a release; what answers now is looked up once, here, and then kept for the whole request."""
-        present = self.current.release
-        assert present is not None  # `_turn` lets nobody in before
+        present = self.watcher.release
+        assert present is not None  # `_admitted` lets nobody in before
         if name in (None, "latest", present.id):
             return present
         assert name is not None
-        if name in self.current.refused:
+        if name in self.watcher.refused:
             raise Refusal(
                 400, f"release {name} failed its self-test and is not served: choose another", param="release"
             )
         if name in self._known:
             return self._known[name]
         try:
-            row = await asyncio.to_thread(self.store.release, name)
+            row = await asyncio.to_thread(self.layout.release, name)
         except WbragError as error:
             raise Refusal(400, str(error), param="release") from None
         if name != "none":  # the base index in use may be replaced
@@ -221,6 +225,4 @@ def _log(caller: Caller, error: Exception, question: str) -> None:
 
 def utc() -> str:
     """Now, to the millisecond: rows of one second have an order."""
-    from datetime import UTC, datetime
-
     return datetime.now(UTC).isoformat(timespec="milliseconds")

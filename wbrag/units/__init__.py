@@ -1,0 +1,1 @@
+"""Units: the library of distilled passages, with its checks, decisions, releases and use."""

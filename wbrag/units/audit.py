@@ -1,4 +1,7 @@
-"""The audit: who changed what, when and why, out of every table that only grows, in the order of time."""
+"""Audit log: who changed what, when and why, over every append-only table, in the order of time.
+
+It only reads. Each table keeps its own order, whatever the clock said.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import NamedTuple
 from wbrag.core.io.append_log import AppendLog
 from wbrag.units.examinations import Examination
 from wbrag.units.layout import Layout
-from wbrag.units.learn import LEARNED
+from wbrag.units.learn import Lesson
 
 
 class Change(NamedTuple):
@@ -22,27 +25,27 @@ class Change(NamedTuple):
     policy: str = ""
 
 
-def changes(store: Layout) -> list[Change]:
+def changes(layout: Layout) -> list[Change]:
     """Every decision, examination, release and lesson, oldest first.
 
     Each table keeps its own order, whatever the clock said: a row comes no earlier than the one before it.
     """
     found = [
         (s.unit.created_at[:19], Change(s.unit.created_at, "wbrag", "write", s.unit.id, s.unit.title, s.unit.model))
-        for s in store.shelf.read()
+        for s in layout.shelf.read()
     ]
-    for row in AppendLog(store.path / "shelf" / "learned", LEARNED).rows():
-        outcome = f"learn: {row['outcome']}"
-        found.append(
-            (row["at"][:19], Change(row["at"], "wbrag", outcome, row["request_id"], row["why"], row["unit_id"]))
-        )
+    for made in AppendLog(layout.path / "shelf" / "learned", Lesson).rows():
+        change = Change(made.at, "wbrag", f"learn: {made.outcome}", made.request_id, made.why, made.unit_id)
+        found.append((made.at[:19], change))
     found += _in_order(
-        Change(d.at, d.by, f"{d.before} to {d.state}", d.unit_id, d.why, d.policy) for d in store.decisions.all()
+        Change(d.at, d.by, f"{d.before} to {d.state}", d.unit_id, d.why, d.policy) for d in layout.decisions.all()
     )
-    found += _in_order(Change(e.at, "wbrag", "check", e.unit_id, _found(e), e.fingerprint) for e in store.results.all())
+    found += _in_order(
+        Change(e.at, "wbrag", "check", e.unit_id, _found(e), e.fingerprint) for e in layout.results.all()
+    )
     found += _in_order(
         Change(r.created_at, r.by, f"{r.action} {r.restores}".strip(), r.id, r.note, r.canary)
-        for r in store.releases.all()
+        for r in layout.releases.all()
     )
     return [change for _, change in sorted(found, key=lambda pair: pair[0])]
 

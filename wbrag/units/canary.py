@@ -1,4 +1,7 @@
-"""The canary: a release goes out only if it answers held-out questions no worse than the one before it."""
+"""Canary test: a release's accuracy on held-out questions against the release before it.
+
+It fails where accuracy fell by more than chance explains, or where fewer than half of the questions were compared.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class Canary:
         return json.dumps(asdict(self))
 
 
-def weigh(
+def compare_releases(
     examples: str,
     against: str,
     before: Sequence[Mapping[str, Any]],

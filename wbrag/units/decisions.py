@@ -1,17 +1,15 @@
-"""A unit's life: `candidate -> approved -> retired`, or `rejected`; each step is a row that says who, when and why.
+"""Decision log: append-only, one row per step of a unit's life, with who, when and why.
 
-A unit without a decision is a candidate. `stale` is what a change of its sources, or age, makes of one.
-Only approved units are published.
+A life runs `candidate -> approved -> retired`, or to `rejected`; `stale` is what a change of its sources, or age, makes
+of a unit. One without a decision is a candidate. Only approved units are published.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, get_args
-
-import pyarrow as pa
 
 from wbrag.core.errors import UsageError, unknown
 from wbrag.core.io.append_log import AppendLog
@@ -26,19 +24,6 @@ NEXT: Mapping[State, frozenset[State]] = {
     "retired": frozenset({"approved", "candidate"}),
     "stale": frozenset({"approved", "candidate", "retired"}),
 }
-_text = pa.string()
-DECISIONS = pa.schema(
-    [
-        ("number", pa.int64()),
-        ("unit_id", _text),
-        ("state", _text),
-        ("before", _text),
-        ("at", _text),
-        ("by", _text),
-        ("policy", _text),
-        ("why", _text),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -59,12 +44,11 @@ class Decisions:
     """The decisions table at `folder`; rows are only ever appended."""
 
     def __init__(self, folder: Location) -> None:
-        self.log = AppendLog(folder, DECISIONS)
+        self.log = AppendLog(folder, Decision)
 
     def all(self) -> list[Decision]:
         """Every decision, oldest first."""
-        found = (Decision(**row) for row in self.log.rows())
-        return sorted(found, key=lambda d: (d.number, d.at, d.unit_id))
+        return sorted(self.log.rows(), key=lambda d: (d.number, d.at, d.unit_id))
 
     def states(self) -> dict[str, State]:
         """The state of every unit that was decided on; the others are candidates."""
@@ -106,5 +90,5 @@ class Decisions:
                     allowed = " or ".join(sorted(NEXT[before]))
                     raise UsageError(f"expected {id} to become {allowed}, found {state!r}: it is {before} now")
                 steps.append(Decision(number, id, state, before, at, by, policy, why))
-            self.log.append((asdict(step) for step in steps), after=version)
+            self.log.append(steps, after=version)
         return steps

@@ -1,4 +1,7 @@
-"""The checks over units of the shelf: each beside its sources, its nearest passages and its nearest units."""
+"""Check runner: the checks over stored units, each with its sources, its nearest passages and its nearest units.
+
+Of two units that repeat or contradict each other, the first by id may stay.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,8 @@ async def nearest_passages(
     if base is not None:
         found.append(await base.search([s.unit.contents for s in units], vectors, NEAREST))
     return {
-        shelved.unit.id: sorted((hit for lists in found for hit in lists[row]), key=lambda h: -h.score)[:NEAREST]
-        for row, shelved in enumerate(units)
+        stored.unit.id: sorted((hit for lists in found for hit in lists[row]), key=lambda h: -h.score)[:NEAREST]
+        for row, stored in enumerate(units)
     }
 
 
@@ -50,14 +53,14 @@ def examine(
     """
     standing = _Standing([s for s in stock if s.unit.id in stands and s.unit.id not in todo], len(stock))
     found: dict[str, list[CheckResult]] = {}
-    for shelved in sorted((s for s in stock if s.unit.id in todo), key=lambda s: s.unit.id):
-        unit = shelved.unit
-        neighbours = [*_passages(near.get(unit.id, ()), passages), *standing.nearest(shelved, stands)]
+    for stored in sorted((s for s in stock if s.unit.id in todo), key=lambda s: s.unit.id):
+        unit = stored.unit
+        neighbours = [*_passages(near.get(unit.id, ()), passages), *standing.nearest(stored, stands)]
         sources = tuple(passages[id] for id, _ in unit.sources if id in passages)
         subject = CheckInput(unit, sources, tuple(sorted(neighbours, key=lambda n: -n.cosine)))
         found[unit.id] = run(subject, settings, nli)
         if passed(found[unit.id]):
-            standing.add(shelved)
+            standing.add(stored)
     return found
 
 
@@ -75,19 +78,19 @@ class _Standing:
         self.units: list[StoredUnit] = []
         self.matrix: Vectors = np.empty((0, 0), np.float32)
         self.capacity = max(1, capacity)
-        for shelved in units:
-            self.add(shelved)
+        for stored in units:
+            self.add(stored)
 
-    def add(self, shelved: StoredUnit) -> None:
+    def add(self, stored: StoredUnit) -> None:
         if not self.units:
-            self.matrix = np.empty((self.capacity, len(shelved.vector)), np.float32)
-        self.matrix[len(self.units)] = shelved.vector
-        self.units.append(shelved)
+            self.matrix = np.empty((self.capacity, len(stored.vector)), np.float32)
+        self.matrix[len(self.units)] = stored.vector
+        self.units.append(stored)
 
-    def nearest(self, shelved: StoredUnit, states: Mapping[str, State]) -> list[Neighbour]:
+    def nearest(self, stored: StoredUnit, states: Mapping[str, State]) -> list[Neighbour]:
         if not self.units:
             return []
-        cosines = self.matrix[: len(self.units)] @ shelved.vector
+        cosines = self.matrix[: len(self.units)] @ stored.vector
         return [
             Neighbour(s.unit.id, s.unit.title, s.unit.text, float(cosines[i]), "unit", state=states.get(s.unit.id, ""))
             for i in np.argsort(-cosines, kind="stable")[:NEAREST]

@@ -1,4 +1,7 @@
-"""Units in a file for other programs: a release's, or those in one state."""
+"""Unit export: the units of a release, or those in one state, as one file for other programs.
+
+The file appears whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,23 @@ import pyarrow.parquet as pq
 
 from wbrag.core.errors import WbragError, unknown
 from wbrag.core.io.files import Location, file_in_one_step
-from wbrag.units.decisions import State
+from wbrag.core.io.schemas import schema_of
+from wbrag.units.decisions import Decision, State
 from wbrag.units.layout import Layout
 from wbrag.units.publish import release_ids
 
 ExportFormat = Literal["jsonl", "parquet", "flashrag"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
+TOLD = ("state", "at", "by", "why")  # of each decision
 
 
 def export_units(
-    store: Layout, out: Location, format: ExportFormat = "jsonl", *, release: str = "latest", state: State | None = None
+    layout: Layout,
+    out: Location,
+    format: ExportFormat = "jsonl",
+    *,
+    release: str = "latest",
+    state: State | None = None,
 ) -> dict[str, Any]:
     """Write the units of `release`, or all those in `state`, to `out` in one step; says how many.
 
@@ -30,7 +40,7 @@ def export_units(
     """
     if format not in FORMATS:
         raise unknown("format", format, list(FORMATS))
-    rows = _rows(store, release, state)
+    rows = _rows(layout, release, state)
     with file_in_one_step(out) as scratch:
         if format == "parquet":
             pq.write_table(rows, scratch, compression="zstd")
@@ -38,26 +48,26 @@ def export_units(
             lines = _documents(rows) if format == "flashrag" else _records(rows)
             with scratch.open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    return {"units": len(rows), "of": state or store.releases.get(release).id, "format": format, "file": str(out)}
+    return {"units": len(rows), "of": state or layout.releases.get(release).id, "format": format, "file": str(out)}
 
 
-def _rows(store: Layout, release: str, state: State | None) -> pa.Table:
+def _rows(layout: Layout, release: str, state: State | None) -> pa.Table:
     """The shelf's rows of these units, in the order of their ids, with their state and decisions."""
-    states = store.decisions.states()
-    table = store.shelf.table()
+    states = layout.decisions.states()
+    table = layout.shelf.table()
     if state is not None:
         wanted = {id for id in table["id"].to_pylist() if states.get(id, "candidate") == state}
     else:
-        wanted = set(release_ids(store, store.releases.get(release)))
+        wanted = set(release_ids(layout, layout.releases.get(release)))
     table = table.filter(pc.is_in(table["id"], pa.array(sorted(wanted), pa.string()))).sort_by("id")
     if len(table) < len(wanted):
         raise WbragError(f"expected {len(wanted)} units on the shelf, found {len(table)}: publish again")
     history: dict[str, list[dict[str, str]]] = {}
-    for d in store.decisions.all():
-        history.setdefault(d.unit_id, []).append({"state": d.state, "at": d.at, "by": d.by, "why": d.why})
+    for d in layout.decisions.all():
+        history.setdefault(d.unit_id, []).append({name: getattr(d, name) for name in TOLD})
     ids = table["id"].to_pylist()
     table = table.append_column("state", pa.array([states.get(id, "candidate") for id in ids], pa.string()))
-    step = pa.struct([(name, pa.string()) for name in ("state", "at", "by", "why")])
+    step = pa.struct([schema_of(Decision).field(name) for name in TOLD])
     return table.append_column("decisions", pa.array([history.get(id, []) for id in ids], pa.list_(step)))
 
 

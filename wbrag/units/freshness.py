@@ -1,4 +1,7 @@
-"""Freshness: a unit whose source changed, is gone, or whose time is up, is stale."""
+"""Freshness: which units are stale, and why.
+
+Stale is a unit whose source changed or is gone, or that is older than `checks.ttl_days`.
+"""
 
 from __future__ import annotations
 

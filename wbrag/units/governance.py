@@ -1,6 +1,6 @@
-"""What a knowledge owner sees and does: units with their state, checks, sources, history and use.
+"""Governance: units with their state, checks, sources, history and use, and decisions over them.
 
-Reads are kept until a table changes, since a page asks for the same ones again and again.
+Nothing is edited, rows are appended. Reads are cached until a table changes, since a page repeats them again and again.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from wbrag.units.decisions import STATES, Decision, State
 from wbrag.units.examinations import Examination
 from wbrag.units.layout import Layout
 from wbrag.units.publish import release_ids
-from wbrag.units.push import pushed
+from wbrag.units.push import push_if_configured
 from wbrag.units.releases import Release
 from wbrag.units.review import ReviewItem, Use, use_of, work_list
 from wbrag.units.table import StoredUnit
 
-RESTING = 20
+REREAD_AFTER = 20  # times as long as the last read took
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,11 @@ class Difference:
 class Governance:
     """The knowledge owner's view of a workspace. `decide` and `rollback` leave rows; nothing is edited."""
 
-    def __init__(self, store: Layout) -> None:
-        self.store = store
-        self._kept: dict[str, tuple[Any, Any]] = {}
-        self._used: tuple[Any, float, tuple[dict[str, Use], Counter[str]]] | None = None  # version, rests until, found
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._cache: dict[str, tuple[Any, Any]] = {}
+        # version, when to look again, and what was found
+        self._use_cache: tuple[Any, float, tuple[dict[str, Use], Counter[str]]] | None = None
 
     # -- looking ------------------------------------------------------------------------------------------------
 
@@ -97,7 +98,7 @@ class Governance:
     def unit(self, id: str) -> UnitPage:
         """Everything about one unit."""
         card = self.card(id)
-        passages = self.store.passages([source for source, _ in card.unit.sources])
+        passages = self.layout.passages([source for source, _ in card.unit.sources])
         sources = tuple(
             (found := passages.get(source), found is not None and found.content_hash == digest)
             for source, digest in card.unit.sources
@@ -108,14 +109,14 @@ class Governance:
 
     def releases(self) -> list[Release]:
         """Every release, oldest first."""
-        table = self.store.releases
-        return self._once("releases", table.log.version, table.all)
+        table = self.layout.releases
+        return self._cached("releases", table.log.version, table.all)
 
     def compare(self, before: str, after: str) -> Difference:
         """Which units two releases differ in; `none` is the base library alone."""
         first, second = self._release(before), self._release(after)
         old, new = self.ids_in(first), self.ids_in(second)
-        units = {shelved.unit.id: shelved.unit for shelved in self._shelf()}
+        units = {stored.unit.id: stored.unit for stored in self._shelf()}
         return Difference(
             first,
             second,
@@ -126,7 +127,7 @@ class Governance:
 
     def ids_in(self, release: Release) -> frozenset[str]:
         """The ids of the units that `release` answers from; its files are immutable."""
-        return self._once(f"ids {release.writeback_sha256}", "", lambda: release_ids(self.store, release))
+        return self._cached(f"ids {release.writeback_sha256}", "", lambda: release_ids(self.layout, release))
 
     def tasks(self) -> list[ReviewItem]:
         """What wants a person's look: see `wbrag.units.review.work_list`."""
@@ -149,64 +150,64 @@ class Governance:
         """A person's decision over units that exist; see `Decisions.decide`."""
         known = self._cards()  # once: every look asks five tables for their versions
         wanted = [id if id in known else self.card(id).unit.id for id in ids]
-        return self.store.decisions.decide(wanted, state, by=by, why=why)
+        return self.layout.decisions.decide(wanted, state, by=by, why=why)
 
     def rollback(self, id: str, *, by: str, why: str = "") -> Release:
         """Append a release that answers as release `id` did."""
-        return pushed(self.store, self.store.releases.rollback(id, by=by, note=why))
+        return push_if_configured(self.layout, self.layout.releases.rollback(id, by=by, note=why))
 
     # -- tables, read once a version ----------------------------------------------------------------------------
 
     def _release(self, name: str) -> Release:
-        return self.store.release("none") if name == "none" else self.store.releases.get(name)
+        return self.layout.release("none") if name == "none" else self.layout.releases.get(name)
 
     def _shelf(self) -> Sequence[StoredUnit]:
-        return self.store.shelf.read()
+        return self.layout.shelf.read()
 
     def _decisions(self) -> list[Decision]:
-        table = self.store.decisions
-        return self._once("decisions", table.log.version, table.all)
+        table = self.layout.decisions
+        return self._cached("decisions", table.log.version, table.all)
 
     def _use(self) -> tuple[dict[str, Use], Counter[str]]:
         """Each unit's use, and how many answers each release gave.
 
-        Under traffic these tables change every few seconds, so they are read again only after `RESTING` times as long
-        as reading took: a page may show figures a little old, but never waits for millions of rows each time.
+        Under traffic these tables change every few seconds, so they are read again only after `REREAD_AFTER` times as
+        long as reading took: a page may show figures a little old, but never waits for millions of rows each time.
         """
-        now, usage = time.monotonic(), self.store.usage
+        now, usage = time.monotonic(), self.layout.usage
         version = usage.answers.version, usage.feedback.version
-        if self._used is None or (version != self._used[0] and now >= self._used[1]):
+        if self._use_cache is None or (version != self._use_cache[0] and now >= self._use_cache[1]):
             served = usage.answers.table(["request_id", "at", "release", "hit_ids", "hit_origins"])
             counts = served["release"].value_counts().to_pylist()
             found = use_of(served, usage.ratings()), Counter({c["values"]: c["counts"] for c in counts})
-            self._used = version, now + (1 + RESTING) * (time.monotonic() - now), found
-        return self._used[2]
+            self._use_cache = version, now + (1 + REREAD_AFTER) * (time.monotonic() - now), found
+        return self._use_cache[2]
 
     def _cards(self) -> dict[str, Card]:
         uses, _ = self._use()
-        tables = self.store.shelf, self.store.decisions.log, self.store.results.log
+        tables = self.layout.shelf, self.layout.decisions.log, self.layout.results.log
         versions = (*(table.version for table in tables), id(uses))
-        return self._once("cards", versions, lambda: self._make_cards(uses))
+        return self._cached("cards", versions, lambda: self._make_cards(uses))
 
     def _make_cards(self, uses: Mapping[str, Use]) -> dict[str, Card]:
         last = {d.unit_id: d for d in self._decisions()}
-        examined = self._once("results", self.store.results.log.version, self.store.results.latest)
+        examined = self._cached("results", self.layout.results.log.version, self.layout.results.latest)
         return {
             id: Card(
-                shelved.unit,
+                stored.unit,
                 last[id].state if id in last else "candidate",
                 examined.get(id),
                 uses.get(id, Use()),
                 last.get(id),
             )
-            for shelved in self._shelf()
-            for id in [shelved.unit.id]
+            for stored in self._shelf()
+            for id in [stored.unit.id]
         }
 
-    def _once(self, name: str, version: Any, read: Any) -> Any:
-        if name not in self._kept or self._kept[name][0] != version:
-            self._kept[name] = version, read()
-        return self._kept[name][1]
+    def _cached(self, name: str, version: Any, read: Any) -> Any:
+        if name not in self._cache or self._cache[name][0] != version:
+            self._cache[name] = version, read()
+        return self._cache[name][1]
 
 
 def _flagged(card: Card) -> bool:

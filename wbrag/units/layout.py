@@ -1,7 +1,6 @@
-"""The layout of a workspace: where everything lies in its folder, and how it is found again.
+"""Workspace layout: where everything lies in a workspace's folder, and how it is found again.
 
-Corpus and examples come in through it; what enrichment and people write goes into the tables that it opens.
-It starts no model.
+It starts no model. Corpus and examples come in through it; it opens the tables that enrichment and people write.
 """
 
 from __future__ import annotations
@@ -19,10 +18,11 @@ from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, listed, location, opened, sha256_of
 from wbrag.core.io.parquet import corpus_files, rows_with_ids
+from wbrag.core.io.schemas import from_row
 from wbrag.core.progress import bar
 from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Example, Origin, Passage, content_hash
-from wbrag.data.ingest import IngestResult, example_of_row, ingest_corpus, ingest_examples
+from wbrag.data.ingest import IngestResult, ingest_corpus, ingest_examples
 from wbrag.retrieval import external
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.external import outside
@@ -130,7 +130,7 @@ class Layout:
         if limit is not None and limit < len(rows):
             drawn = {row["id"] for row in sorted(rows, key=lambda row: content_hash(row["id"]))[:limit]}
             rows = [row for row in rows if row["id"] in drawn]
-        return [example_of_row(row) for row in rows]
+        return [from_row(Example, row) for row in rows]
 
     def every_example(self) -> dict[str, Example]:
         """The examples of every set, by id; of two with one id the first in the order of the files."""
@@ -185,7 +185,6 @@ class Layout:
 
     def release(self, name: str = "latest") -> Release:
         """The row of a release; `none` is the base index in use, alone."""
-
         if name == "none":
             return Release.of_base(*self.base_row(), encoder_fingerprint(self.config.encoder))
         row = self.releases.get(name)
@@ -198,7 +197,6 @@ class Layout:
 
     def indexes(self, release: str | Release = "latest") -> list[Index]:
         """The indexes that `release` answers from, by name or by row; an outside store is none of them."""
-
         row = self.release(release) if isinstance(release, str) else release
         if bool(row.base_manifest) == outside(self.config):
             made = "wbrag's own index" if row.base_manifest else "an outside store"

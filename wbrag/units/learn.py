@@ -1,8 +1,8 @@
 """Learning from traffic (Bidirectional RAG, arXiv 2512.22199): served answers that users liked become candidates.
 
 Only where an answer is grounded in passages that were retrieved for it, and says something that neither corpus nor
-shelf says yet. What comes out waits for a person: these units are never approved by a policy. Units among the hits do
-not count as evidence, so that the library never learns from itself.
+shelf says yet. A person decides on them: no policy approves these units. Units among the hits are no evidence, so that
+the library never learns from itself.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from wbrag.core.errors import UsageError
 from wbrag.core.io.append_log import AppendLog
@@ -31,17 +30,6 @@ from wbrag.units.table import FROM_TRAFFIC, StoredUnit
 from wbrag.units.usage import Feedback, Served
 
 JUDGED_AT_ONCE = 16
-_text = pa.string()
-LEARNED = pa.schema(
-    [
-        ("request_id", _text),
-        ("at", _text),
-        ("outcome", _text),
-        ("why", _text),
-        ("grounding", pa.float64()),
-        ("unit_id", _text),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -76,8 +64,8 @@ def learn(library: Library, models: JobModels) -> dict[str, Any]:
     settings = library.config.learn
     if not settings.enabled:
         raise UsageError("expected learn.enabled: true to learn from served answers, found false: set it first")
-    log = AppendLog(library.layout.path / "shelf" / "learned", LEARNED)
-    seen = {row["request_id"] for row in log.rows()}
+    log = AppendLog(library.layout.path / "shelf" / "learned", Lesson)
+    seen = {lesson.request_id for lesson in log.rows()}
     ratings = library.layout.usage.ratings()
     served = library.layout.usage.served()
     if served and not any(s.question for s in served):
@@ -90,8 +78,8 @@ def learn(library: Library, models: JobModels) -> dict[str, Any]:
     lessons, groups = _attribute(library, [s for s in fresh if s.request_id in liked], settings)
     lessons += _distil(library, models, groups, settings)
     unliked = [s for s in fresh if s.request_id not in liked]
-    log.append(asdict(Lesson(s.request_id, now(), "passed over", "nobody liked it")) for s in unliked)
-    log.append(asdict(lesson) for lesson in lessons)
+    log.append(Lesson(s.request_id, now(), "passed over", "nobody liked it") for s in unliked)
+    log.append(lessons)
     if any(lesson.outcome == "candidate" for lesson in lessons):
         library.check()
     made = sum(lesson.outcome == "candidate" for lesson in lessons)

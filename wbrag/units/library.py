@@ -1,4 +1,4 @@
-"""The library: units from what enrichment wrote to what may be published, with a row for every step.
+"""Unit library: from the rows that enrichment wrote to units that may be published, with a row for every step.
 
 Nothing is edited in place. Models are asked through `Models`, so that the library knows nothing of where they run.
 """
@@ -32,7 +32,7 @@ from wbrag.units.layout import Layout
 from wbrag.units.releases import now
 from wbrag.units.table import FROM_TRAFFIC, StoredUnit
 
-CHECKER = 2  # raised whenever the checks would find something else under the same settings
+CHECKS_VERSION = 2  # raised whenever the checks would find something else under the same settings
 
 
 class Models(Protocol):
@@ -128,10 +128,10 @@ class Library:
         """Waiting units whose examination is none, or one of other texts, sources, settings or neighbours."""
         stock = {s.unit.id: s for s in self.layout.shelf.read()}
         if ids is not None:
-            self._known(ids, stock)
+            self._require_known(ids, stock)
             return [stock[id] for id in sorted(set(ids))]
         waiting, latest = self._waiting(), self.layout.results.latest()
-        tags = self._tags([stock[id].unit for id in waiting])
+        tags = self._fingerprints([stock[id].unit for id in waiting])
 
         def current(id: str) -> bool:
             """What it was compared with may have gone, where it failed for that."""
@@ -149,7 +149,7 @@ class Library:
         named = {id for s in todo for id, _ in s.unit.sources} | {hit.id for hits in near.values() for hit in hits}
         passages, ids = self.layout.passages(named), {s.unit.id for s in todo}
         found = examine(stock, ids, stands, passages, near, self.config.checks, open_nli(self.config.checks))
-        self.layout.results.add(found, self._tags([s.unit for s in todo]))
+        self.layout.results.add(found, self._fingerprints([s.unit for s in todo]))
 
     def _waiting(self) -> set[str]:
         states = self.layout.decisions.states()
@@ -157,7 +157,7 @@ class Library:
             s.unit.id for s in self.layout.shelf.read() if states.get(s.unit.id, "candidate") in ("candidate", "stale")
         }
 
-    def _tags(self, units: Sequence[Unit]) -> dict[str, str]:
+    def _fingerprints(self, units: Sequence[Unit]) -> dict[str, str]:
         """What an examination of each unit depends on: its provenance, its sources, the settings and what stands."""
         if not units:
             return {}
@@ -166,7 +166,9 @@ class Library:
         model = Path(c.nli_model).expanduser() if c.nli_model else None
         nli = model_contents(model) if model and model.is_dir() else c.nli_model
         settings = deciding(c, exclude=("policy", "ttl_days", "nli_model"))
-        common = fingerprint(CHECKER, settings, nli, self.layout.base_row()[1], *store_state(self.config), stands)
+        common = fingerprint(
+            CHECKS_VERSION, settings, nli, self.layout.base_row()[1], *store_state(self.config), stands
+        )
         passages = self.layout.passages({id for unit in units for id, _ in unit.sources})
 
         def tag(unit: Unit) -> str:
@@ -187,7 +189,7 @@ class Library:
             and latest[s.unit.id].passed
             and FROM_TRAFFIC not in s.unit.scores
         ]
-        tags = self._tags(passed)
+        tags = self._fingerprints(passed)
         ids = [unit.id for unit in passed if latest[unit.id].fingerprint == tags[unit.id]]
         why = "passed every check"
         return len(
@@ -196,10 +198,10 @@ class Library:
 
     def decide(self, ids: Sequence[str], state: State, *, by: str, why: str) -> int:
         """A person's decision; unknown units are named."""
-        self._known(ids, {s.unit.id: s for s in self.layout.shelf.read()})
+        self._require_known(ids, {s.unit.id: s for s in self.layout.shelf.read()})
         return len(self.layout.decisions.decide(ids, state, by=by, why=why))
 
-    def _known(self, ids: Collection[str], stock: Mapping[str, StoredUnit]) -> None:
+    def _require_known(self, ids: Collection[str], stock: Mapping[str, StoredUnit]) -> None:
         if missing := [id for id in ids if id not in stock]:
             raise UsageError(f"expected ids of units, found {', '.join(missing)}: `wbrag units list` shows them")
 

@@ -1,4 +1,7 @@
-"""What is published: units that no earlier release holds become one more immutable shard beside the base index."""
+"""Release files: the next release, with units that no shard holds yet in one more shard beside the base index.
+
+Shards and manifests are immutable and named by their contents; the release's row is the publisher's to append.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,16 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, locked
+from wbrag.core.io.schemas import to_table
+from wbrag.core.types import PassageText
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
-from wbrag.retrieval.index.shard import PASSAGES, build_once, read_passages
+from wbrag.retrieval.index.shard import build_once, read_passages
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release, now, release_id
 from wbrag.units.table import StoredUnit
@@ -126,9 +130,7 @@ def _shards(
     if len(old) >= config.publish.max_writeback_shards:  # many small shards cost a search each: write them into one
         old, fresh = [], stock
     vectors = np.array([s.vector for s in fresh], dtype=np.float32)
-    passages = pa.Table.from_pylist(
-        [{"id": s.unit.id, "title": s.unit.title, "text": s.unit.text} for s in fresh], PASSAGES
-    )
+    passages = to_table(PassageText, [PassageText(s.unit.id, s.unit.title, s.unit.text) for s in fresh])
     name = f"units-{fingerprint(encoder_fingerprint(config.encoder), [s.unit.id for s in fresh])}"
     return (*(files for files, _ in old), build_once(root, name, "SQfp16", dimension, [(vectors, passages)]))
 
@@ -138,9 +140,9 @@ def unit_ids(shard: Location) -> set[str]:
     return set(read_passages(shard)["id"].to_pylist())
 
 
-def release_ids(store: Layout, release: Release) -> frozenset[str]:
+def release_ids(layout: Layout, release: Release) -> frozenset[str]:
     """The ids of the units in a release's write-back shards."""
     if not release.writeback_manifest:
         return frozenset()
-    manifest = Manifest.read(store.path / release.writeback_manifest, release.writeback_sha256)
-    return frozenset().union(*(unit_ids(store.path / "index" / files.folder) for files in manifest.shards))
+    manifest = Manifest.read(layout.path / release.writeback_manifest, release.writeback_sha256)
+    return frozenset().union(*(unit_ids(layout.path / "index" / files.folder) for files in manifest.shards))

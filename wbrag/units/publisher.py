@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
-from wbrag.units.canary import Canary, weigh
+from wbrag.units.canary import Canary, compare_releases
 from wbrag.units.library import Library
 from wbrag.units.publish import propose
-from wbrag.units.push import pushed
+from wbrag.units.push import push_if_configured
 from wbrag.units.releases import Release
 
 
@@ -76,17 +76,17 @@ class Publisher:
     def conclude(self, proposed: Release, report: Canary | None) -> Release:
         """Append `proposed` with its canary's report, unless it stands already; raises where the canary failed."""
         if report is not None and not report.passed:
-            raise refused(report)
+            raise canary_error(report)
         if not self.stands(proposed):
             self.layout.releases.append(replace(proposed, canary=report.to_json() if report else ""))
-        return pushed(self.layout, self.layout.releases.get(proposed.id))
+        return push_if_configured(self.layout, self.layout.releases.get(proposed.id))
 
     def canary(self, proposed: Release) -> Canary:
         """`proposed` against what answers now over `canary.examples`."""
         c, before = self.config.canary, self.answering()
         assert c.examples is not None
         arms = [self.tester.canary_rows(release) for release in (before, proposed)]
-        return weigh(c.examples, before.id, *arms, alpha=c.alpha, seed=self.config.seed)
+        return compare_releases(c.examples, before.id, *arms, alpha=c.alpha, seed=self.config.seed)
 
     def answering(self) -> Release:
         """The latest release, or the base alone where there is none that answers under these settings."""
@@ -98,7 +98,7 @@ class Publisher:
             return self.layout.release("none")
 
 
-def refused(report: Canary) -> WbragError:
+def canary_error(report: Canary) -> WbragError:
     """Why a canary stopped a release."""
     if report.gain >= 0:
         return WbragError(

@@ -1,4 +1,7 @@
-"""The units of a release go into the outside store's own collection; those of no other release stay there."""
+"""Push: the units of a release, into the collection of an outside store.
+
+Afterwards the collection holds exactly that release's units, and those of no other.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,18 @@ from wbrag.units.publish import release_ids
 from wbrag.units.releases import Release
 
 
-def push(store: Layout, release: Release) -> dict[str, Any]:
+def push(layout: Layout, release: Release) -> dict[str, Any]:
     """Make the collection hold exactly the units of `release`; says what that changed."""
-    if not outside(store.config):
+    if not outside(layout.config):
         raise UsageError("expected an outside store to push to, found wbrag's own index: set retriever.kind")
-    collection = open_store(store.config.retriever)
+    collection = open_store(layout.config.retriever)
     if not isinstance(collection, Collection):
         raise UsageError(
-            f"expected a store that holds units, found {store.config.retriever.kind!r} without `held` and `hold`: "
+            f"expected a store that holds units, found {layout.config.retriever.kind!r} without `held` and `hold`: "
             "give it these, or use `wbrag export units`"
         )
-    wanted = release_ids(store, release)
-    units = [s for s in store.shelf.read() if s.unit.id in wanted]
+    wanted = release_ids(layout, release)
+    units = [s for s in layout.shelf.read() if s.unit.id in wanted]
     if missing := len(wanted) - len(units):
         raise WbragError(f"expected every unit of {release.id} on the shelf, found {missing} missing: publish again")
     before = collection.held()
@@ -31,11 +34,11 @@ def push(store: Layout, release: Release) -> dict[str, Any]:
     return {"release": release.id, "before": before.release, "units": len(units), "added": added, "removed": removed}
 
 
-def pushed(store: Layout, release: Release) -> Release:
+def push_if_configured(layout: Layout, release: Release) -> Release:
     """`release`, pushed where the setting `retriever.push` asks for it."""
-    if outside(store.config) and store.config.retriever.push:
+    if outside(layout.config) and layout.config.retriever.push:
         try:
-            push(store, release)
+            push(layout, release)
         except WbragError as error:
             raise WbragError(f"release {release.id} stands, but its units were not pushed: {error}") from None
     return release

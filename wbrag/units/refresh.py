@@ -1,4 +1,4 @@
-"""Refresh: stale units are distilled again from their present sources; those of which no source is left retire.
+"""Refresh: stale units distilled again from their present sources; those of which no source is left retire.
 
 Units that are not stale are not touched, and a call that was killed is finished by the next one.
 """

@@ -1,38 +1,16 @@
-"""Releases: one appended row names everything that answers are made from. Rolling back appends another."""
+"""Release log: append-only, one row names everything that answers are made from.
+
+Rolling back appends another row; numbers, not clocks, order them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
-
-import pyarrow as pa
 
 from wbrag.core.errors import WbragError
 from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.files import Location, locked
-
-_text = pa.string()
-RELEASES = pa.schema(
-    [
-        ("id", _text),
-        ("number", pa.int64()),
-        ("action", _text),
-        ("created_at", _text),
-        ("parent", _text),
-        ("restores", _text),
-        ("base_manifest", _text),
-        ("base_sha256", _text),
-        ("writeback_manifest", _text),
-        ("writeback_sha256", _text),
-        ("units_version", pa.int64()),
-        ("units", pa.int64()),
-        ("encoder", _text),
-        ("note", _text),
-        ("by", _text),
-        ("canary", _text),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -66,13 +44,11 @@ class Releases:
     """The releases table at `folder`; rows are only ever appended."""
 
     def __init__(self, folder: Location) -> None:
-        self.log = AppendLog(folder, RELEASES)
+        self.log = AppendLog(folder, Release)
 
     def all(self) -> list[Release]:
         """Every release, oldest first."""
-        plain: list[dict[str, Any]] = [{k: "" if v is None else v for k, v in row.items()} for row in self.log.rows()]
-        found = (Release(**row) for row in plain)
-        return sorted(found, key=lambda r: r.number)
+        return sorted(self.log.rows(), key=lambda r: r.number)
 
     def get(self, name: str) -> Release:
         """`latest`, or a release by its id."""
@@ -97,7 +73,7 @@ class Releases:
                     f"expected to add release {release_id(latest + 1)}, found {release.id}: another one was published "
                     "meanwhile; do it again"
                 )
-            self.log.append([asdict(release)], after=version)
+            self.log.append([release], after=version)
         return release
 
     def rollback(self, name: str, *, by: str = "", note: str = "") -> Release:

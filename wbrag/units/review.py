@@ -1,4 +1,7 @@
-"""Watching: what each unit was used for, and the work list that follows from it."""
+"""Usage review: how each unit was used, and the work list that follows from it.
+
+Pure functions over tables that others have read; nothing is decided here.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from wbrag.units.examinations import Examination
 from wbrag.units.usage import Feedback
 
 Reason = Literal["stale", "answers turned worse", "failed a check", "waits for a decision", "never retrieved"]
-WATCHED = 100  # answers that a release must have served before an unused unit is worth a look
-RATED = 4  # ratings in each half before a turn for the worse is one
-DROP = 0.25  # a fall of the mean rating, of 2 at most, that is worth a look
+MIN_ANSWERS = 100  # answers that a release must have served before an unused unit is worth a look
+MIN_RATINGS = 4  # ratings in each half before a turn for the worse is one
+RATING_DROP = 0.25  # a fall of the mean rating, of 2 at most, that is worth a look
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def use_of(answers: pa.Table, ratings: Mapping[str, Feedback]) -> dict[str, Use]
 
 def _use(hits: int, last_at: str, rated: Sequence[int]) -> Use:
     middle = len(rated) // 2
-    halves = (rated[:middle], rated[middle:]) if middle >= RATED else ((), ())
+    halves = (rated[:middle], rated[middle:]) if middle >= MIN_RATINGS else ((), ())
     earlier, later = (sum(half) / len(half) if half else None for half in halves)
     return Use(hits, rated.count(1), rated.count(-1), last_at, earlier, later)
 
@@ -85,7 +88,7 @@ def work_list(
             found.append(
                 ReviewItem(id, title, "stale", "a source changed or its time is up: distil it again, or retire it")
             )
-        if use.earlier is not None and use.later is not None and use.earlier - use.later >= DROP:
+        if use.earlier is not None and use.later is not None and use.earlier - use.later >= RATING_DROP:
             change = f"mean rating fell from {use.earlier:+.2f} to {use.later:+.2f} over {use.up + use.down} ratings"
             found.append(ReviewItem(id, title, "answers turned worse", change))
         if state == "candidate" and exam is not None and not exam.passed:
@@ -94,7 +97,7 @@ def work_list(
             found.append(
                 ReviewItem(id, title, "waits for a decision", "passed every check" if exam else "not checked yet")
             )
-        if id in published and published[id] >= WATCHED and not use.hits:
+        if id in published and published[id] >= MIN_ANSWERS and not use.hits:
             found.append(ReviewItem(id, title, "never retrieved", f"in none of {published[id]} answers"))
     order = {reason: i for i, reason in enumerate(("stale", "answers turned worse", "failed a check"))}
     return sorted(found, key=lambda task: (order.get(task.reason, len(order)), task.reason, task.unit_id))

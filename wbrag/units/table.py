@@ -1,4 +1,4 @@
-"""The shelf: every unit ever written, in a Delta table with its provenance and its vector.
+"""Unit table: every unit ever written, in a Delta table with its provenance and its vector.
 
 A unit's id is the hash of its contents, so writing one again adds nothing; a near-duplicate (cosine of the vectors
 from `near_duplicate`) is merged into the unit that was there first, whose provenance then names both questions.
@@ -6,7 +6,6 @@ from `near_duplicate`) is merged into the unit that was there first, whose prove
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,27 +15,10 @@ import pyarrow as pa
 
 from wbrag.core.io.delta import ONCE, append, delta_errors, table_at
 from wbrag.core.io.files import Location, locked
-from wbrag.core.types import Evidence, Unit
+from wbrag.core.io.schemas import from_row, schema_of, to_row
+from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Vectors
 
-_text = pa.string()
-UNITS = pa.schema(
-    [
-        ("id", _text),
-        ("title", _text),
-        ("text", _text),
-        ("question_ids", pa.list_(_text)),
-        ("sources", pa.list_(pa.struct([("id", _text), ("content_hash", _text)]))),
-        ("evidence", pa.list_(pa.struct([("passage_id", _text), ("sentence", _text)]))),
-        ("scores", _text),
-        ("model", _text),
-        ("prompt_version", _text),
-        ("config_fingerprint", _text),
-        ("created_at", _text),
-        ("encoder", _text),
-        ("vector", pa.list_(pa.float32())),
-    ]
-)
 # delta-rs would delete what its clock finds 30 days old: versions that releases pin, all at once after a jump.
 KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
 FROM_TRAFFIC = "from_traffic"  # a score that marks a unit learned from served answers: only a person approves it
@@ -49,6 +31,10 @@ class StoredUnit:
     unit: Unit
     vector: Vectors  # [d]
     encoder: str = ""  # fingerprint of what made the vector
+
+
+_stored = schema_of(StoredUnit)
+UNITS = pa.schema([("id", pa.string()), *schema_of(Unit), _stored.field("encoder"), _stored.field("vector")])
 
 
 @dataclass(frozen=True)
@@ -120,7 +106,7 @@ class UnitTable:
         """As the commit that follows `version`, from which `changed` was worked out."""
         if not changed:
             return
-        rows = pa.Table.from_pylist([_to_row(s, encoder) for s in changed], UNITS)
+        rows = pa.Table.from_pylist([_to_row(replace(s, encoder=encoder)) for s in changed], UNITS)
         table = None if version == -1 else table_at(self.folder, version)
         if table is None:
             append(self.folder, rows, after=-1, configuration=KEEP_VERSIONS)
@@ -187,36 +173,10 @@ def _with_provenance(kept: Unit, other: Unit) -> Unit:
     )
 
 
-def _to_row(shelved: StoredUnit, encoder: str) -> dict[str, Any]:
-    u = shelved.unit
-    return {
-        "id": u.id,
-        "title": u.title,
-        "text": u.text,
-        "question_ids": list(u.question_ids),
-        "sources": [{"id": id, "content_hash": digest} for id, digest in u.sources],
-        "evidence": [{"passage_id": e.passage_id, "sentence": e.sentence} for e in u.evidence],
-        "scores": json.dumps(u.scores, sort_keys=True),
-        "model": u.model,
-        "prompt_version": u.prompt_version,
-        "config_fingerprint": u.config_fingerprint,
-        "created_at": u.created_at,
-        "encoder": encoder,
-        "vector": [float(x) for x in shelved.vector],
-    }
+def _to_row(stored: StoredUnit) -> dict[str, Any]:
+    row = to_row(stored)
+    return {"id": stored.unit.id, **row.pop("unit"), **row}
 
 
 def _from_row(row: dict[str, Any]) -> StoredUnit:
-    unit = Unit(
-        row["title"],
-        row["text"],
-        tuple(row["question_ids"]),
-        tuple((s["id"], s["content_hash"]) for s in row["sources"]),
-        tuple(Evidence(e["passage_id"], e["sentence"]) for e in row["evidence"]),
-        json.loads(row["scores"]),
-        row["model"],
-        row["prompt_version"],
-        row["config_fingerprint"],
-        row["created_at"],
-    )
-    return StoredUnit(unit, np.asarray(row["vector"], dtype=np.float32), row["encoder"])
+    return from_row(StoredUnit, {**row, "unit": row})

@@ -26,7 +26,7 @@ def root(
     """A prefix of one's own."""
     s3.use(monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(objects, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setenv("WBRAG_RETRY_WAITS", "0.02")
     monkeypatch.setattr(objects, "DELTA_RETRIES", AT_ONCE)
     yield location(f"s3://{BUCKET}/{request.node.originalname}/{len(s3.requests)}")
     s3.fault = None

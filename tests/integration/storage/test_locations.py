@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +28,10 @@ from wbrag.core.io.files import (
 )
 from wbrag.core.io.objects import ObjectPath
 from wbrag.core.io.parquet import rows_with_ids
+
+
+class Number(NamedTuple):
+    n: int
 
 
 def text(path: Location) -> str:
@@ -100,7 +104,7 @@ def test_a_pyarrow_without_the_client_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("name", ["a b", "ü", "i+j", "k&l=m", "r'(s)!"])
 def test_both_clients_mean_the_same_place(root: ObjectPath, name: str) -> None:
-    AppendLog(root / name / "table", pa.schema([("n", pa.int64())])).append([{"n": 1}])
+    AppendLog(root / name / "table", Number).append([Number(1)])
     assert len(listed(root / name / "table", "*.parquet")) == 1
 
 
@@ -162,9 +166,9 @@ def test_a_store_that_fails_for_a_while_is_asked_again(root: ObjectPath, s3: S3S
     write_atomically(root / "a.json", "written")
     assert text(root / "a.json") == "written"
     assert pq.read_table(opened(root / "rows.parquet"))["id"].to_pylist() == ["a"]
-    log = AppendLog(root / "table", pa.schema([("n", pa.int64())]))
-    log.append([{"n": 1}])
-    assert log.rows() == [{"n": 1}]
+    log = AppendLog(root / "table", Number)
+    log.append([Number(1)])
+    assert log.rows() == [Number(1)]
 
 
 @pytest.mark.slow
@@ -182,8 +186,8 @@ def test_a_store_that_always_fails_is_one_sentence(root: ObjectPath, s3: S3Serve
         lambda: text(root / "a.json"),
         lambda: write_atomically(root / "a.json", "after"),
         lambda: listed(root, "*"),
-        lambda: AppendLog(root / "table", pa.schema([("n", pa.int64())])).rows(),
-        lambda: AppendLog(root / "table", pa.schema([("n", pa.int64())])).append([{"n": 1}]),
+        lambda: AppendLog(root / "table", Number).rows(),
+        lambda: AppendLog(root / "table", Number).append([Number(1)]),
     ):
         with pytest.raises(StoreError, match="expected to .*found .*: check the bucket") as raised:
             call()

@@ -7,9 +7,8 @@ import json
 import multiprocessing
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -31,6 +30,10 @@ from wbrag.enrich.rows import read_rows, write_rows
 from wbrag.serving.keys import Keys, session_secret
 from wbrag.units.decisions import Decisions
 from wbrag.units.releases import Release, Releases
+
+
+class Number(NamedTuple):
+    n: int
 
 
 def test_rows_that_got_it_right_win_whatever_the_clock_said(root: ObjectPath, tmp_path: Path) -> None:
@@ -124,9 +127,9 @@ def test_a_reader_of_keys_outlives_its_store(root: ObjectPath, s3: S3Server, mon
 
 
 def _append(folder: str, writer: int, count: int) -> None:
-    log = AppendLog(location(folder), pa.schema([("n", pa.int64())]))
+    log = AppendLog(location(folder), Number)
     for i in range(count):
-        log.append([{"n": writer * 100 + i}])
+        log.append([Number(writer * 100 + i)])
 
 
 def test_two_processes_append_to_one_table_and_no_row_is_lost(root: ObjectPath) -> None:
@@ -137,21 +140,21 @@ def test_two_processes_append_to_one_table_and_no_row_is_lost(root: ObjectPath) 
     for process in writers:
         process.join(180)
     assert [process.exitcode for process in writers] == [0, 0]
-    rows = AppendLog(root / "table", pa.schema([("n", pa.int64())])).rows()
-    assert sorted(row["n"] for row in rows) == [*range(100, 104), *range(200, 204)]
+    rows = AppendLog(root / "table", Number).rows()
+    assert sorted(row.n for row in rows) == [*range(100, 104), *range(200, 204)]
 
 
 def test_of_two_that_decided_on_one_state_only_one_is_written(root: ObjectPath, tmp_path: Path) -> None:
     for folder in (root, tmp_path):
-        log = AppendLog(folder / "table", pa.schema([("n", pa.int64())]))
-        log.append([{"n": 1}], after=-1)
+        log = AppendLog(folder / "table", Number)
+        log.append([Number(1)], after=-1)
         with pytest.raises(WbragError, match="another commit meanwhile"):
-            log.append([{"n": 2}], after=-1)
+            log.append([Number(2)], after=-1)
         version = log.version
-        log.append([{"n": 3}], after=version)
+        log.append([Number(3)], after=version)
         with pytest.raises(WbragError, match="another commit meanwhile"):
-            log.append([{"n": 4}], after=version)
-        assert sorted(row["n"] for row in log.rows()) == [1, 3]
+            log.append([Number(4)], after=version)
+        assert sorted(row.n for row in log.rows()) == [1, 3]
 
 
 def test_two_machines_cannot_publish_one_number(root: ObjectPath, monkeypatch: Any) -> None:

@@ -47,7 +47,7 @@ def test_a_verdict_gives_back_every_prompt(
     enricher = Enricher(method("naive"), rag, Distiller(generator, SimilarityEncoder({}), gate), gate)
     row = verdict_row(asyncio.run(enricher.enrich(Example("e", QUESTION, ("red kite",)))))
 
-    enrichment = benchmark("enrichment", monkeypatch)
+    enrichment = benchmark("lib.enrichment", monkeypatch)
     asked = enrichment.stages([row], PASSAGES, load())
     again = [(tuple(a.messages), a.max_tokens) for asks in asked.values() for a in asks]
     sent = [(tuple(call.prompt), call.sampling.max_tokens) for call in generator.calls if call.sampling]
@@ -69,7 +69,7 @@ def test_rows_are_drawn_to_their_shares(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_prefix_cache_spares_whole_blocks_and_forgets_the_longest_unused(monkeypatch: pytest.MonkeyPatch) -> None:
-    cached = benchmark("prefixes", monkeypatch).cached_tokens
+    cached = benchmark("lib.prefixes", monkeypatch).cached_tokens
     one, other = list(range(10)), [*range(8), 99, 98]
     assert cached([one], 4) == 0
     assert cached([one, one], 4) == 8, "two whole blocks; what is left over is read again"

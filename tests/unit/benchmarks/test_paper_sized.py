@@ -30,7 +30,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
 
 
 def test_the_gates_see_the_papers_shares_and_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paper = benchmark("paper_sized", monkeypatch)
+    paper = benchmark("lib.paper_sized", monkeypatch)
     shares, words = paper.sizes()
     script = paper.Script(shares, words, str(Path(model_path(load().generator)) / "tokenizer.json"))
     paper.write_questions(tmp_path, COUNT, 5 * COUNT)
@@ -66,4 +66,4 @@ def test_the_gates_see_the_papers_shares_and_sizes(tmp_path: Path, monkeypatch: 
 
 
 def test_an_8b_architecture_has_8b_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert benchmark("paper_sized", monkeypatch).LLAMA_8B.parameters == pytest.approx(8.03e9, rel=0.001)
+    assert benchmark("lib.paper_sized", monkeypatch).LLAMA_8B.parameters == pytest.approx(8.03e9, rel=0.001)

@@ -1,38 +1,48 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
-import pyarrow as pa
 from deltalake import DeltaTable
 
 from wbrag.core.io.append_log import AppendLog
 
-NUMBERS = pa.schema([("n", pa.int64())])
+
+class Number(NamedTuple):
+    n: int
 
 
-def test_rows_stay_as_they_were_written(tmp_path: Path) -> None:
-    log = AppendLog(tmp_path / "log", NUMBERS)
+class Signed(NamedTuple):
+    n: int
+    by: str = ""
+    why: str | None = None
+
+
+def test_records_stay_as_they_were_written(tmp_path: Path) -> None:
+    log = AppendLog(tmp_path / "log", Number)
     assert (log.version, log.rows()) == (-1, [])
     log.append([])
     assert log.version == -1, "nothing to write must leave no table"
     for n in range(5):
-        log.append([{"n": n}])
-    assert (log.version, sorted(row["n"] for row in log.rows())) == (4, [0, 1, 2, 3, 4])
+        log.append([Number(n)])
+    assert (log.version, sorted(log.rows())) == (4, [Number(n) for n in range(5)])
 
 
-def test_compaction_changes_files_and_no_row(tmp_path: Path) -> None:
-    log = AppendLog(tmp_path / "log", NUMBERS)
+def test_compaction_changes_files_and_no_record(tmp_path: Path) -> None:
+    log = AppendLog(tmp_path / "log", Number)
     log.compact()
     for n in range(5):
-        log.append([{"n": n}])
+        log.append([Number(n)])
     log.compact()
     assert len(DeltaTable(str(log.folder)).file_uris()) == 1
-    assert sorted(row["n"] for row in log.rows()) == [0, 1, 2, 3, 4]
+    assert sorted(log.rows()) == [Number(n) for n in range(5)]
 
 
-def test_a_column_that_came_later_reads_as_none_in_older_rows(tmp_path: Path) -> None:
-    AppendLog(tmp_path / "log", NUMBERS).append([{"n": 1}])
-    newer = AppendLog(tmp_path / "log", pa.schema([("n", pa.int64()), ("by", pa.string())]))
-    assert newer.rows() == [{"n": 1, "by": None}]
-    newer.append([{"n": 2, "by": "ana"}])
-    assert sorted(newer.rows(), key=lambda r: r["n"]) == [{"n": 1, "by": None}, {"n": 2, "by": "ana"}]
+def test_a_field_that_came_later_has_its_default_in_older_records(tmp_path: Path) -> None:
+    older, newer = AppendLog(tmp_path / "log", Number), AppendLog(tmp_path / "log", Signed)
+    older.append([Number(1)])
+    assert newer.rows() == [Signed(1)]
+    newer.append([Signed(2, "ana", "read it")])
+    assert sorted(newer.rows()) == [Signed(1, "", None), Signed(2, "ana", "read it")]
+    older.append([Number(3)])
+    assert sorted(older.rows()) == [Number(1), Number(2), Number(3)], "an older wbrag passes the new columns over"

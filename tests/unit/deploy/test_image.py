@@ -26,8 +26,7 @@ def test_the_base_is_pinned_and_pip_installs_only_pins() -> None:
     assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", base)
     installs = [rest for rest in said("RUN") if "pip install" in rest]
     assert len(installs) == 2 and "-r /home/ray/requirements/gpu.txt" in installs[0] and "--no-deps" in installs[1]
-    pins = [line for line in (ROOT / "requirements/gpu.txt").read_text().splitlines() if line and line[0] not in "#-"]
-    assert len(pins) > 200 and all(re.match(r"[\w.\[\],-]+==[\w.+!]+", line) for line in pins)
+    assert "--no-deps --require-hashes" in installs[0], "a complete set, and what PyPI had when it was made"
 
 
 def test_it_runs_as_a_user_and_holds_no_secret() -> None:
@@ -64,7 +63,7 @@ def test_every_file_names_the_same_image_and_ray(where: str) -> None:
     assert list(yaml.safe_load_all(text))
     built = re.search(r"docker build .* -t (\S+)", "\n".join(LINES))
     assert built and set(re.findall(r"image: (\S+)", text)) == {built[1]}
-    version = re.search(r"^ray\[.*\]==(\S+)", (ROOT / "requirements/gpu.txt").read_text(), re.MULTILINE)
+    version = re.search(r"^ray==(\S+)", (ROOT / "requirements/gpu.txt").read_text(), re.MULTILINE)
     project = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version and project and built[1].endswith(f":{project[1]}")
     assert set(re.findall(r'rayVersion: "(.*)"', text)) <= {version[1]}

@@ -29,7 +29,7 @@ class Closing(ScriptedGenerator):
 def actor_of(generator: Any, monkeypatch: pytest.MonkeyPatch) -> EngineActor:
     for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "VLLM_CPU_OMP_THREADS_BIND"):  # an actor has its own process
         monkeypatch.setenv(name, "1")
-    monkeypatch.setattr("wbrag.generators.build", lambda config: generator)
+    monkeypatch.setattr("wbrag.executor.ray.engines.build", lambda config: generator)
     return EngineActor(load())
 
 

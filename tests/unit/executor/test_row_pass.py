@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +15,13 @@ import pytest
 from ray.exceptions import ActorUnavailableError, RayTaskError
 
 from tests.support.outcome import rows_of
-from wbrag.core.errors import NoAnswer, PromptRefused
+from wbrag.core.config import load
+from wbrag.core.errors import NoAnswer, PromptRefused, WbragError
 from wbrag.core.types import Example
 from wbrag.enrich.row_jobs import Handles
+from wbrag.enrich.rows import example_json
 from wbrag.executor.ray.failures import EnginesGone
-from wbrag.executor.ray.row_pass import UNANSWERED, Output, RowActor
+from wbrag.executor.ray.row_pass import UNANSWERED, Output, RowActor, _in_flight, run_rows
 
 DOWN = NoAnswer("the endpoint did not answer")
 
@@ -61,7 +63,7 @@ def actor_of(ends: dict[str, Exception], model: Model, output: Any = None, prove
 
 
 def examples(rows: int) -> list[str]:
-    return [json.dumps(asdict(Example(str(n), "who?", ()))) for n in range(rows)]
+    return [example_json(Example(str(n), "who?", ())) for n in range(rows)]
 
 
 def outcomes(ends: dict[str, Exception], rows: int, model: Model, proven: bool = True) -> list[dict[str, str]]:
@@ -139,3 +141,35 @@ def test_a_block_that_is_stopped_halfway_keeps_its_finished_rows(tmp_path: Path)
     told = asyncio.run(actor(pa.table({"example": examples(3)})))
     assert told.to_pylist() == [{"stop": "every engine is gone"}]
     assert set(rows_of(tmp_path)) == {"0", "1"}
+
+
+def test_a_short_pass_writes_every_block_and_keeps_the_engine_full(tmp_path: Path) -> None:
+    config = load(ray={"block_rows": 4}, generator={"concurrency": 6})
+    under_way, most = 0, 0
+
+    @dataclass
+    class Slow(Job):
+        def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[dict[str, Any]]]:
+            run = super().prepare(handles)
+
+            async def slow(example: Example) -> dict[str, Any]:
+                nonlocal under_way, most
+                under_way += 1
+                most = max(most, under_way)
+                await asyncio.sleep(0.01)
+                under_way -= 1
+                return await run(example)
+
+            return slow
+
+    asked = [Example(str(n), "who?", ()) for n in range(50)]
+    handles = SimpleNamespace(generator=Model(up=True))
+    rows, before = run_rows(config, Slow({}), lambda: handles, asked, tmp_path)  # type: ignore[arg-type]
+    assert set(rows) == {e.id for e in asked} and before == 0
+    assert len(list(tmp_path.glob("*.parquet"))) == 13 and most == 4 * _in_flight(config) == 12
+    rest = [Example(str(n), "who?", ()) for n in range(60)]
+    ends: dict[str, Exception] = {"55": EnginesGone("every engine is gone")}
+    with pytest.raises(WbragError, match="every engine is gone"):
+        run_rows(config, Job(ends), lambda: handles, rest, tmp_path)  # type: ignore[arg-type]
+    kept = rows_of(tmp_path)
+    assert {"50", "54"} <= set(kept) and not {"55", "56"} & set(kept)

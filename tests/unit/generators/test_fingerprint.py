@@ -27,8 +27,8 @@ def test_a_model_folder_counts_by_its_contents(tmp_path: Path) -> None:
 
 
 def test_two_checkpoints_too_large_to_read_in_passing_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "READ_IN_PASSING", 1000)
-    monkeypatch.setattr(files, "PIECE", 100)
+    monkeypatch.setattr(files, "HASH_WHOLE_BYTES", 1000)
+    monkeypatch.setattr(files, "SAMPLE_BYTES", 100)
     weights = bytes(5000)
     for name, content in (("a", weights), ("b", weights[:2550] + b"x" + weights[2551:]), ("c", weights + b"x")):
         (tmp_path / name).mkdir()

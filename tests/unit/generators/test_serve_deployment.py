@@ -10,9 +10,11 @@ import pytest
 
 from wbrag.core.config import load
 from wbrag.core.errors import PromptTooLong, WbragError
+from wbrag.core.retry import REPLICAS
 from wbrag.core.types import Message, Sampling
-from wbrag.generators.serve import TRIES, ServeGenerator
+from wbrag.generators.serve import ServeGenerator
 
+TRIES = REPLICAS.max_attempt_number
 ASKED = [Message("user", "Who?")]
 
 

@@ -19,7 +19,7 @@ from starlette.responses import StreamingResponse
 from tests.support.serving import Bench, ScriptedStream, bench, served, until
 from wbrag.core.errors import PromptRefused, PromptTooLong, UsageError, WbragError
 from wbrag.serving.admission import Admission
-from wbrag.serving.api.app import drain, trouble
+from wbrag.serving.api.app import drain, startup_error
 from wbrag.serving.errors import Refusal
 
 CHAT = "/v1/chat/completions"
@@ -144,7 +144,7 @@ def _hang_up(gate: Bench, body: dict[str, Any], ready: Callable[[], bool], read:
             while read not in heard:
                 heard += line.recv(1000)
         until(lambda: gate.generator.cancelled == 1)
-        until(lambda: gate.app.state.answering.admission.working == 0)
+        until(lambda: gate.app.state.service.admission.working == 0)
         gone = r'wbrag_errors_total\{kind="client_gone",.*\} 1.0'
         until(lambda: re.search(gone, httpx.get(f"{url}/metrics").text))
         gate.generator.delay_s = gate.generator.pause_s = 0
@@ -189,7 +189,7 @@ def test_draining_waits_for_the_last_byte_and_for_what_outlives_its_request(tmp_
 
     async def work(client: httpx.AsyncClient) -> None:
         begun = asyncio.create_task(client.get("/tail"))
-        while not state.answering.admission.open:
+        while not state.service.admission.open:
             await asyncio.sleep(0.001)
         leaving = asyncio.create_task(state.background.finish(published()))
         await asyncio.sleep(0)
@@ -229,11 +229,11 @@ def test_what_keeps_it_from_being_ready_is_told_to_the_operator(tmp_path: Path) 
     gate = bench(tmp_path)
     release, gate.current.release = gate.current.release, None
     gate.current.refused["r0002"] = "a shard is damaged"
-    assert trouble(gate.app) == "release r0002: a shard is damaged"
+    assert startup_error(gate.app) == "release r0002: a shard is damaged"
     gate.current.release = release
-    assert trouble(gate.app) == ""
-    gate.app.state.answering.health.error = "no such model"
-    assert trouble(gate.app) == "no such model"
+    assert startup_error(gate.app) == ""
+    gate.app.state.service.health.error = "no such model"
+    assert startup_error(gate.app) == "no such model"
 
 
 def test_nothing_is_taken_before_library_and_model_are_there(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class Desk:
         self.publisher = Publisher(Library(workspace.layout, self.models), self.models)
 
     async def publish(self, by: str, note: str) -> Release:
-        return await self.models.beside(lambda: self.publisher.publish(note, by=by))
+        return await self.models.in_thread(lambda: self.publisher.publish(note, by=by))
 
 
 def reader(messages: Messages, sampling: Sampling) -> str:

@@ -120,7 +120,7 @@ def test_a_start_that_is_stuck_says_what_failed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(run.serve, "run_many", lambda *parts, **options: None)
     monkeypatch.setattr(run, "application", lambda config: None)
     monkeypatch.setattr(run, "_unready", lambda config: "the model does not answer")
-    monkeypatch.setattr(run, "_standing", lambda: ("r0001", "no such model"))
+    monkeypatch.setattr(run, "_startup_status", lambda: ("r0001", "no such model"))
     monkeypatch.setattr(run, "WATCH_S", 0.001)
     monkeypatch.setattr(run, "STUCK_S", 0.01)
     with pytest.raises(WbragError, match="found that the model does not answer: no such model"):

@@ -55,7 +55,7 @@ def test_a_row_per_answer_holds_what_the_operator_wants(tmp_path: Path, kept: st
 
 def test_a_failing_disk_costs_no_answer_and_rows_wait_for_better_days(tmp_path: Path) -> None:
     gate = bench(tmp_path)
-    recorder = gate.app.state.answering.recorder
+    recorder = gate.app.state.service.recorder
     write, recorder.served.write = recorder.served.write, _fail
     with browse(gate.app) as client:
         assert client.post(CHAT, json=BODY).status_code == 200
@@ -148,10 +148,10 @@ def test_the_dashboard_asks_only_for_what_there_is(tmp_path: Path) -> None:
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     known = {
         name
-        for family in bench(tmp_path).app.state.answering.metrics.registry.collect()
+        for family in bench(tmp_path).app.state.service.metrics.registry.collect()
         for name in (family.name, *(f"{family.name}_{end}" for end in ("total", "bucket", "sum", "count")))
     }
-    exposed = {s.name for f in bench(tmp_path / "b").app.state.answering.metrics.registry.collect() for s in f.samples}
+    exposed = {s.name for f in bench(tmp_path / "b").app.state.service.metrics.registry.collect() for s in f.samples}
     asked = {
         name
         for panel in dashboard["panels"]

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import pyarrow as pa
 
+from wbrag.core.io.schemas import to_table
 from wbrag.units.checks import CheckResult
 from wbrag.units.examinations import Examination
-from wbrag.units.review import RATED, WATCHED, Use, use_of, work_list
-from wbrag.units.usage import USAGE, Feedback, Served
+from wbrag.units.review import MIN_ANSWERS, MIN_RATINGS, Use, use_of, work_list
+from wbrag.units.usage import Feedback, Served
 
 
 def table(*answers: Served) -> pa.Table:
-    return pa.Table.from_pylist([asdict(answer) for answer in answers], USAGE)
+    return to_table(Served, answers)
 
 
 def served(n: int, *ids: str, origin: str = "writeback") -> Served:
@@ -41,12 +40,12 @@ def test_hits_and_thumbs_are_counted_for_units_alone() -> None:
 
 
 def test_a_turn_for_the_worse_is_seen_once_there_are_ratings_enough() -> None:
-    worse = [served(n, "a") for n in range(2 * RATED)]
-    use = use_of(table(*worse), thumbs(*[1] * RATED, *[-1] * RATED))["a"]
+    worse = [served(n, "a") for n in range(2 * MIN_RATINGS)]
+    use = use_of(table(*worse), thumbs(*[1] * MIN_RATINGS, *[-1] * MIN_RATINGS))["a"]
     assert (use.earlier, use.later) == (1.0, -1.0)
     [task] = work_list({"a": "A"}, {"a": "approved"}, {}, {"a": use}, {"a": 8})
     assert (task.reason, task.detail) == ("answers turned worse", "mean rating fell from +1.00 to -1.00 over 8 ratings")
-    few = use_of(table(*worse[:-2]), thumbs(*[1] * (RATED - 1), *[-1] * (RATED - 1)))["a"]
+    few = use_of(table(*worse[:-2]), thumbs(*[1] * (MIN_RATINGS - 1), *[-1] * (MIN_RATINGS - 1)))["a"]
     assert few.earlier is None and work_list({"a": "A"}, {"a": "approved"}, {}, {"a": few}, {"a": 8}) == []
 
 
@@ -57,7 +56,7 @@ def test_the_work_list_says_why_and_puts_the_urgent_first() -> None:
     }
     titles = {id: id.upper() for id in ("good", "new", "bad", "old", "idle", "used")}
     states = {"old": "stale", "idle": "approved", "used": "approved"}
-    published = {"idle": WATCHED, "used": WATCHED}
+    published = {"idle": MIN_ANSWERS, "used": MIN_ANSWERS}
     tasks = work_list(titles, states, exams, {"used": Use(hits=3)}, published)  # type: ignore[arg-type]
     assert [(t.unit_id, t.reason) for t in tasks] == [
         ("old", "stale"),

@@ -1,4 +1,7 @@
-"""Verbs that answer at once, without Ray: `search`, `ask`."""
+"""Query commands: `search`, `ask`.
+
+They run in this process, without Ray.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Verbs of the experiment: `bench`, `report`."""
+"""Benchmark commands: `bench`, `report`.
+
+`report` draws a page from stored figures or rows; it runs no model.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Verbs that bring data in: `demo`, `ingest`, `index`."""
+"""Data commands: `demo`, `ingest`, `index`.
+
+Only the form of the flags is checked here; what a file holds, its reader checks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Verbs that keep the library in order: `check`, `refresh`, `review`, `learn`, `audit`."""
+"""Governance commands: `check`, `refresh`, `review`, `learn`, `audit`.
+
+None of them approves a unit: that is a person's decision, or the policy of `publish`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Verbs of the endpoint's keys: `keys add`, `keys list`, `keys remove`."""
+"""API key commands: `keys add`, `keys list`, `keys remove`.
+
+A key is shown once, by `add`; what is kept cannot show it again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`plan`: what a job will come to, before it runs."""
+"""Planning command: `plan`, what a job will cost before it runs.
+
+It starts no model and writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,9 @@ def add(verb: Verb, verbs: Any) -> None:
 
 
 def _plan(a: argparse.Namespace, w: Workspace) -> Any:
-    from wbrag.evaluation.estimate import Asked, plan
+    from wbrag.evaluation.estimate import PlanRequest, plan
 
-    asked = Asked(
+    request = PlanRequest(
         examples=a.examples,
         passages=a.corpus,
         model=a.model,
@@ -55,7 +58,7 @@ def _plan(a: argparse.Namespace, w: Workspace) -> Any:
         tokens_per_word=a.tokens_per_word,
         trial=_verdicts(w, a.trial) if a.trial else (),
     )
-    return plan(asked, w.config)
+    return plan(request, w.config)
 
 
 def _verdicts(w: Workspace, fingerprint: str) -> list[dict[str, Any]]:

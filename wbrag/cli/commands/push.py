@@ -1,4 +1,7 @@
-"""Verbs for the systems beside wbrag: `push`, `export`."""
+"""Integration commands: `push`, `export`.
+
+Both hand units to other systems, and change none in the workspace.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verb of the endpoint: `serve`."""
+"""Serving command: `serve`.
+
+It returns after SIGINT or SIGTERM, when what was begun is finished.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
-"""Verbs that train the library: `enrich`, `publish`, `evaluate`."""
+"""Training commands: `enrich`, `publish`, `evaluate`.
+
+A flag wins over the settings' `job` section.
+"""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from wbrag.cli.commands.common import Verb, plain, whoever
+from wbrag.cli.commands.common import Verb, current_user, plain
 from wbrag.core.errors import UsageError
 from wbrag.core.io.files import location
 
@@ -62,4 +65,4 @@ def _evaluate(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _publish(a: argparse.Namespace, w: Workspace) -> Any:
-    return plain(w.publish(a.note, by=a.by or whoever(), policy=a.policy))
+    return plain(w.publish(a.note, by=a.by or current_user(), policy=a.policy))

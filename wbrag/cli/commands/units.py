@@ -1,11 +1,14 @@
-"""Verbs of the shelf: `units` and `releases`."""
+"""Unit and release commands: `units`, `releases`.
+
+A decision or rollback appends a signed row (`--by`); nothing is edited.
+"""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from wbrag.cli.commands.common import Verb, plain, whoever
+from wbrag.cli.commands.common import Verb, current_user, plain
 
 if TYPE_CHECKING:
     from wbrag.workspace import Workspace
@@ -94,7 +97,7 @@ def _units_show(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _decide(a: argparse.Namespace, w: Workspace) -> Any:
-    return {"decided": w.decide(a.ids, a.state, by=a.by or whoever(), why=a.why), "state": a.state}
+    return {"decided": w.decide(a.ids, a.state, by=a.by or current_user(), why=a.why), "state": a.state}
 
 
 def _releases_list(a: argparse.Namespace, w: Workspace) -> Any:
@@ -114,4 +117,4 @@ def _compare(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _rollback(a: argparse.Namespace, w: Workspace) -> Any:
-    return plain(w.rollback(a.id, by=a.by or whoever(), why=a.why))
+    return plain(w.rollback(a.id, by=a.by or current_user(), why=a.why))

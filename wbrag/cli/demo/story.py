@@ -1,4 +1,7 @@
-"""The demo's measurements as the `Story` that the page is drawn from."""
+"""Demo story: the run's measurements as the `Story` that its page is drawn from.
+
+Every figure comes from rows that the run has stored; no model is asked.
+"""
 
 from __future__ import annotations
 
@@ -170,7 +173,7 @@ def _context(row: Mapping[str, Any], texts: Mapping[str, tuple[str, str]]) -> tu
 def _provenance(workspace: Workspace, enrichment: Mapping[str, Any], stages: list[tuple[str, float]]) -> Provenance:
     config = workspace.config
     return Provenance(
-        model=f"{config.generator.model} ({config.generator.backend})",
+        model=f"{config.generator.model} ({config.generator.backend}, {config.generator.dtype})",
         encoder=config.encoder.model,
         prompt_version=workspace.prompt_version(),
         hardware=hardware(),

@@ -1,0 +1,1 @@
+"""File access: local and object-store paths, atomic writes, Parquet files and Delta tables."""

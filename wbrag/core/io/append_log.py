@@ -1,21 +1,27 @@
-"""A Delta table that only grows: what was written is never edited, so that it can be read as history."""
+"""Append-only log: a Delta table with a fixed schema.
+
+Rows are added and never edited or deleted, so that the table can be read as history.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
 from wbrag.core.io.delta import append, delta_errors, table_at
 from wbrag.core.io.files import Location
+from wbrag.core.io.schemas import from_table, schema_of, to_table
+
+T = TypeVar("T")
 
 
-class AppendLog:
-    """Rows of `schema` at `folder`. A column that an older table lacks reads as None."""
+class AppendLog(Generic[T]):
+    """Instances of the dataclass or NamedTuple `record` at `folder`, a column a field (`wbrag.core.io.schemas`)."""
 
-    def __init__(self, folder: Location, schema: pa.Schema) -> None:
-        self.folder, self.schema = folder, schema
+    def __init__(self, folder: Location, record: type[T]) -> None:
+        self.folder, self.record = folder, record
 
     @property
     def version(self) -> int:
@@ -23,16 +29,16 @@ class AppendLog:
         table = table_at(self.folder)
         return table.version() if table else -1
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Every row, in no order."""
-        blank = dict.fromkeys(self.schema.names)
-        return [{**blank, **row} for row in self.table().to_pylist()]
+    def rows(self) -> list[T]:
+        """Every record, in no order. A field that an older table has no column for takes its default."""
+        return from_table(self.record, self.table())
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """The rows as Arrow, or some of their columns: millions of them are counted without becoming Python's."""
         table = table_at(self.folder)
         if table is None:
-            return self.schema.empty_table().select(columns or self.schema.names)
+            blank = schema_of(self.record).empty_table()
+            return blank.select(columns) if columns else blank
         with delta_errors("read", self.folder):
             return table.to_pyarrow_table(columns=columns)
 
@@ -40,17 +46,17 @@ class AppendLog:
         """The rows that meet `where`, a `pyarrow.dataset` expression."""
         table = table_at(self.folder)
         if table is None:
-            return self.schema.empty_table()
+            return schema_of(self.record).empty_table()
         with delta_errors("read", self.folder):
             return table.to_pyarrow_dataset().to_table(filter=where)
 
-    def append(self, rows: Iterable[Mapping[str, Any]], *, after: int | None = None) -> None:
+    def append(self, rows: Iterable[T], *, after: int | None = None) -> None:
         """All of `rows` in one commit.
 
         `after`: the `version` by which they were decided. Where another machine has written since, nothing is written
         and `WbragError` raised; a lock (`wbrag.core.io.files.locked`) does not reach that far in an object store.
         """
-        table = pa.Table.from_pylist([dict(row) for row in rows], self.schema)
+        table = to_table(self.record, rows)
         if len(table):
             append(self.folder, table, after=after)
 

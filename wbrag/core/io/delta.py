@@ -1,18 +1,24 @@
-"""Delta tables, wherever they lie, with what goes wrong in one sentence."""
+"""Delta tables: open, append with optimistic concurrency, and every failure in one sentence.
+
+A commit is all or nothing; with `after` it fails where another one came first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from tenacity import wait_none
 
 from wbrag.core.errors import StoreError, WbragError, said
 from wbrag.core.io.files import Location
+from wbrag.core.retry import retried
 
 ONCE = CommitProperties(max_commit_retries=0)  # fails where another commit came first, also one that would not clash
 
@@ -39,25 +45,19 @@ def append(
     if after is not None and after >= 0:
         table = table_at(folder, after)
     options = None if isinstance(table, DeltaTable) else _options(folder)
-
-    def write() -> None:
-        write_deltalake(
-            table,
-            rows,
-            mode="error" if after == -1 else "append",
-            schema_mode=None if after == -1 else "merge",
-            commit_properties=ONCE if after is not None else None,
-            storage_options=options,
-            configuration=configuration,
-        )
-
+    write = partial(
+        write_deltalake,
+        table,
+        rows,
+        mode="error" if after == -1 else "append",
+        schema_mode=None if after == -1 else "merge",
+        commit_properties=ONCE if after is not None else None,
+        storage_options=options,
+        configuration=configuration,
+    )
+    # Of two that make one table the later fails, and may append to what is there now.
     with delta_errors("write", folder):
-        try:
-            write()
-        except CommitFailedError:
-            if after is not None:
-                raise
-            write()  # another writer made the table meanwhile: the rows go into that one
+        retried(write, 2, lambda error: after is None and isinstance(error, CommitFailedError), wait_none())
 
 
 @contextmanager

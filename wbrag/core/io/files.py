@@ -1,8 +1,8 @@
-"""The one file layer: local paths and s3:// or gs:// ones; files and folders that appear whole or not at all.
+"""File layer: local paths and s3:// or gs:// ones (`Location`), atomic writes, locks and checksums.
 
-A `Location` is a `pathlib.Path` where it is local, and nothing is between it and the disk; else an `ObjectPath`, whose
-modules are imported only then. An object store has no rename: there a file or a folder is made in a local scratch
-folder and uploaded once it is whole.
+A file or a folder appears whole or not at all. A local `Location` is a plain `pathlib.Path`; the modules of an
+`ObjectPath` are imported only where there is one. An object store has no rename: what goes there is made in a local
+scratch folder and uploaded once it is whole.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 Location: TypeAlias = "Path | ObjectPath"
 
-READ_IN_PASSING = 64 << 20  # bytes
-PIECE = 1 << 20
-NO_WEIGHTS = {"quality.json", "recipe.json", "README.md"}  # files about a model that decide no answer
+HASH_WHOLE_BYTES = 64 << 20  # of a larger file of weights samples are hashed
+SAMPLE_BYTES = 1 << 20
+UNHASHED_FILES = {"quality.json", "recipe.json", "README.md"}  # files about a model that decide no answer
 
 
 def location(text: str | Path | ObjectPath) -> Location:
@@ -65,24 +65,24 @@ def sha256_of(path: Location) -> str:
 def model_contents(folder: Path) -> list[tuple[str, str]]:
     """Name and digest of every file of a model folder that decides what the model does.
 
-    Of weights too large to read in passing three pieces and the size count: two checkpoints of one model differ there.
+    Of weights from `HASH_WHOLE_BYTES` three samples and the size count: two checkpoints of one model differ there.
     """
     names = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
     deciding = [
-        name for name in names if name.name not in NO_WEIGHTS and not any(p.startswith(".") for p in name.parts)
+        name for name in names if name.name not in UNHASHED_FILES and not any(p.startswith(".") for p in name.parts)
     ]
     return [(str(name), _digest(folder / name)) for name in deciding]
 
 
 def _digest(file: Path) -> str:
     size = file.stat().st_size
-    if size < READ_IN_PASSING:
+    if size < HASH_WHOLE_BYTES:
         return sha256_of(file)
     digest = hashlib.sha256(str(size).encode())
     with file.open("rb") as opened:
-        for start in (0, size // 2, size - PIECE):
+        for start in (0, size // 2, size - SAMPLE_BYTES):
             opened.seek(start)
-            digest.update(opened.read(PIECE))
+            digest.update(opened.read(SAMPLE_BYTES))
     return digest.hexdigest()
 
 

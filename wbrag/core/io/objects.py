@@ -1,31 +1,33 @@
-"""Paths in an object store (s3://, gs://), with the part of pathlib's interface that wbrag uses.
+"""Object-store paths (s3://, gs://): the part of pathlib's interface that wbrag uses.
 
 The clients are pyarrow's own, which is installed anyway. A listing is never cached: other processes write too. An
-object appears whole or not at all, and there is no rename, so that only whole files are ever put.
+object appears whole or not at all, and there is no rename, so that only whole files are ever put. Not on fsspec: there
+`is_file` says no where the store is away, so that an outage would pass for a damaged index.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import random
 import re
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from tenacity import wait_exponential, wait_random_exponential
+
 from wbrag.core.errors import StoreError, UsageError, WbragError, said
+from wbrag.core.retry import retried
 
 T = TypeVar("T")
 SCHEMES = ("s3", "gs")
 TRIES = 5  # each with three of the client's own
-FIRST_PAUSE_S = 0.5  # doubled after every try
+PAUSES = wait_exponential(0.25) + wait_random_exponential(0.25)  # up to 0.5, 1, 2, 4 s, and at least half of that
 CONNECT_S, ANSWER_S = 5, 60
 DELTA_RETRIES = {"max_retries": "8", "retry_timeout": f"{ANSWER_S}s"}  # delta-rs's own client
 ODD = re.compile(r"[#?%\[\]]")
@@ -166,16 +168,12 @@ class ObjectPath:
 
     def _call(self, verb: str, call: Callable[..., T], *arguments: Any) -> T:
         """`call(filesystem, *arguments)`, again after a pause where the store was away or busy."""
-        for tried in range(1, TRIES + 1):
-            try:
-                return call(self.filesystem, *arguments)
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                if tried == TRIES or FINAL.search(str(error)):
-                    raise store_error(f"to {verb} {self}", error) from None
-            time.sleep(FIRST_PAUSE_S * 2 ** (tried - 1) * random.uniform(0.5, 1))
-        raise AssertionError
+        try:
+            return retried(partial(call, self.filesystem, *arguments), TRIES, _may_pass, PAUSES)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise store_error(f"to {verb} {self}", error) from None
 
 
 class _Reader(io.RawIOBase):
@@ -210,6 +208,10 @@ class _Reader(io.RawIOBase):
 
     def readall(self) -> bytes:
         return self.read(self.size - self.position) or b""
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and not FINAL.search(str(error))
 
 
 def store_error(wanted: str, error: BaseException) -> StoreError:

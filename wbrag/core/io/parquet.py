@@ -1,4 +1,7 @@
-"""Parquet files of a workspace: those of the corpus, and rows looked up by their ids."""
+"""Parquet reads: the files of the corpus, rows by their ids, and many files in parallel.
+
+A corpus that is being replaced is refused, so that nobody reads half of the old one and half of the new.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import dataset
 
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, listed, opened
 
 REPLACING = ".replacing"  # lies in a corpus of an object store while its files are exchanged, one after the other
-FETCHED_TOGETHER = 16  # files of an object store
+PARALLEL_READS = 16  # files of an object store
 
 
 def corpus_files(corpus: Location) -> list[Location]:
@@ -33,9 +35,11 @@ def rows_with_ids(files: Sequence[Location], ids: Collection[str], columns: list
     """The rows of these files (at least one) that `ids` name, or some of their columns."""
     wanted = pa.array(sorted(ids), pa.string())
     if all(isinstance(file, Path) for file in files):
+        from pyarrow import dataset  # imports pandas, which takes longer than all else that a verb starts with
+
         where = dataset.field("id").isin(wanted)
         return dataset.dataset([str(file) for file in files], format="parquet").to_table(columns, filter=where)
-    with ThreadPoolExecutor(FETCHED_TOGETHER) as pool:
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
         return pa.concat_tables(pool.map(partial(_rows_of, wanted=wanted, columns=columns), files))
 
 
@@ -52,5 +56,5 @@ def _rows_of(file: Location, wanted: pa.Array, columns: list[str] | None) -> pa.
 
 def read_all(files: Sequence[Location], columns: list[str] | None = None) -> list[pa.Table]:
     """Each file's rows, in the order of `files`."""
-    with ThreadPoolExecutor(FETCHED_TOGETHER) as pool:
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
         return list(pool.map(lambda file: pq.read_table(opened(file), columns=columns), files))

@@ -1,6 +1,6 @@
 """Prompt templates: text files, a line `---` between the system and the user part, `{names}` filled in.
 
-A folder named by the setting `prompts_dir` shadows them file by file.
+A file in the folder that the setting `prompts_dir` names replaces wbrag's own of that name; values are never parsed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def load(name: str, folder: str | None = None) -> str:
         return own.read_text(encoding="utf-8").rstrip("\n")
     built_in = files("wbrag.core.prompts").joinpath(f"{name}.txt")
     if not built_in.is_file():
-        raise UsageError(f"expected a prompt file {name}.txt in wbrag/prompts or in prompts_dir, found none: add it")
+        raise UsageError(
+            f"expected a prompt file {name}.txt in wbrag/core/prompts or in prompts_dir, found none: add it"
+        )
     return built_in.read_text(encoding="utf-8").rstrip("\n")
 
 

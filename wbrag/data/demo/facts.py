@@ -1,4 +1,7 @@
-"""The demo's one fixed world: its corpus, its labelled and held-out questions, and which facts are well known."""
+"""Demo data set: its one fixed corpus, its training and test questions, and the facts that the embedded model knows.
+
+Seeded. The very words of a test question are never among those that the embedded model was trained on.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""A seeded fictional company archive: subjects with look-alike names, their facts, and the passages that scatter them.
+"""Synthetic corpus: a fictional company archive of look-alike subjects, whose facts are scattered over passages.
 
-The same generator makes the demo's one fixed world and the endless fresh ones on which the embedded model was trained.
+All chance comes from the `random.Random` given, so that one generator makes the demo's fixed world and the endless
+fresh ones on which the embedded model was trained.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import yaml
 from wbrag.core.types import Passage
 
 DEMO_SEED = 2026
-MOST_SUBJECTS, ENOUGH_FACTS, FEWEST_WORDS = 4, 9, 60  # of a passage
+MAX_SUBJECTS, TARGET_FACTS, MIN_WORDS = 4, 9, 60  # of a passage
 
 
 @cache
@@ -197,14 +198,14 @@ def _passages(rng: random.Random, world: World) -> list[ArchivePassage]:
         for chunk in reversed(chunks):
             if all(chunk[0].subject != other[0].subject for other in together):
                 together.append(chunk)
-            if len(together) == MOST_SUBJECTS or sum(map(len, together)) >= ENOUGH_FACTS:
+            if len(together) == MAX_SUBJECTS or sum(map(len, together)) >= TARGET_FACTS:
                 break
         for chunk in together:
             chunks.remove(chunk)
-        groups = [_tell(rng, chunk) for chunk in together]
+        groups = [_statements(rng, chunk) for chunk in together]
         filler = rng.sample(grammar()["filler"], 8)
         groups.append([Statement(filler.pop())])
-        while filler and _words(groups) < FEWEST_WORDS:
+        while filler and _words(groups) < MIN_WORDS:
             groups.append([Statement(filler.pop())])
         rng.shuffle(groups)
         number = len(passages) + 1
@@ -217,16 +218,16 @@ def _words(groups: list[list[Statement]]) -> int:
     return sum(len(s.text.split()) for group in groups for s in group)
 
 
-def _tell(rng: random.Random, facts: list[Fact]) -> list[Statement]:
+def _statements(rng: random.Random, facts: list[Fact]) -> list[Statement]:
     """Sentences about one subject in one passage; later ones may say "it" or the surname only."""
-    told: list[Statement] = []
+    statements: list[Statement] = []
     for fact in facts:
         form = rng.randrange(len(fact.wording["statements"]))
-        told.append(Statement(fact.state(form, short=bool(told) and rng.random() < 0.4), fact))
-    return told
+        statements.append(Statement(fact.state(form, short=bool(statements) and rng.random() < 0.4), fact))
+    return statements
 
 
-def unit_of(facts: list[Fact]) -> tuple[str, str]:
+def ideal_unit(facts: list[Fact]) -> tuple[str, str]:
     """The ideal write-back passage over `facts` of one subject: title, and each fact in its plain form."""
     return facts[0].subject.title, " ".join(fact.state(0) for fact in facts)
 

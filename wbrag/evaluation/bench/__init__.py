@@ -1,1 +1,1 @@
-"""The paper's experiment, and a more careful one: a grid of methods, sets and models over several libraries."""
+"""Benchmark: a grid of methods, question sets and models over several libraries, with controls and studies."""

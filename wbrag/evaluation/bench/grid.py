@@ -1,4 +1,4 @@
-"""The grid: every cell is one model, method and set, with each library answering the same held-out questions.
+"""Benchmark grid: each cell is one model, method and set, with each library answering the same held-out questions.
 
 A cell's rows stand in the workspace's own verdict and answer folders, named by what decides them, so that a killed
 bench goes on at the row it was in and a second one repeats nothing.
@@ -14,6 +14,7 @@ from typing import Any
 from wbrag.core.metrics import bootstrap_ci, compare, holm, paired
 from wbrag.core.tasks import task
 from wbrag.core.types import Cost
+from wbrag.enrich.rows import Row
 from wbrag.enrich.summary import summarise
 from wbrag.evaluation.bench.libraries import Document, copies, library, passages_of, raw, retained_passages, units
 from wbrag.evaluation.bench.studies import Study, against
@@ -21,7 +22,6 @@ from wbrag.evaluation.bench.suite import QuestionSet, Suite
 from wbrag.executor.runner import Runner
 from wbrag.units.layout import Index
 
-Rows = list[dict[str, Any]]
 SHOWN = 8  # changed questions of each kind in a cell
 COSTS = tuple(field.name for field in fields(Cost))  # means a question
 Opener = Callable[[dict[str, Any]], Runner]  # generator settings -> a runner that uses them
@@ -33,11 +33,11 @@ class Bench:
     and held-out question whose verdict write-back changed (the first few of each cell)."""
 
     name: str
-    scores: Rows
-    comparisons: Rows
-    construction: Rows
-    points: Rows
-    changed: Rows
+    scores: list[Row]
+    comparisons: list[Row]
+    construction: list[Row]
+    points: list[Row]
+    changed: list[Row]
     made: dict[str, Any] = field(default_factory=dict)  # what it takes to repeat it
 
 
@@ -45,11 +45,11 @@ class Bench:
 class Cell:
     """One model, method and set: each library's answers, how the units came to be, the units, the studies' points."""
 
-    arms: dict[str, Rows]
+    arms: dict[str, list[Row]]
     built: dict[str, Any]
     units: list[Document]
-    points: Rows
-    changed: Rows
+    points: list[Row]
+    changed: list[Row]
 
 
 def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Bench]:
@@ -83,7 +83,7 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
 def run_cell(runner: Runner, suite: Suite, method: str, questions: QuestionSet) -> Cell:
     """Base answers, units, and every library's answers to the same questions."""
 
-    def answers(name: str, indexes: list[Index]) -> Rows:
+    def answers(name: str, indexes: list[Index]) -> list[Row]:
         return runner.answers(questions.test, release=name, method=method, limit=questions.test_limit, indexes=indexes)
 
     arms = {"base": answers("base", runner.layout.indexes("none"))}
@@ -103,13 +103,13 @@ def run_cell(runner: Runner, suite: Suite, method: str, questions: QuestionSet) 
     return Cell(arms, construction(verdicts, runner.config.enrich.top_k), documents["writeback"], points, changed)
 
 
-def construction(verdicts: Rows, top_k: int) -> dict[str, Any]:
+def construction(verdicts: list[Row], top_k: int) -> dict[str, Any]:
     """How a run's units came to be; `words` are those of the sources and of the unit, a pair an accepted example."""
     words = [[row["source_words"], row["unit_words"]] for row in verdicts if row["accepted"]]
     return summarise(verdicts, top_k) | {"units": len(set(units(verdicts))), "words": words}
 
 
-def changed_answers(runner: Runner, base: Rows, writeback: Rows, documents: list[Document]) -> Rows:
+def changed_answers(runner: Runner, base: list[Row], writeback: list[Row], documents: list[Document]) -> list[Row]:
     """Questions that write-back made right, or wrong, with what was read before and after; the first few of each."""
     answered = [(b, w) for b, w in zip(base, writeback) if not b["error"] and not w["error"]]
     differing = [(b, w) for b, w in answered if (b["score"] >= 0.5) != (w["score"] >= 0.5)]
@@ -119,7 +119,7 @@ def changed_answers(runner: Runner, base: Rows, writeback: Rows, documents: list
     ids = {id for pair in shown for row in pair for id in row["hit_ids"] or []}
     texts = passages_of(runner.layout.path / "index", runner.layout.base()[0], ids) | {d.id: d for d in documents}
 
-    def context(row: dict[str, Any]) -> Rows:
+    def context(row: Row) -> list[Row]:
         hits = zip(row["hit_ids"] or [], row["hit_scores"] or [], row["hit_origins"] or [])
         return [
             {"origin": origin, "title": texts[id].title, "text": texts[id].text, "score": score}
@@ -141,9 +141,9 @@ def changed_answers(runner: Runner, base: Rows, writeback: Rows, documents: list
     ]
 
 
-def cross(suite: Suite, opener: Opener, made: dict[tuple[str, str, str], list[Document]]) -> Rows:
+def cross(suite: Suite, opener: Opener, made: dict[tuple[str, str, str], list[Document]]) -> list[Row]:
     """Units made with one method or model, used by another (paper, Fig. 4): `value` names where they came from."""
-    points: Rows = []
+    points: list[Row] = []
     for model, settings in suite.models.items():
         with opener(settings) as opened:
             for (maker, made_with, set_name), documents in made.items():
@@ -162,7 +162,7 @@ def cross(suite: Suite, opener: Opener, made: dict[tuple[str, str, str], list[Do
     return points
 
 
-def _score(rows: Rows) -> dict[str, Any]:
+def _score(rows: list[Row]) -> dict[str, Any]:
     answered = [row for row in rows if not row["error"]]
     values = [row["score"] for row in answered]
     origins = [origin for row in rows for origin in row["hit_origins"] or []]
@@ -185,13 +185,13 @@ def means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in found.items()}
 
 
-def _compare(arms: dict[str, Rows], other: str) -> dict[str, Any]:
+def _compare(arms: dict[str, list[Row]], other: str) -> dict[str, Any]:
     before, after = paired(arms[other], arms["writeback"])
     c = compare(before, after)
     return {"n": len(after), "gain": c.gain, "gain_ci95": list(c.ci95), "p": c.p, "wins": c.wins, "losses": c.losses}
 
 
-def _correct(comparisons: Rows) -> None:
+def _correct(comparisons: list[Row]) -> None:
     """Sets `p_holm`: corrected over all cells of the grid, for each of the libraries that write-back is compared to."""
     for over in {row["over"] for row in comparisons}:
         family = [row for row in comparisons if row["over"] == over]

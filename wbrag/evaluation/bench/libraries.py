@@ -1,9 +1,12 @@
-"""Libraries to compare: the units of a run beside the base index, and controls that hold nothing distilled."""
+"""Libraries to compare: the units of a run beside the base index, and controls that hold nothing distilled.
+
+An index is named by its documents and its encoder, so that the same documents are embedded once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,14 +15,12 @@ from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location
 from wbrag.core.types import unit_id
 from wbrag.enrich.leakage_audit import leaks
+from wbrag.enrich.rows import Row
+from wbrag.executor.runner import Runner
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import PASSAGES, Block, build_once, read_passages
 from wbrag.units.layout import Index
 
-if TYPE_CHECKING:
-    from wbrag.executor.runner import Runner
-
-Rows = Sequence[Mapping[str, Any]]
 FACTORY = "SQfp16"  # exact: a library is small
 
 
@@ -46,18 +47,18 @@ def library(runner: Runner, documents: Sequence[Document]) -> list[Index]:
     return [(base, "base"), (manifest, "writeback")]
 
 
-def units(verdicts: Rows) -> list[Document]:
+def units(verdicts: Sequence[Row]) -> list[Document]:
     """The distilled units of the accepted examples; a leaking one could not be published, so it is not measured."""
     return [unit_document(row) for row in verdicts if row["accepted"] and not leaks(row)]
 
 
-def unit_document(row: Mapping[str, Any]) -> Document:
+def unit_document(row: Row) -> Document:
     """A row's unit under the id that the shelf would give it."""
     title, text = row["unit_title"], row["unit_text"]
     return Document(unit_id(f"{title}\n{text}"), title, text)
 
 
-def raw(verdicts: Rows, passages: Mapping[str, Document]) -> list[Document]:
+def raw(verdicts: Sequence[Row], passages: Mapping[str, Document]) -> list[Document]:
     """The retained passages of each accepted example, concatenated: what is distilled, undistilled."""
     groups = {tuple(s["id"] for s in row["sources"]) for row in verdicts if row["accepted"]}
     return [
@@ -68,13 +69,13 @@ def raw(verdicts: Rows, passages: Mapping[str, Document]) -> list[Document]:
     ]
 
 
-def copies(verdicts: Rows, passages: Mapping[str, Document]) -> list[Document]:
+def copies(verdicts: Sequence[Row], passages: Mapping[str, Document]) -> list[Document]:
     """A copy of every retained passage: copies alone crowd noise out of the top k."""
     ids = {s["id"] for row in verdicts if row["accepted"] for s in row["sources"]}
     return [Document("copy-" + id, passages[id].title, passages[id].text) for id in sorted(ids)]
 
 
-def retained_passages(root: Location, base: Manifest, verdicts: Rows) -> dict[str, Document]:
+def retained_passages(root: Location, base: Manifest, verdicts: Sequence[Row]) -> dict[str, Document]:
     """The texts of every retained passage."""
     return passages_of(root, base, {s["id"] for row in verdicts if row["accepted"] for s in row["sources"]})
 

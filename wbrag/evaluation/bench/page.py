@@ -1,4 +1,7 @@
-"""A suite's figures as JSON, and one HTML page drawn from them that needs nothing but itself."""
+"""Benchmark report: a suite's figures as JSON, and one self-contained HTML page drawn from them.
+
+The JSON holds all that the page needs, so that it can be drawn again at any time.
+"""
 
 from __future__ import annotations
 

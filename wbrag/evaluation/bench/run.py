@@ -1,4 +1,7 @@
-"""A suite from its file to its report."""
+"""Suite runner: from a suite file to its report.
+
+Figures are written after every cell, so that a killed run keeps what it has; the page comes at the end.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def _run(runner: Runner, wanted: Suite, data: str | Location | None) -> Bench:
     for config in configs.values():
         asyncio.run(check(config, _needs(wanted, config)))
     folder = runner.layout.path / "reports" / "suites"
-    for bench in run_grid(wanted, opened, _made(wanted, runner, configs)):
+    for bench in run_grid(wanted, opened, _provenance(wanted, runner, configs)):
         write_figures(bench, folder)
     write_report(bench, folder)
     return bench
@@ -73,7 +76,7 @@ def _check_settings(suite: Suite, config: Config) -> None:
         )
 
 
-def _made(suite: Suite, runner: Runner, configs: Mapping[str, Config]) -> dict[str, Any]:
+def _provenance(suite: Suite, runner: Runner, configs: Mapping[str, Config]) -> dict[str, Any]:
     """What travels with the figures: settings other than the defaults, and the fingerprints of what decides them."""
     config = runner.config
     return {

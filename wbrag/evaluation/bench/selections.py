@@ -1,7 +1,7 @@
-"""Which documents of which question are distilled, decided from stored scores: no gate call is ever repeated.
+"""Example selection: which documents of which question are distilled, decided from stored scores.
 
-Verdicts that were recorded with `enrich.record: all` hold every score, so that any threshold, any other metric and the
-runs without a gate are only another reading of the same rows. Only evidence sets that nobody distilled yet cost calls.
+No gate call is ever repeated: verdicts recorded with `enrich.record: all` hold every score, so that any threshold, any
+other metric and the runs without a gate only read the same rows. Only evidence sets not distilled yet cost calls.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.sections import EnrichConfig
@@ -17,12 +17,10 @@ from wbrag.core.tasks import task
 from wbrag.core.types import Example
 from wbrag.enrich.gates import document_gate, utility_gate
 from wbrag.enrich.leakage_audit import leaks
+from wbrag.enrich.rows import Row
 from wbrag.evaluation.bench.libraries import Document, passages_of, unit_document
+from wbrag.executor.runner import Runner
 
-if TYPE_CHECKING:
-    from wbrag.executor.runner import Runner
-
-Row = Mapping[str, Any]
 Chosen = dict[str, tuple[str, ...]]  # question id -> passage ids, best first
 
 
@@ -41,10 +39,10 @@ def gated(rows: Sequence[Row], gate: EnrichConfig, *, utility: bool = True, docu
     return chosen
 
 
-def rescored(rows: Sequence[Row], examples: Mapping[str, Example], metric: str) -> list[dict[str, Any]]:
+def rescored(rows: Sequence[Row], examples: Mapping[str, Example], metric: str) -> list[Row]:
     """The same answers under another gate metric."""
 
-    def scored(row: Row) -> dict[str, Any]:
+    def scored(row: Row) -> Row:
         e = examples[row["id"]]
 
         def score(text: str | None) -> float:

@@ -1,28 +1,28 @@
-"""Studies beside the grid: thresholds, training size, gate metric and cross use, each one record per point."""
+"""Ablation studies: thresholds, near-duplicates, K, training size and gate metric, one record per point.
+
+Each point is a library, and its answers to the held-out questions paired with those of the base.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wbrag.core.metrics import bootstrap_ci, compare, kappa, paired
 from wbrag.core.tasks import task
+from wbrag.enrich.rows import Row
 from wbrag.enrich.scores import SCORING
 from wbrag.evaluation.bench.libraries import Document, corpus_ids, library
 from wbrag.evaluation.bench.selections import Chosen, DistilledSet, at_random, distilled, gated, nested, rescored
 from wbrag.evaluation.bench.suite import QuestionSet, Studies
-
-if TYPE_CHECKING:
-    from wbrag.executor.runner import Runner
-
-Rows = list[dict[str, Any]]
+from wbrag.executor.runner import Runner
 
 
 class Study:
     """One model, method and set with every score recorded; each point is a library and its held-out answers."""
 
-    def __init__(self, runner: Runner, method: str, questions: QuestionSet, base: Rows) -> None:
+    def __init__(self, runner: Runner, method: str, questions: QuestionSet, base: list[Row]) -> None:
         self.runner, self.method, self.questions, self.base = runner, method, questions, base
         self.gate = runner.config.enrich
         scoring = runner.varied(enrich={"record": "all"})
@@ -63,7 +63,7 @@ class Study:
         point = other.point("gate_metric", metric, chosen)
         return point | {"agreement": agreement, "kappa": kappa([a for a, _ in both], [b for _, b in both])}
 
-    def distinct(self, cosine: float) -> list[dict[str, Any]]:
+    def distinct(self, cosine: float) -> list[Row]:
         """The verdicts of training questions that no held-out question is nearer to than `cosine`."""
         test = self.runner.layout.examples(self.questions.test, self.questions.test_limit)
         questions = [self.examples[row["id"]].question for row in self.verdicts]
@@ -71,7 +71,7 @@ class Study:
         nearest = (vectors[: len(questions)] @ vectors[len(questions) :].T).max(axis=1)
         return [row for row, near in zip(self.verdicts, nearest) if near < cosine]
 
-    def empty_prompt(self) -> list[dict[str, Any]]:
+    def empty_prompt(self) -> list[Row]:
         """The verdicts with closed-book scores from the prompt with documents, over none."""
         q = self.questions
         rows = self.runner.answers(q.train, release="closed-book", method="empty_prompt", limit=q.train_limit)
@@ -131,7 +131,7 @@ class Study:
         return found | against(self.base, rows)
 
 
-def against(base: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def against(base: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
     """Score and paired gain of `rows` over `base`."""
     before, scores = paired(base, rows)
     c = compare(before, scores)

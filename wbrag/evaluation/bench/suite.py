@@ -1,4 +1,7 @@
-"""A suite: what a bench run works on, as a YAML file. `wbrag bench --suite FILE [--data DIR]`."""
+"""Suite file: what a benchmark works on, in YAML. `wbrag bench --suite FILE [--data DIR]`.
+
+What is wrong with the file is named before anything starts.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from wbrag.core.io.files import Location, location, write_atomically
 from wbrag.core.sections import Section
 from wbrag.evaluation.demo_world import prepare as prepare_demo
 from wbrag.executor.runner import Runner
+from wbrag.methods import NAMES
 from wbrag.units.layout import Layout
 
 Control = Literal["raw", "copies", "random", "no_utility_gate", "no_document_gate"]
@@ -87,8 +91,6 @@ class Suite(Section):
 
 def load_suite(file: str | Location) -> Suite:
     """The suite in `file`; what is wrong with it is named before anything starts."""
-    from wbrag.methods import NAMES
-
     path = location(file)
     if not path.is_file():
         raise UsageError(f"expected a suite file, found none at {path}: check --suite")

@@ -1,16 +1,18 @@
-"""A bench's records as tables: the paper's Table 2 with intervals, Table 3, and what each method costs."""
+"""Benchmark tables: scores with intervals (the paper's Table 2), construction (Table 3), studies, and cost per method.
+
+Their only source is the records of a `Bench`; nothing is measured here.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from wbrag.core.table import Table
+from wbrag.enrich.rows import Row
 from wbrag.evaluation.bench.grid import COSTS, Bench, means
 
-Record = dict[str, Any]
 ARMS = {
     "closed_book": "no retrieval",
     "base": "base",
@@ -35,7 +37,7 @@ def _scores(bench: Bench, model: str) -> Table:
     rows = [r for r in bench.scores if r["model"] == model]
     sets = _distinct(rows, "set")
 
-    def cell(r: Record) -> str:
+    def cell(r: Row) -> str:
         failed = f", {r['errors']} failed" if r["errors"] else ""
         return f"{_pct(r['score'])} ({_pct(r['ci95'][0])} to {_pct(r['ci95'][1])}){failed}"
 
@@ -51,7 +53,7 @@ def _gains(bench: Bench, model: str) -> Table:
     rows = [r for r in bench.comparisons if r["model"] == model]
     sets = _distinct(rows, "set")
 
-    def cell(r: Record) -> str:
+    def cell(r: Row) -> str:
         low, high = r["gain_ci95"]
         star = "*" if clear(r) else ""
         return f"{100 * r['gain']:+.1f}{star} ({100 * low:+.1f} to {100 * high:+.1f}) p {r['p']:.2g}"
@@ -65,7 +67,7 @@ def _gains(bench: Bench, model: str) -> Table:
     return title, ["method", "over", *sets], body
 
 
-def clear(r: Record) -> bool:
+def clear(r: Row) -> bool:
     """Whether a comparison is beyond chance after Holm, and its mean and its count of questions say the same."""
     return bool(r["p_holm"] < 0.05 and (r["gain"] > 0) == (r["wins"] > r["losses"]))
 
@@ -147,12 +149,12 @@ def as_csv(bench: Bench) -> str:
     return out.getvalue()
 
 
-def _one(rows: Sequence[Record], cell: Callable[[Record], str], **wanted: str) -> str:
+def _one(rows: Sequence[Row], cell: Callable[[Row], str], **wanted: str) -> str:
     found = [r for r in rows if all(r[name] == value for name, value in wanted.items())]
     return cell(found[0]) if found else ""
 
 
-def _distinct(rows: Sequence[Record], name: str) -> list[str]:
+def _distinct(rows: Sequence[Row], name: str) -> list[str]:
     return list(dict.fromkeys(row[name] for row in rows))
 
 

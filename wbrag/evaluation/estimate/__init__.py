@@ -1,4 +1,7 @@
-"""What a job will come to before it runs: `wbrag plan`. Every figure says what it rests on."""
+"""Cost estimate: calls, tokens, hours, bytes and price of a job before it runs (`wbrag plan`).
+
+Every figure says what it rests on: given, measured, exact, or assumed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ import yaml
 
 from wbrag.core.config import Config
 from wbrag.core.errors import UsageError, unknown
-from wbrag.evaluation.estimate.calls import Row, Shares, Words, shares_of, stages, words_of
+from wbrag.enrich.rows import Row
+from wbrag.evaluation.estimate.calls import Shares, Words, shares_of, stages, words_of
 from wbrag.evaluation.estimate.sizes import Texts, index_bytes
 
 BYTES_A_WORD = 6.0  # of English text, space included
@@ -22,7 +26,7 @@ FORMULA = "formula"
 
 
 @dataclass(frozen=True)
-class Known:
+class Estimate:
     """A figure, and where it is from."""
 
     value: float
@@ -30,7 +34,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlanRequest:
     """What the plan is for; None where `known.yaml` or the settings answer."""
 
     examples: int
@@ -52,18 +56,18 @@ class Asked:
     trial: Sequence[Row] = ()  # verdicts of a finished run, in place of the workload's shares
 
 
-def plan(asked: Asked, config: Config) -> list[dict[str, Any]]:
+def plan(request: PlanRequest, config: Config) -> list[dict[str, Any]]:
     """Calls, tokens, hours, bytes and cost as rows of `what`, `value`, `unit` and `from`."""
-    if asked.examples < 0 or asked.passages < 1 or asked.gpus < 1 or asked.nodes < 1:
+    if request.examples < 0 or request.passages < 1 or request.gpus < 1 or request.nodes < 1:
         raise UsageError("expected examples, passages, GPUs and nodes to be counted from 1, found less: correct them")
-    return [*_calls(asked, config), *_index(asked, config)]
+    return [*_calls(request, config), *_index(request, config)]
 
 
-def _calls(asked: Asked, config: Config) -> list[dict[str, Any]]:
-    shares, words, origin = workload(asked, config.enrich.top_k)
-    found = stages(asked.examples, shares, words, config.enrich)
+def _calls(request: PlanRequest, config: Config) -> list[dict[str, Any]]:
+    shares, words, origin = workload(request, config.enrich.top_k)
+    found = stages(request.examples, shares, words, config.enrich)
     calls = sum(stage.calls for stage in found.values())
-    speed, ratio = throughput(asked), tokens_per_word(asked)
+    speed, ratio = throughput(request), tokens_per_word(request)
     prompt = sum(stage.calls * stage.prompt_words for stage in found.values()) * ratio.value
     reply = sum(stage.calls * (stage.reply_words * ratio.value + 1) for stage in found.values())  # and its end
     hours = calls / speed.value / 3600
@@ -76,79 +80,87 @@ def _calls(asked: Asked, config: Config) -> list[dict[str, Any]]:
         _row("calls", round(calls), "calls", FORMULA),
         _row("prompt tokens", round(prompt), "tokens", ratio.origin),
         _row("output tokens", round(reply), "tokens", ratio.origin),
-        _row("units, before the checks", round(shares.accepted * asked.examples), "units", FORMULA),
+        _row("units, before the checks", round(shares.accepted * request.examples), "units", FORMULA),
         _row("enrichment, GPU hours", round(hours, 3), "h", speed.origin),
-        _row(f"enrichment on {asked.gpus}", round(hours / asked.gpus, 3), "h", speed.origin),
+        _row(f"enrichment on {request.gpus}", round(hours / request.gpus, 3), "h", speed.origin),
     ]
-    if asked.price is not None:
-        rows.append(_row("enrichment, cost", round(hours * asked.price, 2), "", "the given price"))
+    if request.price is not None:
+        rows.append(_row("enrichment, cost", round(hours * request.price, 2), "", "the given price"))
     return rows
 
 
-def _index(asked: Asked, config: Config) -> list[dict[str, Any]]:
-    dimension = asked.dimension or _dimension(config.encoder.model)
-    texts, origin = asked.texts, "exact"
+def _index(request: PlanRequest, config: Config) -> list[dict[str, Any]]:
+    dimension = request.dimension or _dimension(config.encoder.model)
+    texts, origin = request.texts, "exact"
     if texts is None:
-        words = asked.passage_words or workload(asked, config.enrich.top_k)[1].passage
+        words = request.passage_words or workload(request, config.enrich.top_k)[1].passage
         texts, origin = Texts(ID_BYTES, TITLE_BYTES, words * BYTES_A_WORD), "assumed: 6 bytes a word"
     i = config.index
-    shards = min(i.shards, asked.passages)
-    block = min(i.block_rows, -(-asked.passages // (8 * i.shards)))  # as a build cuts a small corpus
-    size = index_bytes(asked.passages, dimension, i.factory, texts, shards, block)
-    speed = embedding(asked)
-    hours = asked.passages / speed.value / 3600
+    shards = min(i.shards, request.passages)
+    block = min(i.block_rows, -(-request.passages // (8 * i.shards)))  # as a build cuts a small corpus
+    size = index_bytes(request.passages, dimension, i.factory, texts, shards, block)
+    speed = embedding(request)
+    hours = request.passages / speed.value / 3600
     rows = [
         _row("index in memory", size.faiss, "bytes", f"exact, {i.factory}, {dimension} dimensions"),
-        _row(f"index in memory, each of {asked.nodes} nodes", -(-size.faiss // asked.nodes), "bytes", FORMULA),
+        _row(f"index in memory, each of {request.nodes} nodes", -(-size.faiss // request.nodes), "bytes", FORMULA),
         _row("vectors beside it, on disk", size.vectors, "bytes", "exact"),
         _row("texts, on disk", size.texts, "bytes", origin),
-        _row("stored embeddings, on disk", asked.passages * dimension * 2, "bytes", "exact but for file heads"),
+        _row("stored embeddings, on disk", request.passages * dimension * 2, "bytes", "exact but for file heads"),
         _row("embedding, GPU hours", round(hours, 3), "h", speed.origin),
-        _row(f"embedding on {asked.gpus}", round(hours / asked.gpus, 3), "h", speed.origin),
+        _row(f"embedding on {request.gpus}", round(hours / request.gpus, 3), "h", speed.origin),
     ]
-    if asked.price is not None:
-        rows.append(_row("embedding, cost", round(hours * asked.price, 2), "", "the given price"))
+    if request.price is not None:
+        rows.append(_row("embedding, cost", round(hours * request.price, 2), "", "the given price"))
     return rows
 
 
-def workload(asked: Asked, top_k: int) -> tuple[Shares, Words, str]:
+def workload(request: PlanRequest, top_k: int) -> tuple[Shares, Words, str]:
     """Shares and words of the question set, from a trial run or from the table, with what was given in their place."""
     table = _known()["workloads"]
-    if asked.workload not in table:
-        raise unknown("workload", asked.workload, list(table))
-    entry = table[asked.workload]
-    if asked.trial:
-        passage = asked.passage_words or entry["words"]["passage"]
-        return shares_of(asked.trial, top_k), words_of(asked.trial, passage), f"measured: {len(asked.trial)} verdicts"
-    given = {name: value for name in ("closed_book", "accepted") if (value := getattr(asked, name)) is not None}
+    if request.workload not in table:
+        raise unknown("workload", request.workload, list(table))
+    entry = table[request.workload]
+    if request.trial:
+        passage = request.passage_words or entry["words"]["passage"]
+        return (
+            shares_of(request.trial, top_k),
+            words_of(request.trial, passage),
+            f"measured: {len(request.trial)} verdicts",
+        )
+    given = {name: value for name in ("closed_book", "accepted") if (value := getattr(request, name)) is not None}
     shares = Shares(**{name: entry[name] for name in Shares.__dataclass_fields__} | given)
-    words = {**entry["words"], **({"passage": asked.passage_words} if asked.passage_words else {})}
+    words = {**entry["words"], **({"passage": request.passage_words} if request.passage_words else {})}
     return shares, Words(**words), "; ".join([*(f"given: {name}" for name in given), entry["origin"]])
 
 
-def throughput(asked: Asked) -> Known:
+def throughput(request: PlanRequest) -> Estimate:
     """Generator calls in a second of one GPU."""
-    if asked.calls_per_second:
-        return Known(asked.calls_per_second, "given: calls per second")
-    entry = _device("throughput", asked.device, "--calls-per-second")
-    billions = _billions(asked.model)
+    if request.calls_per_second:
+        return Estimate(request.calls_per_second, "given: calls per second")
+    entry = _device("throughput", request.device, "--calls-per-second")
+    billions = _billions(request.model)
     if billions == entry["billions"]:
-        return Known(entry["calls_per_second"], entry["origin"])
+        return Estimate(entry["calls_per_second"], entry["origin"])
     scaled = f"assumed: time in proportion to parameters, {billions:g}B against {entry['billions']}B"
-    return Known(entry["calls_per_second"] * entry["billions"] / billions, f"{scaled}, from {entry['origin']}")
+    return Estimate(entry["calls_per_second"] * entry["billions"] / billions, f"{scaled}, from {entry['origin']}")
 
 
-def embedding(asked: Asked) -> Known:
+def embedding(request: PlanRequest) -> Estimate:
     """Passages in a second of one GPU."""
-    if asked.passages_per_second:
-        return Known(asked.passages_per_second, "given: passages per second")
-    entry = _device("embedding", asked.device, "--passages-per-second")
-    return Known(entry["passages_per_second"], entry["origin"])
+    if request.passages_per_second:
+        return Estimate(request.passages_per_second, "given: passages per second")
+    entry = _device("embedding", request.device, "--passages-per-second")
+    return Estimate(entry["passages_per_second"], entry["origin"])
 
 
-def tokens_per_word(asked: Asked) -> Known:
+def tokens_per_word(request: PlanRequest) -> Estimate:
     entry = _known()["tokens_per_word"]
-    return Known(asked.tokens_per_word, "given") if asked.tokens_per_word else Known(entry["value"], entry["origin"])
+    return (
+        Estimate(request.tokens_per_word, "given")
+        if request.tokens_per_word
+        else Estimate(entry["value"], entry["origin"])
+    )
 
 
 def _device(table: str, name: str, flag: str) -> Any:

@@ -1,18 +1,20 @@
-"""Generator calls and tokens of an enrichment, from shares of the question set: the paper's cost formula, in full."""
+"""Call estimate: generator calls and tokens of an enrichment, by the paper's cost formula in full.
+
+It needs only shares and mean words of the question set; prompts are counted with wbrag's own templates.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from wbrag.core.prompts import render
 from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import reference, task
 from wbrag.core.types import Hit
+from wbrag.enrich.rows import Row
 
 ONE = Hit("", "title", "", 0.0)  # a document of one word
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Bytes of an index, without building it: FAISS and Arrow say how large their own files become."""
+"""Index size estimate: bytes in memory and on disk, without building the index.
+
+Exact where FAISS and Arrow say how large their own files become: SQfp16, Flat, and IVF with either or PQ.
+"""
 
 from __future__ import annotations
 

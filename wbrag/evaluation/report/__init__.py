@@ -1,0 +1,1 @@
+"""Reports: the demo's page, the benchmark's plots, and the wording of results."""

@@ -1,11 +1,14 @@
-"""The demo's page: one HTML file that needs nothing but itself."""
+"""Demo report: one self-contained HTML page.
+
+Templates escape every text, and fail on a value that they are not given.
+"""
 
 from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from wbrag.core.io.files import Location, file_in_one_step
-from wbrag.evaluation.report import charts, wording
+from wbrag.evaluation.report import plots, wording
 from wbrag.evaluation.report.story import ExampleUnit, Story
 
 
@@ -34,7 +37,7 @@ def render_page(story: Story) -> str:
     page = (
         environment()
         .get_template("page.html.j2")
-        .render(story=story, headline=wording.headline(story), gain_sentence=wording.gain_sentence, charts=charts)
+        .render(story=story, headline=wording.headline(story), gain_sentence=wording.gain_sentence, plots=plots)
     )
     return page.lstrip() + "\n"
 

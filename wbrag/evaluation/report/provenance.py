@@ -1,4 +1,7 @@
-"""On what a result was made: the machine, and the versions of the packages that decide it."""
+"""Provenance of a result: the machine, and the versions of the packages that decide it.
+
+What cannot be found out is left out.
+"""
 
 from __future__ import annotations
 

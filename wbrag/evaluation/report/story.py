@@ -1,4 +1,7 @@
-"""What one demo measured, as plain data: the page is drawn from it and `wbrag demo --json` prints it."""
+"""Demo results: what one run measured, as plain data; the page is drawn from it and `wbrag demo --json` prints it.
+
+What was not measured is NaN here and null in JSON.
+"""
 
 from __future__ import annotations
 

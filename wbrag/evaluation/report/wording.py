@@ -1,4 +1,7 @@
-"""Numbers as readers see them, and the verdict in words, computed from the numbers and from nothing else."""
+"""Result wording: numbers as readers see them, and the verdict in words.
+
+The verdict follows from the numbers alone; a gain that may be chance, or that a control shares, is called that.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where the algorithm runs on Ray: long-lived model actors, and Ray Data passes over rows that call them."""
+"""Ray executor: long-lived model actors, and passes over rows that call them."""

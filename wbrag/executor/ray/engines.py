@@ -1,4 +1,4 @@
-"""Engines as actors, and the one door to them: a killed engine costs time, a prompt that kills engines costs its row.
+"""Engine actors and their client: a killed engine costs time, a prompt that kills engines costs its row.
 
 Ray only restarts the process. What happens to the calls is decided here, in `RemoteGenerator`, by whoever made them:
 every call in flight at a death may be what caused it, so each of them is repeated with an engine to itself. A prompt
@@ -23,6 +23,8 @@ from wbrag.core.errors import EngineDied, NoAnswer
 from wbrag.core.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling, Scored
 from wbrag.executor.ray.failures import EnginesGone, cause, in_one_sentence
 from wbrag.executor.ray.lease import Lease
+from wbrag.generators import build
+from wbrag.generators.cached import CachedGenerator
 
 CALLS_AT_ONCE = 100_000  # at the actor's door; the generator inside keeps to its own `concurrency`
 ALONE = 3  # deaths with nothing else at work that put a prompt at fault: two may be bad luck, on spot nodes
@@ -52,9 +54,6 @@ class EngineActor:
 
     async def ready(self) -> bool:
         """Start the engine, or let a running one say that it still works; a bad setting is refused here."""
-        from wbrag.generators import build
-        from wbrag.generators.cached import CachedGenerator
-
         async with self._starting:
             generator = self.generator or CachedGenerator(build(self.config))
             await self._answer(generator, "start")

@@ -1,4 +1,7 @@
-"""What goes wrong inside Ray, said in one sentence here: Ray hands over whole remote tracebacks as text."""
+"""Ray error translation: a remote failure as one `WbragError` sentence.
+
+wbrag's own sentence comes through as it was raised; of Ray's tracebacks, handed over as text, the root cause is left.
+"""
 
 from __future__ import annotations
 

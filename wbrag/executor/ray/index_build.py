@@ -1,4 +1,4 @@
-"""The base index on Ray: passages embedded block by block, shards built in parallel as soon as their blocks are there.
+"""Index build on Ray: passages embedded block by block, shards built in parallel as soon as their blocks are there.
 
 A block of vectors is one `.npy` file, written aside and renamed; a killed build repeats at most the blocks in flight,
 and a finished shard is never built again.
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-from ray.data import ActorPoolStrategy
 
 from wbrag.core.errors import WbragError
 from wbrag.core.fingerprint import fingerprint
@@ -31,6 +31,7 @@ from wbrag.retrieval.index.manifest import Manifest, ShardFiles
 from wbrag.retrieval.index.shard import Block, build_once
 
 Progress = Callable[[int, int], None]
+AT_ONCE = 2  # blocks in one encoder's hands: one is read and tokenized while the other is encoded
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,16 @@ class CorpusBlock:
                 pieces.append(table.slice(max(0, self.start - first), self.stop - max(first, self.start)))
             first += count
         return pa.concat_tables(pieces)
+
+    def contents(self) -> list[str]:
+        """Each passage as an encoder reads it."""
+        table = self.read()
+        return [f"{title}\n{text}" for title, text in zip(table["title"].to_pylist(), table["text"].to_pylist())]
+
+    def keep(self, vectors: npt.NDArray[np.float32], folder: Location) -> None:
+        """Its vectors [n, d], as one file."""
+        with file_in_one_step(folder / self.name) as scratch, scratch.open("wb") as file:
+            np.save(file, vectors.astype(np.float16), allow_pickle=False)
 
 
 @translated("the build of the index")
@@ -128,15 +139,37 @@ def assign(blocks: list[CorpusBlock], shards: int) -> list[list[CorpusBlock]]:
 
 
 def _embed(session: Session, blocks: list[CorpusBlock], vectors: Location) -> Iterator[tuple[str, int]]:
-    """The Ray Data stage: yields (file name, rows) of each block as it is written."""
+    """Yields (file name, rows) of each block as it is written."""
+    config = session.config
+    few = sum(b.stop - b.start for b in blocks) <= config.ray.spread_above and config.encoder.actors[1] == 1
+    return (_embed_here if few else _embed_spread)(session, blocks, vectors)
+
+
+def _embed_here(session: Session, blocks: list[CorpusBlock], vectors: Location) -> Iterator[tuple[str, int]]:
+    """A small corpus, handed to the encoder by this process: Ray Data takes seconds to start."""
+    encoder, waiting, running = session.encoder(), list(reversed(blocks)), dict[Any, CorpusBlock]()
+    while waiting or running:
+        while waiting and len(running) < AT_ONCE:
+            block = waiting.pop()
+            running[encoder.begin_passages(block.contents())] = block
+        [done], _ = ray.wait(list(running))
+        block = running.pop(done)
+        block.keep(ray.get(done), vectors)
+        yield block.name, block.stop - block.start
+
+
+def _embed_spread(session: Session, blocks: list[CorpusBlock], vectors: Location) -> Iterator[tuple[str, int]]:
+    """The Ray Data stage."""
     if not blocks:
         return
+    import ray.data  # it takes a second or two
+
     context = data_context()
     context.execution_options.preserve_order = False
     low, high = session.config.encoder.actors
     rows = [pa.table({"block": [json.dumps(asdict(b))]}) for b in blocks]
-    pool = ActorPoolStrategy(
-        min_size=low, max_size=high, max_tasks_in_flight_per_actor=2, max_concurrent_calls_per_actor=2
+    pool = ray.data.ActorPoolStrategy(
+        min_size=low, max_size=high, max_tasks_in_flight_per_actor=AT_ONCE, max_concurrent_calls_per_actor=AT_ONCE
     )
     stage = ray.data.from_arrow(rows).map(
         _EmbedBlock, fn_constructor_args=(session.encoder(), str(vectors)), compute=pool, num_cpus=0.5
@@ -151,12 +184,8 @@ class _EmbedBlock:
 
     async def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         block = CorpusBlock(**json.loads(row["block"]))
-        table = block.read()
-        contents = [f"{title}\n{text}" for title, text in zip(table["title"].to_pylist(), table["text"].to_pylist())]
-        vectors = await self.encoder.passages(contents)
-        with file_in_one_step(self.folder / block.name) as scratch, scratch.open("wb") as file:
-            np.save(file, vectors.astype(np.float16), allow_pickle=False)
-        return {"name": block.name, "rows": len(vectors)}
+        block.keep(await self.encoder.passages(block.contents()), self.folder)
+        return {"name": block.name, "rows": block.stop - block.start}
 
 
 def _load(file: Location) -> Any:

@@ -1,4 +1,7 @@
-"""Calls to one engine: any number at once, or one that has it to itself."""
+"""Engine lease: calls to one engine run beside each other, or one has it to itself.
+
+Between `claim` and `use` nothing else runs; a turn whose owner does not come lapses after `LEASE_S`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Actors that hold an encoder or a shard, and the handles that speak the library's protocols for them."""
+"""Model actors: an encoder or a shard each, and the handles that speak wbrag's protocols for them.
+
+A search names its shard, so that a restarted actor never answers from another.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,15 @@ from wbrag.core.env import openmp
 from wbrag.core.io.files import location
 from wbrag.core.sections import EncoderConfig
 from wbrag.core.types import Hit, Origin
-from wbrag.retrieval.encoder import Vectors
+from wbrag.retrieval.encoder import BatchedEncoder, Encoder, Vectors
 from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.shard import open_shard
+from wbrag.retrieval.retriever import LocalShard
 
 
 class EncoderActor:
     def __init__(self, settings: EncoderConfig) -> None:
-        os.environ.update(openmp(settings.actors[1]))  # before torch reads it
-        from wbrag.retrieval.encoder import BatchedEncoder, Encoder
-
+        os.environ.update(openmp(settings.actors[1]))  # before the encoder loads torch, which reads it
         self.encoder = Encoder(settings)
         self.batched = BatchedEncoder(self.encoder)
 
@@ -55,9 +58,6 @@ class ShardActor:
         return found
 
     async def _opened(self, index: Manifest, origin: Origin) -> Any:
-        from wbrag.retrieval.index.shard import open_shard
-        from wbrag.retrieval.retriever import LocalShard
-
         async with self._opening:
             if self.opened != (index, origin):
                 [files] = index.shards
@@ -80,7 +80,11 @@ class RemoteEncoder:
         return await self._next().queries.remote(list(texts))  # type: ignore[no-any-return]
 
     async def passages(self, contents: Sequence[str]) -> Vectors:
-        return await self._next().passages.remote(list(contents))  # type: ignore[no-any-return]
+        return await self.begin_passages(contents)  # type: ignore[no-any-return]
+
+    def begin_passages(self, contents: Sequence[str]) -> Any:
+        """The reference that resolves to their vectors."""
+        return self._next().passages.remote(list(contents))
 
 
 class RemoteShard:

@@ -1,4 +1,7 @@
-"""Ray without its own lines on stderr, where wbrag shows its bars; Ray keeps log files of its own."""
+"""Ray's console output, kept off stderr, where wbrag shows its progress bars.
+
+Nothing is lost: what goes wrong comes as an exception, and Ray keeps log files of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,18 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from ray.data import DataContext
 from ray.util.annotations import RayDeprecationWarning
+
+if TYPE_CHECKING:
+    from ray.data import DataContext
 
 
 def data_context() -> DataContext:
     """Ray Data's context with its bars and remarks off."""
+    from ray.data import DataContext  # only where it is used: it takes a second or two
+
     os.environ.setdefault("RAY_DATA_USAGE_DISABLED", "1")  # else a process starts that counts its use for Ray's makers
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong comes as an exception
     # `max_restarts` has no other way in than the one that Ray 2.64 takes away; wbrag asks for an older Ray.

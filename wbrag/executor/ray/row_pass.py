@@ -1,4 +1,4 @@
-"""One pass over examples on Ray Data: rows -> coroutines in actors -> Parquet, resumable row by row.
+"""Row pass: examples -> coroutines, here or in Ray Data's actors -> Parquet, resumable row by row.
 
 The output is the checkpoint: a row is finished when it stands in a Parquet file of the output folder, whose name is
 the fingerprint of everything that decides the row. A file appears whole or not at all, so that a killed run can lose
@@ -18,8 +18,6 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray
-from ray.data import ActorPoolStrategy
 from ray.exceptions import RayError, RayTaskError
 
 from wbrag.core.config import Config
@@ -172,23 +170,42 @@ def _execute(
     config: Config, job: RowJob, handles: Handles, todo: Sequence[Example], folder: Location, proven: bool
 ) -> None:
     output, rows = Output(folder, job.kind), [example_json(e) for e in todo]
-    if len(rows) <= config.ray.block_rows:  # one block is nothing to share out, and Ray Data takes seconds to start
-        told = asyncio.run(RowActor(job, handles, proven, output)(pa.table({"example": rows}))).to_pylist()
+    few = len(rows) <= config.ray.spread_above and config.generator.engines[1] == 1
+    if few or len(rows) <= config.ray.block_rows:  # nothing to share out, and Ray Data takes seconds to start
+        told = asyncio.run(_here(config, RowActor(job, handles, proven, output), rows))
     else:
         told = _spread(config, job, handles, rows, proven, output)
     if stops := [row["stop"] for row in told if row["stop"]]:
         raise WbragError(stops[0])
 
 
+def _in_flight(config: Config) -> int:
+    """Blocks under way for one engine."""
+    return max(2, FULL * config.generator.concurrency // config.ray.block_rows)
+
+
+async def _here(config: Config, actor: RowActor, rows: Sequence[str]) -> list[dict[str, str]]:
+    """What each block came to, all in this process."""
+    size, room = config.ray.block_rows, asyncio.Semaphore(_in_flight(config))
+
+    async def block(start: int) -> pa.Table:
+        async with room:
+            return await actor(pa.table({"example": rows[start : start + size]}))
+
+    tables = await asyncio.gather(*map(block, range(0, len(rows), size)))
+    return pa.concat_tables(tables).to_pylist()
+
+
 def _spread(
     config: Config, job: RowJob, handles: Handles, rows: Sequence[str], proven: bool, output: Output
 ) -> list[dict[str, str]]:
     """A row actor for every engine, and what each block came to."""
+    import ray.data  # it takes a second or two
+
     data_context()
-    size = config.ray.block_rows
+    size, in_flight = config.ray.block_rows, _in_flight(config)
     low, high = config.generator.engines
-    in_flight = max(2, FULL * config.generator.concurrency // size)
-    pool = ActorPoolStrategy(
+    pool = ray.data.ActorPoolStrategy(
         min_size=low, max_size=high, max_tasks_in_flight_per_actor=in_flight, max_concurrent_calls_per_actor=in_flight
     )
     blocks = -(-len(rows) // size)  # made here: for Arrow tables Ray starts a process that looks at them

@@ -1,4 +1,4 @@
-"""One Ray connection and the actors that hold models, shared by every step of a job so that none starts twice.
+"""Ray session: one connection and the actors that hold models, shared by every step of a job so that none starts twice.
 
 Engines, encoders and shards are actors that live as long as the session; the Ray Data stages only call them. A remote
 call costs under a millisecond, an engine start 10 seconds on a CPU and minutes for a 12B model.
@@ -73,6 +73,11 @@ class Session:
         self._head = watch_head(ray.get_runtime_context().gcs_address)
         self._connected = True
 
+    def start(self) -> None:
+        """Begin to start encoders and engines, for a job that will need both; whoever uses one waits for it."""
+        self._start_encoders()
+        self._start_engines()
+
     def generator(self) -> RemoteGenerator:
         """One door to the engines; the first call starts the most of `generator.engines` and waits for the least."""
         self._start_engines()
@@ -111,8 +116,7 @@ class Session:
 
     def handles(self, root: Location, indexes: Sequence[tuple[Manifest, Origin]]) -> Handles:
         """What a row's coroutine works with: generator, encoder, and the shards of `indexes`; all start together."""
-        self._start_engines()
-        self._start_encoders()
+        self.start()
         return Handles(
             self.generator(), self.encoder(), [s for m, origin in indexes for s in self.shards(root, m, origin)]
         )

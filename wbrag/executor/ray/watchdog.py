@@ -1,4 +1,7 @@
-"""The cluster's head, watched: Ray ends a driver a minute after its head is gone, and does not say so."""
+"""Head watchdog: ends this process, with the reason, once the cluster's head is gone.
+
+Ray itself ends a driver a minute after its head is gone, and does not say so.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores that wbrag does not own: where the base passages are searched, and where approved units are put.
+"""External stores: where base passages are searched outside wbrag, and where approved units are pushed.
 
 A plugin is one function, an entry point of the group `wbrag.retrievers`: it gets the setting `retriever.options` and
 returns a `wbrag.types.Retriever`. What else that object can do is found by looking: `passages` (see `KnowsPassages`),
@@ -7,8 +7,7 @@ returns a `wbrag.types.Retriever`. What else that object can do is found by look
 
 from __future__ import annotations
 
-from collections.abc import Collection as Some
-from collections.abc import Sequence
+from collections import abc
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -19,11 +18,13 @@ from wbrag.core.io.files import Location
 from wbrag.core.sections import RetrieverConfig
 from wbrag.core.types import Passage, Unit
 from wbrag.retrieval.encoder import TextEncoder, Vectors
+from wbrag.retrieval.external.source_cache import remembered
+from wbrag.retrieval.external.text_search import TextSearchBase
 from wbrag.retrieval.retriever import Base
 
-GROUP = "wbrag.retrievers"
-OWN = "faiss"
-BUILT_IN = ("http", "pgvector")
+ENTRY_POINTS = "wbrag.retrievers"
+LOCAL_KIND = "faiss"
+BUILT_IN_KINDS = ("http", "pgvector")
 
 
 class Held(NamedTuple):
@@ -59,7 +60,7 @@ class Collection(Protocol):
 
     def held(self) -> Held: ...
 
-    def hold(self, release: NamedRelease, units: Sequence[EmbeddedUnit]) -> None:
+    def hold(self, release: NamedRelease, units: abc.Sequence[EmbeddedUnit]) -> None:
         """Upsert `units` and delete every other one, in one transaction where the store has such; repeating it is
         harmless. A unit's id is the hash of its contents, its vector that of the encoder `release.encoder`."""
         ...
@@ -67,7 +68,7 @@ class Collection(Protocol):
 
 @runtime_checkable
 class KnowsPassages(Protocol):
-    def passages(self, ids: Some[str]) -> dict[str, Passage]:
+    def passages(self, ids: abc.Collection[str]) -> dict[str, Passage]:
         """Those of `ids` that the store has, as they are now."""
         ...
 
@@ -81,7 +82,7 @@ class HasVersion(Protocol):
 
 def outside(config: Config) -> bool:
     """Whether the base passages are in a store that wbrag does not own."""
-    return config.retriever.kind != OWN
+    return config.retriever.kind != LOCAL_KIND
 
 
 def open_store(settings: RetrieverConfig) -> Any:
@@ -98,9 +99,9 @@ def open_store(settings: RetrieverConfig) -> Any:
                 "expected the package psycopg for retriever.kind pgvector, found none: pip install 'psycopg[binary]'"
             ) from None
         return PgVector(settings)
-    plugins = {plugin.name: plugin for plugin in entry_points(group=GROUP)}
+    plugins = {plugin.name: plugin for plugin in entry_points(group=ENTRY_POINTS)}
     if settings.kind not in plugins:
-        raise unknown("retriever.kind", settings.kind, [OWN, *BUILT_IN, *plugins])
+        raise unknown("retriever.kind", settings.kind, [LOCAL_KIND, *BUILT_IN_KINDS, *plugins])
     try:
         return plugins[settings.kind].load()(settings.options)
     except WbragError:
@@ -116,8 +117,6 @@ def open_base(config: Config, encoder: TextEncoder) -> Base | None:
     """The outside store as the base of an `IndexRetriever`; None where the base is wbrag's own index."""
     if not outside(config):
         return None
-    from wbrag.retrieval.external.text_search import TextSearchBase
-
     store = open_store(config.retriever)
     by_vectors: bool = config.retriever.kind == "pgvector"
     return store if by_vectors else TextSearchBase(store, encoder, config.retriever.rescore)
@@ -138,10 +137,8 @@ def identity(config: Config) -> str:
     return fingerprint(config.retriever.kind, config.retriever.options)
 
 
-def passages(config: Config, ids: Some[str], kept: Location) -> dict[str, Passage]:
+def passages(config: Config, ids: abc.Collection[str], kept: Location) -> dict[str, Passage]:
     """Those of the outside store's passages that `ids` name, else as enrichment kept them in the folder `kept`."""
-    from wbrag.retrieval.external.source_cache import remembered
-
     store = open_store(config.retriever)
     if not ids or not isinstance(store, KnowsPassages) or not getattr(store, "knows_passages", True):
         return remembered(kept, ids)

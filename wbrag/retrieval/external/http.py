@@ -1,12 +1,15 @@
-"""A store behind HTTP: `POST {"queries": [...], "k": 5}` gives `{"hits": [[{"id", "title", "text", "score"}]]}`."""
+"""HTTP store: search, passages and units of a store behind JSON endpoints.
+
+`POST {"queries": [...], "k": 5}` gives `{"hits": [[{"id", "title", "text", "score"}]]}`. A reply is validated before
+it is used, and bounded in bytes and in seconds.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import Collection as Some
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -62,7 +65,7 @@ class _Held(_Strict):
     ids: list[str]
 
 
-class _Done(_Strict):
+class _Acknowledged(_Strict):
     """Any JSON object."""
 
 
@@ -83,7 +86,7 @@ class HttpStore:
         reply = await asyncio.get_running_loop().run_in_executor(self.threads, ask)
         return [[Hit(**hit.model_dump()) for hit in hits] for hits in reply.hits]
 
-    def passages(self, ids: Some[str]) -> dict[str, Passage]:
+    def passages(self, ids: Collection[str]) -> dict[str, Passage]:
         """`POST {"ids": [...]}` gives `{"passages": [{"id", "title", "text"}]}` of those it has.
 
         Only where the option `passages_url` is given, which `external.passages` asks `knows_passages` for.
@@ -117,7 +120,7 @@ class HttpStore:
             for s in units
         ]
         body = {"release": release.id, "encoder": release.encoder, "upsert": sent, "delete": sorted(gone)}
-        self._call(_Done, self._url("units_url"), body)
+        self._call(_Acknowledged, self._url("units_url"), body)
 
     def _url(self, name: str) -> str:
         url: str | None = getattr(self.options, name)
@@ -150,12 +153,12 @@ class HttpStore:
             first = error.errors(include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "the reply"
             raise WbragError(
-                f"expected the reply of {url} as docs/other-frameworks.md describes it, found at {place}: "
+                f"expected the reply of {url} as docs/integrations.md describes it, found at {place}: "
                 f"{first['msg'].lower()}"
             ) from None
 
     def _exchange(self, url: str, body: dict[str, Any] | None) -> tuple[int, httpx.Headers, bytes]:
-        """Status, headers and body, which neither grows nor drips on without end."""
+        """Status, headers and body, within `max_bytes` and `timeout_s`."""
         ends = time.monotonic() + self.settings.timeout_s
         payload = None if body is None else json.dumps(body, allow_nan=False).encode()
         kind = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -169,7 +172,7 @@ class HttpStore:
                         "ask for less, or raise retriever.options.max_bytes"
                     )
                 if time.monotonic() > ends:
-                    raise httpx.ReadTimeout("drips")
+                    raise httpx.ReadTimeout("slow body")
             return reply.status_code, reply.headers, bytes(content)
 
     def _quote(self, text: str) -> str:

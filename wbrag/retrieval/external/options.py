@@ -1,4 +1,7 @@
-"""`retriever.options` read as the settings of a built-in store."""
+"""Store options: `retriever.options` validated as the settings of a built-in store.
+
+An option that is unknown or invalid is a `UsageError` that names it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL with pgvector: passages searched by wbrag's own query vectors, units in a table beside them.
+"""pgvector store: passages in PostgreSQL searched by wbrag's own query vectors, units in a table beside them.
 
 The passages' vectors must be those of wbrag's encoder over `title\\ntext`; wbrag only reads their table. Names are
 quoted as identifiers, values are parameters, and the connection string comes from an environment variable.
@@ -10,16 +10,16 @@ import asyncio
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
-from collections.abc import Collection as Some
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import psycopg
 from psycopg import Connection, sql
 from pydantic import Field
 
-from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.errors import UsageError, WbragError, said
 from wbrag.core.sections import RetrieverConfig, Section
 from wbrag.core.types import Hit, Passage
 from wbrag.retrieval.encoder import Vectors
@@ -49,23 +49,23 @@ class PgVector:
     def __init__(self, settings: RetrieverConfig) -> None:
         self.settings, self.options = settings, read_options(PgOptions, settings)
         self.threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="pgvector")
-        self._mine = threading.local()  # a connection a thread
-        self._reached = False
+        self._thread = threading.local()  # a connection a thread
+        self._connected = False
 
     # -- the passages -------------------------------------------------------------------------------------------
 
     async def search(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
         """The best `k` passages of each row of `vectors` [n, d]; with `exact`, ties at the cut go by id."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.threads, lambda: self._with(lambda c: self._search(c, vectors, k)))
+        search = partial(self._in_transaction, lambda c: self._search(c, vectors, k))
+        return await asyncio.get_running_loop().run_in_executor(self.threads, search)
 
-    def passages(self, ids: Some[str]) -> dict[str, Passage]:
+    def passages(self, ids: Collection[str]) -> dict[str, Passage]:
         if not ids:
             return {}
         # Literals without a type, so that an index on an id of any type is used.
         wanted = sql.SQL(", ").join(map(sql.Literal, sorted(ids)))
         query = sql.SQL("SELECT {row} FROM {table} WHERE {id} IN ({wanted})").format(wanted=wanted, **self._names())
-        rows = self._with(lambda c: c.execute(query).fetchall())
+        rows = self._in_transaction(lambda c: c.execute(query).fetchall())
         return {row[0]: Passage(*row) for row in rows}
 
     def version(self) -> str:
@@ -73,7 +73,7 @@ class PgVector:
         query = sql.SQL(
             "SELECT count(*), coalesce(sum(hashtextextended(concat_ws(E'\\n', {row}), 0)::numeric), 0) FROM {table}"
         ).format(**self._names())
-        [row] = self._with(lambda c: c.execute(query).fetchall())
+        [row] = self._in_transaction(lambda c: c.execute(query).fetchall())
         return f"{row[0]}-{row[1]}"
 
     def _search(self, connection: Connection[Any], vectors: Vectors, k: int) -> list[list[Hit]]:
@@ -110,11 +110,11 @@ class PgVector:
                 return Held("", frozenset())
             return self._held(c)
 
-        return self._with(read)
+        return self._in_transaction(read)
 
     def hold(self, release: NamedRelease, units: Sequence[EmbeddedUnit]) -> None:
         """In one transaction; another push waits, and whoever searches sees the units of one release or the other."""
-        self._with(lambda c: self._hold(c, release, units))
+        self._in_transaction(lambda c: self._hold(c, release, units))
 
     def _hold(self, connection: Connection[Any], release: NamedRelease, units: Sequence[EmbeddedUnit]) -> None:
         names = {"units": self._units(), "release": self._units("_release")}
@@ -162,7 +162,7 @@ class PgVector:
 
     # -- the connection -----------------------------------------------------------------------------------------
 
-    def _with(self, work: Callable[[Connection[Any]], T]) -> T:
+    def _in_transaction(self, work: Callable[[Connection[Any]], T]) -> T:
         """`work` in one transaction of this thread's connection, tried again where the server went away."""
 
         def once() -> T:
@@ -179,17 +179,17 @@ class PgVector:
                 ) from None
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 connection.close()
-                raise Again(_said(error)) from None
+                raise Again(said(error)) from None
             except psycopg.Error as error:
                 raise WbragError(
-                    f"expected PostgreSQL to hold what retriever.options name, found {_said(error)}: check them"
+                    f"expected PostgreSQL to hold what retriever.options name, found {said(error)}: check them"
                 ) from None
 
         return patiently(f"the database that {self.options.dsn_env} names", once, self.settings.max_retries)
 
     def _connection(self) -> Connection[Any]:
         """Raises at once where it never was reached: a wrong password is no matter of patience."""
-        connection: Connection[Any] | None = getattr(self._mine, "connection", None)
+        connection: Connection[Any] | None = getattr(self._thread, "connection", None)
         if connection is None or connection.closed:
             seconds = max(2, math.ceil(self.settings.timeout_s))
             try:
@@ -197,12 +197,12 @@ class PgVector:
                     _dsn(self.options.dsn_env), autocommit=True, connect_timeout=seconds, prepare_threshold=None
                 )
             except psycopg.Error as error:
-                reason = _said(error)
-                if self._reached:
+                reason = said(error)
+                if self._connected:
                     raise Again(reason) from None
                 where = self.options.dsn_env
                 raise WbragError(f"expected a PostgreSQL where {where} says, found: {reason}; check it") from None
-            self._mine.connection, self._reached = connection, True
+            self._thread.connection, self._connected = connection, True
         return connection
 
 
@@ -213,10 +213,6 @@ def _table(name: str) -> Any:
 def _literal(vector: Vectors) -> str:
     """A vector as pgvector writes it."""
     return "[" + ",".join(f"{x:.9g}" for x in vector) + "]"
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _dsn(name: str) -> str:

@@ -1,36 +1,38 @@
-"""Trying again where a store may yet answer: waits of at most 1, 2, 4 ... 30 s, drawn, as for a language model."""
+"""Retries for external stores: exponential backoff with jitter, waits of at most 1, 2, 4 ... 30 s.
+
+Only a failure that may pass is tried again; the last one becomes one `WbragError`.
+"""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
-from time import sleep
 from typing import TypeVar
 
-from wbrag.core.errors import WbragError
+from tenacity import RetryCallState
 
-BACKOFF_BASE_S, BACKOFF_CAP_S = 1.0, 30.0
+from wbrag.core.errors import WbragError
+from wbrag.core.retry import CAP_S, backoff_s, retried
+
 T = TypeVar("T")
 
 
 class Again(Exception):
-    """A failure that may pass; `wait_s` is what the store asks to wait."""
+    """A failure that may pass; `wait_s` is what the store asks to wait, of which `CAP_S` are heard."""
 
     def __init__(self, reason: str, wait_s: float | None = None) -> None:
         super().__init__(reason)
-        self.wait_s = wait_s
+        self.wait_s = None if wait_s is None else min(wait_s, CAP_S)
 
 
 def patiently(where: str, work: Callable[[], T], retries: int) -> T:
     """What `work` returns, tried `retries` times more where it raises `Again`; then one sentence about `where`."""
-    for attempt in range(retries + 1):
-        try:
-            return work()
-        except Again as failure:
-            last = failure
-        if attempt < retries:
-            drawn = random.random() * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0**attempt)
-            sleep(drawn if last.wait_s is None else min(last.wait_s, BACKOFF_CAP_S) + random.random())
-    raise WbragError(
-        f"expected an answer from {where}, found {last} in {retries + 1} tries: check that it runs and is not busy"
-    )
+    try:
+        return retried(work, retries + 1, lambda error: isinstance(error, Again), _wait_s)
+    except Again as last:
+        raise WbragError(
+            f"expected an answer from {where}, found {last} in {retries + 1} tries: check that it runs and is not busy"
+        ) from None
+
+
+def _wait_s(state: RetryCallState) -> float:
+    return backoff_s(state.attempt_number, state.outcome.exception().wait_s)  # type: ignore[union-attr]

@@ -1,4 +1,7 @@
-"""The passages that units were distilled from, kept in the workspace where the corpus is elsewhere."""
+"""Source cache: the passages that units were distilled from, kept in the workspace where the corpus is external.
+
+Of a passage that several runs retrieved the last run's text counts; a number orders runs, no clock does.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wbrag.core.io.files import Location, file_in_one_step, opened
+from wbrag.core.io.schemas import from_table
 from wbrag.core.types import Passage
 from wbrag.retrieval.index.shard import PASSAGES
 
@@ -34,6 +38,7 @@ def remembered(folder: Location, ids: Collection[str]) -> dict[str, Passage]:
     """Those of `ids` that a run retrieved, as the last one did: by its number, since a clock may be set back."""
     found: dict[str, Passage] = {}
     for file in sorted(folder.glob("*.parquet"), key=_number):
-        rows = pq.read_table(opened(file), filters=[("id", "in", list(ids))]).to_pylist() if ids else []
-        found |= {row["id"]: Passage(row["id"], row["title"], row["text"]) for row in rows}
+        if ids:
+            rows = pq.read_table(opened(file), filters=[("id", "in", list(ids))])
+            found |= {passage.id: passage for passage in from_table(Passage, rows)}
     return found

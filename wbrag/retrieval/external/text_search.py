@@ -1,4 +1,7 @@
-"""A retriever that is asked in words, as the base of wbrag's: its hits looked over and made comparable with units."""
+"""Text-query adapter: a third-party `Retriever`, which is asked in words, as the `Base` of an `IndexRetriever`.
+
+Its hits are validated, their scores compare with those of units, and pushed units are not among them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from wbrag.core.types import Hit, Retriever
 from wbrag.retrieval.encoder import TextEncoder, Vectors
 
 UNIT_ID = re.compile(r"wb-[0-9a-f]{16}")
-AT_MOST = 1.001  # an inner product of unit vectors in float16
+MAX_SCORE = 1.001  # an inner product of unit vectors in float16
 
 
 class TextSearchBase:
@@ -29,7 +32,7 @@ class TextSearchBase:
         found = await self.hits(queries, k)
         if self.rescore and self.encoder is not None:
             return await self._rescored(found, vectors, self.encoder)
-        for hit in (hit for hits in found for hit in hits if abs(hit.score) > AT_MOST):
+        for hit in (hit for hits in found for hit in hits if abs(hit.score) > MAX_SCORE):
             raise WbragError(
                 f"expected inner products of unit vectors from the outside retriever, found the score {hit.score:g} "
                 "which no unit's score compares with: set retriever.rescore true"
@@ -42,8 +45,8 @@ class TextSearchBase:
         while True:
             found = await self.retriever.search(queries, wanted)
             _check(found, len(queries), wanted)
-            kept = [[replace(h, origin="base") for h in hits if not _unit(h)] for hits in found]
-            if all(len(mine) >= k or len(all_of_it) < wanted for mine, all_of_it in zip(kept, found)):
+            kept = [[replace(h, origin="base") for h in hits if not _is_unit(h)] for hits in found]
+            if all(len(own) >= k or len(whole) < wanted for own, whole in zip(kept, found)):
                 return [hits[:k] for hits in kept]
             wanted *= 2  # its own collection of units took places
 
@@ -58,26 +61,26 @@ class TextSearchBase:
         ]
 
 
-def _unit(hit: Hit) -> bool:
+def _is_unit(hit: Hit) -> bool:
     return hit.origin == "writeback" or UNIT_ID.fullmatch(hit.id) is not None
 
 
 def _check(found: Sequence[Sequence[Hit]], queries: int, k: int) -> None:
     """What somebody else's retriever gave; raises `WbragError` in one sentence."""
     if len(found) != queries:
-        raise _bad(f"a list of hits for each of {queries} queries", f"{len(found)} lists")
+        raise _broken_contract(f"a list of hits for each of {queries} queries", f"{len(found)} lists")
     for hits in found:
         ids = [hit.id for hit in hits]
         if len(hits) > k:
-            raise _bad(f"at most {k} hits a query", f"{len(hits)}")
+            raise _broken_contract(f"at most {k} hits a query", f"{len(hits)}")
         if twice := next((id for id in ids if ids.count(id) > 1), None):
-            raise _bad("every id once among a query's hits", f"{twice!r} more often")
+            raise _broken_contract("every id once among a query's hits", f"{twice!r} more often")
         for hit in hits:
             if not (isinstance(hit.id, str) and hit.id and isinstance(hit.title, str) and isinstance(hit.text, str)):
-                raise _bad("hits with id, title and text as texts", f"{hit!r}"[:200])
+                raise _broken_contract("hits with id, title and text as texts", f"{hit!r}"[:200])
             if not math.isfinite(hit.score):
-                raise _bad("finite scores", f"{hit.score} for {hit.id!r}")
+                raise _broken_contract("finite scores", f"{hit.score} for {hit.id!r}")
 
 
-def _bad(expected: str, found: str) -> WbragError:
+def _broken_contract(expected: str, found: str) -> WbragError:
     return WbragError(f"expected {expected} from the outside retriever, found {found}: mend the retriever")

@@ -1,8 +1,8 @@
-"""FAISS indexes filled from vectors that come in pieces, with memory for the finished index and one piece.
+"""FAISS index construction: training, and filling from vectors that come in pieces.
 
-A `std::vector` that grows by doubling holds up to three times what is in it while it moves. So the room is set aside
-before anything is added: all of it where the index is flat, each inverted list's own where it has lists, whose lengths
-are known once every vector has been assigned.
+Memory holds the finished index and one piece. A `std::vector` that grows by doubling holds up to three times what is
+in it while it moves, so room is reserved first: all of it where the index is flat, each inverted list's own where it
+has lists, whose lengths are known once every vector has been assigned.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ POINTS_PER_CENTROID = 64  # FAISS warns below 39, and takes at most 256
 FEWEST_CENTROIDS = 1024  # the sample is as large as for so many: product quantizers learn from it too
 RUN = 128  # rows of the training sample that lie together, so that it is read in pieces
 PIECE = 16_384  # vectors held as float32 at a time
-WRITTEN_AT_ONCE = 1 << 20  # bytes of an index that go to its file in one piece
+WRITE_BYTES = 1 << 20  # bytes of an index that go to its file in one piece
 PROBED_LISTS = 64  # of an IVF index, per query; FAISS's own default is 1, and it is stored with the index
 
 Array = npt.NDArray[Any]
@@ -86,7 +86,7 @@ def write_index(index: Any, path: Path) -> None:
 
     failed: list[OSError] = []
 
-    def put(piece: bytes) -> int:
+    def write(piece: bytes) -> int:
         try:
             return file.write(piece)
         except OSError as error:
@@ -95,7 +95,7 @@ def write_index(index: Any, path: Path) -> None:
 
     with path.open("wb") as file:
         try:
-            faiss.write_index(index, faiss.PyCallbackIOWriter(put, WRITTEN_AT_ONCE))  # type: ignore[attr-defined]
+            faiss.write_index(index, faiss.PyCallbackIOWriter(write, WRITE_BYTES))  # type: ignore[attr-defined]
         except RuntimeError:  # FAISS's word for whatever the callback raised
             raise failed[0] if failed else RuntimeError(f"FAISS could not write {path}") from None
 

@@ -1,4 +1,4 @@
-"""Immutable index files: shards named by their content, and a manifest that is written last.
+"""Index manifest: shards named by their content, with the sha256 of every file. Written last, never changed.
 
 A shard folder holds `vectors.faiss` and `passages.arrow`, row for row. FAISS loads a file with a flipped bit without
 complaint, so nothing is opened before its sha256 has been compared with the manifest's.

@@ -1,4 +1,4 @@
-"""Flat vectors searched for many queries at once: memory is read once for all of them.
+"""Flat scan: exact inner products for many queries at once, in one pass over memory.
 
 FAISS scans float16 vectors query by query, each on one thread.
 """
@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from wbrag.retrieval.index.build import Array
 
 MANY = 8  # queries from which this is faster than FAISS's own scan (two cores, AVX-512: benchmarks/LOG.md)
 LARGE = 100_000  # vectors from which it is worth the import of torch, in a process that has no model
 PIECE = 8192  # vectors that are float32 at a time
-
-Array = npt.NDArray[Any]
 
 
 def flat_vectors(index: Any) -> Array | None:

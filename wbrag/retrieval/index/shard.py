@@ -1,7 +1,7 @@
-"""One FAISS shard: built from a stream of vectors, searched exactly, its texts memory-mapped.
+"""FAISS shard: built from a stream of vectors, searched exactly, its texts memory-mapped.
 
-Memory maps and FAISS need this machine's disk, so a shard in an object store is opened by way of a copy, which is named
-by the checksums of its files. Whoever opens a copy compares them, and a damaged one is fetched again.
+Checksums are compared before FAISS opens a file. Memory maps and FAISS need this machine's disk, so a shard in an
+object store is opened by way of a copy, which is named by the checksums; a damaged copy is fetched again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import pyarrow as pa
 from wbrag.core.errors import WbragError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, cache_folder, folder_in_one_step, locked, sha256_of, write_atomically
-from wbrag.core.types import Hit, Origin
+from wbrag.core.io.schemas import schema_of
+from wbrag.core.types import Hit, Origin, PassageText
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.index import scan
 from wbrag.retrieval.index.build import add_exact, fill, new_index, reserve, write_index
@@ -34,7 +35,7 @@ ROUNDING = 1e-5  # what two ways to add up an inner product of unit vectors diff
 GPU_ROUNDING = 2e-4  # the same where FAISS rounds queries to float16, as it does for a flat float16 index on a GPU
 GPU_MOST = 1024  # hits that every FAISS finds on a GPU: https://github.com/facebookresearch/faiss/wiki/Faiss-on-the-GPU
 RESCORED = 8  # a compressed shard fetches this many times k and scores them again with fp16 vectors
-PASSAGES = pa.schema([("id", pa.string()), ("title", pa.string()), ("text", pa.string())])
+PASSAGES = schema_of(PassageText)
 Block = tuple[npt.NDArray[Any], pa.Table]  # vectors [n, d] float16 or float32, and their passages
 
 

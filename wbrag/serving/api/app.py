@@ -1,4 +1,7 @@
-"""The gateway: a FastAPI app over a library, a generator and the release in use. It knows nothing of Ray."""
+"""Gateway: the FastAPI app over a retriever, a generator and the current release.
+
+It knows nothing of Ray. `/healthz` answers at once, `/readyz` once the release and the model are there.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from wbrag.core.sections import ServingConfig
 from wbrag.core.types import Generator
 from wbrag.serving import ReleaseRetriever, errors, logs
 from wbrag.serving.api import chat, schemas, search
-from wbrag.serving.api.middleware import RequestMiddleware, note
+from wbrag.serving.api.middleware import RequestMiddleware, add_log_fields
 from wbrag.serving.auth import PAGES, SESSION_S, Guard, in_pages, require
 from wbrag.serving.background import Background
 from wbrag.serving.keys import Keys, check_bind, session_secret
@@ -29,33 +32,33 @@ from wbrag.units.layout import Layout
 
 
 def create_app(
-    store: Layout,
-    library: ReleaseRetriever,
+    layout: Layout,
+    retriever: ReleaseRetriever,
     generator: Generator,
-    current: CurrentRelease,
+    watcher: CurrentRelease,
     settings: ServingConfig | None = None,
 ) -> FastAPI:
     """The whole gateway but the pages, which add themselves; start and end come with the app's lifespan.
 
-    On the state: `answering` (the work), `guard` (who may), `background` (what outlives its request) and `page_error`,
+    On the state: `service` (the work), `guard` (who may), `background` (what outlives its request) and `page_error`,
     which the pages may set to a function of (request, status, sentence) that draws their errors. Raises `UsageError`
     for an open address without keys.
     """
-    settings = settings or store.config.serving
-    guard = Guard(Keys(store.path), settings.host, settings.https)
+    settings = settings or layout.config.serving
+    guard = Guard(Keys(layout.path), settings.host, settings.https)
     check_bind(settings.host, guard.keys)
     logs.setup()
-    answering = AnswerService(store, library, generator, current, settings)
+    service = AnswerService(layout, retriever, generator, watcher, settings)
     app = FastAPI(
         title="wbrag", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
-    app.state.answering, app.state.guard, app.state.page_error = answering, guard, None
+    app.state.service, app.state.guard, app.state.page_error = service, guard, None
     app.state.background = Background()
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_middleware(
         SessionMiddleware,
-        secret_key=session_secret(store.path),
+        secret_key=session_secret(layout.path),
         session_cookie="wbrag_session",
         max_age=SESSION_S,
         https_only=settings.https,
@@ -63,66 +66,66 @@ def create_app(
     app.add_middleware(
         RequestMiddleware,
         guard=guard,
-        metrics=answering.metrics,
-        admission=answering.admission,
+        metrics=service.metrics,
+        admission=service.admission,
         max_body_bytes=settings.max_body_bytes,
     )
     for router in (chat.router, search.router):
         app.include_router(router)
-    _add_operations(app, answering)
+    _add_operations(app, service)
     return app
 
 
 async def drain(app: FastAPI) -> bool:
     """Take no new work and wait for what was begun, at most `drain_s`; False where that was not enough."""
-    answering: AnswerService = app.state.answering
-    clock, longest_s = asyncio.get_running_loop().time, answering.settings.drain_s
+    service: AnswerService = app.state.service
+    clock, longest_s = asyncio.get_running_loop().time, service.settings.drain_s
     end = clock() + longest_s
-    whole = await answering.admission.drain(longest_s)
+    whole = await service.admission.drain(longest_s)
     return await app.state.background.ended(max(0.0, end - clock())) and whole
 
 
-def trouble(app: FastAPI) -> str:
+def startup_error(app: FastAPI) -> str:
     """What has kept it from being ready, in the operator's words; "" where nothing has failed so far."""
-    answering: AnswerService = app.state.answering
-    if not answering.current.ready:
-        return "; ".join(f"release {name}: {why}" for name, why in answering.current.refused.items())
-    return "" if answering.health.up else answering.health.error
+    service: AnswerService = app.state.service
+    if not service.watcher.ready:
+        return "; ".join(f"release {name}: {why}" for name, why in service.watcher.refused.items())
+    return "" if service.health.up else service.health.error
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """`/healthz` answers at once; `/readyz` once the release and the model are there."""
-    answering: AnswerService = app.state.answering
-    answering.health.start()
-    answering.recorder.start()
-    loading = asyncio.create_task(answering.current.start())
+    service: AnswerService = app.state.service
+    service.health.start()
+    service.recorder.start()
+    loading = asyncio.create_task(service.watcher.start())
     try:
         yield
     finally:
         await drain(app)
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
-        await answering.current.stop()
-        await answering.recorder.stop()
-        await answering.health.stop()
+        await service.watcher.stop()
+        await service.recorder.stop()
+        await service.health.stop()
 
 
-def _add_operations(app: FastAPI, answering: AnswerService) -> None:
+def _add_operations(app: FastAPI, service: AnswerService) -> None:
     """What machines ask: is it alive, is it ready, how is it doing, what can it do."""
-    metrics, admission, recorder = answering.metrics, answering.admission, answering.recorder
-    current = answering.current
+    metrics, admission, recorder = service.metrics, service.admission, service.recorder
+    watcher = service.watcher
     for name, help, read in (
         ("wbrag_queue_length", "Requests waiting for their turn", lambda: admission.waiting),
         ("wbrag_in_flight", "Requests at work", lambda: admission.working),
-        ("wbrag_release_age_seconds", "Age of the release in use", lambda: age_s(current.release)),
+        ("wbrag_release_age_seconds", "Age of the release in use", lambda: age_s(watcher.release)),
         (
             "wbrag_release_number",
             "Number of the release in use",
-            lambda: current.release.number if current.release else -1,
+            lambda: watcher.release.number if watcher.release else -1,
         ),
-        ("wbrag_releases_refused", "Newer releases that failed their self-test", lambda: len(current.refused)),
-        ("wbrag_ready", "1 where requests are taken", lambda: not _unready(answering)),
+        ("wbrag_releases_refused", "Newer releases that failed their self-test", lambda: len(watcher.refused)),
+        ("wbrag_ready", "1 where requests are taken", lambda: not _unready(service)),
         (
             "wbrag_usage_rows_waiting",
             "Usage rows not written yet",
@@ -140,7 +143,7 @@ def _add_operations(app: FastAPI, answering: AnswerService) -> None:
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
         """Requests are taken; 503 says why not."""
-        why = _unready(answering)
+        why = _unready(service)
         return JSONResponse({"status": "not ready", "why": why}, 503) if why else JSONResponse({"status": "ok"})
 
     @app.get("/metrics", dependencies=[Depends(require("reader"))])
@@ -157,13 +160,13 @@ def _add_operations(app: FastAPI, answering: AnswerService) -> None:
         return JSONResponse(document)
 
 
-def _unready(answering: AnswerService) -> str:
+def _unready(service: AnswerService) -> str:
     """Why no request is taken, "" where they are."""
-    if answering.admission.draining:
+    if service.admission.draining:
         return "stopping"
-    if not answering.current.ready:
+    if not service.watcher.ready:
         return "the library is being loaded"
-    return "" if answering.health.up else "the model does not answer"
+    return "" if service.health.up else "the model does not answer"
 
 
 async def _misread(request: Request, error: Exception) -> Response:
@@ -176,8 +179,8 @@ async def _misread(request: Request, error: Exception) -> Response:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    message, _, code = errors.told(error)
-    note(request.scope, error=code or message[:200])
+    message, _, code = errors.fields_of(error)
+    add_log_fields(request.scope, error=code or message[:200])
     draw: Any = request.app.state.page_error
     if draw is not None and in_pages(request):
         page: Response = draw(request, error.status_code, message)

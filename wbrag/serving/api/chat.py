@@ -1,4 +1,7 @@
-"""`POST /v1/chat/completions` and `GET /v1/models`, so that every OpenAI client works unchanged."""
+"""Chat completions: `POST /v1/chat/completions` and `GET /v1/models`, so that every OpenAI client works unchanged.
+
+What fails before the first word of a stream is an ordinary error with its status, later it is an event in the stream.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 from wbrag.serving import errors
 from wbrag.serving.api import schemas, validation
-from wbrag.serving.api.disconnect import attended, called, hear
-from wbrag.serving.api.middleware import note
+from wbrag.serving.api.disconnect import caller_of, run_until_disconnect, stream_until_disconnect
+from wbrag.serving.api.middleware import add_log_fields
 from wbrag.serving.auth import Principal, require
 from wbrag.serving.service import AnswerRequest, AnswerService, Reply
 
@@ -28,13 +31,13 @@ router = APIRouter(prefix="/v1")
 @router.get("/models")
 async def models(request: Request, who: Principal = READER) -> JSONResponse:
     """The methods as models: `wbrag` for the operator's default, `wbrag/METHOD` for each one allowed."""
-    names = validation.models(request.app.state.answering.settings)
+    names = validation.models(request.app.state.service.settings)
     return JSONResponse({"object": "list", "data": [_model(name) for name in names]})
 
 
 @router.get("/models/{name:path}")
 async def model(request: Request, name: str, who: Principal = READER) -> JSONResponse:
-    settings = request.app.state.answering.settings
+    settings = request.app.state.service.settings
     if name not in validation.models(settings):
         raise validation.unknown_model(name, settings)
     return JSONResponse(_model(name))
@@ -43,24 +46,24 @@ async def model(request: Request, name: str, who: Principal = READER) -> JSONRes
 @router.post("/chat/completions", openapi_extra=schemas.takes(schemas.Chat))
 async def chat(request: Request, who: Principal = READER) -> Response:
     """Answer the last user message; as server-sent events where `stream` is true."""
-    answering: AnswerService = request.app.state.answering
-    caller = called(request, who)
-    asked = await schemas.read(request, schemas.Chat, answering.settings.timeout_s)
-    ask = validation.ask_of(asked, answering.settings, answering.store.config)
-    if answering.settings.record == "answers":
-        note(request.scope, question=ask.question)
+    service: AnswerService = request.app.state.service
+    caller = caller_of(request, who)
+    asked = await schemas.read(request, schemas.Chat, service.settings.timeout_s)
+    ask = validation.answer_request(asked, service.settings, service.layout.config)
+    if service.settings.record == "answers":
+        add_log_fields(request.scope, question=ask.question)
     head = {"id": f"chatcmpl-{caller.request_id}", "created": int(time.time()), "model": asked.model}
     if not asked.stream:
-        reply = await attended(request, answering.answer(ask, caller))
+        reply = await run_until_disconnect(request, service.answer(ask, caller))
         return JSONResponse(_whole(request, head, ask, reply))
-    heard = hear(request, lambda emit: answering.answer(ask, caller, emit))
-    first = await anext(heard)  # what fails before the first word is an ordinary error with its status
+    pieces = stream_until_disconnect(request, lambda emit: service.answer(ask, caller, emit))
+    first = await anext(pieces)  # what fails before the first word is an ordinary error with its status
     counted = bool(asked.stream_options and asked.stream_options.include_usage)
-    return Events(_events(request, first, heard, head, ask, counted))
+    return Events(_events(request, first, pieces, head, ask, counted))
 
 
 class Events(StreamingResponse):
-    """Server-sent events. `hear` listens for the client's leaving, so nothing else does."""
+    """Server-sent events. `stream_until_disconnect` listens for the client's leaving, so nothing else does."""
 
     def __init__(self, events: AsyncGenerator[str, None]) -> None:
         super().__init__(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
@@ -74,23 +77,23 @@ class Events(StreamingResponse):
 async def _events(
     request: Request,
     first: str | Reply,
-    heard: AsyncGenerator[str | Reply, None],
+    pieces: AsyncGenerator[str | Reply, None],
     head: schemas.Body,
     ask: AnswerRequest,
     counted: bool,
 ) -> AsyncGenerator[str, None]:
     """OpenAI's stream: a role, the text in pieces, then citations and counts, and `[DONE]`."""
     extra: schemas.Body = {"usage": None} if counted else {}  # as OpenAI does where usage is asked for
-    async with aclosing(heard):
+    async with aclosing(pieces):
         yield _event(schemas.chunk(head, {"role": "assistant", "content": ""}) | extra)
         try:
             piece = first
             while isinstance(piece, str):
                 yield _event(schemas.chunk(head, {"content": piece}) | extra)
-                piece = await anext(heard)
+                piece = await anext(pieces)
         except HTTPException as error:  # the status is sent: the error goes where clients look for it in a stream
-            message, param, code = errors.told(error)
-            note(request.scope, error=code or error.status_code)
+            message, param, code = errors.fields_of(error)
+            add_log_fields(request.scope, error=code or error.status_code)
             yield _event(errors.body(error.status_code, message, param, code))
             return
     answer, block = piece.answer, _block(request, ask, piece)
@@ -132,7 +135,7 @@ def _block(request: Request, ask: AnswerRequest, reply: Reply) -> schemas.Body:
     counts = {"prompt_tokens": cost.prompt_tokens, "output_tokens": cost.output_tokens}
     stages = {f"{stage}_s": round(seconds, 4) for stage, seconds in reply.seconds.items()}
     units = sum(hit.origin == "writeback" for hit in hits)
-    note(
+    add_log_fields(
         request.scope, release=reply.release.id, rag_method=ask.method, hits=len(hits), units=units, **counts, **stages
     )
     return {

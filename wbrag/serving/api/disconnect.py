@@ -1,4 +1,7 @@
-"""Whoever is at the other end: how long they wait, and what happens when they hang up."""
+"""Deadlines and disconnects: a request's work ends when its time is over or its client hangs up.
+
+A client may shorten the operator's time, never lengthen it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from wbrag.serving.adapters import Emit
-from wbrag.serving.api.middleware import ClientGone, note
+from wbrag.serving.api.middleware import ClientDisconnected, add_log_fields
 from wbrag.serving.auth import Principal
 from wbrag.serving.errors import Refusal
 from wbrag.serving.service import Caller
@@ -19,10 +22,10 @@ from wbrag.serving.service import Caller
 T = TypeVar("T")
 
 
-def called(request: Request, who: Principal) -> Caller:
+def caller_of(request: Request, who: Principal) -> Caller:
     """The request's id, caller and deadline; `x-request-timeout` (seconds) may make that earlier, never later."""
-    note(request.scope, by=who.name)
-    longest: float = request.app.state.answering.settings.timeout_s
+    add_log_fields(request.scope, by=who.name)
+    longest: float = request.app.state.service.settings.timeout_s
     if given := request.headers.get("x-request-timeout"):
         try:
             seconds = float(given)
@@ -34,7 +37,9 @@ def called(request: Request, who: Principal) -> Caller:
     return Caller(request.scope["request_id"], who.name, asyncio.get_running_loop().time() + longest)
 
 
-async def hear(request: Request, work: Callable[[Emit], Coroutine[Any, Any, T]]) -> AsyncGenerator[str | T, None]:
+async def stream_until_disconnect(
+    request: Request, work: Callable[[Emit], Coroutine[Any, Any, T]]
+) -> AsyncGenerator[str | T, None]:
     """The pieces that `work` emits, then its result. A client that hangs up, or a closed iterator, cancels `work`.
 
     The request's body must have been read.
@@ -42,13 +47,13 @@ async def hear(request: Request, work: Callable[[Emit], Coroutine[Any, Any, T]])
     pieces: asyncio.Queue[str | None] = asyncio.Queue()
     task = asyncio.create_task(work(pieces.put_nowait))
     task.add_done_callback(lambda _: pieces.put_nowait(None))
-    leaving = asyncio.create_task(_hung_up(request))
+    leaving = asyncio.create_task(_disconnected(request))
     leaving.add_done_callback(lambda _: task.cancel())
     try:
         while (piece := await pieces.get()) is not None:
             yield piece
         if task.cancelled():
-            raise ClientGone
+            raise ClientDisconnected
         yield task.result()
     finally:
         leaving.cancel()
@@ -56,15 +61,15 @@ async def hear(request: Request, work: Callable[[Emit], Coroutine[Any, Any, T]])
         await asyncio.gather(leaving, task, return_exceptions=True)
 
 
-async def attended(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def run_until_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled when the client hangs up."""
-    async with aclosing(hear(request, lambda _: work)) as heard:
-        async for result in heard:  # nothing is emitted: the first is the result
+    async with aclosing(stream_until_disconnect(request, lambda _: work)) as results:
+        async for result in results:  # nothing is emitted: the first is the result
             assert not isinstance(result, str)
             return result
-    raise ClientGone
+    raise ClientDisconnected
 
 
-async def _hung_up(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,7 @@
-"""What every request passes, in and out: its id, the host check, the size limit, the headers, the log line."""
+"""Request middleware: request id, host check, body limit, security headers, metrics and the log line.
+
+A request is counted and logged exactly once, whatever becomes of it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wbrag.serving.admission import Admission
 from wbrag.serving.auth import Guard, host_allowed
-from wbrag.serving.errors import CLIENT_GONE, Refusal, internal, response
+from wbrag.serving.errors import CLIENT_CLOSED_REQUEST, Refusal, internal, response
 from wbrag.serving.prometheus import Metrics
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -36,11 +39,11 @@ HEADERS = {
 log = logging.getLogger("wbrag.serving")
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client hung up before its answer was there."""
 
 
-def note(scope: Scope, **fields: Any) -> None:
+def add_log_fields(scope: Scope, **fields: Any) -> None:
     """Add fields to the request's log line."""
     scope["wbrag"].update(fields)
 
@@ -70,15 +73,15 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _dress(MutableHeaders(scope=message), scope["request_id"], self.guard)
+                _set_headers(MutableHeaders(scope=message), scope["request_id"], self.guard)
             await send(message)
 
         try:
-            if refused := self._at_the_door(headers):
+            if refused := self._refusal(headers):
                 await response(refused)(scope, receive, sent)
             else:
-                await self.app(scope, _bounded(receive, self.max_body_bytes), sent)
-        except (ClientGone, asyncio.CancelledError) as left:
+                await self.app(scope, _limited(receive, self.max_body_bytes), sent)
+        except (ClientDisconnected, asyncio.CancelledError) as left:
             self.metrics.errors.labels("client_gone").inc()
             scope["wbrag"]["error"] = "client_gone"
             if isinstance(left, asyncio.CancelledError):  # a host that cancels requests itself
@@ -89,9 +92,9 @@ class RequestMiddleware:
             if not status:  # else the client sees the answer break off
                 await internal(scope["request_id"])(scope, receive, sent)
         finally:
-            self._report(scope, status or CLIENT_GONE, time.perf_counter() - start)
+            self._report(scope, status or CLIENT_CLOSED_REQUEST, time.perf_counter() - start)
 
-    def _at_the_door(self, headers: Headers) -> HTTPException | None:
+    def _refusal(self, headers: Headers) -> HTTPException | None:
         if not host_allowed(self.guard, headers.get("host", "")):
             return Refusal(403, "without keys this answers to localhost alone: use that name, or set keys")
         length = headers.get("content-length", "0")
@@ -111,7 +114,7 @@ class RequestMiddleware:
         log.info("request", extra={"fields": fields})
 
 
-def _dress(headers: MutableHeaders, request_id: str, guard: Guard) -> None:
+def _set_headers(headers: MutableHeaders, request_id: str, guard: Guard) -> None:
     """Security headers on everything; what a page has set for itself (caching of static files) stays."""
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
@@ -121,7 +124,7 @@ def _dress(headers: MutableHeaders, request_id: str, guard: Guard) -> None:
     headers["x-request-id"] = request_id
 
 
-def _bounded(receive: Receive, most: int) -> Receive:
+def _limited(receive: Receive, most: int) -> Receive:
     """`receive`, counting: a body without an honest length is cut off at the same place."""
     got = 0
 

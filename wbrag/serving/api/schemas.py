@@ -1,4 +1,4 @@
-"""What goes over the wire: the requests as pydantic models, the replies as OpenAI's clients read them.
+"""Wire schemas: requests as pydantic models, replies as OpenAI's clients read them.
 
 https://platform.openai.com/docs/api-reference/chat. Fields that wbrag has no use for are ignored, as other servers of
 this format do; those that would change the answer's form and cannot be met are refused.

@@ -1,4 +1,7 @@
-"""What a request may ask for: within what the operator allows, or refused with the field's name and the choices."""
+"""Request validation: every option within what the operator allows, or refused with the field's name and the choices.
+
+What comes out may be used unchecked; what may not raises `Refusal`.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ MODEL = "wbrag"
 SEEDS = 2**31  # engines take no larger ones
 
 
-def ask_of(asked: schemas.Chat, settings: ServingConfig, config: Config) -> AnswerRequest:
+def answer_request(asked: schemas.Chat, settings: ServingConfig, config: Config) -> AnswerRequest:
     """The question of a chat request, and how to answer it."""
     options = asked.wbrag or schemas.Options()
     method = _method_of(asked.model, settings)
     if options.method is not None:
-        method = among("wbrag.method", options.method, settings.methods)
+        method = one_of("wbrag.method", options.method, settings.methods)
     wanted = asked.max_completion_tokens or asked.max_tokens or config.generator.max_answer_tokens
     sampling = Sampling(
         max_tokens=min(wanted, settings.max_tokens),
@@ -29,7 +32,7 @@ def ask_of(asked: schemas.Chat, settings: ServingConfig, config: Config) -> Answ
     return AnswerRequest(
         question(_last_question(asked), "messages", settings),
         method,
-        among("wbrag.task", options.task or settings.tasks[0], settings.tasks),
+        one_of("wbrag.task", options.task or settings.tasks[0], settings.tasks),
         hits(options.top_k, "wbrag.top_k", settings, config),
         sampling,
         release(options.release, "wbrag.release", settings),
@@ -77,7 +80,7 @@ def _method_of(model: str, settings: ServingConfig) -> str:
     return model.partition("/")[2] or settings.methods[0]
 
 
-def among(param: str, value: str, allowed: tuple[str, ...]) -> str:
+def one_of(param: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise Refusal(400, f"{param}: expected one of {', '.join(allowed)}: choose one", param=param)
     return value

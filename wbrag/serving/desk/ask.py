@@ -1,4 +1,7 @@
-"""The try-it box: one question, answered with and without write-back."""
+"""Question page: one question, answered with and without write-back, side by side.
+
+Readers ask the release that serves; other releases are for reviewers.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def ask_routes(desk: Desk) -> APIRouter:
 
     @router.get("/desk/ask")
     def form(request: Request, who: Reader, q: str = "") -> Response:
-        return _page(request, desk, who, question=q[: desk.store.config.serving.max_question_chars])
+        return _page(request, desk, who, question=q[: desk.layout.config.serving.max_question_chars])
 
     @router.post("/desk/ask")
     async def ask(
@@ -45,9 +48,9 @@ def ask_routes(desk: Desk) -> APIRouter:
         release: Annotated[str, Form()] = "",
         task: Annotated[str, Form()] = "",
     ) -> Response:
-        settings = desk.store.config.serving
-        task = validation.among("task", task or settings.tasks[0], settings.tasks)
-        serving = desk.current.release.id if desk.current.release else "none"
+        settings = desk.layout.config.serving
+        task = validation.one_of("task", task or settings.tasks[0], settings.tasks)
+        serving = desk.watcher.release.id if desk.watcher.release else "none"
         if release not in ("", "none", serving) and not who.may("reviewer"):
             raise HTTPException(403, f"a reader asks the release that serves, {serving}: others are for reviewers")
         sides: tuple[Side, ...] = ()
@@ -78,10 +81,10 @@ def _page(
         question=question,
         release=release,
         task=task,
-        tasks=desk.store.config.serving.tasks,
-        longest=desk.store.config.serving.max_question_chars,
+        tasks=desk.layout.config.serving.tasks,
+        longest=desk.layout.config.serving.max_question_chars,
         releases=desk.governance.releases()[::-1] if who.may("reviewer") else (),
-        serving=desk.current.release,
+        serving=desk.watcher.release,
         sides=sides,
         common=ids[0] & ids[1] if len(ids) == 2 else frozenset(),
     )

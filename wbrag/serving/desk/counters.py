@@ -1,4 +1,7 @@
-"""What the desk shows of a gateway at work, read off its metrics."""
+"""Live counters: what the desk shows of a running gateway, read off its metrics.
+
+They count since this gateway started; NaN stands where nothing was measured yet.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from wbrag.serving.prometheus import age_s
 from wbrag.serving.service import AnswerService
 
 
-def counters_of(answering: AnswerService) -> dict[str, float]:
+def counters_of(service: AnswerService) -> dict[str, float]:
     """Counts since this gateway started; `_s` are seconds; NaN where there is nothing yet."""
-    metrics, admission = answering.metrics, answering.admission
+    metrics, admission = service.metrics, service.admission
     hits = {origin: total(metrics.hits, origin=origin) for origin in ("base", "writeback")}
     buckets = [
         (float(sample.labels["le"]), sample.value)
@@ -29,7 +32,7 @@ def counters_of(answering: AnswerService) -> dict[str, float]:
         "writeback_share": hits["writeback"] / sum(hits.values()) if sum(hits.values()) else nan,
         "p50_s": quantile(buckets, 0.5),
         "p95_s": quantile(buckets, 0.95),
-        "release_age_s": age_s(answering.current.release),
+        "release_age_s": age_s(service.watcher.release),
     }
 
 

@@ -1,4 +1,7 @@
-"""What every page of the desk shares: its parts, its templates and its refusals."""
+"""Page rendering: the parts, templates, flash messages and error pages that all pages of the desk share.
+
+Templates escape every text; a refusal is a page, or one plain sentence where htmx asks.
+"""
 
 from __future__ import annotations
 
@@ -52,9 +55,9 @@ VERBS: Mapping[State, tuple[str, str]] = {  # what the button says, and what was
 class Desk:
     """What the pages work with; `publish` and `counters` are None where the gateway has none."""
 
-    store: Layout
+    layout: Layout
     governance: Governance
-    current: CurrentRelease
+    watcher: CurrentRelease
     ask: AskFunction
     publish: Publish | None = None
     counters: Counters | None = None
@@ -83,10 +86,10 @@ class DeskRoute(APIRoute):
 def refusal(request: Request, status: int, why: str) -> Response:
     """A page that says why; who has not logged in is asked to."""
     if status == 401:
-        door = f"/desk/login?back={quote(came_from(request), safe='')}"
+        login_page = f"/desk/login?back={quote(came_from(request), safe='')}"
         if is_htmx(request):
-            return Response(status_code=401, headers={"hx-redirect": door})
-        return RedirectResponse(door, 303)
+            return Response(status_code=401, headers={"hx-redirect": login_page})
+        return RedirectResponse(login_page, 303)
     if is_htmx(request):
         return PlainTextResponse(why, status)
     return render(request, "refusal.html.j2", status=status, why=why)

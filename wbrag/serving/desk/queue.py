@@ -1,4 +1,7 @@
-"""The review queue, one unit, and decisions over one or many."""
+"""Review queue: the list of units, the page of one unit, and decisions over one or many.
+
+A decision over a whole list is taken only where the list is as long as the reviewer saw it.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +114,7 @@ def queue_routes(desk: Desk) -> APIRouter:
             request,
             "unit.html.j2",
             view=_view(desk, id, who),
-            served=answers_with(desk.store, id) if who.may("reviewer") else (),
+            served=answers_with(desk.layout, id) if who.may("reviewer") else (),
             releases={r.id: r for r in desk.governance.releases()},
             NEXT=NEXT,
         )
@@ -178,7 +181,7 @@ def _view(desk: Desk, id: str, who: Principal) -> dict[str, Any]:
         "unit": card.unit,
         "pieces": unit_pieces(card.unit.text, card.examined),
         "sources": sources(page),
-        "questions": questions_of(desk.store, card.unit) if who.may("reviewer") or not learned(card) else [],
+        "questions": questions_of(desk.layout, card.unit) if who.may("reviewer") or not learned(card) else [],
         "results": results,
         "reasons": reasons(card.examined, USUAL),
         "failed": _failed(card),

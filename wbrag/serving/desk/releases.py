@@ -1,20 +1,25 @@
-"""Releases: what each holds, publishing the next, comparing two, and rolling back."""
+"""Release pages: the list, publishing the next, comparing two, and rolling back.
+
+A rollback is taken only where the newest release is still the one that the page showed.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query
+from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from wbrag.core.errors import WbragError
 from wbrag.core.metrics import Interval
-from wbrag.evaluation.report.charts import Forest, forest
+from wbrag.evaluation.report.plots import forest
 from wbrag.evaluation.report.story import Gain
 from wbrag.serving.desk.pages import Admin, Desk, DeskRoute, Reader, learned, render, say, who_did
 from wbrag.units.governance import Governance
@@ -33,7 +38,7 @@ class CanaryPlot:
     before: float
     after: float
     passed: bool
-    plot: Forest
+    plot: Markup
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,9 @@ def release_routes(desk: Desk) -> APIRouter:
             all=rows,
             page=page,
             pages=pages,
-            serving=desk.current.release,
+            serving=desk.watcher.release,
             next=_next(desk.governance, rows[0] if rows else None),
-            policy=desk.store.config.checks.policy,
+            policy=desk.layout.config.checks.policy,
             can_publish=desk.publish is not None,
         )
 
@@ -140,7 +145,7 @@ def _line(desk: Desk, release: Release) -> Line:
         added, removed = len(new - old), len(old - new)
     except (WbragError, OSError):  # files that were taken away
         added = removed = None
-    return Line(release, added, removed, canary_of(release), desk.current.refused.get(release.id, ""))
+    return Line(release, added, removed, canary_of(release), desk.watcher.refused.get(release.id, ""))
 
 
 def _next(governance: Governance, latest: Release | None) -> Next:
@@ -152,6 +157,7 @@ def _next(governance: Governance, latest: Release | None) -> Next:
     return Next(len(approved - held), len(held - approved), passing, unchecked)
 
 
+@lru_cache(maxsize=500)  # a plot takes some 30 ms
 def canary_of(release: Release) -> CanaryPlot | None:
     """The report that was stored with a release; None where there is none, or none that can be read."""
     if not release.canary:
@@ -171,6 +177,7 @@ def canary_of(release: Release) -> CanaryPlot | None:
         numbers = (gain.gain, gain.p, *gain.ci95, before := float(found["before"]), after := float(found["after"]))
         if not all(math.isfinite(number) for number in numbers):
             return None
-        return CanaryPlot(str(found["examples"]), int(found["n"]), before, after, bool(found["passed"]), forest([gain]))
+        examples, n, passed = str(found["examples"]), int(found["n"]), bool(found["passed"])
     except (KeyError, TypeError, ValueError):
         return None
+    return CanaryPlot(examples, n, before, after, passed, forest([gain], f"canary-{release.id}", wide=False))

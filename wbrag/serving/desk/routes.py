@@ -1,4 +1,7 @@
-"""The desk's router: its pages, the door, and the files that they load."""
+"""Desk router: its pages, login, and static files.
+
+Every form needs its CSRF token; static files are cached for good, under an address that changes with them.
+"""
 
 from __future__ import annotations
 
@@ -26,37 +29,37 @@ from wbrag.serving.desk.pages import (
 )
 from wbrag.serving.desk.queue import queue_routes
 from wbrag.serving.desk.releases import release_routes
-from wbrag.serving.desk.usage import watching_routes
+from wbrag.serving.desk.usage import usage_routes
 from wbrag.serving.service import CurrentRelease
 from wbrag.units.governance import Governance
 from wbrag.units.layout import Layout
 
-FOR_GOOD = {"cache-control": "public, max-age=31536000, immutable"}  # the address changes with the files
+IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}  # the address changes with the files
 
 
 def desk_router(
-    store: Layout,
-    current: CurrentRelease,
+    layout: Layout,
+    watcher: CurrentRelease,
     *,
     ask: AskFunction,
     publish: Publish | None = None,
     counters: Counters | None = None,
 ) -> APIRouter:
     """The pages below `/desk`. The app around them has `SessionMiddleware` and `app.state.guard`."""
-    desk = Desk(store, Governance(store), current, ask, publish, counters)
+    desk = Desk(layout, Governance(layout), watcher, ask, publish, counters)
     router = APIRouter(dependencies=[Depends(check_csrf)], include_in_schema=False)
-    for routes in (queue_routes(desk), release_routes(desk), ask_routes(desk), watching_routes(desk), door_routes()):
+    for routes in (queue_routes(desk), release_routes(desk), ask_routes(desk), usage_routes(desk), login_routes()):
         router.include_router(routes)
     return router
 
 
-def door_routes() -> APIRouter:
+def login_routes() -> APIRouter:
     router = APIRouter(route_class=DeskRoute)
     files = {file.name: file for file in STATIC.iterdir() if file.is_file()}
 
     @router.get("/desk/static/{version}/{name}")
     def static(version: str, name: str) -> Response:
-        kept = FOR_GOOD if version == static_version() else None
+        kept = IMMUTABLE if version == static_version() else None
         if name == "colours.css":
             return Response(colours(), media_type="text/css", headers=kept)
         if name not in files:
@@ -64,13 +67,13 @@ def door_routes() -> APIRouter:
         return FileResponse(files[name], headers=kept)
 
     @router.get("/desk/login")
-    def door(request: Request, back: str = "/desk") -> Response:
+    def login_form(request: Request, back: str = "/desk") -> Response:
         if request.app.state.guard.open_to(request.client):
             return RedirectResponse("/desk", 303)
         return render(request, "login.html.j2", back=inside(back), wrong=False)
 
     @router.post("/desk/login")
-    def enter(
+    def log_in(
         request: Request, key: Annotated[str, Form(max_length=200)] = "", back: Annotated[str, Form()] = "/desk"
     ) -> Response:
         if login(request, key) is None:
@@ -78,7 +81,7 @@ def door_routes() -> APIRouter:
         return RedirectResponse(inside(back), 303)
 
     @router.post("/desk/logout")
-    def leave(request: Request) -> Response:
+    def log_out(request: Request) -> Response:
         logout(request)
         say(request, "You are logged out.")
         return RedirectResponse("/desk/login", 303)

@@ -1,4 +1,7 @@
-"""The work list, live counters, and what units were used for."""
+"""Usage pages: the work list, live counters, and what units were used for.
+
+They only read.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from wbrag.units.layout import Layout
 SHOWN = 30  # lines of each list
 
 
-def watching_routes(desk: Desk) -> APIRouter:
+def usage_routes(desk: Desk) -> APIRouter:
     router = APIRouter(route_class=DeskRoute)
 
     @router.get("/desk/review")
@@ -33,7 +36,7 @@ def watching_routes(desk: Desk) -> APIRouter:
     @router.get("/desk/usage")
     def usage(request: Request, who: Reader) -> Response:
         cards = desk.governance.cards()
-        release = desk.current.release
+        release = desk.watcher.release
         held = desk.governance.ids_in(release) if release else frozenset()
         used = sorted((card for card in cards if card.use.hits), key=lambda card: (-card.use.hits, card.unit.title))
         unused = [card for card in cards if card.unit.id in held and not card.use.hits]
@@ -60,18 +63,18 @@ def live(desk: Desk) -> Mapping[str, float] | None:
     return desk.counters() if desk.counters else None
 
 
-def questions_of(store: Layout, unit: Unit) -> list[str]:
+def questions_of(layout: Layout, unit: Unit) -> list[str]:
     """The labelled questions that a unit was written for, as the run that wrote it kept them."""
-    files = listed(store.path / "verdicts", f"{unit.config_fingerprint}/*.parquet")
+    files = listed(layout.path / "verdicts", f"{unit.config_fingerprint}/*.parquet")
     if not unit.config_fingerprint or not files:
         return []
     rows = rows_with_ids(files, unit.question_ids, ["question"])
     return sorted(set(rows["question"].to_pylist()))
 
 
-def answers_with(store: Layout, id: str, count: int = 10) -> list[dict[str, Any]]:
+def answers_with(layout: Layout, id: str, count: int = 10) -> list[dict[str, Any]]:
     """The newest served answers that had unit `id` among their hits, newest first, each with its `feedback`."""
-    log = store.usage.answers
+    log = layout.usage.answers
     hits = log.table(["request_id", "at", "hit_ids"])
     inside = pc.equal(pc.list_flatten(hits["hit_ids"]), id)
     holding = hits.take(pc.unique(pc.list_parent_indices(hits["hit_ids"]).filter(inside)))
@@ -79,5 +82,5 @@ def answers_with(store: Layout, id: str, count: int = 10) -> list[dict[str, Any]
     if not wanted:
         return []
     newest = log.select(ds.field("request_id").isin(wanted)).sort_by([("at", "descending")]).to_pylist()
-    ratings = store.usage.ratings()
+    ratings = layout.usage.ratings()
     return [row | {"feedback": ratings.get(row["request_id"])} for row in newest]

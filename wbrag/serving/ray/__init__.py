@@ -1,0 +1,1 @@
+"""Ray Serve: the endpoint's deployments, the handles to them, and `wbrag serve`."""

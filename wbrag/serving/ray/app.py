@@ -1,4 +1,4 @@
-"""The endpoint on Ray Serve: one application of gateways, retrievers and, for the backend `vllm`, generators.
+"""Serve application: gateways, retrievers and, for the backend `vllm`, generators, each a deployment.
 
 `build` is what `serve run serve.app:build config=my.yaml` calls; with or without GPUs only the settings differ.
 """
@@ -22,9 +22,12 @@ from wbrag.core.io.files import location
 from wbrag.core.types import Generator, Hit
 from wbrag.executor.ray.session import gpus
 from wbrag.generators import build as build_client
-from wbrag.retrieval.encoder import Vectors
+from wbrag.generators.serve import ServeGenerator
+from wbrag.retrieval.encoder import Encoder, Vectors
+from wbrag.serving.api.app import drain, startup_error
 from wbrag.serving.logs import setup
-from wbrag.serving.ray.handles import RemoteReleaseRetriever, asking
+from wbrag.serving.ray.handles import RemoteReleaseRetriever, chat_transport
+from wbrag.serving.release_cache import ReleaseCache
 from wbrag.serving.release_watcher import ReleaseWatcher
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
@@ -38,14 +41,11 @@ class RetrieverReplica:
     """An encoder and the shards of the releases in use."""
 
     async def __init__(self, config: Config) -> None:  # type: ignore[misc]  # Serve awaits it
-        os.environ.update(openmp())  # before torch reads it
-        from wbrag.retrieval.encoder import Encoder
-        from wbrag.serving.release_cache import ReleaseCache
-
+        os.environ.update(openmp())  # before the encoder loads torch, which reads it
         setup()
-        self.store = Layout(config=config)
-        self.library = ReleaseCache(self.store, Encoder(config.encoder), config.serving.cache_dir)
-        await ReleaseWatcher(self.store, self.library).refresh()  # a replica that joins has the release already
+        self.layout = Layout(config=config)
+        self.retriever = ReleaseCache(self.layout, Encoder(config.encoder), config.serving.cache_dir)
+        await ReleaseWatcher(self.layout, self.retriever).refresh()  # a replica that joins has the release already
 
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
         """Requests that come together are encoded together, by `BatchedEncoder`.
@@ -53,20 +53,20 @@ class RetrieverReplica:
         `@serve.batch` collects for a fixed time, whether the encoder is free or not; without that time its batches
         hold one request each, with it every request waits. What waits here is just what came during the last batch.
         """
-        return await self.library.search(queries, k, release)
+        return await self.retriever.search(queries, k, release)
 
     async def embed(self, contents: Sequence[str]) -> Vectors:
-        return await self.library.embed(contents)
+        return await self.retriever.embed(contents)
 
     async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:
-        return await self.library.nearest(contents, vectors, k, release)
+        return await self.retriever.nearest(contents, vectors, k, release)
 
     async def prepare(self, release: Release) -> None:
-        await self.library.prepare(release)
+        await self.retriever.prepare(release)
 
     async def check_health(self) -> None:
         """A GPU that has failed fails every call from then on."""
-        await self.library.queries.queries(["health"])
+        await self.retriever.queries.queries(["health"])
 
 
 @serve.ingress()
@@ -74,43 +74,37 @@ class Gateway:
     """`wbrag.serving.api.app` over handles; the releases table is followed by each replica for itself."""
 
     def __init__(self, config: Config, retriever: DeploymentHandle, generator: DeploymentHandle | None = None) -> None:
-        from wbrag.generators.serve import ServeGenerator
-
         setup()
-        self.config, self.store = config, Layout(config=config)
-        self.library = RemoteReleaseRetriever(retriever)
+        self.config, self.layout = config, Layout(config=config)
+        self.retriever = RemoteReleaseRetriever(retriever)
         self.generator: Generator = (
             build_client(config)
             if generator is None
-            else ServeGenerator(config.generator, asking(generator), config.seed)
+            else ServeGenerator(config.generator, chat_transport(generator), config.seed)
         )
-        self.current = ReleaseWatcher(self.store, self.library, config.serving.poll_s)
+        self.watcher = ReleaseWatcher(self.layout, self.retriever, config.serving.poll_s)
 
     async def __serve_build_asgi_app__(self) -> Any:
         """A replica that joins takes requests once it can answer them, or tells at `/readyz` what it waits for."""
-        from wbrag.serving.endpoint import endpoint
+        from wbrag.serving.endpoint import endpoint  # the pages and their charts, which other replicas do without
 
-        self.gateway = endpoint(self.store, self.library, self.generator, self.current)
-        health = self.gateway.state.answering.health
+        self.gateway = endpoint(self.layout, self.retriever, self.generator, self.watcher)
+        health = self.gateway.state.service.health
         with suppress(TimeoutError):
             async with asyncio.timeout(JOINING_S):
                 health.start()
-                await self.current.refresh()
+                await self.watcher.refresh()
                 while not health.up:
                     await asyncio.sleep(0.02)
         return self.gateway
 
     async def drain(self) -> bool:
         """Take nothing new; True once everything begun is finished."""
-        from wbrag.serving.api.app import drain
-
         return await drain(self.gateway)
 
-    async def standing(self) -> tuple[str, str]:
+    async def startup_status(self) -> tuple[str, str]:
         """The release that answers, "" before the first, and what has kept it from answering, "" for nothing."""
-        from wbrag.serving.api.app import trouble
-
-        return self.current.release.id if self.current.release else "", trouble(self.gateway)
+        return self.watcher.release.id if self.watcher.release else "", startup_error(self.gateway)
 
 
 def build(args: dict[str, Any]) -> serve.Application:

@@ -1,22 +1,29 @@
-"""Deployment handles behind the library's protocols, and what dies in Ray as plain errors."""
+"""Deployment handles: Serve's deployments behind wbrag's protocols.
+
+What fails in Ray is raised as wbrag's own error, or in one sentence; a caller that leaves cancels its call.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ray.exceptions import RayActorError, RayError
 from ray.serve.handle import DeploymentHandle
+from tenacity import RetryCallState, retry, retry_if_exception_type
 
 from wbrag.core.errors import WbragError
+from wbrag.core.retry import REPLICAS
 from wbrag.core.types import Hit
 from wbrag.executor.ray.failures import in_one_sentence
 from wbrag.generators.serve import Body, ChatTransport
 from wbrag.retrieval.encoder import Vectors
 from wbrag.units.releases import Release
 
-TRIES = 3  # of a search whose replica died; it changes nothing, so another replica may be asked
+
+def _no_replica(_: RetryCallState) -> NoReturn:
+    raise WbragError("expected a retriever to answer, found it gone three times: ask again")
 
 
 class RemoteReleaseRetriever:
@@ -34,14 +41,9 @@ class RemoteReleaseRetriever:
     async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:
         return await self._ask("nearest", list(contents), vectors, k, release)  # type: ignore[no-any-return]
 
+    @retry(stop=REPLICAS, retry=retry_if_exception_type(RayActorError), retry_error_callback=_no_replica)
     async def _ask(self, method: str, *arguments: Any) -> Any:
-        for left in reversed(range(TRIES)):
-            try:
-                return await _result(getattr(self.handle, method).remote(*arguments))
-            except RayActorError:
-                if not left:
-                    raise WbragError("expected a retriever to answer, found it gone three times: ask again") from None
-        raise AssertionError("unreachable")
+        return await _result(getattr(self.handle, method).remote(*arguments))
 
     async def prepare(self, release: Release) -> None:
         """Every replica there is loads and tests `release`; one that starts later does so before its first search.
@@ -62,7 +64,7 @@ class RemoteReleaseRetriever:
                 raise _own(answer)
 
 
-def asking(handle: DeploymentHandle) -> ChatTransport:
+def chat_transport(handle: DeploymentHandle) -> ChatTransport:
     """The generator deployment as `ServeGenerator` speaks with it."""
     streams, whole = handle.options(method_name="chat_wire", stream=True), handle.options(method_name="chat_whole")
 

@@ -1,5 +1,6 @@
-"""The generator's deployment: `ray.serve.llm` with the engine settings of `wbrag.generators.vllm`.
+"""LLM deployment: `ray.serve.llm` with the engine settings of `wbrag.generators.vllm`.
 
+Requests and replies are plain dictionaries, so that a caller need not import vLLM.
 https://docs.ray.io/en/latest/serve/llm/index.html
 """
 
@@ -12,6 +13,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from ray.llm._internal.common.callbacks.base import CallbackBase  # named in the documentation, exported nowhere else
 from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
 
@@ -25,8 +27,7 @@ class ChatServer(LLMServer):
 
     async def chat_wire(self, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
         """The reply to a chat-completions body, or its chunks; a refusal is `{"error": ...}`."""
-        from pydantic import ValidationError
-        from ray.serve.llm.openai_api_models import ChatCompletionRequest
+        from ray.serve.llm.openai_api_models import ChatCompletionRequest  # loads vLLM
 
         try:
             request = ChatCompletionRequest(**body)

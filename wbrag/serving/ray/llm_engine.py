@@ -1,4 +1,7 @@
-"""vLLM's engine on a CPU with the model in the engine's own process. Importing this loads vLLM."""
+"""Single-process vLLM engine for CPUs: the model runs in the engine's own process.
+
+Importing this loads vLLM.
+"""
 
 from __future__ import annotations
 

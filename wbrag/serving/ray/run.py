@@ -1,4 +1,7 @@
-"""`wbrag serve`: Ray and Serve brought up quietly, the application deployed, and taken down without losing work."""
+"""Server lifecycle: `wbrag serve` brings up Ray and Serve, deploys the application, and takes it down again.
+
+The first signal lets what was begun finish, a second one does not; a Serve that ran before goes on.
+"""
 
 from __future__ import annotations
 
@@ -38,16 +41,16 @@ STUCK_S = 120.0  # what has failed so long without any progress is not waited fo
 
 def run(config: Config, *, progress: bool = True) -> dict[str, Any]:
     """Serve until SIGINT or SIGTERM, then finish what was begun; a second signal does not wait for it."""
-    s, store = config.serving, Layout(config=config)
-    check_bind(s.host, Keys(store.path))
-    store.base_row()  # without an index nothing need start
+    s, layout = config.serving, Layout(config=config)
+    check_bind(s.host, Keys(layout.path))
+    layout.base_row()  # without an index nothing need start
     _check_port(s.host, s.port)
     stop = threading.Event()
     with _cluster(config), _signals(stop):
         with bar("starting the endpoint", shown=progress) as update:
             _deploy(config, stop, update)
         if not stop.is_set():
-            print(_welcome(config, _standing()[0]), file=sys.stderr, flush=True)
+            print(_welcome(config, _startup_status()[0]), file=sys.stderr, flush=True)
         stop.wait()
         stop.clear()
         began = time.monotonic()
@@ -130,9 +133,9 @@ def _deploy(config: Config, stop: threading.Event, update: Any) -> None:
         if found.status == "DEPLOY_FAILED" or (now > deadline and not why):
             raise _failed([found.message, *(d.message for d in found.deployments.values())])
         if now > deadline or (found.status == "RUNNING" and now - since > STUCK_S):
-            trouble = _standing()[1]
-            if trouble or now > deadline:
-                raise WbragError(_waited(why, trouble))
+            error = _startup_status()[1]
+            if error or now > deadline:
+                raise WbragError(_waited(why, error))
 
 
 def _failed(messages: list[str]) -> WbragError:
@@ -145,14 +148,14 @@ def _failed(messages: list[str]) -> WbragError:
     return WbragError(f"expected the endpoint to start, found {found}; the logs in {LOGS} say more")
 
 
-def _waited(why: str, trouble: str) -> str:
-    return f"expected the endpoint to be ready, found that {why}: {trouble or 'the logs in ' + LOGS + ' say more'}"
+def _waited(why: str, error: str) -> str:
+    return f"expected the endpoint to be ready, found that {why}: {error or 'the logs in ' + LOGS + ' say more'}"
 
 
-def _standing() -> tuple[str, str]:
+def _startup_status() -> tuple[str, str]:
     """The release that answers and what is wrong, as one gateway says it; ("", "") where none does."""
     with suppress(Exception):  # it is told, not needed
-        found: tuple[str, str] = serve.get_app_handle(NAME).standing.remote().result(timeout_s=5)
+        found: tuple[str, str] = serve.get_app_handle(NAME).startup_status.remote().result(timeout_s=5)
         return found
     return "", ""
 
@@ -160,15 +163,15 @@ def _standing() -> tuple[str, str]:
 def _unready(config: Config) -> str:
     """Why no request is taken yet, as `/readyz` says it; "" where they are."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.serving.host, config.serving.host)
-    door = HTTPConnection(host, config.serving.port, timeout=5)
+    connection = HTTPConnection(host, config.serving.port, timeout=5)
     try:
-        door.request("GET", "/readyz")
-        reply = door.getresponse()
+        connection.request("GET", "/readyz")
+        reply = connection.getresponse()
         return "" if reply.status == 200 else str(json.load(reply)["why"])
     except (OSError, HTTPException, ValueError, KeyError, TypeError):
         return "the gateway does not answer"
     finally:
-        door.close()
+        connection.close()
 
 
 def _drain(config: Config, stop: threading.Event) -> bool:
@@ -180,10 +183,10 @@ def _drain(config: Config, stop: threading.Event) -> bool:
             gateways = serve.get_app_handle(NAME).broadcast("drain")
             answers.extend(gateways.results(timeout_s=config.serving.drain_s + 5, return_exceptions=True))
 
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    while asking.is_alive() and not stop.is_set():
-        asking.join(WATCH_S)
+    broadcasting = threading.Thread(target=ask, daemon=True)
+    broadcasting.start()
+    while broadcasting.is_alive() and not stop.is_set():
+        broadcasting.join(WATCH_S)
     return bool(answers) and all(answer is True for answer in answers)
 
 

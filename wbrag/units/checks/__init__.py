@@ -1,4 +1,4 @@
-"""What a unit must pass before it is published: one file and one function each, over stored scores and texts.
+"""Publication checks: what a unit must pass before it is published, one function each, over stored scores and texts.
 
 A check sees a `CheckInput` and returns a `CheckResult`; none of them calls the generator (the round trip's answers are
 scored in the enrichment pass, while the model is up), so that thresholds can be changed without a model.
@@ -12,12 +12,10 @@ from wbrag.core.sections import ChecksConfig
 from wbrag.units.checks.conflict import conflict
 from wbrag.units.checks.grounding import grounding
 from wbrag.units.checks.instructions import instructions
-from wbrag.units.checks.leakage import leakage
+from wbrag.units.checks.interface import Check, CheckInput, CheckResult, Neighbour, Nli, Span
 from wbrag.units.checks.novelty import novelty
-from wbrag.units.checks.round_trip import round_trip
-from wbrag.units.checks.sources import sources
-from wbrag.units.checks.subject import Check, CheckInput, CheckResult, Neighbour, Nli, Span
-from wbrag.units.checks.trust import trust, unit_trust
+from wbrag.units.checks.recorded import leakage, round_trip
+from wbrag.units.checks.sources import sources, trust, unit_trust
 
 __all__ = [
     "CHECKS",

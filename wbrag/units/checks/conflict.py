@@ -1,4 +1,4 @@
-"""A unit must not contradict the units beside it, nor what the corpus says elsewhere about its subject.
+"""Conflict check: a unit contradicts no unit beside it, and no passage about its subject.
 
 With an entailment model, a contradiction of two sentences. Without, two sentences about the unit's subject that say
 the same but for a value: another name, another number, another day, or other words at the end ("is made of oak").
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from wbrag.core.sections import ChecksConfig
 from wbrag.data.sentences import sentences
-from wbrag.units.checks.novelty import GONE
+from wbrag.units.checks.interface import CheckInput, CheckResult, Neighbour, Nli
+from wbrag.units.checks.novelty import INACTIVE
 from wbrag.units.checks.reading import STOP, Reading, read, stem
-from wbrag.units.checks.subject import CheckInput, CheckResult, Neighbour, Nli
 
 CONTRADICTS = 0.5  # probability of contradiction from which the model's word counts
 LAST_WORDS = 4  # at most so many may differ at the end of two sentences that are otherwise the same
@@ -42,7 +42,7 @@ def _comparable(other: Neighbour, subject: CheckInput, settings: ChecksConfig) -
     if other.id == subject.unit.id or other.cosine < settings.conflict:
         return False
     if other.kind == "unit":
-        return other.state not in GONE
+        return other.state not in INACTIVE
     if other.id in {id for id, _ in subject.unit.sources}:
         return False
     newest = max((p.updated_at for p in subject.sources), default="")

@@ -1,4 +1,7 @@
-"""Dates and numbers in English text, in one form whatever the spelling."""
+"""Dates and numbers in English text, normalised to one form whatever the spelling.
+
+Positions are those of the text itself; an ambiguous date ("3/4/1926") keeps all of its readings.
+"""
 
 from __future__ import annotations
 

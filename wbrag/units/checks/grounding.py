@@ -1,4 +1,4 @@
-"""Every sentence of a unit says what its evidence says.
+"""Grounding check: every sentence of a unit says what its evidence says.
 
 With an entailment model, the evidence entails it. Without, words decide: each name, date and number of the sentence
 stands in the evidence, and in a sentence of it that is about the same subject, and so do most other words.
@@ -13,8 +13,8 @@ from wbrag.core.sections import ChecksConfig
 from wbrag.core.types import Evidence, Passage, Unit
 from wbrag.data.sentences import sentences
 from wbrag.units.checks.figures import Date
+from wbrag.units.checks.interface import CheckInput, CheckResult, Nli, Span
 from wbrag.units.checks.reading import Reading, fold, read, stem
-from wbrag.units.checks.subject import CheckInput, CheckResult, Nli, Span
 
 LOOK_BACK = 4  # sentences of the passage in which the subject of "it" is looked for
 TITLE_WORDS = 0.5  # least share of a title's words that the evidence holds: a title may add "Overview"

@@ -1,12 +1,15 @@
-"""Text that speaks to a model or to a browser and not to a reader: injected instructions, markup, hidden characters."""
+"""Prompt-injection check: no injected instructions, markup or hidden characters in a unit.
+
+Text is searched as a reader would see it, hidden characters taken out and look-alike letters made plain.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 
 from wbrag.core.sections import ChecksConfig
+from wbrag.units.checks.interface import CheckInput, CheckResult, Nli, Span
 from wbrag.units.checks.patterns import HIDING, INVISIBLE, LOOKALIKE, RULES
-from wbrag.units.checks.subject import CheckInput, CheckResult, Nli, Span
 
 
 def instructions(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> CheckResult:

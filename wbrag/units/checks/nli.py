@@ -1,4 +1,7 @@
-"""The entailment model: a cross-encoder of sentence-transformers, its labels read from its own config."""
+"""Entailment model: a cross-encoder of sentence-transformers, its labels read from its own config.
+
+Weights must be safetensors, and no code that comes with a model is run.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 from wbrag.core.env import check_torchvision
 from wbrag.core.errors import WbragError
 from wbrag.core.sections import ChecksConfig
-from wbrag.units.checks.subject import Nli
+from wbrag.units.checks.interface import Nli
 
 BATCH = 32
 LABELS = ("entail", "neutral", "contradict")  # how the labels begin, in the order of `Nli`'s result

@@ -1,4 +1,7 @@
-"""How text looks that is not prose for a reader: each rule's name is the explanation that the owner reads."""
+"""Prompt-injection patterns: how text looks that addresses a model or a browser and not a reader.
+
+Each rule's name is the explanation that the knowledge owner reads.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a sentence says, as far as words show it: names, dates, numbers, and the other content words.
+"""Surface parser: the names, dates, numbers and other content words of an English sentence.
 
-For English. A word is compared without case, accents, possessive and dots; content words also without their ending.
+Words are compared without case, accents, possessive and dots; content words also without their ending.
 """
 
 from __future__ import annotations

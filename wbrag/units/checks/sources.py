@@ -1,9 +1,15 @@
-"""A unit says what its sources said when it was written: they have to be there still, and unchanged."""
+"""Source checks: a unit's sources are there, unchanged, and trusted enough.
+
+They are seen as they stand in the corpus now; one that has gone is not seen at all.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from wbrag.core.sections import ChecksConfig
-from wbrag.units.checks.subject import CheckInput, CheckResult, Nli
+from wbrag.core.types import Passage
+from wbrag.units.checks.interface import CheckInput, CheckResult, Nli
 
 
 def sources(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> CheckResult:
@@ -15,3 +21,23 @@ def sources(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None)
         what = [f"{', '.join(ids)} {verb}" for ids, verb in ((gone, "gone"), (changed, "changed")) if ids]
         return CheckResult("sources", False, None, None, f"{' and '.join(what)}: `wbrag refresh` distils it again")
     return CheckResult("sources", True, None, None, "they stand as they were read")
+
+
+def trust(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> CheckResult:
+    """The lowest trust among the present sources is at least `settings.min_trust`."""
+    if not subject.sources:
+        return CheckResult("trust", False, 0.0, settings.min_trust, "none of its sources is in the corpus any more")
+    least = unit_trust(subject.sources, settings)
+    weakest = min(subject.sources, key=lambda passage: _trust(passage, settings))
+    named = f" ({weakest.source})" if weakest.source else ""
+    explanation = f"its least trusted source, {weakest.id}{named}, has trust {least:g}"
+    return CheckResult("trust", least >= settings.min_trust, least, settings.min_trust, explanation)
+
+
+def unit_trust(sources: Iterable[Passage], settings: ChecksConfig) -> float:
+    """The lowest trust of `sources`, by source name where the settings give one; 0 where there is no source."""
+    return min((_trust(passage, settings) for passage in sources), default=0.0)
+
+
+def _trust(passage: Passage, settings: ChecksConfig) -> float:
+    return settings.source_trust.get(passage.source, passage.trust)

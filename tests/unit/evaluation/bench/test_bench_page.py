@@ -120,7 +120,7 @@ def test_figures_come_back_and_the_page_is_drawn_again(tmp_path: Path) -> None:
 
 
 def test_an_enrichment_run_alone_has_a_page(tmp_path: Path) -> None:
-    written = WrittenUnit(Unit("Kites", HOSTILE, ("q1",), (), ()), False, False, 40, 12, None, None)
+    written = WrittenUnit(Unit("Kites", HOSTILE, ("q1",), (), ()), False, False, 40, 12)
     scores: dict[str, Any] = {"s_nr": 0.0, "s_rag": 1.0, "s_doc": (0.0, 1.0)}
     kept = Verdict("q1", HOSTILE, "qa", True, "accepted", **scores, retained=(1,), written=written)
     failed = Verdict("q2", "?", "qa", False, "error", error="no reply")
@@ -141,7 +141,7 @@ def test_an_enrichment_run_alone_has_a_page(tmp_path: Path) -> None:
 def test_chromium_shows_it_in_both_colour_schemes(tmp_path: Path) -> None:
     page = write_report(bench(), tmp_path)
     dom = rendered(page, tmp_path / "profile")
-    assert dom.count('<svg viewBox="') == 4 and "Gain over the base library" in dom
+    assert dom.count('<svg viewBox="') == 5 and "Gain over the base library" in dom
 
     def brightness(picture: Path) -> float:
         return float(ImageStat.Stat(Image.open(picture).convert("L")).mean[0])

@@ -11,12 +11,12 @@ import pytest
 from wbrag.cli.main import main
 from wbrag.core.config import load
 from wbrag.core.errors import UsageError
-from wbrag.evaluation.estimate import Asked, plan, throughput
+from wbrag.evaluation.estimate import PlanRequest, plan, throughput
 
-NQ = Asked(examples=79_168, passages=21_000_000, model="Gemma-3-12B", gpus=2, dimension=768)
+NQ = PlanRequest(examples=79_168, passages=21_000_000, model="Gemma-3-12B", gpus=2, dimension=768)
 
 
-def rows(asked: Asked = NQ, **settings: Any) -> dict[str, dict[str, Any]]:
+def rows(asked: PlanRequest = NQ, **settings: Any) -> dict[str, dict[str, Any]]:
     return {row["what"]: row for row in plan(asked, load(**settings))}
 
 
@@ -31,14 +31,14 @@ def test_the_papers_own_run() -> None:
 
 
 def test_what_nobody_measured_is_called_assumed() -> None:
-    for row in rows(Asked(100, 1000, "Llama-3.1-8B", dimension=768)).values():
+    for row in rows(PlanRequest(100, 1000, "Llama-3.1-8B", dimension=768)).values():
         measured = ("formula", "exact", "paper", "assumed", "measured", "given")
         assert row["from"].startswith(measured), row
-    assert throughput(Asked(1, 1, "Gemma-3-12B")).origin.startswith("paper")
-    scaled = throughput(Asked(1, 1, "meta-llama/Llama-3.1-8B-Instruct"))
+    assert throughput(PlanRequest(1, 1, "Gemma-3-12B")).origin.startswith("paper")
+    scaled = throughput(PlanRequest(1, 1, "meta-llama/Llama-3.1-8B-Instruct"))
     assert scaled.origin.startswith("assumed")
     assert scaled.value == pytest.approx(61 * 12 / 8)
-    assert throughput(Asked(1, 1, "any", calls_per_second=7)).value == 7
+    assert throughput(PlanRequest(1, 1, "any", calls_per_second=7)).value == 7
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_what_nobody_measured_is_called_assumed() -> None:
 )
 def test_what_it_cannot_know_it_asks_for(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        rows(Asked(**{"examples": 10, "passages": 10, "model": "Some-8B", **options}))
+        rows(PlanRequest(**{"examples": 10, "passages": 10, "model": "Some-8B", **options}))
 
 
 def test_an_unknown_encoder_needs_its_dimension() -> None:
     with pytest.raises(UsageError, match="--dimension"):
-        rows(Asked(10, 10, "Some-8B"), encoder={"model": "someone/else"})
+        rows(PlanRequest(10, 10, "Some-8B"), encoder={"model": "someone/else"})
 
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

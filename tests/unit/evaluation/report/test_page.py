@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from wbrag.core.metrics import Interval
-from wbrag.evaluation.report.charts import axis_of, forest
 from wbrag.evaluation.report.page import render_page, write_page
 from wbrag.evaluation.report.story import (
     Arm,
@@ -161,13 +160,11 @@ def test_an_empty_story_makes_a_page() -> None:
 
 
 @pytest.mark.parametrize("wild", [math.nan, math.inf, -math.inf, 0.0, 7.5, -2.0])
-def test_numbers_are_well_formed_and_stay_in_the_chart(wild: float) -> None:
+def test_numbers_are_well_formed(wild: float) -> None:
     arms = (arm("base", wild), arm("writeback", 0.5))
     odd = replace(story(gain("gain", wild, p=wild)), arms=arms, retained_ranks={})
     html = render_page(odd)
     assert not re.search(r"\b(nan|inf)\b", re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL), re.IGNORECASE)
-    for position in re.findall(r'\b(?:x|x1|x2|cx|width)="([^"]*)%"', html):
-        assert 0 <= float(position) <= 100
     json.dumps(odd.to_json(), allow_nan=False)
 
 
@@ -176,15 +173,6 @@ def test_json_holds_everything_in_plain_types() -> None:
     assert plain["gains"][0]["ci95"] == pytest.approx([0.09, 0.15])
     assert plain["retained_ranks"] == {"1": 100, "2": 50, "5": 7}
     assert plain["arms"][1]["reworded"]["n"] == 300
-
-
-def test_the_axis_holds_every_interval_and_zero() -> None:
-    assert axis_of(0.0, 0.0)[0] < 0 < axis_of(0.0, 0.0)[-1]
-    for low, high in ((0.0, 0.277), (-0.05, 0.04), (-1.0, 1.0), (-0.4, 0.0)):
-        axis = axis_of(low, high)
-        assert axis[0] <= low + 1e-9 and axis[-1] >= high - 1e-9 and 2 < len(axis) <= 8
-    plot = forest([gain("gain", 0.1), gain("other", -0.02)])
-    assert 0 < plot.zero < 100 and plot.dots[1].x < plot.zero < plot.dots[0].x
 
 
 def test_numbers_read_well() -> None:

@@ -1,4 +1,4 @@
-"""The code of docs/other-frameworks.md, run as it stands there."""
+"""The code of docs/integrations.md, run as it stands there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.external import open_store
 from wbrag.retrieval.external.text_search import TextSearchBase
 
-PAGE = Path(__file__).resolve().parents[4] / "docs" / "other-frameworks.md"
+PAGE = Path(__file__).resolve().parents[4] / "docs" / "integrations.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 WORDS = ("gauge", "tide", "lamp", "designed", "who")
 

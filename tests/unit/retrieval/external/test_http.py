@@ -17,7 +17,7 @@ import pytest
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.sections import RetrieverConfig
 from wbrag.core.types import Hit, Passage, Unit
-from wbrag.retrieval.external import Collection, Held, KnowsPassages, open_store, retry
+from wbrag.retrieval.external import Collection, Held, KnowsPassages, open_store
 from wbrag.retrieval.external.http import HttpStore
 from wbrag.units.releases import Release
 from wbrag.units.table import StoredUnit
@@ -73,7 +73,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "BACKOFF_BASE_S", 0.001)
+    monkeypatch.setenv("WBRAG_RETRY_WAITS", "0")
 
 
 def store(server: Server, timeout_s: float = 5.0, retries: int = 2, **options: object) -> HttpStore:
@@ -143,7 +143,7 @@ def test_a_refusal_is_not_and_shows_no_key(server: Server, status: int, monkeypa
 
 def test_a_server_that_asks_to_wait_is_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(retry, "sleep", slept.append)
+    monkeypatch.setattr("wbrag.core.retry.sleep", slept.append)
     server.replies, server.headers = [(429, {}), (200, {"hits": [[HIT]]})], {"retry-after": "7"}
     search(store(server))
     assert len(slept) == 1 and 7 <= slept[0] <= 8

@@ -9,10 +9,9 @@ import pytest
 from wbrag.core.sections import ChecksConfig
 from wbrag.core.types import Evidence, Passage, Unit
 from wbrag.units.checks import CHECKS, CheckInput, CheckResult, Neighbour, passed, run, unit_trust
-from wbrag.units.checks.leakage import leakage
 from wbrag.units.checks.novelty import novelty
-from wbrag.units.checks.round_trip import round_trip
-from wbrag.units.checks.trust import trust
+from wbrag.units.checks.recorded import leakage, round_trip
+from wbrag.units.checks.sources import trust
 
 SETTINGS = ChecksConfig()
 SOURCE = Passage("p", "Kites", "The kite flies over Oslo.", "archive")

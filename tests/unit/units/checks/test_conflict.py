@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wbrag.core.sections import ChecksConfig
 from wbrag.core.types import Passage, Unit
-from wbrag.data.demo.world import Fact, build_world, unit_of
+from wbrag.data.demo.world import Fact, build_world, ideal_unit
 from wbrag.units.checks import CheckInput, CheckResult, Neighbour
 from wbrag.units.checks.conflict import conflict, differ_in_value
 
@@ -98,7 +98,7 @@ def test_true_units_of_one_world_never_conflict_with_its_passages(seed: int) -> 
     world = build_world(random.Random(seed), clusters=2)
     near = tuple(Neighbour(p.id, p.title, p.text, 0.9, "passage") for p in world.passages)
     for subject in world.subjects:
-        found = conflict(CheckInput(Unit(*unit_of(world.facts[subject]), (), (), ()), (), near), SETTINGS)
+        found = conflict(CheckInput(Unit(*ideal_unit(world.facts[subject]), (), (), ()), (), near), SETTINGS)
         assert found.passed, found.explanation
 
 
