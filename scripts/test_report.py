@@ -56,9 +56,9 @@ def report(results: Path, seconds: float, cpu_s: float) -> str:
 
 
 def named(case: ET.Element) -> str:
-    """`unit/core/test_env.py::test_x`, without the group that pytest-xdist adds."""
+    """`unit/core/test_env.py::test_x`."""
     file = case.attrib["classname"].removeprefix("tests.").replace(".", "/")
-    return f"{file}.py::{case.attrib['name'].rpartition('@')[0] or case.attrib['name']}"
+    return f"{file}.py::{case.attrib['name']}"
 
 
 def processor() -> str:
