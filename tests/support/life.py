@@ -24,7 +24,6 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import ray
 
-import wbrag.cli.main
 import wbrag.data.demo
 import wbrag.enrich.summary
 import wbrag.executor.ray.row_pass
@@ -37,6 +36,7 @@ import wbrag.units.refresh
 from tests.support.hostless import open_life
 from tests.support.portrait import portrait, shown
 from tests.support.toy import write_toy
+from wbrag.cli.main import main as command_line
 from wbrag.units.usage import Feedback, Served
 
 PRELOADED = (deltalake, faiss, openai, pyarrow.dataset, wbrag)
@@ -183,7 +183,7 @@ def command(folder: str, line: Sequence[str]) -> dict[str, Any]:
         kept = os.dup(2)
         os.dup2(said.fileno(), 2)
         try:
-            code = wbrag.cli.main.main([*line, "--workspace", folder, "--json"])
+            code = command_line([*line, "--workspace", folder, "--json"])
         finally:
             sys.stderr.flush()
             os.dup2(kept, 2)

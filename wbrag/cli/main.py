@@ -52,6 +52,7 @@ def _run(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
     code, workspace = 0, None
     try:
         for line, step in _steps(arguments):
+            step.json = arguments.json
             if workspace is None and not step.settings_only:
                 from wbrag.workspace import Workspace
 

@@ -94,7 +94,7 @@ def test_the_endpoint_goes_on_while_the_store_is_away(store: Layout, s3: S3Serve
         assert current.release.id == "r0002" and current.refused == {}, "an outage was taken for a bad release"
         s3.fault = lambda method, path: 503
         await current.refresh()
-        [[hit]] = await current.library.search(["unit 7\ndistilled 7"], 1, current.release)
+        [[hit]] = await current.retriever.search(["unit 7\ndistilled 7"], 1, current.release)
         assert hit.title == "unit 7"
         s3.fault = None
         await current.refresh()
