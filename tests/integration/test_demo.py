@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from tests.support.pipeline import wbrag
-from wbrag.cli.demo.run import in_bfloat16
-from wbrag.core.config import load
 from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration
@@ -61,8 +59,7 @@ def test_the_page_and_the_release_are_there(demo: tuple[Path, dict[str, Any]]) -
 @few_or_whole
 def test_a_second_run_repeats_nothing(demo: tuple[Path, dict[str, Any]]) -> None:
     folder, first = demo
-    dtype = f"--generator.dtype={in_bfloat16(load()).generator.dtype}"
-    process = wbrag("enrich", "--examples", "demo/train", "--workspace", str(folder), "--json", dtype)
+    process = wbrag("enrich", "--examples", "demo/train", "--workspace", str(folder), "--json")
     out, err = process.communicate()
     assert process.returncode == 0, err
     second = json.loads(out)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
 from wbrag.core.errors import WbragError
 
@@ -26,15 +25,6 @@ def openmp(processes: int = 1) -> dict[str, str]:
 def cores() -> int:
     """The cores that this process may run on, which may be fewer than the machine has (taskset, a cpuset)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether Linux lists such instructions (AMX, AVX512-BF16); torch would be seconds to import."""
-    try:
-        words = set(cpuinfo.read_text(encoding="utf-8").split())
-    except OSError:
-        return False
-    return bool(words & {"amx_bf16", "avx512_bf16"})
 
 
 def check_torchvision() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wbrag.core.env import check_torchvision, multiplies_bfloat16
+from wbrag.core.env import check_torchvision
 from wbrag.core.errors import WbragError
 
 
@@ -31,12 +31,3 @@ def test_none_or_one_that_loads_is_fine(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "torchvision.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
     check_torchvision()
-
-
-def test_bfloat16_is_read_from_the_processors_flags(tmp_path: Path) -> None:
-    listed = tmp_path / "cpuinfo"
-    assert not multiplies_bfloat16(listed)
-    listed.write_text("flags\t\t: fpu avx512f avx512bw\n")
-    assert not multiplies_bfloat16(listed)
-    listed.write_text("flags\t\t: fpu avx512f amx_bf16 amx_tile\n")
-    assert multiplies_bfloat16(listed)

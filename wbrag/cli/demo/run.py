@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from wbrag.core.config import Config
-from wbrag.core.env import multiplies_bfloat16
 from wbrag.core.io.files import location, write_atomically
 from wbrag.core.metrics import Comparison, bootstrap_ci, compare, paired
 from wbrag.core.progress import bar
@@ -44,7 +42,6 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
 
     clock = Stages()
     start = time.monotonic()
-    workspace.layout.config = in_bfloat16(workspace.config)
     with clock.stage("build the world"), bar("building the demo's world", shown=workspace.progress):
         if not (workspace.path / "index" / "base.json").is_file():
             workspace.session.start()  # meanwhile the corpus is read, and the encoder has passages to encode
@@ -85,18 +82,6 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
     }
     write_atomically(workspace.path / "reports" / "demo.json", json.dumps(summary, indent=1) + "\n")
     return summary
-
-
-def in_bfloat16(config: Config) -> Config:
-    """`generator.dtype: auto` for the embedded model, where the processor multiplies bfloat16, which is faster.
-
-    Elsewhere auto is float32 on a CPU: bfloat16 rounds otherwise in another batch, so that a demo which was broken off
-    may answer single questions differently from one that ran through.
-    """
-    g = config.generator
-    if (g.backend, g.model, g.dtype) != ("vllm", "embedded", "auto") or not multiplies_bfloat16():
-        return config
-    return config.model_copy(update={"generator": g.model_copy(update={"dtype": "bfloat16"})})
 
 
 def compare_arms(arms: dict[str, Rows], seed: int) -> dict[str, Comparison]:
