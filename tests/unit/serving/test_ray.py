@@ -11,13 +11,14 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from ray.exceptions import RaySystemError, RayTaskError
+from ray.exceptions import ActorDiedError, RaySystemError, RayTaskError
 from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 
 from serve.app import build
 from wbrag.core.config import load
 from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.retry import REPLICAS
 from wbrag.core.sections import ServingConfig
 from wbrag.serving.ray import run
 from wbrag.serving.ray.handles import RemoteReleaseRetriever
@@ -103,6 +104,52 @@ def test_only_an_error_of_ours_is_a_verdict_on_a_release(where: str, raised: Exc
         asyncio.run(RemoteReleaseRetriever(cast(Any, replicas)).prepare(Release.of_base("", "", "")))
     assert isinstance(caught.value, WbragError) == refuses
     assert not refuses or str(caught.value) == "a shard is damaged"
+
+
+@dataclass
+class Dying:
+    """A retriever deployment of which `deaths` replicas die before one answers; `None`: none ever answers."""
+
+    deaths: int | None
+    asked: int = 0
+
+    @property
+    def search(self) -> Dying:
+        return self
+
+    def remote(self, queries: list[str], k: int, release: Release) -> asyncio.Task[list[list[Any]]]:
+        return asyncio.ensure_future(self._answer(queries))
+
+    async def _answer(self, queries: list[str]) -> list[list[Any]]:
+        self.asked += 1
+        if self.deaths is None:
+            await asyncio.Event().wait()
+        if self.asked <= (self.deaths or 0):
+            raise ActorDiedError
+        return [[] for _ in queries]
+
+
+def test_a_search_whose_replica_dies_is_asked_of_another_but_not_for_ever() -> None:
+    release, tries = Release.of_base("", "", ""), REPLICAS.max_attempt_number
+    for deaths in range(tries):
+        replicas = Dying(deaths)
+        found = asyncio.run(RemoteReleaseRetriever(cast(Any, replicas)).search(["who?"], 5, release))
+        assert found == [[]] and replicas.asked == deaths + 1
+    gone = Dying(deaths=tries)
+    with pytest.raises(WbragError, match="found it gone three times: ask again"):
+        asyncio.run(RemoteReleaseRetriever(cast(Any, gone)).search(["who?"], 5, release))
+    assert gone.asked == tries
+
+
+def test_a_search_that_takes_too_long_is_asked_once() -> None:
+    async def impatient(replicas: Dying) -> None:
+        async with asyncio.timeout(0.05):
+            await RemoteReleaseRetriever(cast(Any, replicas)).search(["who?"], 5, Release.of_base("", "", ""))
+
+    replicas = Dying(deaths=None)
+    with pytest.raises(TimeoutError):
+        asyncio.run(impatient(replicas))
+    assert replicas.asked == 1
 
 
 def test_a_serve_that_listens_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
