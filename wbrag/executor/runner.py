@@ -22,8 +22,8 @@ from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, Handles, Ro
 from wbrag.enrich.rows import Row, Run
 from wbrag.generators import check, generator_fingerprint
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
-from wbrag.retrieval.external import open_base, outside, state
-from wbrag.retrieval.external.source_cache import remember
+from wbrag.retrieval.external import is_external, open_base, state
+from wbrag.retrieval.external.source_cache import save_passages
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import open_shards
 from wbrag.retrieval.retriever import IndexRetriever
@@ -86,8 +86,8 @@ class Runner:
             _need_labels(examples, asked)
         label = f"finding and distilling what helped ({method})"
         run = self._run(EnrichJob(self.config, method), examples, asked, self.layout.indexes("none"), label)
-        if outside(self.config):
-            remember(self.layout.path / "sources", run.folder.name, run.rows)
+        if is_external(self.config):
+            save_passages(self.layout.path / "sources", run.folder.name, run.rows)
         return run
 
     def answers(
@@ -193,7 +193,7 @@ class Runner:
 
     def nearest(self, units: Sequence[StoredUnit]) -> dict[str, list[Hit]]:
         """The base passages nearest to each unit, by its stored vector."""
-        if outside(self.config):
+        if is_external(self.config):
             return asyncio.run(nearest_passages(units, [], open_base(self.config, self.session.encoder())))
         shards = self.session.shards(self.layout.path / "index", self.layout.base()[0], "base")
         return asyncio.run(nearest_passages(units, shards))

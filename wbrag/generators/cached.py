@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from wbrag.core.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling, Scored
 from wbrag.generators.wrapper import GeneratorWrapper
 
-REMEMBERED = 100_000  # replies of a few hundred bytes each
-REMEMBERED_LONG = 5_000  # replies with log-probabilities: up to a few hundred kilobytes each
+MAX_REPLIES = 100_000  # replies of a few hundred bytes each
+MAX_LONG_REPLIES = 5_000  # replies with log-probabilities: up to a few hundred kilobytes each
 Key = tuple[Any, ...]
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class CachedGenerator(GeneratorWrapper):
         return await self._once(key, True, lambda: self.generator.next_tokens(prompt, prefix, top))
 
     async def _once(self, key: Key, long: bool, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        replies, most = (self._long, REMEMBERED_LONG) if long else (self._short, REMEMBERED)
+        replies, most = (self._long, MAX_LONG_REPLIES) if long else (self._short, MAX_REPLIES)
         if key in replies:
             replies.move_to_end(key)
         else:

@@ -20,8 +20,8 @@ from wbrag.core.http import read_key
 from wbrag.core.retry import sleep_async
 from wbrag.core.types import Completion, Message, Messages, NextTokens, Prompt, Sampling, Scored
 from wbrag.generators.openai_endpoint import MALFORMED, Endpoint, RetryPolicy
-from wbrag.generators.openai_failures import Sentences, root
-from wbrag.generators.openai_wire import checked_url, completion, prompt_side, read_stream, squeeze, wire
+from wbrag.generators.openai_failures import EndpointErrors, root
+from wbrag.generators.openai_wire import chat_messages, checked_url, completion, normalized, prompt_tokens, read_stream
 
 POOL_SIZE = 1000  # openai.DEFAULT_CONNECTION_LIMITS: beyond it, requests time out waiting for a connection
 T = TypeVar("T")
@@ -59,10 +59,10 @@ class OpenAIGenerator:
             raise UsageError(f"expected timeout_s > 0 and max_retries >= 0, found {timeout_s} and {max_retries}")
         self.model = model
         self.base_url = checked_url(base_url)
-        self.says = Sentences(
+        self.errors = EndpointErrors(
             where or f"the 'openai' generator at {self.base_url}", model, read_key(api_key_env), api_key_env
         )
-        self._endpoint = Endpoint(self.base_url, self.says, max_concurrency, RetryPolicy(timeout_s, sleep, uniform))
+        self._endpoint = Endpoint(self.base_url, self.errors, max_concurrency, RetryPolicy(timeout_s, sleep, uniform))
         self._timeout_s = timeout_s
         self._max_retries = max_retries
         self._seed = seed
@@ -74,15 +74,15 @@ class OpenAIGenerator:
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """One completion. Raises `UsageError` where log-probabilities are asked for and the endpoint gives none."""
         if isinstance(prompt, str):
-            raise self.says.no_tokens()
+            raise self.errors.no_tokens()
         return await self._generate(prompt, sampling, self._max_retries)
 
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Completion]:
         """A completion as it comes. What has begun is not tried again: a reply that breaks off is a `WbragError`."""
         if isinstance(prompt, str):
-            raise self.says.no_tokens()
+            raise self.errors.no_tokens()
         body = self._body(prompt, sampling) | {"stream": True, "stream_options": {"include_usage": True}}
-        async with self._endpoint.door().slots:
+        async with self._endpoint.connections().slots:
             chunks = await self._endpoint.send(body, lambda reply: reply, self._max_retries, held=True)
             ends = asyncio.get_running_loop().time() + self._timeout_s
             try:
@@ -96,7 +96,7 @@ class OpenAIGenerator:
             except (TimeoutError, openai.APITimeoutError):
                 raise self._broke_off(f"not finished within {self._timeout_s:g} s") from None
             except (openai.OpenAIError, *MALFORMED) as error:
-                raise self._broke_off(self.says.quote(root(error))) from None
+                raise self._broke_off(self.errors.quote(root(error))) from None
             finally:
                 await chunks.close()
 
@@ -114,22 +114,22 @@ class OpenAIGenerator:
         _, before = await self._prompt_tokens(prompt, final=False)
         # A tokenizer may merge the prompt's last token with the continuation's first.
         start = next((i for i, (a, b) in enumerate(zip(before, whole)) if a != b), min(len(before), len(whole)))
-        text, wanted = squeeze("".join(token for token, _ in scored[start:])), squeeze(continuation)
+        text, wanted = normalized("".join(token for token, _ in scored[start:])), normalized(continuation)
         merged = len(before) - start
         # A character of several tokens may be decoded as replacement characters, which tell nothing.
         if start == 0 or merged > 1 or not (text == wanted or (merged and text.endswith(wanted)) or "\ufffd" in text):
             raise WbragError(
-                f"cannot score with {self.says.where}: its chat template renders the assistant's turn as "
+                f"cannot score with {self.errors.where}: its chat template renders the assistant's turn as "
                 f"{text[:80]!r} where {wanted[:80]!r} was expected; use the 'vllm' generator or a template without "
                 "additions"
             )
         return Scored(math.fsum(logprob for _, logprob in scored[start:]), len(scored))
 
     async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
-        raise self.says.no_tokens()
+        raise self.errors.no_tokens()
 
     async def decode(self, ids: Sequence[int]) -> str:
-        raise self.says.no_tokens()
+        raise self.errors.no_tokens()
 
     async def knows(self, tokens: Sequence[str]) -> bool:
         return False
@@ -153,7 +153,7 @@ class OpenAIGenerator:
 
     def _body(self, prompt: Messages, sampling: Sampling) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "messages": wire(prompt),
+            "messages": chat_messages(prompt),
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "seed": self._seed + sampling.seed,
@@ -170,17 +170,17 @@ class OpenAIGenerator:
             body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
         done = await self._chat(body, completion, retries)
         if sampling.logprobs is not None and not done.logprobs and (done.text or done.tokens):
-            raise self.says.no_logprobs()
+            raise self.errors.no_logprobs()
         return done
 
     async def _prompt_tokens(self, turns: Messages, final: bool) -> tuple[list[tuple[str, float]], list[int]]:
         extra: dict[str, Any] = {"return_token_ids": True, "add_generation_prompt": not final}
         if final:
             extra |= {"continue_final_message": True, "prompt_logprobs": 0}
-        body = {"messages": wire(turns), "max_tokens": 1, "temperature": 0.0, "extra_body": extra}
-        found, ids = await self._chat(body, prompt_side, self._max_retries)
+        body = {"messages": chat_messages(turns), "max_tokens": 1, "temperature": 0.0, "extra_body": extra}
+        found, ids = await self._chat(body, prompt_tokens, self._max_retries)
         if ids is None or (final and found is None):
-            raise self.says.no_score()
+            raise self.errors.no_score()
         return found or [], ids
 
     async def _chat(self, body: dict[str, Any], parse: Callable[[Any], T], retries: int) -> T:
@@ -188,4 +188,4 @@ class OpenAIGenerator:
         return await self._endpoint.send(body, parse, retries)
 
     def _broke_off(self, found: str) -> WbragError:
-        return WbragError(f"{self.says.where} broke off its reply ({found}): ask again")
+        return WbragError(f"{self.errors.where} broke off its reply ({found}): ask again")

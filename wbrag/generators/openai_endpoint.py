@@ -17,7 +17,7 @@ import openai
 
 from wbrag.core.errors import WbragError
 from wbrag.core.retry import backoff_s
-from wbrag.generators.openai_failures import MOST_WAIT_S, Failure, Sentences
+from wbrag.generators.openai_failures import MOST_WAIT_S, EndpointErrors, Failure
 
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)  # what reading a senseless reply raises
 T = TypeVar("T")
@@ -43,33 +43,33 @@ class RetryPolicy:
 class Endpoint:
     """One URL and one model behind it."""
 
-    def __init__(self, base_url: str, says: Sentences, max_concurrency: int, patience: RetryPolicy) -> None:
-        self.base_url, self.says, self.max_concurrency, self.patience = base_url, says, max_concurrency, patience
-        self._doors: dict[asyncio.AbstractEventLoop, LoopConnections] = {}
+    def __init__(self, base_url: str, errors: EndpointErrors, max_concurrency: int, policy: RetryPolicy) -> None:
+        self.base_url, self.errors, self.max_concurrency, self.policy = base_url, errors, max_concurrency, policy
+        self._by_loop: dict[asyncio.AbstractEventLoop, LoopConnections] = {}
 
-    def door(self) -> LoopConnections:
+    def connections(self) -> LoopConnections:
         """The running loop's."""
         loop = asyncio.get_running_loop()
-        if loop not in self._doors:
-            self._doors = {other: door for other, door in self._doors.items() if not other.is_closed()}
-            timeout = openai.Timeout(self.patience.timeout_s, connect=min(10.0, self.patience.timeout_s))
+        if loop not in self._by_loop:
+            self._by_loop = {other: kept for other, kept in self._by_loop.items() if not other.is_closed()}
+            timeout = openai.Timeout(self.policy.timeout_s, connect=min(10.0, self.policy.timeout_s))
             # Unlike the SDK's default, this client does not close another loop's sockets when it is collected.
             http = openai.DefaultAsyncHttpxClient(timeout=timeout)
             client = openai.AsyncOpenAI(
-                api_key=self.says.key or "none",
+                api_key=self.errors.key or "none",
                 base_url=self.base_url,
                 timeout=timeout,
                 max_retries=0,
                 http_client=http,
             )
-            self._doors[loop] = LoopConnections(client, asyncio.Semaphore(self.max_concurrency))
-        return self._doors[loop]
+            self._by_loop[loop] = LoopConnections(client, asyncio.Semaphore(self.max_concurrency))
+        return self._by_loop[loop]
 
     async def close(self) -> None:
         """Close the running loop's connections. A later call opens new ones."""
-        door = self._doors.pop(asyncio.get_running_loop(), None)
-        if door is not None:
-            await door.client.close()
+        connections = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if connections is not None:
+            await connections.client.close()
 
     async def send(self, body: dict[str, Any], parse: Callable[[Any], T], retries: int, held: bool = False) -> T:
         """The one place that sends: try, judge, wait, try again. `held`: the caller has taken a slot for all of it.
@@ -79,46 +79,46 @@ class Endpoint:
         seen: Counter[str] = Counter()
         failed, waited, started = 0, 0.0, time.monotonic()
         while True:
-            door = self.door()
-            async with nullcontext() if held else door.slots:
-                outcome = await self._try(door.client, body, parse)
+            connections = self.connections()
+            async with nullcontext() if held else connections.slots:
+                outcome = await self._try(connections.client, body, parse)
             if not isinstance(outcome, Failure):
                 return outcome
             seen[outcome.kind] += 1
             if not outcome.retry:
                 about_model = outcome.status == 404 or outcome.about_model
-                raise self.says.refusal(outcome, body, await self.models() if about_model else ())
-            wait_s = backoff_s(seen.total(), outcome.wait_s, self.patience.uniform)
+                raise self.errors.refusal(outcome, body, await self.models() if about_model else ())
+            wait_s = backoff_s(seen.total(), outcome.wait_s, self.policy.uniform)
             if outcome.asks_to_wait:
                 waited += wait_s
             else:
                 failed += 1
             if failed > retries or waited > MOST_WAIT_S:
-                raise self.says.gave_up(outcome, seen, time.monotonic() - started)
-            await self.patience.sleep(wait_s)
+                raise self.errors.gave_up(outcome, seen, time.monotonic() - started)
+            await self.policy.sleep(wait_s)
 
     async def _try(self, client: openai.AsyncOpenAI, body: dict[str, Any], parse: Callable[[Any], T]) -> T | Failure:
         try:
-            async with asyncio.timeout(self.patience.timeout_s):
-                reply = await client.chat.completions.create(model=self.says.model, **body)
+            async with asyncio.timeout(self.policy.timeout_s):
+                reply = await client.chat.completions.create(model=self.errors.model, **body)
         except UnicodeEncodeError as error:
             raise WbragError(
                 f"a prompt holds characters that are not Unicode text ({error.reason}): "
                 f"{error.object[error.start : error.end]!r}"
             ) from None
         except (TimeoutError, openai.OpenAIError, ValueError) as error:
-            return self.says.failure(error, self.patience.timeout_s)
+            return self.errors.failure(error, self.policy.timeout_s)
         try:
             return parse(reply)
         except MALFORMED as error:
             shown = repr(reply) if isinstance(reply, str) else f"{type(error).__name__}: {error}"
-            return Failure("malformed reply", self.says.quote(shown))
+            return Failure("malformed reply", self.errors.quote(shown))
 
     async def models(self) -> list[str]:
         """The names that the endpoint lists, sorted; none where it does not say."""
         try:
-            async with asyncio.timeout(min(10.0, self.patience.timeout_s)):
-                page = await self.door().client.models.list()
+            async with asyncio.timeout(min(10.0, self.policy.timeout_s)):
+                page = await self.connections().client.models.list()
                 return sorted(str(model.id) for model in page.data)
         except (openai.OpenAIError, TimeoutError, AttributeError, TypeError, ValueError):
             return []

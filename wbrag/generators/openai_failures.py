@@ -40,7 +40,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Sentences:
+class EndpointErrors:
     """How `where` is spoken of. None of the sentences holds the key."""
 
     where: str

@@ -25,7 +25,7 @@ def checked_url(base_url: str) -> str:
     return base_url.rstrip("/")
 
 
-def wire(turns: Messages) -> list[dict[str, str]]:
+def chat_messages(turns: Messages) -> list[dict[str, str]]:
     return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
@@ -85,7 +85,7 @@ def _alternatives(tops: Iterable[Any]) -> dict[str, float]:
     return {top.token: _finite(top.logprob) for top in sorted(tops, key=lambda top: _finite(top.logprob))}
 
 
-def prompt_side(reply: Any) -> tuple[list[tuple[str, float]] | None, list[int] | None]:
+def prompt_tokens(reply: Any) -> tuple[list[tuple[str, float]] | None, list[int] | None]:
     """vLLM's prompt tokens as (text, log-probability in nats) and as ids; None for what the server left out.
 
     `prompt_logprobs` holds one `{token id: ...}` per token, and null for the first, which nothing predicts.
@@ -99,6 +99,6 @@ def prompt_side(reply: Any) -> tuple[list[tuple[str, float]] | None, list[int] |
     return [("", 0.0), *((entry["decoded_token"] or "", _finite(entry["logprob"])) for entry in entries)], ids
 
 
-def squeeze(text: str) -> str:
+def normalized(text: str) -> str:
     """Text as far as tokenizers keep it: spaces, case and Unicode form may change on the way."""
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -57,14 +57,14 @@ class ServeGenerator(OpenAIGenerator):
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Completion]:
         """The reply as it is written; a replica that dies in the middle of it is a `WbragError`."""
         if isinstance(prompt, str):
-            raise self.says.no_tokens()
+            raise self.errors.no_tokens()
         body = self._body(prompt, sampling) | {"stream": True, "stream_options": {"include_usage": True}}
         async with aclosing(self._asked(body)) as parts:
             try:
                 async for piece in read_stream(ChatCompletionChunk.model_validate(part) async for part in parts):
                     yield piece
             except (AttributeError, TypeError, ValueError) as error:
-                raise WbragError(f"{self.says.where} broke off its reply ({error}): ask again") from None
+                raise WbragError(f"{self.errors.where} broke off its reply ({error}): ask again") from None
 
     async def _chat(self, body: Body, parse: Callable[[Any], T], retries: int) -> T:
         try:
@@ -73,12 +73,12 @@ class ServeGenerator(OpenAIGenerator):
                     return parse(ChatCompletion.model_validate(reply))
         except TimeoutError:
             raise WbragError(
-                f"expected an answer of {self.says.where} within {self._timeout_s:g} s, found none: "
+                f"expected an answer of {self.errors.where} within {self._timeout_s:g} s, found none: "
                 "raise generator.timeout_s or serving.generators"
             ) from None
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise WbragError(f"expected a chat completion from {self.says.where}, found {error}") from None
-        raise WbragError(f"expected a reply of {self.says.where}, found none: ask again")
+            raise WbragError(f"expected a chat completion from {self.errors.where}, found {error}") from None
+        raise WbragError(f"expected a reply of {self.errors.where}, found none: ask again")
 
     async def _asked(self, body: Body) -> AsyncGenerator[Body]:
         """The replies, asked for again where the replica dies before the first."""
@@ -94,7 +94,7 @@ class ServeGenerator(OpenAIGenerator):
                     part = await anext(more, None)
         except ConnectionError:
             raise WbragError(
-                f"expected {self.says.where} to finish its reply, found its replica gone: ask again"
+                f"expected {self.errors.where} to finish its reply, found its replica gone: ask again"
             ) from None
 
     @retry(stop=REPLICAS, retry=retry_if_exception_type(ConnectionError), reraise=True)
@@ -107,4 +107,4 @@ class ServeGenerator(OpenAIGenerator):
     def _refused(self, error: Any) -> WbragError:
         said = str(error.get("message", error)) if isinstance(error, dict) else str(error)
         kind = PromptTooLong if "maximum context length" in said else WbragError
-        return kind(f"{self.says.where} refused the request: {self.says.quote(said)}")
+        return kind(f"{self.errors.where} refused the request: {self.errors.quote(said)}")

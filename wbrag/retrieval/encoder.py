@@ -26,7 +26,7 @@ from wbrag.core.sections import EncoderConfig
 from wbrag.retrieval.batching import Batcher
 
 CPU_BATCH, GPU_BATCH = 8, 64  # texts; on a CPU larger batches only pad more, and leave its caches
-REMEMBERED = 10_000  # queries' vectors, of 1.5 to 4 kilobytes each
+MAX_KNOWN = 10_000  # queries' vectors, of 1.5 to 4 kilobytes each
 Vectors = npt.NDArray[np.float32]  # [n, d], unit length
 
 
@@ -117,7 +117,7 @@ class BatchedEncoder:
         for text in found:
             self._known[text] = found[text]
             self._known.move_to_end(text)
-        while len(self._known) > REMEMBERED:
+        while len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
         return np.stack([found[text] for text in texts])
 

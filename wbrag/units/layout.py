@@ -25,7 +25,7 @@ from wbrag.core.types import Example, Origin, Passage, content_hash
 from wbrag.data.ingest import IngestResult, ingest_corpus, ingest_examples
 from wbrag.retrieval import external
 from wbrag.retrieval.encoder import encoder_fingerprint
-from wbrag.retrieval.external import outside
+from wbrag.retrieval.external import is_external
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.units.decisions import Decisions
 from wbrag.units.examinations import Examinations
@@ -143,14 +143,14 @@ class Layout:
 
         Of an outside store that cannot be asked by id, as they were last retrieved.
         """
-        if outside(self.config):
+        if is_external(self.config):
             return external.passages(self.config, ids, self.path / "sources")
         files = corpus_files(self.path / "corpus") if ids else []
         return {row["id"]: Passage(**row) for row in rows_with_ids(files, ids).to_pylist()} if files else {}
 
     def base(self) -> tuple[Manifest, Location, str]:
         """The base index in use: its manifest, the manifest's path, and its sha256."""
-        if outside(self.config):
+        if is_external(self.config):
             raise WbragError(
                 f"expected wbrag's own index for this, found retriever.kind {self.config.retriever.kind!r}: "
                 "ingest the corpus and set retriever.kind faiss"
@@ -170,7 +170,7 @@ class Layout:
 
     def base_row(self) -> tuple[str, str]:
         """What a release's row says of the base in use: manifest and sha256, or "" and the name of an outside store."""
-        if outside(self.config):
+        if is_external(self.config):
             return "", external.identity(self.config)
         _, path, digest = self.base()
         return inside(path, self.path), digest
@@ -198,7 +198,7 @@ class Layout:
     def indexes(self, release: str | Release = "latest") -> list[Index]:
         """The indexes that `release` answers from, by name or by row; an outside store is none of them."""
         row = self.release(release) if isinstance(release, str) else release
-        if bool(row.base_manifest) == outside(self.config):
+        if bool(row.base_manifest) == is_external(self.config):
             made = "wbrag's own index" if row.base_manifest else "an outside store"
             raise WbragError(
                 f"expected a release made beside retriever.kind {self.config.retriever.kind!r}, "

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from wbrag.core.errors import UsageError, WbragError
-from wbrag.retrieval.external import Collection, open_store, outside
+from wbrag.retrieval.external import Collection, is_external, open_store
 from wbrag.units.layout import Layout
 from wbrag.units.publish import release_ids
 from wbrag.units.releases import Release
@@ -16,7 +16,7 @@ from wbrag.units.releases import Release
 
 def push(layout: Layout, release: Release) -> dict[str, Any]:
     """Make the collection hold exactly the units of `release`; says what that changed."""
-    if not outside(layout.config):
+    if not is_external(layout.config):
         raise UsageError("expected an outside store to push to, found wbrag's own index: set retriever.kind")
     collection = open_store(layout.config.retriever)
     if not isinstance(collection, Collection):
@@ -36,7 +36,7 @@ def push(layout: Layout, release: Release) -> dict[str, Any]:
 
 def push_if_configured(layout: Layout, release: Release) -> Release:
     """`release`, pushed where the setting `retriever.push` asks for it."""
-    if outside(layout.config) and layout.config.retriever.push:
+    if is_external(layout.config) and layout.config.retriever.push:
         try:
             push(layout, release)
         except WbragError as error:

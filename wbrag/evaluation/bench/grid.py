@@ -13,10 +13,10 @@ from typing import Any
 
 from wbrag.core.metrics import bootstrap_ci, compare, holm, paired
 from wbrag.core.tasks import task
-from wbrag.core.types import Cost
+from wbrag.core.types import Cost, PassageText
 from wbrag.enrich.rows import Row
 from wbrag.enrich.summary import summarise
-from wbrag.evaluation.bench.libraries import Document, copies, library, passages_of, raw, retained_passages, units
+from wbrag.evaluation.bench.libraries import copies, library, passages_of, raw, retained_passages, units
 from wbrag.evaluation.bench.studies import Study, against
 from wbrag.evaluation.bench.suite import QuestionSet, Suite
 from wbrag.executor.runner import Runner
@@ -47,7 +47,7 @@ class Cell:
 
     arms: dict[str, list[Row]]
     built: dict[str, Any]
-    units: list[Document]
+    units: list[PassageText]
     points: list[Row]
     changed: list[Row]
 
@@ -56,7 +56,7 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
     """What `suite` came to so far, after every cell; `opener(settings)` runs over the prepared workspace with a model's
     generator settings, and `made` says what it takes to repeat it."""
     bench = Bench(suite.name, [], [], [], [], [], made)
-    units_of: dict[tuple[str, str, str], list[Document]] = {}
+    units_of: dict[tuple[str, str, str], list[PassageText]] = {}
     for model, settings in suite.models.items():
         with opener(settings) as opened:
             for set_name, questions in suite.sets.items():
@@ -109,7 +109,7 @@ def construction(verdicts: list[Row], top_k: int) -> dict[str, Any]:
     return summarise(verdicts, top_k) | {"units": len(set(units(verdicts))), "words": words}
 
 
-def changed_answers(runner: Runner, base: list[Row], writeback: list[Row], documents: list[Document]) -> list[Row]:
+def changed_answers(runner: Runner, base: list[Row], writeback: list[Row], documents: list[PassageText]) -> list[Row]:
     """Questions that write-back made right, or wrong, with what was read before and after; the first few of each."""
     answered = [(b, w) for b, w in zip(base, writeback) if not b["error"] and not w["error"]]
     differing = [(b, w) for b, w in answered if (b["score"] >= 0.5) != (w["score"] >= 0.5)]
@@ -141,7 +141,7 @@ def changed_answers(runner: Runner, base: list[Row], writeback: list[Row], docum
     ]
 
 
-def cross(suite: Suite, opener: Opener, made: dict[tuple[str, str, str], list[Document]]) -> list[Row]:
+def cross(suite: Suite, opener: Opener, made: dict[tuple[str, str, str], list[PassageText]]) -> list[Row]:
     """Units made with one method or model, used by another (paper, Fig. 4): `value` names where they came from."""
     points: list[Row] = []
     for model, settings in suite.models.items():

@@ -6,14 +6,13 @@ An index is named by its documents and its encoder, so that the same documents a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location
-from wbrag.core.types import unit_id
+from wbrag.core.types import PassageText, unit_id
 from wbrag.enrich.leakage_audit import leaks
 from wbrag.enrich.rows import Row
 from wbrag.executor.runner import Runner
@@ -24,13 +23,7 @@ from wbrag.units.layout import Index
 FACTORY = "SQfp16"  # exact: a library is small
 
 
-class Document(NamedTuple):
-    id: str
-    title: str
-    text: str
-
-
-def library(runner: Runner, documents: Sequence[Document]) -> list[Index]:
+def library(runner: Runner, documents: Sequence[PassageText]) -> list[Index]:
     """The base index with one over `documents` beside it; the same documents are embedded once."""
     base = runner.layout.base()[0]
     if not documents:
@@ -47,44 +40,44 @@ def library(runner: Runner, documents: Sequence[Document]) -> list[Index]:
     return [(base, "base"), (manifest, "writeback")]
 
 
-def units(verdicts: Sequence[Row]) -> list[Document]:
+def units(verdicts: Sequence[Row]) -> list[PassageText]:
     """The distilled units of the accepted examples; a leaking one could not be published, so it is not measured."""
     return [unit_document(row) for row in verdicts if row["accepted"] and not leaks(row)]
 
 
-def unit_document(row: Row) -> Document:
+def unit_document(row: Row) -> PassageText:
     """A row's unit under the id that the shelf would give it."""
     title, text = row["unit_title"], row["unit_text"]
-    return Document(unit_id(f"{title}\n{text}"), title, text)
+    return PassageText(unit_id(f"{title}\n{text}"), title, text)
 
 
-def raw(verdicts: Sequence[Row], passages: Mapping[str, Document]) -> list[Document]:
+def raw(verdicts: Sequence[Row], passages: Mapping[str, PassageText]) -> list[PassageText]:
     """The retained passages of each accepted example, concatenated: what is distilled, undistilled."""
     groups = {tuple(s["id"] for s in row["sources"]) for row in verdicts if row["accepted"]}
     return [
-        Document(
+        PassageText(
             "raw-" + "+".join(ids), " / ".join(passages[i].title for i in ids), " ".join(passages[i].text for i in ids)
         )
         for ids in sorted(groups)
     ]
 
 
-def copies(verdicts: Sequence[Row], passages: Mapping[str, Document]) -> list[Document]:
+def copies(verdicts: Sequence[Row], passages: Mapping[str, PassageText]) -> list[PassageText]:
     """A copy of every retained passage: copies alone crowd noise out of the top k."""
     ids = {s["id"] for row in verdicts if row["accepted"] for s in row["sources"]}
-    return [Document("copy-" + id, passages[id].title, passages[id].text) for id in sorted(ids)]
+    return [PassageText("copy-" + id, passages[id].title, passages[id].text) for id in sorted(ids)]
 
 
-def retained_passages(root: Location, base: Manifest, verdicts: Sequence[Row]) -> dict[str, Document]:
+def retained_passages(root: Location, base: Manifest, verdicts: Sequence[Row]) -> dict[str, PassageText]:
     """The texts of every retained passage."""
     return passages_of(root, base, {s["id"] for row in verdicts if row["accepted"] for s in row["sources"]})
 
 
-def passages_of(root: Location, base: Manifest, ids: Collection[str]) -> dict[str, Document]:
+def passages_of(root: Location, base: Manifest, ids: Collection[str]) -> dict[str, PassageText]:
     """The texts of `ids`, from the base index's own files."""
     wanted = pa.array(list(ids), pa.string())
     found = (table.filter(pc.is_in(table["id"], wanted)).to_pylist() for table in _tables(root, base))
-    return {row["id"]: Document(**row) for rows in found for row in rows}
+    return {row["id"]: PassageText(**row) for rows in found for row in rows}
 
 
 def corpus_ids(root: Location, base: Manifest) -> list[str]:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import task
-from wbrag.core.types import Example
+from wbrag.core.types import Example, PassageText
 from wbrag.enrich.gates import document_gate, utility_gate
 from wbrag.enrich.leakage_audit import leaks
 from wbrag.enrich.rows import Row
-from wbrag.evaluation.bench.libraries import Document, passages_of, unit_document
+from wbrag.evaluation.bench.libraries import passages_of, unit_document
 from wbrag.executor.runner import Runner
 
 Chosen = dict[str, tuple[str, ...]]  # question id -> passage ids, best first
@@ -69,7 +69,7 @@ def nested(rows: Sequence[Row], share: float, seed: int) -> list[Row]:
 class DistilledSet(NamedTuple):
     """Units that may be published, how many were distilled for this, and how many distillations failed."""
 
-    units: list[Document]
+    units: list[PassageText]
     made: int
     failed: int
 
@@ -88,7 +88,7 @@ def distilled(runner: Runner, verdicts: Sequence[Row], examples: Mapping[str, Ex
     return DistilledSet(units, len(work) - before, failed)
 
 
-def _work(example: Example, documents: Sequence[Document]) -> Example:
+def _work(example: Example, documents: Sequence[PassageText]) -> Example:
     """A row of `DistilJob`, named by everything that decides its unit."""
     asked = (example.question, example.golden_answers, example.task)
     name = f"{example.id}@{fingerprint(*asked, [list(d) for d in documents])}"

@@ -11,9 +11,10 @@ from typing import Any
 
 from wbrag.core.metrics import bootstrap_ci, compare, kappa, paired
 from wbrag.core.tasks import task
+from wbrag.core.types import PassageText
 from wbrag.enrich.rows import Row
 from wbrag.enrich.scores import SCORING
-from wbrag.evaluation.bench.libraries import Document, corpus_ids, library
+from wbrag.evaluation.bench.libraries import corpus_ids, library
 from wbrag.evaluation.bench.selections import Chosen, DistilledSet, at_random, distilled, gated, nested, rescored
 from wbrag.evaluation.bench.suite import QuestionSet, Studies
 from wbrag.executor.runner import Runner
@@ -93,7 +94,7 @@ class Study:
         other.verdicts = varied.verdicts(q.train, method=self.method, limit=q.train_limit).rows
         return other.point("top_k", top_k, gated(other.verdicts, self.gate))
 
-    def controls(self, names: Sequence[str]) -> dict[str, list[Document]]:
+    def controls(self, names: Sequence[str]) -> dict[str, list[PassageText]]:
         """The libraries of controls that need a distillation of their own."""
         found = {}
         for name in names:

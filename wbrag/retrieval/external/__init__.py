@@ -18,7 +18,7 @@ from wbrag.core.io.files import Location
 from wbrag.core.sections import RetrieverConfig
 from wbrag.core.types import Passage, Unit
 from wbrag.retrieval.encoder import TextEncoder, Vectors
-from wbrag.retrieval.external.source_cache import remembered
+from wbrag.retrieval.external.source_cache import load_passages
 from wbrag.retrieval.external.text_search import TextSearchBase
 from wbrag.retrieval.retriever import Base
 
@@ -80,7 +80,7 @@ class HasVersion(Protocol):
         ...
 
 
-def outside(config: Config) -> bool:
+def is_external(config: Config) -> bool:
     """Whether the base passages are in a store that wbrag does not own."""
     return config.retriever.kind != LOCAL_KIND
 
@@ -115,7 +115,7 @@ def open_store(settings: RetrieverConfig) -> Any:
 
 def open_base(config: Config, encoder: TextEncoder) -> Base | None:
     """The outside store as the base of an `IndexRetriever`; None where the base is wbrag's own index."""
-    if not outside(config):
+    if not is_external(config):
         return None
     store = open_store(config.retriever)
     by_vectors: bool = config.retriever.kind == "pgvector"
@@ -125,7 +125,7 @@ def open_base(config: Config, encoder: TextEncoder) -> Base | None:
 def state(config: Config) -> list[str]:
     """What names the store's present passages in the fingerprint of a run; empty for wbrag's own index."""
     r = config.retriever
-    if not outside(config):
+    if not is_external(config):
         return []
     store = None if r.version else open_store(r)
     version = store.version() if isinstance(store, HasVersion) else r.version
@@ -141,5 +141,5 @@ def passages(config: Config, ids: abc.Collection[str], kept: Location) -> dict[s
     """Those of the outside store's passages that `ids` name, else as enrichment kept them in the folder `kept`."""
     store = open_store(config.retriever)
     if not ids or not isinstance(store, KnowsPassages) or not getattr(store, "knows_passages", True):
-        return remembered(kept, ids)
+        return load_passages(kept, ids)
     return store.passages(ids)

@@ -23,7 +23,7 @@ from wbrag.core.sections import RetrieverConfig, Section
 from wbrag.core.types import Hit, Origin, Passage
 from wbrag.retrieval.external import EmbeddedUnit, Held, NamedRelease
 from wbrag.retrieval.external.options import read_options
-from wbrag.retrieval.external.retry import Again, patiently
+from wbrag.retrieval.external.retry import TransientError, with_retries
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
@@ -130,18 +130,18 @@ class HttpStore:
 
     def _call(self, kind: type[Reply], url: str, body: dict[str, Any] | None) -> Reply:
         """GET, or POST `body`; the reply is checked to be a `kind`."""
-        return patiently(f"the store at {url}", partial(self._try, kind, url, body), self.settings.max_retries)
+        return with_retries(f"the store at {url}", partial(self._try, kind, url, body), self.settings.max_retries)
 
     def _try(self, kind: type[Reply], url: str, body: dict[str, Any] | None) -> Reply:
         try:
             status, headers, content = self._exchange(url, body)
         except httpx.TimeoutException:
-            raise Again(f"no reply within {self.settings.timeout_s:g} s") from None
+            raise TransientError(f"no reply within {self.settings.timeout_s:g} s") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise Again(self._quote(f"{type(error).__name__}: {error}")) from None
+            raise TransientError(self._quote(f"{type(error).__name__}: {error}")) from None
         said = self._quote(content.decode("utf-8", "replace"))
         if status in (408, 429) or status >= 500:
-            raise Again(f"HTTP {status} ({said})", retry_after_s(headers) if status in (429, 503) else None)
+            raise TransientError(f"HTTP {status} ({said})", retry_after_s(headers) if status in (429, 503) else None)
         if status in (401, 403):  # its text may quote the key
             how = f"refused what {self.options.key_env} holds" if self.headers else "wants a key: set key_env"
             raise WbragError(f"expected the store at {url} to answer, found HTTP {status}: it {how}")

@@ -25,7 +25,7 @@ from wbrag.core.types import Hit, Passage
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.external import EmbeddedUnit, Held, NamedRelease
 from wbrag.retrieval.external.options import read_options
-from wbrag.retrieval.external.retry import Again, patiently
+from wbrag.retrieval.external.retry import TransientError, with_retries
 
 T = TypeVar("T")
 DISTANCE = {"cosine": ("<=>", "1 - ({})"), "inner_product": ("<#>", "-({})")}  # operator, and the score from it
@@ -179,13 +179,13 @@ class PgVector:
                 ) from None
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 connection.close()
-                raise Again(said(error)) from None
+                raise TransientError(said(error)) from None
             except psycopg.Error as error:
                 raise WbragError(
                     f"expected PostgreSQL to hold what retriever.options name, found {said(error)}: check them"
                 ) from None
 
-        return patiently(f"the database that {self.options.dsn_env} names", once, self.settings.max_retries)
+        return with_retries(f"the database that {self.options.dsn_env} names", once, self.settings.max_retries)
 
     def _connection(self) -> Connection[Any]:
         """Raises at once where it never was reached: a wrong password is no matter of patience."""
@@ -199,7 +199,7 @@ class PgVector:
             except psycopg.Error as error:
                 reason = said(error)
                 if self._connected:
-                    raise Again(reason) from None
+                    raise TransientError(reason) from None
                 where = self.options.dsn_env
                 raise WbragError(f"expected a PostgreSQL where {where} says, found: {reason}; check it") from None
             self._thread.connection, self._connected = connection, True

@@ -16,7 +16,7 @@ from wbrag.core.retry import CAP_S, backoff_s, retried
 T = TypeVar("T")
 
 
-class Again(Exception):
+class TransientError(Exception):
     """A failure that may pass; `wait_s` is what the store asks to wait, of which `CAP_S` are heard."""
 
     def __init__(self, reason: str, wait_s: float | None = None) -> None:
@@ -24,11 +24,11 @@ class Again(Exception):
         self.wait_s = None if wait_s is None else min(wait_s, CAP_S)
 
 
-def patiently(where: str, work: Callable[[], T], retries: int) -> T:
-    """What `work` returns, tried `retries` times more where it raises `Again`; then one sentence about `where`."""
+def with_retries(where: str, work: Callable[[], T], retries: int) -> T:
+    """What `work` returns; tried `retries` times more where it raises `TransientError`, then one error on `where`."""
     try:
-        return retried(work, retries + 1, lambda error: isinstance(error, Again), _wait_s)
-    except Again as last:
+        return retried(work, retries + 1, lambda error: isinstance(error, TransientError), _wait_s)
+    except TransientError as last:
         raise WbragError(
             f"expected an answer from {where}, found {last} in {retries + 1} tries: check that it runs and is not busy"
         ) from None

@@ -17,7 +17,7 @@ from wbrag.core.types import Passage
 from wbrag.retrieval.index.shard import PASSAGES
 
 
-def remember(folder: Location, name: str, verdicts: Sequence[Mapping[str, Any]]) -> None:
+def save_passages(folder: Location, name: str, verdicts: Sequence[Mapping[str, Any]]) -> None:
     """Keep the sources of the accepted `verdicts` as they were retrieved, in one file a run, numbered in order."""
     found = {row["id"]: row for verdict in verdicts for row in verdict["source_passages"] or ()}
     number = max(map(_number, folder.glob("*.parquet")), default=0) + 1
@@ -34,7 +34,7 @@ def _number(file: Location) -> int:
     return int(number) if dash else 0
 
 
-def remembered(folder: Location, ids: Collection[str]) -> dict[str, Passage]:
+def load_passages(folder: Location, ids: Collection[str]) -> dict[str, Passage]:
     """Those of `ids` that a run retrieved, as the last one did: by its number, since a clock may be set back."""
     found: dict[str, Passage] = {}
     for file in sorted(folder.glob("*.parquet"), key=_number):

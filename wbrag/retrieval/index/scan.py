@@ -11,8 +11,8 @@ import numpy as np
 
 from wbrag.retrieval.index.build import Array
 
-MANY = 8  # queries from which this is faster than FAISS's own scan (two cores, AVX-512: benchmarks/LOG.md)
-LARGE = 100_000  # vectors from which it is worth the import of torch, in a process that has no model
+MIN_QUERIES = 8  # queries from which this is faster than FAISS's own scan (two cores, AVX-512: benchmarks/LOG.md)
+MIN_VECTORS = 100_000  # vectors from which it is worth the import of torch, in a process that has no model
 PIECE = 8192  # vectors that are float32 at a time
 
 

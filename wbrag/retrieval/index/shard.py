@@ -138,7 +138,12 @@ class Shard:
         if self.on_gpu is not None and k <= GPU_MOST:
             scores, rows = self.on_gpu.search(queries, k)
             return scores, rows
-        if self.exact and self.vectors is not None and self.count >= scan.LARGE and len(queries) >= scan.MANY:
+        if (
+            self.exact
+            and self.vectors is not None
+            and self.count >= scan.MIN_VECTORS
+            and len(queries) >= scan.MIN_QUERIES
+        ):
             return scan.nearest(self.vectors, queries, k)
         scores, rows = self.index.search(queries, k)
         return scores, rows

@@ -6,8 +6,9 @@ import csv
 import io
 from typing import Any
 
+from wbrag.core.types import PassageText
 from wbrag.evaluation.bench.grid import Bench, _correct, means
-from wbrag.evaluation.bench.libraries import Document, copies, raw, units
+from wbrag.evaluation.bench.libraries import copies, raw, units
 from wbrag.evaluation.bench.tables import as_csv, markdown, tables
 
 CELL = {"model": "tiny", "method": "naive", "set": "nq"}
@@ -67,8 +68,8 @@ def verdict(id: str, *sources: str, accepted: bool = True) -> dict[str, Any]:
 
 def test_controls_hold_what_was_retained_and_nothing_more() -> None:
     rows = [verdict("q1", "a"), verdict("q2", "a", "b"), verdict("q3", "a", "b"), verdict("q4", "c", accepted=False)]
-    passages = {id: Document(id, f"Title {id}", f"text {id}") for id in "abc"}
-    both = Document("raw-a+b", "Title a / Title b", "text a text b")
-    assert raw(rows, passages) == [Document("raw-a", "Title a", "text a"), both]
+    passages = {id: PassageText(id, f"Title {id}", f"text {id}") for id in "abc"}
+    both = PassageText("raw-a+b", "Title a / Title b", "text a text b")
+    assert raw(rows, passages) == [PassageText("raw-a", "Title a", "text a"), both]
     assert [d.id for d in copies(rows, passages)] == ["copy-a", "copy-b"]
     assert len(units(rows)) == 3 and len(set(units(rows))) == 1

@@ -10,7 +10,7 @@ from wbrag.core.config import load
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.types import Passage
 from wbrag.retrieval.external import Collection, KnowsPassages, open_base, open_store, state
-from wbrag.retrieval.external.source_cache import remember, remembered
+from wbrag.retrieval.external.source_cache import load_passages, save_passages
 from wbrag.units.layout import Layout
 from wbrag.units.push import push
 
@@ -85,7 +85,7 @@ def test_sources_are_kept_where_the_store_cannot_be_asked_by_id(plugin: None, tm
 
     store = Layout(tmp_path, load(retriever={"kind": "ours"}))
     assert store.passages(["p1"]) == {}
-    remember(tmp_path / "sources", "one", [verdict("then"), {"source_passages": None}])
-    remember(tmp_path / "sources", "two", [verdict("now")])
+    save_passages(tmp_path / "sources", "one", [verdict("then"), {"source_passages": None}])
+    save_passages(tmp_path / "sources", "two", [verdict("now")])
     assert store.passages(["p1", "p2"]) == {"p1": Passage("p1", "t", "now")}
-    assert remembered(tmp_path / "sources", []) == {}
+    assert load_passages(tmp_path / "sources", []) == {}

@@ -91,12 +91,12 @@ def test_sharded_equals_unsharded_on_real_valued_vectors(tmp_path: Path, factory
 def test_hits_do_not_depend_on_the_queries_that_came_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str, k: int
 ) -> None:
-    monkeypatch.setattr(scan, "LARGE", 400)
+    monkeypatch.setattr(scan, "MIN_VECTORS", 400)
     monkeypatch.setattr(scan, "PIECE", 64)
     vectors = normal(400, dimension=384)
     vectors[200:300] = vectors[7]  # more ties than candidates, over several pieces
     vectors /= np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
-    queries = np.concatenate([normal(2 * scan.MANY, 384, seed=1), vectors[6:8]]).astype(np.float32)
+    queries = np.concatenate([normal(2 * scan.MIN_QUERIES, 384, seed=1), vectors[6:8]]).astype(np.float32)
     [shard] = open_shards(tmp_path, index(tmp_path, factory, vectors, names(400)), "base", gpu=False)
     together = shard.search(queries, k)
     assert together == [hits for query in queries for hits in shard.search(query[None], k)]
