@@ -101,7 +101,7 @@ def own_search(dsn: str, question: list[float]) -> list[tuple[str, float]]:
 
 
 def test_enrich_publish_push_evaluate_roll_back(
-    dsn: str, data: Path, endpoint: OpenAIServer, encoder: Encoder, host: Host, tmp_path: Path
+    dsn: str, no_ray: None, data: Path, endpoint: OpenAIServer, encoder: Encoder, host: Host, tmp_path: Path
 ) -> None:
     with host.workspace(tmp_path / "w", endpoint, retriever=beside()) as workspace:
         workspace.ingest_examples(data / "train.jsonl", "toy", "train")

@@ -41,7 +41,7 @@ def config() -> Config:
 
 
 @pytest.fixture
-def handle(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def handle(config: Config, no_ray: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(llm, "CPUChatServer", Watched)
     with quiet_start():
         ray.init(

@@ -52,6 +52,11 @@ class OnRay:
         renew(self.session, settings)
         return Workspace(folder, settings, session=self.session)
 
+    def stop(self) -> None:
+        """The next workspace starts Ray anew, with the environment of that time."""
+        self.session.close()
+        self.session = Session(load())
+
 
 def renew(session: Session, settings: Config) -> None:
     """Engines and shards start anew with these settings when they are next asked for."""
@@ -77,6 +82,12 @@ def on_ray() -> Iterator[OnRay]:
     shared = OnRay()
     yield shared
     shared.session.close()
+
+
+@pytest.fixture
+def no_ray(on_ray: OnRay) -> None:
+    """The shared Ray is stopped: for a test that starts one of its own, or whose environment it must inherit."""
+    on_ray.stop()
 
 
 @pytest.fixture(params=["here", pytest.param("on_ray", marks=pytest.mark.slow)])

@@ -26,7 +26,7 @@ from tests.support.mortal import Mortals
 from tests.support.openai_server import OpenAIServer
 from tests.support.pipeline import reader
 from tests.support.serving import browse
-from wbrag.retrieval.external.source_cache import remember, remembered
+from wbrag.retrieval.external.source_cache import load_passages, save_passages
 from wbrag.serving.keys import Keys
 from wbrag.serving.prometheus import age_s
 from wbrag.units.audit import changes
@@ -104,10 +104,10 @@ def test_the_last_word_on_an_answer_counts_whatever_its_time(tmp_path: Path) -> 
 
 def test_the_last_retrieval_of_an_outside_passage_counts_whatever_its_files_time(tmp_path: Path) -> None:
     for days, (run, text) in enumerate((("one", "a"), ("two", "b"), ("one", "c"))):
-        remember(tmp_path, run, [{"source_passages": [{"id": "p", "title": "t", "text": text}]}])
+        save_passages(tmp_path, run, [{"source_passages": [{"id": "p", "title": "t", "text": text}]}])
         for file in tmp_path.glob(f"*{run}.parquet"):
             os.utime(file, (1e9 - 86400 * days,) * 2)
-        assert remembered(tmp_path, ["p"])["p"].text == text
+        assert load_passages(tmp_path, ["p"])["p"].text == text
     assert len(list(tmp_path.iterdir())) == 2, "an older file of a run was left"
 
 
