@@ -74,7 +74,8 @@ class Encoder:
 
     @property
     def dimension(self) -> int:
-        return int(self.model.get_sentence_embedding_dimension() or 0)
+        ask = getattr(self.model, "get_embedding_dimension", None)  # newer versions
+        return int((ask or self.model.get_sentence_embedding_dimension)() or 0)
 
     def encode_passages(self, contents: Sequence[str]) -> Vectors:
         return self._encode(self.passage_model, [self.passage_prefix + text for text in contents])
