@@ -190,19 +190,25 @@ def _chunks(rng: random.Random, facts: list[Fact]) -> list[list[Fact]]:
 
 
 def _passages(rng: random.Random, world: World) -> list[ArchivePassage]:
-    chunks = [chunk for subject in world.subjects for chunk in _chunks(rng, world.facts[subject])]
+    facts = [fact for subject in world.subjects for fact in world.facts[subject]]
+    number_of = {fact: n for n, fact in enumerate(facts)}  # compared by thousands of `remove`s
+    chunks = [
+        [number_of[fact] for fact in chunk]
+        for subject in world.subjects
+        for chunk in _chunks(rng, world.facts[subject])
+    ]
     rng.shuffle(chunks)
     passages: list[ArchivePassage] = []
     while chunks:
-        together: list[list[Fact]] = []
+        together: list[list[int]] = []
         for chunk in reversed(chunks):
-            if all(chunk[0].subject != other[0].subject for other in together):
+            if all(facts[chunk[0]].subject != facts[other[0]].subject for other in together):
                 together.append(chunk)
             if len(together) == MAX_SUBJECTS or sum(map(len, together)) >= TARGET_FACTS:
                 break
         for chunk in together:
             chunks.remove(chunk)
-        groups = [_statements(rng, chunk) for chunk in together]
+        groups = [_statements(rng, [facts[n] for n in chunk]) for chunk in together]
         filler = rng.sample(grammar()["filler"], 8)
         groups.append([Statement(filler.pop())])
         while filler and _words(groups) < MIN_WORDS:
