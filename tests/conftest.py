@@ -7,9 +7,11 @@ import signal
 
 from hypothesis import settings
 
-# The suite shares two cores with engines and indexes; a slow example says nothing about the code.
-settings.register_profile("wbrag", deadline=None, max_examples=50)
-settings.load_profile("wbrag")
+# The suite shares two cores with engines and indexes; a slow example says nothing about the code. A lane draws the same
+# examples each time, so that it is red for what changed; HYPOTHESIS_PROFILE=search looks for new ones.
+settings.register_profile("wbrag", deadline=None, max_examples=50, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "wbrag"))
 
 pytest_plugins = (
     "tests.support.engine",

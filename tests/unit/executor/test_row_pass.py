@@ -150,13 +150,15 @@ def test_a_short_pass_writes_every_block_and_keeps_the_engine_full(tmp_path: Pat
     @dataclass
     class Slow(Job):
         def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[dict[str, Any]]]:
-            run = super().prepare(handles)
+            run, full = super().prepare(handles), asyncio.Event()
 
             async def slow(example: Example) -> dict[str, Any]:
                 nonlocal under_way, most
                 under_way += 1
                 most = max(most, under_way)
-                await asyncio.sleep(0.01)
+                if under_way == 12:
+                    full.set()
+                await asyncio.wait_for(full.wait(), 60)
                 under_way -= 1
                 return await run(example)
 
@@ -167,9 +169,31 @@ def test_a_short_pass_writes_every_block_and_keeps_the_engine_full(tmp_path: Pat
     rows, before = run_rows(config, Slow({}), lambda: handles, asked, tmp_path)  # type: ignore[arg-type]
     assert set(rows) == {e.id for e in asked} and before == 0
     assert len(list(tmp_path.glob("*.parquet"))) == 13 and most == 4 * _in_flight(config) == 12
-    rest = [Example(str(n), "who?", ()) for n in range(60)]
-    ends: dict[str, Exception] = {"55": EnginesGone("every engine is gone")}
+
+
+def test_a_short_pass_that_stops_keeps_what_was_finished(tmp_path: Path) -> None:
+    config = load(ray={"block_rows": 4}, generator={"concurrency": 6})
+    finished: set[str] = set()
+
+    @dataclass
+    class Doomed(Job):
+        def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[dict[str, Any]]]:
+            run, others = super().prepare(handles), asyncio.Event()
+
+            async def late(example: Example) -> dict[str, Any]:
+                if example.id == "5":
+                    await asyncio.wait_for(others.wait(), 60)
+                record = await run(example)
+                finished.add(example.id)
+                if finished >= set("01234"):
+                    others.set()
+                return record
+
+            return late
+
+    asked = [Example(str(n), "who?", ()) for n in range(8)]
+    handles = SimpleNamespace(generator=Model(up=True))
+    job = Doomed({"5": EnginesGone("every engine is gone")})
     with pytest.raises(WbragError, match="every engine is gone"):
-        run_rows(config, Job(ends), lambda: handles, rest, tmp_path)  # type: ignore[arg-type]
-    kept = rows_of(tmp_path)
-    assert {"50", "54"} <= set(kept) and not {"55", "56"} & set(kept)
+        run_rows(config, job, lambda: handles, asked, tmp_path)  # type: ignore[arg-type]
+    assert set(rows_of(tmp_path)) == finished >= set("01234") and "5" not in finished

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from wbrag.core.sections import ChecksConfig
@@ -14,6 +14,7 @@ from wbrag.core.types import Passage, Unit
 from wbrag.data.demo.world import Fact, build_world, ideal_unit
 from wbrag.units.checks import CheckInput, CheckResult, Neighbour
 from wbrag.units.checks.conflict import conflict, differ_in_value
+from wbrag.units.checks.reading import read
 
 OURS = "The Drawyn yard was opened in 1936."
 SETTINGS = ChecksConfig()
@@ -106,5 +107,7 @@ def test_true_units_of_one_world_never_conflict_with_its_passages(seed: int) -> 
 def test_a_false_name_or_year_conflicts_with_the_truth_in_the_same_words(seed: int) -> None:
     world = build_world(random.Random(seed), clusters=1, kind="site")
     fact = next(f for f in world.facts[world.subjects[0]] if f.relation in ("manager", "opened"))
+    # Words alone take "the Lorberg office ... Ivan Lorberg" for a sentence about the person, and leave it alone.
+    assume(not read(fact.value).content & read(fact.subject.title).content)
     false = Fact(fact.subject, fact.relation, "2001" if fact.value.isdigit() else "Xan Xelwick")
     assert differ_in_value(false.state(0), fact.state(0), fact.subject.title)
