@@ -280,7 +280,7 @@ class Workspace:
 
     def shelve(self, rows: Sequence[Mapping[str, Any]], config_fingerprint: str, **scores: float) -> dict[str, int]:
         """See `Library.shelve`."""
-        return self.library.shelve(rows, config_fingerprint)
+        return self.library.shelve(rows, config_fingerprint, **scores)
 
     def check(self, ids: Collection[str] | None = None) -> dict[str, Any]:
         """See `Library.check`."""

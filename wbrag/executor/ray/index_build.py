@@ -36,7 +36,7 @@ AT_ONCE = 2  # blocks in one encoder's hands: one is read and tokenized while th
 
 @dataclass(frozen=True)
 class CorpusBlock:
-    """CorpusBlock [start, stop) of one corpus file: the unit of embedding."""
+    """Rows [start, stop) of one corpus file: the unit of embedding."""
 
     file: str
     start: int
