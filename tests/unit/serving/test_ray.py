@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import yaml
 from ray.exceptions import ActorDiedError, RaySystemError, RayTaskError
@@ -20,8 +21,11 @@ from wbrag.core.config import load
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.retry import REPLICAS
 from wbrag.core.sections import ServingConfig
+from wbrag.retrieval.encoder import BatchedEncoder
 from wbrag.serving.ray import run
+from wbrag.serving.ray.app import RetrieverReplica
 from wbrag.serving.ray.handles import RemoteReleaseRetriever
+from wbrag.serving.release_cache import ReleaseCache
 from wbrag.units.releases import Release
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -177,3 +181,27 @@ def test_a_start_that_is_stuck_says_what_failed(monkeypatch: pytest.MonkeyPatch)
 def test_a_wrong_setting_is_named() -> None:
     with pytest.raises(UsageError, match="serving.gateway: unknown setting 'gateway': did you mean 'gateways'"):
         build({"serving": {"gateway": [1, 1]}})
+
+
+def test_an_encoder_that_dies_fails_the_next_health_check() -> None:
+    class Mortal:
+        alive = True
+
+        def encode_passages(self, contents: list[str]) -> Any:
+            if not self.alive:
+                raise RuntimeError("the GPU has failed")
+            return np.zeros((len(contents), 2), np.float32)
+
+        encode_queries = encode_passages
+
+    async def main() -> None:
+        encoder = Mortal()
+        replica: Any = object.__new__(RetrieverReplica)
+        replica.retriever = object.__new__(ReleaseCache)
+        replica.retriever.queries = BatchedEncoder(encoder)  # type: ignore[arg-type]
+        await replica.check_health()
+        encoder.alive = False
+        with pytest.raises(RuntimeError, match="GPU"):
+            await replica.check_health()
+
+    asyncio.run(main())
