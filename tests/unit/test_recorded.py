@@ -127,8 +127,10 @@ def test_a_row_without_a_newer_column_reads_as_none(folder: Path, tmp_path: Path
 
 
 def test_metadata_comes_back(tmp_path: Path) -> None:
-    line = {"id": "q", "question": "Who?", "golden_answers": ["Ada"], "metadata": {"page": 3}}
+    line = {"id": "q", "question": "Who?", "golden_answers": ["Ada"], "metadata": {"page": 3, "book": "b"}}
     (tmp_path / "q.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
     w = Workspace(tmp_path / "w", load())
     w.ingest_examples(tmp_path / "q.jsonl", "toy", "dev")
-    assert w.examples("toy/dev") == [Example("q", "Who?", ("Ada",), "qa", {"page": 3})]
+    assert w.examples("toy/dev") == [Example("q", "Who?", ("Ada",), "qa", {"page": 3, "book": "b"})]
+    [written] = pq.read_table(w.examples_file("toy/dev"))["metadata"].to_pylist()
+    assert written == '{"page": 3, "book": "b"}', "runs are named by the file: its bytes stay those of version 0.1"

@@ -11,7 +11,7 @@ A column is a field, in the fields' order, and may be null. Every type hint has 
     Annotated[tuple[X, Y], ("a", "b")]      struct of a and b
     a dataclass, a NamedTuple               struct of its fields
     Annotated[X, "json"]                    JSON text
-    dict[str, X]                            the same, keys sorted; of Any, what JSON cannot say goes in as `str` says it
+    dict[str, X]                            the same, keys sorted; of Any: as they came, what JSON cannot say by `str`
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _column(hint: Any) -> Column:
     if origin is list or (origin is tuple and args[1:] == (...,)):
         return _sequence(_column(args[0]), origin)
     if origin is dict:
-        return _json(Column(pa.null(), _same, _same), sort_keys=True, default=str if Any in args else None)
+        return _json(Column(pa.null(), _same, _same), sort_keys=Any not in args, default=str if Any in args else None)
     if origin is np.ndarray:
         [kind] = get_args(args[1])
         return Column(pa.list_(pa.from_numpy_dtype(kind)), np.ndarray.tolist, lambda value: np.asarray(value, kind))
