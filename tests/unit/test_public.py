@@ -7,12 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.toy import write_toy
+from wbrag.core.config import load
+from wbrag.units.library import Library
+from wbrag.workspace import Workspace
 
 # Every method and attribute that `wbrag.Workspace` had in version 0.1.
 WORKSPACE = """
-answering answers approve_what_passed ask base base_row bench canary check close conclude config corpus_fingerprint
-decide decisions default_release enrich evaluate every_example examine examples examples_file index indexed indexes
+answering answers approve_what_passed ask base base_row base_search bench canary check close conclude config
+corpus_fingerprint decide decisions default_release enrich evaluate every_example examine examples examples_file index
+indexed indexes
 ingest_corpus ingest_examples learn mark_stale passages path progress prompt_version propose publish push refresh
 release releases results review rollback search session shelf shelve stands unexamined unit_sources units usage varied
 verdicts
@@ -68,3 +74,10 @@ def test_every_job_is_a_script_with_help() -> None:
             [sys.executable, str(job), "--help"], capture_output=True, text=True, cwd=ROOT, timeout=120
         )
         assert done.returncode == 0 and "--config" in done.stdout, (job.name, done.stderr)
+
+
+def test_scores_that_a_caller_gives_reach_the_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, float]] = []
+    monkeypatch.setattr(Library, "shelve", lambda library, rows, tag, **scores: given.append(scores))
+    Workspace(tmp_path, load()).shelve([], "tag", from_traffic=1.0)
+    assert given == [{"from_traffic": 1.0}]

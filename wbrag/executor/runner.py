@@ -26,7 +26,7 @@ from wbrag.retrieval.external import is_external, open_base, state
 from wbrag.retrieval.external.source_cache import save_passages
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import open_shards
-from wbrag.retrieval.retriever import IndexRetriever
+from wbrag.retrieval.retriever import Base, IndexRetriever
 from wbrag.units.examine import nearest_passages
 from wbrag.units.layout import Index, Layout
 from wbrag.units.releases import Release
@@ -193,10 +193,13 @@ class Runner:
 
     def nearest(self, units: Sequence[StoredUnit]) -> dict[str, list[Hit]]:
         """The base passages nearest to each unit, by its stored vector."""
+        return asyncio.run(nearest_passages(units, *self.base_search()))
+
+    def base_search(self) -> tuple[list[Any], Base | None]:
+        """What the base passages are searched with by vectors: the shards of wbrag's own index, or an outside store."""
         if is_external(self.config):
-            return asyncio.run(nearest_passages(units, [], open_base(self.config, self.session.encoder())))
-        shards = self.session.shards(self.layout.path / "index", self.layout.base()[0], "base")
-        return asyncio.run(nearest_passages(units, shards))
+            return [], open_base(self.config, self.session.encoder())
+        return list(self.session.shards(self.layout.path / "index", self.layout.base()[0], "base")), None
 
     def generator(self) -> Generator:
         """The language model."""
