@@ -18,7 +18,7 @@ from wbrag.units.layout import Layout
 MARKER = "demo.json"
 
 
-def prepare(layout: Layout, limit: int | None = None, *, progress: bool = False) -> None:
+def prepare(layout: Layout, limit: int | None = None) -> None:
     """Bring the demo's world in, or `limit` questions of each set; raises `UsageError` beside another corpus."""
     marker = layout.path / MARKER
     if corpus_files(layout.path / "corpus") and not marker.exists():
@@ -39,7 +39,7 @@ def prepare(layout: Layout, limit: int | None = None, *, progress: bool = False)
         ]
         write_atomically(raw / f"{split}.jsonl", _jsonl(rows))
         layout.ingest_examples(raw / f"{split}.jsonl", "demo", split)
-    layout.ingest_corpus(raw / "corpus.jsonl", source="archive", progress=progress)
+    layout.ingest_corpus(raw / "corpus.jsonl", source="archive")
 
 
 def _jsonl(rows: Sequence[dict[str, Any]]) -> str:

@@ -125,7 +125,7 @@ def locked(path: Location) -> Iterator[None]:
     """One process at a time inside the block; the lock goes with its holder, however that ends.
 
     On a shared disk that holds for every machine. For a path in an object store it holds for the processes of this
-    machine alone: between machines the commits of the Delta tables decide, see `wbrag.core.io.append_log.AppendLog.append`.
+    machine alone: between machines the commits of the Delta tables decide: see `AppendLog.append`.
     """
     if not isinstance(path, Path):
         path = cache_folder() / "locks" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.lock"
