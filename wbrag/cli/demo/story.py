@@ -111,15 +111,15 @@ def _arm(name: str, rows: Rows) -> Arm:
 
 
 def _funnel(workspace: Workspace, e: Mapping[str, Any]) -> Funnel:
-    releases = workspace.releases.all()
+    releases, shelved = workspace.releases.all(), len(workspace.shelf.read())
     return Funnel(
         e["examples"],
         e["accepted"],
         e["closed_book_suffices"],
         e["retrieval_did_not_help"],
         e["quarantined"],
-        e["units_new"],
-        e["units_merged"],
+        shelved,  # not what this run added: a second run adds none
+        e["accepted"] - shelved,
         releases[-1].units if releases else 0,
         Calls(**e["calls"]),
         e["retained_docs_mean"],

@@ -58,7 +58,7 @@ def funnel(f: Funnel) -> Markup:
     steps = (
         ("Labelled questions", f.examples, "what training starts from"),
         ("Passed the utility gate", f.accepted, "the library made the answer better"),
-        ("Units on the shelf", f.units_new, merged),
+        ("Units on the shelf", f.units_shelved, merged),
         ("Units published", f.units_published, checked),
     )
     rows = [Row(name, count(n), detail, n, colour=ACCENT) for name, n, detail in steps]

@@ -76,7 +76,7 @@ class Funnel:
     closed_book_suffices: int = 0
     retrieval_did_not_help: int = 0
     quarantined: int = 0
-    units_new: int = 0
+    units_shelved: int = 0
     units_merged: int = 0
     units_published: int = 0
     calls: Calls = Calls()
