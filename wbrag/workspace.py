@@ -59,7 +59,6 @@ class Workspace:
         self.runner = Runner(self.layout, progress=progress, session=session)
         self.library = Library(self.layout, self.runner, progress=progress)
         self.publisher = Publisher(self.library, self.runner)
-        self.progress = progress
         self._local: LocalExecutor | None = None
 
     def __enter__(self) -> Self:
@@ -80,7 +79,7 @@ class Workspace:
     def varied(self, **sections: Mapping[str, Any]) -> Workspace:
         """This workspace with other `enrich` or `retrieval` settings, over the same running models."""
         layout = self.layout.varied(**sections)
-        return Workspace(layout.path, layout.config, progress=self.progress, session=self.session)
+        return Workspace(layout.path, layout.config, progress=self.runner.progress, session=self.session)
 
     # -- the verbs ----------------------------------------------------------------------------------------------
 
@@ -95,7 +94,7 @@ class Workspace:
     ) -> IngestResult:
         """Read a published corpus into `corpus/`; documents longer than 1.5 x `chunk_words` words are cut."""
         return self.layout.ingest_corpus(
-            path, format, columns=columns, chunk_words=chunk_words, source=source, progress=self.progress
+            path, format, columns=columns, chunk_words=chunk_words, source=source, progress=self.runner.progress
         )
 
     def ingest_examples(
@@ -213,6 +212,10 @@ class Workspace:
     @property
     def path(self) -> Location:
         return self.layout.path
+
+    @property
+    def progress(self) -> bool:
+        return self.runner.progress
 
     @property
     def session(self) -> Session:

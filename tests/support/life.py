@@ -39,6 +39,7 @@ from tests.support.toy import write_toy
 from wbrag.cli.main import main as command_line
 from wbrag.units.usage import Feedback, Served
 
+# Imported before the fork: a child that a fault kills forgets them, and would load each again.
 PRELOADED = (deltalake, faiss, openai, pyarrow.dataset, wbrag)
 ITEMS = [f"{a}{b}" for a in ("amber", "birch", "cedar", "delta", "ember") for b in ("lamp", "gate", "mill", "boat")]
 URL = "URL"  # of the scripted endpoint, to be filled in

@@ -56,7 +56,8 @@ class VLLMGenerator:
                     raise WbragError(
                         f"expected vLLM to start on model {self.settings.model!r}, "
                         f"found {type(error).__name__}: {reason}; "
-                        "check the model, its dtype and the free memory"
+                        "check the model, its dtype and the free memory, and that a script's own code stands "
+                        'under `if __name__ == "__main__":`, since the engine is a process that imports it'
                     ) from None
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
