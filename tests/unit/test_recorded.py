@@ -50,7 +50,7 @@ class Folders(Runner):
 
     seen: ClassVar[list[str]] = []
 
-    def _rows(self, job: Any, examples: Any, folder: Any, indexes: Any, label: str) -> Any:
+    def _rows(self, job: Any, examples: Any, folder: Any, indexes: Any, made_with: Any, label: str) -> Any:
         self.seen.append(f"{folder.parent.name}/{folder.name}")
         raise StopIteration
 

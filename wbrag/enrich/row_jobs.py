@@ -13,9 +13,9 @@ from wbrag.core.config import Config
 from wbrag.core.tasks import task
 from wbrag.core.types import Example, Generator, Hit, Sampling
 from wbrag.enrich.distil import Distiller
-from wbrag.enrich.enrich import Enricher, Verdict, written_unit
+from wbrag.enrich.enrich import Enricher, Known, Verdict, written_unit
 from wbrag.enrich.round_trip import round_trip
-from wbrag.enrich.rows import Kind, Row, answer_row, failed_answer_row, unit_columns, verdict_row
+from wbrag.enrich.rows import Kind, Row, answer_row, asked_key, failed_answer_row, unit_columns, verdict_row
 from wbrag.enrich.scores import SCORING, Scorer
 from wbrag.methods import Needs, Rag, method, needs
 from wbrag.retrieval.encoder import TextEncoder, Vectors
@@ -50,7 +50,7 @@ class RowJob(Protocol):
         """What its generator must be able to do."""
         ...
 
-    def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Row]]: ...
+    def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]: ...
 
     def failed(self, example: Example, error: str) -> Row: ...
 
@@ -68,16 +68,17 @@ class EnrichJob:
     def needs(self) -> set[Needs]:
         return {needs(self.method, self.config.methods), SCORING.get(self.config.enrich.gate_metric, "text")}
 
-    def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Row]]:
+    def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
         settings = self.config.enrich
         base = open_base(self.config, handles.encoder)
 
-        async def run(example: Example) -> Row:
+        async def run(example: Example, known: Known) -> Row:
             recording = _RecordingBase(base) if base is not None else None
             rag = _rag(self.config, handles, example, settings.top_k, recording)
             distiller = Distiller(handles.generator, handles.encoder, settings, self.config.prompts_dir)
-            row = verdict_row(await Enricher(method(self.method), rag, distiller, settings).enrich(example))
-            return row | {"source_passages": recording.passages(row["sources"])} if recording else row
+            row = verdict_row(await Enricher(method(self.method), rag, distiller, settings).enrich(example, known))
+            kept = {"source_passages": recording.passages(row["sources"], known.hits)} if recording else {}
+            return row | kept | {"asked": asked_key(example, self.config.prompts_dir)}
 
         return run
 
@@ -98,13 +99,14 @@ class EvaluateJob:
     def needs(self) -> set[Needs]:
         return {needs(self.method, self.config.methods)}
 
-    def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Row]]:
+    def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
         base = open_base(self.config, handles.encoder) if self.retrieve else None
 
-        async def run(example: Example) -> Row:
+        async def run(example: Example, known: Known) -> Row:
             rag = _rag(self.config, handles, example, self.config.retrieval.top_k, base)
             answer = await method(self.method)(example.question, rag, None if self.retrieve else [])
-            return answer_row(example, answer, rag.task.score(answer.text, example.golden_answers))
+            row = answer_row(example, answer, rag.task.score(answer.text, example.golden_answers))
+            return row | {"asked": asked_key(example, self.config.prompts_dir)}
 
         return run
 
@@ -125,20 +127,21 @@ class DistilJob:
     def needs(self) -> set[Needs]:
         return {"text"}
 
-    def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[Row]]:
+    def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
         settings = self.config.enrich
         distiller = Distiller(handles.generator, handles.encoder, settings, self.config.prompts_dir)
 
-        async def run(example: Example) -> Row:
+        async def run(example: Example, known: Known) -> Row:
             documents = [Hit(id, title, text, 0.0) for id, title, text in example.metadata["documents"]]
             distilled = await distiller.distil(example.id, example.question, documents)
             written, calls = written_unit(distilled, documents, task(example.task), example), distilled.calls
             if self.round_trip and example.golden_answers:
                 rag = _rag(self.config, handles, example, settings.top_k)
                 s = await round_trip(method("naive"), rag, Scorer(rag, "task"), example, written.unit, documents)
-                written, calls = replace(written, s_unit=s.s_unit, s_kept=s.s_kept), calls + s.calls
+                read = replace(written, s_unit=s.s_unit, s_kept=s.s_kept, read_calls=s.calls)
+                written, calls = read, calls + s.calls
             row = {"id": example.id, "question": example.question, "calls": calls, "error": ""}
-            return row | unit_columns(written)
+            return row | unit_columns(written) | {"asked": asked_key(example, self.config.prompts_dir)}
 
         return run
 
@@ -157,8 +160,10 @@ class _RecordingBase:
         self.hits |= {hit.id: hit for hits in found for hit in hits}
         return found
 
-    def passages(self, sources: Sequence[Row]) -> list[Row]:
-        hits = [self.hits[source["id"]] for source in sources]
+    def passages(self, sources: Sequence[Row], known: Sequence[Hit]) -> list[Row]:
+        """The sources as they were found now, or are `known` from an earlier run."""
+        found = {hit.id: hit for hit in known} | self.hits
+        hits = [found[source["id"]] for source in sources]
         return [{"id": hit.id, "title": hit.title, "text": hit.text} for hit in hits]
 
 

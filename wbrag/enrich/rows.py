@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wbrag.core import prompts
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, file_in_one_step, listed
 from wbrag.core.io.parquet import read_all
 from wbrag.core.io.schemas import from_row, schema_of, to_row
 from wbrag.core.types import Answer, Cost, Example, PassageText, Unit
-from wbrag.enrich.enrich import Verdict, WrittenUnit
+from wbrag.enrich.enrich import NOTHING, Known, Verdict, WrittenUnit
 
 Row = dict[str, Any]
 Kind = Literal["enrich", "evaluate", "distil"]
@@ -34,6 +37,7 @@ class Run(NamedTuple):
 
 _unit, _written = schema_of(Unit), schema_of(WrittenUnit)
 _end = [("calls", pa.int32()), ("error", pa.string())]
+_asked = ("asked", pa.string())  # `asked_key` of the example, by which other runs find the row
 UNIT_COLUMNS = [
     ("sources", _unit.field("sources").type),
     ("unit_title", pa.string()),
@@ -41,13 +45,14 @@ UNIT_COLUMNS = [
     ("evidence", _unit.field("evidence").type),
     *(field for field in _written if field.name != "unit"),
 ]
-UNITS = pa.schema([("id", pa.string()), ("question", pa.string()), *UNIT_COLUMNS, *_end])
+UNITS = pa.schema([("id", pa.string()), ("question", pa.string()), *UNIT_COLUMNS, *_end, _asked])
 VERDICTS = pa.schema(
     [
         *(field for field in schema_of(Verdict) if field.name not in ("written", "calls", "error")),
         *UNIT_COLUMNS,
         *_end,
         ("source_passages", pa.list_(pa.struct(list(schema_of(PassageText))))),  # where the corpus is elsewhere
+        _asked,
     ]
 )
 ANSWERS = pa.schema(
@@ -61,6 +66,7 @@ ANSWERS = pa.schema(
         *schema_of(Cost),
         ("details", pa.string()),
         ("error", pa.string()),
+        _asked,
     ]
 )
 SCHEMAS: dict[Kind, pa.Schema] = {"enrich": VERDICTS, "evaluate": ANSWERS, "distil": UNITS}
@@ -81,13 +87,24 @@ def unit_columns(written: WrittenUnit) -> Row:
     return {name: unit[name.removeprefix("unit_")] for name in ("sources", "unit_title", "unit_text", "evidence")} | row
 
 
+def verdict_of(row: Row) -> Verdict:
+    """The verdict that a row holds."""
+    return replace(from_row(Verdict, row), written=written_of(row) if row["accepted"] else None)
+
+
+def written_of(row: Row) -> WrittenUnit:
+    """The unit of an accepted verdict's row, or of a distilled one, as it was written."""
+    unit = Unit(row["unit_title"], row["unit_text"], (row["id"],), (), ())
+    return from_row(WrittenUnit, row | {"unit": to_row(unit) | {name: row[name] for name in ("sources", "evidence")}})
+
+
 _NO_UNIT = unit_columns(WrittenUnit(Unit("", "", (), (), ()), False, False, 0, 0))
 
 
 def answer_row(example: Example, answer: Answer, score: float) -> Row:
     """What one question was answered, from which hits, and what that cost."""
     return {
-        **_asked(example),
+        **_question(example),
         "prediction": answer.text,
         "score": score,
         "hit_ids": [h.id for h in answer.hits],
@@ -100,10 +117,10 @@ def answer_row(example: Example, answer: Answer, score: float) -> Row:
 
 
 def failed_answer_row(example: Example, error: str) -> Row:
-    return {**_asked(example), "prediction": "", "score": 0.0, "error": error}
+    return {**_question(example), "prediction": "", "score": 0.0, "error": error}
 
 
-def _asked(example: Example) -> Row:
+def _question(example: Example) -> Row:
     return {"id": example.id, "question": example.question, "golden_answers": list(example.golden_answers)}
 
 
@@ -125,14 +142,21 @@ def unit_of(row: Mapping[str, Any], **made_with: str) -> Unit:
     return from_row(Unit, unit | made_with)
 
 
-def example_json(example: Example) -> str:
-    """An example as text, for an actor elsewhere."""
-    return json.dumps(to_row(example))
+def asked_key(example: Example, prompts_dir: str | None = None) -> str:
+    """What a row's own settings do not say: the example and its task's prompts, and not the rest of its file."""
+    asked = (example.id, example.question, example.golden_answers, example.task, example.metadata.get("documents"))
+    return fingerprint(*asked, prompts.digest(prompts.of(example.task), prompts_dir))
 
 
-def example_of(text: str) -> Example:
-    """The example that `example_json` wrote."""
-    return from_row(Example, json.loads(text))
+def example_json(example: Example, known: Known = NOTHING) -> str:
+    """An example as text, for an actor elsewhere, with what earlier runs know of it."""
+    return json.dumps(to_row(example) | ({"known": to_row(known)} if known != NOTHING else {}))
+
+
+def example_of(text: str) -> tuple[Example, Known]:
+    """What `example_json` wrote."""
+    row = json.loads(text)
+    return from_row(Example, row), from_row(Known, row["known"]) if "known" in row else NOTHING
 
 
 def write_rows(folder: Location, kind: Kind, rows: Sequence[Mapping[str, Any]], name: str | None = None) -> None:

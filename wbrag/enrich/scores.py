@@ -29,6 +29,12 @@ class Scorer:
         """Whether an answer cannot be scored before retrieval, not even one from memory."""
         return self.metric == "judge"
 
+    def again(self, text: str, example: Example, scored: float | None) -> float | None:
+        """The score of an answer that an earlier run `scored`: another task metric reads the same text."""
+        if self.metric in SCORING or scored is None:
+            return scored
+        return self.rag.task.score(text, example.golden_answers, self.metric)
+
     async def score(self, answer: Answer, example: Example, retrieved: Sequence[Hit]) -> float:
         """The judge sees all that was `retrieved`, whatever the answer was read from."""
         if self.metric == "judge":

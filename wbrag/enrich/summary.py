@@ -41,12 +41,14 @@ def summarise(rows: Sequence[Row], top_k: int) -> dict[str, Any]:
     """Counts and means over verdict rows.
 
     `calls.formula` is what Algorithm 1 asks without the lossless skip: for naive RAG 2N + K|D|, two for each
-    distillation, and one or two for its round trip. A skipped answer counts as one call, whatever the method. With
-    `enrich.record: all`, and where the model is asked for scores, both counts hold what that costs on top.
+    distillation, and one or two for its round trip; `saved` are those skipped, and those that earlier runs made. A
+    skipped answer counts as one call, whatever the method. With `enrich.record: all`, and where the model is asked for
+    scores, both counts hold what that costs on top.
     """
     accepted = [row for row in rows if row["accepted"]]
     made = sum(row["calls"] for row in rows)
-    formula = made + sum(1 for row in rows if row["s_rag"] is None and not row["error"])
+    reused = sum(row["reused_calls"] or 0 for row in rows)
+    formula = made + reused + sum(1 for row in rows if row["s_rag"] is None and not row["error"])
     return {
         "examples": len(rows),
         "quarantined": sum(1 for row in rows if row["error"]),

@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+from wbrag.core import prompts
 from wbrag.core.config import Config
 from wbrag.core.errors import UsageError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, sha256_of, write_atomically
 from wbrag.core.progress import bar
-from wbrag.core.prompts import names as prompt_names
 from wbrag.core.types import Example, Generator, Hit
 from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, Handles, RowJob
 from wbrag.enrich.rows import Row, Run
+from wbrag.executor.reuse import ROWS_VERSION, Reuse, stages
 from wbrag.generators import check, generator_fingerprint
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.external import is_external, open_base, state
@@ -34,8 +35,6 @@ from wbrag.units.table import StoredUnit
 
 if TYPE_CHECKING:
     from wbrag.executor.ray.session import Session
-
-ROWS_VERSION = 2  # raised whenever the code would make other rows from the same settings
 
 
 class Runner:
@@ -117,7 +116,7 @@ class Runner:
         made_with = (generator_fingerprint(c), encoder_fingerprint(c.encoder), self.layout.prompt_version())
         tag = fingerprint(ROWS_VERSION, *made_with, distiller, round_trip)
         folder = self.layout.path / "distilled" / tag
-        return self._rows(DistilJob(c, round_trip), examples, folder, [], "distilling evidence")
+        return self._rows(DistilJob(c, round_trip), examples, folder, [], {}, "distilling evidence")
 
     def _run(self, job: Any, name: str, examples: list[Example], indexes: list[Index], label: str) -> Run:
         c, layout = job.config, self.layout
@@ -140,14 +139,22 @@ class Runner:
             *(state(c) if job.retrieve else ()),
         )
         folder = layout.path / ("verdicts" if job.kind == "enrich" else "answers") / tag
-        described = {**made_with, "config": c.model_dump(mode="json")}
-        write_atomically(folder / "run.json", json.dumps(described, indent=1) + "\n")
-        return self._rows(job, examples, folder, indexes, label)
+        return self._rows(job, examples, folder, indexes, made_with, label)
 
     def _rows(
-        self, job: RowJob, examples: Sequence[Example], folder: Location, indexes: list[Index], label: str
+        self,
+        job: RowJob,
+        examples: Sequence[Example],
+        folder: Location,
+        indexes: list[Index],
+        made_with: Mapping[str, str],
+        label: str,
     ) -> Run:
         from wbrag.executor.ray.row_pass import run_rows
+
+        found = stages(job, self.layout, indexes)
+        described = {**made_with, "stages": found, "config": job.config.model_dump(mode="json")}
+        write_atomically(folder / "run.json", json.dumps(described, indent=1) + "\n")
 
         def handles() -> Handles:  # called only if there is a row to work on
             asyncio.run(check(job.config, job.needs))
@@ -157,7 +164,8 @@ class Runner:
             return replace(opened, sources=self.layout.unit_sources())
 
         with bar(label, shown=self.progress) as update:
-            rows, resumed = run_rows(self.config, job, handles, examples, folder, update)
+            reuse = Reuse(job, self.layout, folder, found)
+            rows, resumed = run_rows(self.config, job, handles, examples, folder, update, reuse)
         return Run([rows[e.id] for e in examples], resumed, folder)
 
     # -- the base index -----------------------------------------------------------------------------------------
@@ -221,8 +229,8 @@ class Runner:
 
 def _prompts(method: str, examples: Sequence[Example]) -> set[str]:
     """The templates of a method and of the examples' tasks."""
-    tasks = {example.task for example in examples}
-    return {name for name in prompt_names() if name.partition(".")[0] in tasks | {method}}
+    owners = {example.task for example in examples} | {method}
+    return {name for owner in owners for name in prompts.of(owner)}
 
 
 def _need_labels(name: str, examples: Sequence[Example]) -> None:

@@ -63,8 +63,20 @@ def model_path(settings: GeneratorConfig) -> str:
 def generator_fingerprint(config: Config) -> str:
     """What must be equal for two runs' answers to be comparable; a model folder counts by its contents."""
     g = config.generator
-    folder = Path(model_path(g)).expanduser()
-    name = model_contents(folder) if g.backend == "vllm" and folder.is_dir() else g.model
     chosen = g.engine.chosen() if g.backend == "vllm" else {}
-    named = (g.backend, name, g.revision, g.base_url, g.dtype, g.max_model_len, g.max_answer_tokens, config.seed)
+    named = (g.backend, _weights(g), g.revision, g.base_url, g.dtype, g.max_model_len, g.max_answer_tokens, config.seed)
     return fingerprint(*named, *([chosen] if chosen else []))  # older runs had none
+
+
+def reply_fingerprint(config: Config) -> str:
+    """What decides a reply to a given prompt: neither how long a context may be, nor how fast the engine is."""
+    g = config.generator
+    engine = {name: value for name, value in g.engine.chosen().items() if name in ("quantization", "kv_cache_dtype")}
+    named = (g.backend, _weights(g), g.revision, g.base_url, g.dtype, config.seed)
+    return fingerprint(*named, engine if g.backend == "vllm" else {})
+
+
+def _weights(settings: GeneratorConfig) -> str | list[tuple[str, str]]:
+    """A model folder's contents, or the model's name."""
+    folder = Path(model_path(settings)).expanduser()
+    return model_contents(folder) if settings.backend == "vllm" and folder.is_dir() else settings.model

@@ -163,9 +163,18 @@ NOW = {
 }
 
 
+LATER = {  # columns that came after version 0.1; they stand where they like, and files without them stay readable
+    "verdicts": ["unit_calls", "read_calls", "reused_calls", "step_calls", "asked"],
+    "answers": ["asked"],
+    "distilled": ["unit_calls", "read_calls", "asked"],
+}
+
+
 @pytest.mark.parametrize("name", KEPT_BY_HAND)
 def test_every_table_has_the_columns_that_it_had(name: str) -> None:
-    assert NOW[name].equals(pa.schema(KEPT_BY_HAND[name]), check_metadata=True)
+    then = [field for field in NOW[name] if field.name not in LATER.get(name, [])]
+    assert pa.schema(then).equals(pa.schema(KEPT_BY_HAND[name]), check_metadata=True)
+    assert set(LATER.get(name, [])) <= set(NOW[name].names)
 
 
 UNIT = Unit(

@@ -19,7 +19,7 @@ from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import task
 from wbrag.core.types import Evidence, Example, Hit, Messages, Sampling
 from wbrag.enrich.distil import Distiller
-from wbrag.enrich.enrich import Enricher, Verdict
+from wbrag.enrich.enrich import NOTHING, Enricher, Known, Verdict
 from wbrag.enrich.leakage_audit import leaks
 from wbrag.enrich.rows import verdict_row
 from wbrag.methods import Rag, method
@@ -55,13 +55,17 @@ class World:
 
 
 def run(
-    world: World, golden: Sequence[str] = (RIGHT,), hits: Sequence[Hit] = HITS, **options: Any
+    world: World,
+    golden: Sequence[str] = (RIGHT,),
+    hits: Sequence[Hit] = HITS,
+    known: Known = NOTHING,
+    **options: Any,
 ) -> tuple[Verdict, ScriptedGenerator]:
     gate = EnrichConfig(**{"round_trip": False, **options})
     generator = ScriptedGenerator(world.reply)
     rag = Rag(generator, TableRetriever({QUESTION: hits}), task("qa"), gate.top_k)
     enricher = Enricher(method("naive"), rag, Distiller(generator, SimilarityEncoder({}), gate), gate)
-    return asyncio.run(enricher.enrich(Example("e1", QUESTION, tuple(golden)))), generator
+    return asyncio.run(enricher.enrich(Example("e1", QUESTION, tuple(golden)), known)), generator
 
 
 def test_accepted() -> None:
@@ -311,3 +315,38 @@ def test_every_score_is_recorded_where_asked_for_and_decides_the_same() -> None:
         assert len(whole.s_doc) == 5 and whole.s_rag is not None
         deciding = ("accepted", "reason", "s_nr", "retained", "fallback", "unit")
         assert [getattr(needed, name) for name in deciding] == [getattr(whole, name) for name in deciding]
+
+
+thresholds = st.fixed_dictionaries(
+    {
+        "tau_s": st.sampled_from([0.1, 0.6]),
+        "tau_delta": st.sampled_from([0.01, 0.4]),
+        "tau_doc": st.sampled_from([0.01, 0.5]),
+        "n_min": st.sampled_from([1, 2]),
+        "record": st.sampled_from(["needed", "all"]),
+        "round_trip": st.booleans(),
+        "lossless_skip": st.booleans(),
+    }
+)
+
+
+@given(world=worlds, earlier=st.lists(thresholds, min_size=1, max_size=3), now=thresholds)
+def test_what_is_known_is_not_asked_and_changes_nothing(
+    world: World, earlier: list[dict[str, Any]], now: dict[str, Any]
+) -> None:
+    """Whatever thresholds came before: the verdict of a fresh run, at the price of what nobody asked yet."""
+    before = [run(world, gate_metric="f1", **options) for options in earlier]
+    best = max((v for v, _ in before), key=lambda v: (v.s_rag is not None, len(v.s_doc), v.written is not None))
+    units = sorted((v.written for v, _ in before if v.written), key=lambda written: written.s_unit is None)
+    known = Known(best, tuple(HITS) if best.hit_ids else (), tuple(units))
+    fresh, _ = run(world, gate_metric="f1", **now)
+    verdict, generator = run(world, known=known, gate_metric="f1", **now)
+    assert verdict.calls == len(generator.calls)
+    costs = replace(verdict, calls=verdict.calls + verdict.reused_calls, reused_calls=0)
+    if verdict.written and fresh.written:  # a unit's documents may have been read for it again, or not
+        read = verdict.written.read_calls, fresh.written.read_calls
+        costs = replace(costs, calls=costs.calls + read[1] - read[0])
+        costs = replace(costs, written=replace(verdict.written, read_calls=read[1]))
+    assert costs == fresh
+    if now in earlier and len(earlier) == 1:
+        assert not generator.calls

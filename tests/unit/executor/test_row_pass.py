@@ -18,6 +18,7 @@ from tests.support.outcome import rows_of
 from wbrag.core.config import load
 from wbrag.core.errors import NoAnswer, PromptRefused, WbragError
 from wbrag.core.types import Example
+from wbrag.enrich.enrich import Known
 from wbrag.enrich.row_jobs import Handles
 from wbrag.enrich.rows import example_json
 from wbrag.executor.ray.failures import EnginesGone
@@ -33,8 +34,8 @@ class Job:
     ends: dict[str, Exception]
     kind: str = "distil"
 
-    def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[dict[str, Any]]]:
-        async def run(example: Example) -> dict[str, Any]:
+    def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[dict[str, Any]]]:
+        async def run(example: Example, known: Known) -> dict[str, Any]:
             if example.id in self.ends:
                 raise self.ends[example.id]
             return {"id": example.id, "question": example.question, "error": ""}
@@ -149,10 +150,10 @@ def test_a_short_pass_writes_every_block_and_keeps_the_engine_full(tmp_path: Pat
 
     @dataclass
     class Slow(Job):
-        def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[dict[str, Any]]]:
+        def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[dict[str, Any]]]:
             run, full = super().prepare(handles), asyncio.Event()
 
-            async def slow(example: Example) -> dict[str, Any]:
+            async def slow(example: Example, known: Known) -> dict[str, Any]:
                 nonlocal under_way, most
                 under_way += 1
                 most = max(most, under_way)
@@ -160,7 +161,7 @@ def test_a_short_pass_writes_every_block_and_keeps_the_engine_full(tmp_path: Pat
                     full.set()
                 await asyncio.wait_for(full.wait(), 60)
                 under_way -= 1
-                return await run(example)
+                return await run(example, known)
 
             return slow
 
@@ -177,13 +178,13 @@ def test_a_short_pass_that_stops_keeps_what_was_finished(tmp_path: Path) -> None
 
     @dataclass
     class Doomed(Job):
-        def prepare(self, handles: Handles) -> Callable[[Example], Awaitable[dict[str, Any]]]:
+        def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[dict[str, Any]]]:
             run, others = super().prepare(handles), asyncio.Event()
 
-            async def late(example: Example) -> dict[str, Any]:
+            async def late(example: Example, known: Known) -> dict[str, Any]:
                 if example.id == "5":
                     await asyncio.wait_for(others.wait(), 60)
-                record = await run(example)
+                record = await run(example, known)
                 finished.add(example.id)
                 if finished >= set("01234"):
                     others.set()

@@ -66,7 +66,18 @@ def version(used: Iterable[str] = (), folder: str | None = None) -> str:
 
     Of templates that came after `RECORDED`, only those that are `used` count: a new one leaves recorded versions equal.
     """
-    digest = hashlib.sha256()
-    for name in sorted({*RECORDED, *used}):
-        digest.update(f"{name}\n{load(name, folder)}\n".encode())
-    return digest.hexdigest()[:12]
+    return digest({*RECORDED, *used}, folder)
+
+
+def digest(used: Iterable[str], folder: str | None = None) -> str:
+    """A short hash over these templates and no others: what decides the replies that they ask for."""
+    found = hashlib.sha256()
+    for name in sorted(used):
+        found.update(f"{name}\n{load(name, folder)}\n".encode())
+    return found.hexdigest()[:12]
+
+
+@cache
+def of(owner: str) -> tuple[str, ...]:
+    """The templates of a method or a task: `flare.question` is one of `flare`."""
+    return tuple(name for name in names() if name.partition(".")[0] == owner)

@@ -25,11 +25,13 @@ from wbrag.core.errors import NoAnswer, WbragError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, listed, opened
 from wbrag.core.types import Example
+from wbrag.enrich.enrich import NOTHING, Known
 from wbrag.enrich.row_jobs import Handles, RowJob
 from wbrag.enrich.rows import Kind, example_json, example_of, read_rows, write_rows
 from wbrag.executor.ray.failures import EnginesGone, cause, in_one_sentence
 from wbrag.executor.ray.quiet import data_context
 
+Reuse = Callable[[Sequence[Example]], tuple[set[str], dict[str, Known]]]  # ids of rows written, and what is known else
 FULL = 2  # times the engine's room in rows under way: the last rows of a block leave room that others fill
 LOOKS_S = {True: 0.5, False: 5.0}  # between looks at the output folder, local or in an object store
 RESTARTS = 100  # of one row actor: nodes are lost in a night, but a row that kills its process would do so for ever
@@ -87,9 +89,9 @@ class RowActor:
         """The record of one example, as JSON in `row`; empty where it is unfinished, and `stop` says why."""
         if self.stop:
             return {"row": "", "stop": self.stop}
-        example = example_of(text)
+        example, known = example_of(text)
         try:
-            record = await self.run(example)
+            record = await self.run(example, known)
             self.unanswered, self.proven = 0, True
         except Exception as raised:  # quarantined with its reason; the run goes on
             error = cause(raised) if isinstance(raised, RayTaskError) else raised
@@ -130,18 +132,22 @@ def run_rows(
     examples: Sequence[Example],
     folder: Location,
     progress: Callable[[int, int], None] | None = None,
+    reuse: Reuse | None = None,
 ) -> tuple[dict[str, dict[str, Any]], int]:
     """Run `job` over those `examples` that `folder` does not hold yet.
 
     `handles` is called, and with it models start, only if there is work. Returns every example's record by id, and how
-    many were there before. `progress` gets (rows finished, rows in all).
+    many were there before or could be taken by `reuse`. `progress` gets (rows finished, rows in all).
     """
     wanted = {example.id for example in examples}
     before = {id: row for id, row in read_rows(folder, job.kind).items() if id in wanted and not row["error"]}
     todo = [example for example in examples if example.id not in before]
+    taken, known = reuse(todo) if reuse and todo else (set(), {})
+    todo = [example for example in todo if example.id not in taken]
     if todo:
         failure: list[BaseException] = []
-        work = (failure, config, job, handles(), todo, folder, bool(before))
+        rows = [example_json(example, known.get(example.id, NOTHING)) for example in todo]
+        work = (failure, config, job, handles(), rows, folder, bool(before))
         thread = threading.Thread(target=_guarded, args=work, daemon=True)
         thread.start()
         counter = _Counter(folder, wanted)
@@ -156,7 +162,7 @@ def run_rows(
         raise WbragError(
             f"expected {len(wanted)} finished rows in {folder}, found {missing} missing: run the command again"
         )
-    return records, len(before)
+    return records, len(before) + len(taken)
 
 
 def _guarded(failure: list[BaseException], *arguments: Any) -> None:
@@ -167,9 +173,9 @@ def _guarded(failure: list[BaseException], *arguments: Any) -> None:
 
 
 def _execute(
-    config: Config, job: RowJob, handles: Handles, todo: Sequence[Example], folder: Location, proven: bool
+    config: Config, job: RowJob, handles: Handles, rows: Sequence[str], folder: Location, proven: bool
 ) -> None:
-    output, rows = Output(folder, job.kind), [example_json(e) for e in todo]
+    output = Output(folder, job.kind)
     few = len(rows) <= config.ray.spread_above and config.generator.engines[1] == 1
     if few or len(rows) <= config.ray.block_rows:  # nothing to share out, and Ray Data takes seconds to start
         told = asyncio.run(_here(config, RowActor(job, handles, proven, output), rows))

@@ -1,0 +1,206 @@
+"""Reuse of rows: what runs under other settings found out, wherever the same settings decide it.
+
+A run's folder is named by all of its settings. Its `run.json` also holds a fingerprint of every stage of the work, over
+what decides that stage alone, and each row the key of its example (`asked_key`). So a longer context, another
+threshold, another method's prompt or one example more repeats no call whose reply is known: rows are taken over whole,
+or from the stage on where they differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wbrag.core import prompts
+from wbrag.core.config import Config
+from wbrag.core.errors import WbragError
+from wbrag.core.fingerprint import fingerprint
+from wbrag.core.io.files import Location, listed
+from wbrag.core.io.parquet import read_all
+from wbrag.core.sections import EnrichConfig
+from wbrag.core.tasks import task
+from wbrag.core.types import Example, Hit
+from wbrag.enrich.distil import Distilled, Distiller
+from wbrag.enrich.enrich import Enricher, Known, Verdict, WrittenUnit
+from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, RowJob
+from wbrag.enrich.rows import Row, asked_key, verdict_of, verdict_row, write_rows
+from wbrag.enrich.scores import SCORING
+from wbrag.generators import reply_fingerprint
+from wbrag.methods import Rag
+from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.retrieval.external import is_external, state
+from wbrag.units.layout import Index, Layout
+
+log = logging.getLogger(__name__)
+ROWS_VERSION = 2  # raised whenever the code would make other rows from the same settings
+ROWS = 4096  # in one file of rows that are taken over
+
+
+def stages(job: RowJob, layout: Layout, indexes: Sequence[Index]) -> dict[str, str]:
+    """A fingerprint of each stage of `job`, over what decides it and nothing else."""
+    c, e = job.config, job.config.enrich
+    if isinstance(job, EvaluateJob):
+        sources = {unit: sorted(found) for unit, found in (layout.unit_sources() or {}).items()}
+        looked_up = (c.retrieval, _shards(indexes), sources, *state(c)) if job.retrieve else ()
+        return {"answers": fingerprint(*_answers(c, job.method), *looked_up, *_encoder(c, job.retrieve))}
+    corpus = (_shards(indexes), *state(c))
+    units = fingerprint(ROWS_VERSION, *_distilling(c, e), encoder_fingerprint(c.encoder), corpus)
+    if isinstance(job, DistilJob):
+        read = (*_answers(c, "naive"), e.top_k) if job.round_trip else ()
+        return {"units": fingerprint(units, *read)}
+    assert isinstance(job, EnrichJob)
+    judged = prompts.digest(["judge"], c.prompts_dir) if e.gate_metric == "judge" else ""
+    metric = e.gate_metric if e.gate_metric in SCORING else "text"  # task metrics read the same texts
+    answers = fingerprint(*_answers(c, job.method), *_encoder(c, True), e.top_k, corpus, metric, judged)
+    return {"answers": answers, "units": units, "round trips": fingerprint(answers, e.gate_metric)}
+
+
+def _answers(c: Config, method: str) -> tuple[Any, ...]:
+    """What decides a method's answers over given documents."""
+    own = prompts.digest(prompts.of(method), c.prompts_dir)
+    model = (reply_fingerprint(c), c.generator.max_answer_tokens)
+    return ROWS_VERSION, method, own, *model, getattr(c.methods, method, None)
+
+
+def _distilling(c: Config, e: EnrichConfig) -> tuple[Any, ...]:
+    """What decides a unit's text over given documents."""
+    if e.distiller == "extractive":
+        return e.distiller, e.max_sentences
+    own = prompts.digest(["evidence", "rewrite"], c.prompts_dir)
+    return e.distiller, reply_fingerprint(c), own, e.max_sentences, e.fallback_sentences, e.max_unit_tokens
+
+
+def _encoder(c: Config, retrieve: bool) -> tuple[str, ...]:
+    return (encoder_fingerprint(c.encoder),) if retrieve else ()
+
+
+def _shards(indexes: Sequence[Index]) -> list[list[Any]]:
+    return [[shard.sha256 for shard in manifest.shards] for manifest, _ in indexes]
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """Takes over what the runs beside `folder` know."""
+
+    job: RowJob
+    layout: Layout
+    folder: Location
+    stages: Mapping[str, str]
+
+    def __call__(self, todo: Sequence[Example]) -> tuple[set[str], dict[str, Known]]:
+        """Write the rows that need no call into the folder; returns their ids, and what is known of the others."""
+        keys = {asked_key(example, self.job.config.prompts_dir): example for example in todo}
+        if not isinstance(self.job, EnrichJob):
+            whole = {row["id"]: row for _, rows in self._beside(set(keys)) for row in rows}
+            return self._take(list(whole.values())), {}
+        known = self._known(set(keys))
+        if not is_external(self.job.config):  # there a row also holds the texts of its unit's sources
+            taken = self._take([row for e in todo if e.id in known and (row := _replayed(self.job, e, known[e.id]))])
+            known = {id: found for id, found in known.items() if id not in taken}
+        else:
+            taken = set()
+        return taken, self._with_texts(known)
+
+    def _beside(self, keys: set[str]) -> Iterator[tuple[set[str], list[Row]]]:
+        """Of every other run that shares a stage: which ones, and its finished rows of these examples."""
+        runs: list[Location] = sorted(self.folder.parent.glob("*/run.json"), key=str)
+        for file in runs:
+            if file.parent.name == self.folder.name:
+                continue
+            try:
+                theirs = json.loads(file.read_text(encoding="utf-8")).get("stages", {})
+                shared = {name for name, value in self.stages.items() if theirs.get(name) == value}
+                tables = read_all(listed(file.parent, "*.parquet")) if shared else []
+                yield shared, [row for table in tables for row in _of(table, keys)]
+            except (WbragError, ValueError, OSError) as error:  # this run does without it, at the price of its calls
+                log.warning("nothing is taken over from %s, which cannot be read: %s", file.parent, error)
+
+    def _take(self, rows: list[Row]) -> set[str]:
+        for start in range(0, len(rows), ROWS):
+            write_rows(self.folder, self.job.kind, rows[start : start + ROWS])
+        return {row["id"] for row in rows}
+
+    def _known(self, keys: set[str]) -> dict[str, Known]:
+        """By example: the verdict that got furthest, and every unit."""
+        known: dict[str, Known] = {}
+        for shared, rows in self._beside(keys):
+            for row in rows:
+                found, best = verdict_of(row), known.get(row["id"], Known())
+                if found.written is not None and "round trips" not in shared:
+                    found = replace(found, written=replace(found.written, s_unit=None, s_kept=None))
+                units = (found.written, *best.units) if found.written and "units" in shared else best.units
+                verdict = best.verdict
+                if "answers" in shared:
+                    verdict = max((v for v in (best.verdict, found) if v), key=_progress)
+                known[row["id"]] = Known(verdict, (), tuple(sorted(units, key=_unread)))
+        return {id: replace(found, hits=_bare(found.verdict)) for id, found in known.items()}
+
+    def _with_texts(self, known: dict[str, Known]) -> dict[str, Known]:
+        """With whole hits; a verdict with a hit that cannot be read any more keeps its closed-book half."""
+        passages = self.layout.passages({hit.id for found in known.values() for hit in found.hits})
+
+        def whole(found: Known) -> Known:
+            if all(hit.id in passages for hit in found.hits):
+                read = (replace(h, title=passages[h.id].title, text=passages[h.id].text) for h in found.hits)
+                return replace(found, hits=tuple(read))
+            assert found.verdict is not None
+            half = replace(found.verdict, s_rag=None, s_doc=(), written=None)
+            return replace(found, verdict=None if half.s_nr is None else half, hits=())
+
+        return {id: whole(found) for id, found in known.items()}
+
+
+def _of(table: pa.Table, keys: set[str]) -> list[Row]:
+    """Rows of these examples that ended well; none of a file that is older than the column."""
+    if "asked" not in table.column_names:
+        return []
+    mine = pc.and_(pc.is_in(table["asked"], pa.array(sorted(keys), pa.string())), pc.equal(table["error"], ""))
+    rows: list[Row] = table.filter(mine).to_pylist()
+    return rows
+
+
+def _progress(verdict: Verdict) -> tuple[bool, int, bool]:
+    return verdict.s_rag is not None, len(verdict.s_doc), verdict.written is not None
+
+
+def _unread(written: WrittenUnit) -> bool:
+    return written.s_unit is None
+
+
+def _bare(verdict: Verdict | None) -> tuple[Hit, ...]:
+    """Its hits, still without their texts."""
+    if verdict is None:
+        return ()
+    return tuple(Hit(id, "", "", score) for id, score in zip(verdict.hit_ids, verdict.hit_scores))
+
+
+class _Unknown(Exception):
+    """A model would have to be asked."""
+
+
+async def _no_method(*_: Any) -> Any:
+    raise _Unknown
+
+
+class _NoDistiller(Distiller):
+    async def distil(self, question_id: str, question: str, retained: Sequence[Hit]) -> Distilled:
+        raise _Unknown
+
+
+def _replayed(job: EnrichJob, example: Example, known: Known) -> Row | None:
+    """The row as Algorithm 1 makes it from what is `known` alone; None where that is not enough."""
+    nobody, settings = cast(Any, None), job.config.enrich
+    distiller = _NoDistiller(nobody, nobody, settings)
+    enricher = Enricher(_no_method, Rag(nobody, nobody, task(example.task)), distiller, settings)
+    try:
+        row = verdict_row(asyncio.run(enricher.enrich(example, known)))
+    except _Unknown:
+        return None
+    return row | {"asked": asked_key(example, job.config.prompts_dir)}
