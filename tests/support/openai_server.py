@@ -41,9 +41,9 @@ def error(status: int, message: str = "refused", **headers: str) -> Step:
     return Step("error", status, {name.replace("_", "-"): value for name, value in headers.items()}, message)
 
 
-def raw(body: str, content_type: str = "application/json") -> Step:
-    """HTTP 200 with a body of any kind."""
-    return Step("raw", body=body, content_type=content_type)
+def raw(body: str, content_type: str = "application/json", status: int = 200) -> Step:
+    """A body of any kind."""
+    return Step("raw", status, body=body, content_type=content_type)
 
 
 def hang() -> Step:
@@ -151,7 +151,7 @@ class OpenAIServer:
         if step.kind == "error":
             return _error(step.status, step.body, headers=step.headers)
         if step.kind == "raw":
-            return web.Response(text=step.body, content_type=step.content_type)
+            return web.Response(text=step.body, content_type=step.content_type, status=step.status)
         if step.kind == "drip":
             return await self._drip(request, body)
         if step.kind == "cut" and body.get("stream"):

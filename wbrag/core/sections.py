@@ -55,6 +55,14 @@ class EngineConfig(Section):
         return self.model_dump(exclude_none=True)
 
 
+class RequestConfig(Section):
+    """What an OpenAI-compatible endpoint is sent where it has a dialect of its own."""
+
+    extra_body: dict[str, Any] = Field({}, description="fields that are sent with every request")
+    drop: tuple[str, ...] = Field((), description="fields that are not sent, such as temperature")
+    rename: dict[str, str] = Field({}, description="fields by the endpoint's names for them")
+
+
 class GeneratorConfig(Section):
     backend: Literal["vllm", "openai"] = "vllm"
     model: str = Field(
@@ -73,6 +81,18 @@ class GeneratorConfig(Section):
     timeout_s: float = Field(120.0, gt=0)
     max_retries: int = Field(6, ge=0)
     max_answer_tokens: int = Field(32, ge=1)
+    chat_template_kwargs: dict[str, Any] = Field(
+        {}, description="arguments of the model's chat template, such as enable_thinking: false"
+    )
+    system_prompt: Literal["auto", "fold"] = Field(
+        "auto", description="auto: as the chat template has it; fold: before the user's text, always"
+    )
+    reasoning: Literal["auto", "tags", "field", "none"] = Field(
+        "auto",
+        description="how thinking is told from the answer: tags in the text, a field of the reply, both, or not at all",
+    )
+    thinking_tokens: int = Field(0, ge=0, description="tokens that a model may think for, beside those of its answer")
+    request: RequestConfig = RequestConfig()
 
 
 class EnrichConfig(Section):

@@ -106,6 +106,7 @@ class Completion:
     logprobs: tuple[float, ...] = ()
     top_logprobs: tuple[dict[str, float], ...] = ()
     pieces: tuple[str, ...] = ()
+    thinking: str = ""  # what a thinking model wrote before; `text` is the answer alone
 
 
 class NextToken(NamedTuple):

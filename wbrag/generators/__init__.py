@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from wbrag.core.config import Config
 from wbrag.core.errors import UsageError
-from wbrag.core.fingerprint import fingerprint
+from wbrag.core.fingerprint import deciding, fingerprint
 from wbrag.core.io.files import model_contents
 from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Generator
@@ -36,6 +37,7 @@ def build(config: Config) -> Generator:
             timeout_s=settings.timeout_s,
             max_retries=settings.max_retries,
             seed=config.seed,
+            settings=settings,
         )
     from wbrag.generators.vllm import VLLMGenerator
 
@@ -65,7 +67,7 @@ def generator_fingerprint(config: Config) -> str:
     g = config.generator
     chosen = g.engine.chosen() if g.backend == "vllm" else {}
     named = (g.backend, _weights(g), g.revision, g.base_url, g.dtype, g.max_model_len, g.max_answer_tokens, config.seed)
-    return fingerprint(*named, *([chosen] if chosen else []))  # older runs had none
+    return fingerprint(*named, *([chosen] if chosen else []), *_manners(g))  # older runs had none
 
 
 def reply_fingerprint(config: Config) -> str:
@@ -73,7 +75,16 @@ def reply_fingerprint(config: Config) -> str:
     g = config.generator
     engine = {name: value for name, value in g.engine.chosen().items() if name in ("quantization", "kv_cache_dtype")}
     named = (g.backend, _weights(g), g.revision, g.base_url, g.dtype, config.seed)
-    return fingerprint(*named, engine if g.backend == "vllm" else {})
+    return fingerprint(*named, engine if g.backend == "vllm" else {}, *_manners(g))
+
+
+MANNERS = ("chat_template_kwargs", "system_prompt", "reasoning", "thinking_tokens", "request")
+
+
+def _manners(settings: GeneratorConfig) -> list[dict[str, Any]]:
+    """How the model is asked and read, where that is not the default."""
+    chosen = deciding(settings, exclude=set(GeneratorConfig.model_fields) - set(MANNERS))
+    return [chosen] if chosen else []
 
 
 def _weights(settings: GeneratorConfig) -> str | list[tuple[str, str]]:

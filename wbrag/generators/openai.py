@@ -18,11 +18,16 @@ import openai
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.http import read_key
 from wbrag.core.retry import sleep_async
+from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Completion, Message, Messages, NextTokens, Prompt, Sampling, Scored
+from wbrag.generators.openai_dialect import Dialect
 from wbrag.generators.openai_endpoint import MALFORMED, Endpoint, RetryPolicy
 from wbrag.generators.openai_failures import EndpointErrors, root
-from wbrag.generators.openai_wire import chat_messages, checked_url, completion, normalized, prompt_tokens, read_stream
+from wbrag.generators.openai_stream import ends_with_done, read_stream
+from wbrag.generators.openai_wire import chat_messages, checked_url, completion, normalized, prompt_tokens
+from wbrag.generators.reasoning import answered
 
+PLAIN = GeneratorConfig()
 POOL_SIZE = 1000  # openai.DEFAULT_CONNECTION_LIMITS: beyond it, requests time out waiting for a connection
 T = TypeVar("T")
 
@@ -49,6 +54,7 @@ class OpenAIGenerator:
         max_retries: int = 6,
         seed: int = 0,
         *,
+        settings: GeneratorConfig = PLAIN,
         where: str = "",
         sleep: Callable[[float], Awaitable[object]] = sleep_async,
         uniform: Callable[[], float] = random.random,
@@ -62,7 +68,10 @@ class OpenAIGenerator:
         self.errors = EndpointErrors(
             where or f"the 'openai' generator at {self.base_url}", model, read_key(api_key_env), api_key_env
         )
-        self._endpoint = Endpoint(self.base_url, self.errors, max_concurrency, RetryPolicy(timeout_s, sleep, uniform))
+        self.settings = settings
+        policy = RetryPolicy(timeout_s, sleep, uniform)
+        dialect = Dialect.of(settings.request, settings.chat_template_kwargs, settings.system_prompt == "fold")
+        self._endpoint = Endpoint(self.base_url, self.errors, max_concurrency, policy, dialect)
         self._timeout_s = timeout_s
         self._max_retries = max_retries
         self._seed = seed
@@ -86,7 +95,8 @@ class OpenAIGenerator:
             chunks = await self._endpoint.send(body, lambda reply: reply, self._max_retries, held=True)
             ends = asyncio.get_running_loop().time() + self._timeout_s
             try:
-                async with aclosing(read_stream(chunks)) as pieces:
+                whole = ends_with_done(chunks)
+                async with aclosing(read_stream(chunks, self.settings.reasoning, whole)) as pieces:
                     while True:
                         async with asyncio.timeout_at(ends):  # around each piece: between them the caller is at work
                             piece = await anext(pieces, None)
@@ -154,7 +164,7 @@ class OpenAIGenerator:
     def _body(self, prompt: Messages, sampling: Sampling) -> dict[str, Any]:
         body: dict[str, Any] = {
             "messages": chat_messages(prompt),
-            "max_tokens": sampling.max_tokens,
+            "max_tokens": sampling.max_tokens + self.settings.thinking_tokens,
             "temperature": sampling.temperature,
             "seed": self._seed + sampling.seed,
         }
@@ -168,8 +178,8 @@ class OpenAIGenerator:
         body = self._body(prompt, sampling)
         if sampling.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
-        done = await self._chat(body, completion, retries)
-        if sampling.logprobs is not None and not done.logprobs and (done.text or done.tokens):
+        done = answered(await self._chat(body, completion, retries), self.settings.reasoning)
+        if sampling.logprobs is not None and not done.logprobs and not done.thinking and (done.text or done.tokens):
             raise self.errors.no_logprobs()
         return done
 

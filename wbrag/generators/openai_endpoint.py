@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -17,8 +18,10 @@ import openai
 
 from wbrag.core.errors import WbragError
 from wbrag.core.retry import backoff_s
+from wbrag.generators.openai_dialect import Dialect
 from wbrag.generators.openai_failures import MOST_WAIT_S, EndpointErrors, Failure
 
+log = logging.getLogger(__name__)
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)  # what reading a senseless reply raises
 T = TypeVar("T")
 
@@ -43,8 +46,16 @@ class RetryPolicy:
 class Endpoint:
     """One URL and one model behind it."""
 
-    def __init__(self, base_url: str, errors: EndpointErrors, max_concurrency: int, policy: RetryPolicy) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        errors: EndpointErrors,
+        max_concurrency: int,
+        policy: RetryPolicy,
+        dialect: Dialect,
+    ) -> None:
         self.base_url, self.errors, self.max_concurrency, self.policy = base_url, errors, max_concurrency, policy
+        self.dialect = dialect
         self._by_loop: dict[asyncio.AbstractEventLoop, LoopConnections] = {}
 
     def connections(self) -> LoopConnections:
@@ -74,20 +85,26 @@ class Endpoint:
     async def send(self, body: dict[str, Any], parse: Callable[[Any], T], retries: int, held: bool = False) -> T:
         """The one place that sends: try, judge, wait, try again. `held`: the caller has taken a slot for all of it.
 
-        A wait that the endpoint asks for is no failed try; all of them together may last `MOST_WAIT_S`.
+        A wait that the endpoint asks for is no failed try; all of them together may last `MOST_WAIT_S`. A refusal that
+        names a field is none either, where the request can do without it.
         """
         seen: Counter[str] = Counter()
+        dialect = self.dialect
         failed, waited, started = 0, 0.0, time.monotonic()
         while True:
             connections = self.connections()
             async with nullcontext() if held else connections.slots:
-                outcome = await self._try(connections.client, body, parse)
+                outcome = await self._try(connections.client, dialect.spoken(body), parse)
             if not isinstance(outcome, Failure):
+                self._speaks(dialect)
                 return outcome
+            if not outcome.too_long and (other := dialect.adapted(outcome.status, outcome.named, outcome.detail, body)):
+                dialect = other
+                continue
             seen[outcome.kind] += 1
             if not outcome.retry:
                 about_model = outcome.status == 404 or outcome.about_model
-                raise self.errors.refusal(outcome, body, await self.models() if about_model else ())
+                raise self.errors.refusal(outcome, dialect.spoken(body), await self.models() if about_model else ())
             wait_s = backoff_s(seen.total(), outcome.wait_s, self.policy.uniform)
             if outcome.asks_to_wait:
                 waited += wait_s
@@ -96,6 +113,13 @@ class Endpoint:
             if failed > retries or waited > MOST_WAIT_S:
                 raise self.errors.gave_up(outcome, seen, time.monotonic() - started)
             await self.policy.sleep(wait_s)
+
+    def _speaks(self, dialect: Dialect) -> None:
+        """Every later request goes this way at once."""
+        if dialect is not self.dialect:
+            for said in dialect.learned[len(self.dialect.learned) :]:
+                log.warning("%s %s", self.errors.where, said)
+            self.dialect = dialect
 
     async def _try(self, client: openai.AsyncOpenAI, body: dict[str, Any], parse: Callable[[Any], T]) -> T | Failure:
         try:

@@ -32,6 +32,7 @@ class Failure:
     about_model: bool = False
     too_long: bool = False
     wait_s: float | None = None
+    named: frozenset[str] = frozenset()  # words of the refusal, among them the fields that it is about
 
     @property
     def asks_to_wait(self) -> bool:
@@ -69,6 +70,7 @@ class EndpointErrors:
             about_model=error.param == "model" or "model" in (error.code or ""),
             too_long=error.code == "context_length_exceeded" or "maximum context length" in detail.lower(),
             wait_s=retry_after_s(error.response.headers) if status in (429, 503) else None,
+            named=frozenset(re.findall(r"\w+", f"{_server_says(error)} {error.param or ''}")),
         )
 
     def gave_up(self, last: Failure, seen: Counter[str], seconds: float) -> NoAnswer:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,19 +33,53 @@ def completion(reply: Any) -> Completion:
     """Raises AttributeError, IndexError, TypeError or ValueError on a malformed reply."""
     choice = _only_choice(reply)
     content = (choice.logprobs.content if choice.logprobs else None) or []
-    usage = reply.usage
-    text = choice.message.content
-    if not isinstance(text, str | None):
-        raise TypeError(f"a message of text was expected, found {text!r}")
+    tokens, prompt_tokens = counts(reply.usage)
+    if choice.message is None:
+        raise TypeError("a message was expected, found none")
+    text, thinking = texts(choice.message)
     return Completion(
-        text=text or "",
-        tokens=int(usage.completion_tokens) if usage else len(content),
-        prompt_tokens=int(usage.prompt_tokens) if usage else 0,
+        text=text,
+        thinking=thinking,
+        tokens=tokens or len(content),
+        prompt_tokens=prompt_tokens,
         finish_reason=choice.finish_reason or "stop",
         logprobs=tuple(_finite(token.logprob) for token in content),
         top_logprobs=tuple(_alternatives(token.top_logprobs or ()) for token in content),
         pieces=tuple(str(token.token) for token in content),
     )
+
+
+def counts(usage: Any) -> tuple[int, int]:
+    """Tokens of the answer and of the prompt; 0 for what the endpoint does not say."""
+    return int(getattr(usage, "completion_tokens", 0) or 0), int(getattr(usage, "prompt_tokens", 0) or 0)
+
+
+def texts(message: Any) -> tuple[str, str]:
+    """What a message, or a piece of one, says, and what it thinks.
+
+    The content is a text, or a list of parts of which some are thoughts. Raises `TypeError` for anything else.
+    """
+    if message is None:
+        return "", ""
+    content, extra = message.content, message.model_extra or {}
+    said, thought = [], [extra[name] for name in ("reasoning_content", "reasoning") if isinstance(extra.get(name), str)]
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, dict) and "thinking" in str(part.get("type")) + "".join(part):
+            thought.append(_inner(part.get("thinking")))
+        elif isinstance(part, dict) and part.get("type") in (None, "text", "output_text"):
+            said.append(_inner(part.get("text")))
+        elif isinstance(part, str):
+            said.append(part)
+        elif part is not None and not isinstance(part, dict):
+            raise TypeError(f"a message of text was expected, found {content!r}")
+    return "".join(said), "".join(thought[:1])
+
+
+def _inner(text: Any) -> str:
+    """A part's text, which may be parts again."""
+    if isinstance(text, list):
+        return "".join(_inner(part.get("text") if isinstance(part, dict) else part) for part in text)
+    return text if isinstance(text, str) else ""
 
 
 def _only_choice(reply: Any) -> Any:
@@ -60,24 +94,6 @@ def _finite(logprob: Any) -> float:
     if not math.isfinite(found := float(logprob)):
         raise ValueError(f"a log-probability was expected, found {found}")
     return found
-
-
-async def read_stream(chunks: AsyncIterable[Any]) -> AsyncGenerator[Completion]:
-    """The pieces of a streamed reply, and at its end one without text that carries the counts.
-
-    Raises `ValueError` where the stream ends without a finish reason, and what `completion` raises.
-    """
-    reason, usage = "", None
-    async for chunk in chunks:
-        usage = chunk.usage or usage
-        for choice in chunk.choices:
-            reason = choice.finish_reason or reason
-            if choice.delta.content:
-                yield Completion(choice.delta.content, finish_reason="")
-    if not reason:
-        raise ValueError("the stream ended in the middle")
-    counts = (int(usage.completion_tokens), int(usage.prompt_tokens)) if usage else (0, 0)
-    yield Completion("", *counts, reason)
 
 
 def _alternatives(tops: Iterable[Any]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from wbrag.core.retry import REPLICAS
 from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Completion, Prompt, Sampling
 from wbrag.generators.openai import OpenAIGenerator
-from wbrag.generators.openai_wire import read_stream
+from wbrag.generators.openai_stream import read_stream
 
 T = TypeVar("T")
 Body = dict[str, Any]
@@ -43,8 +43,10 @@ class ServeGenerator(OpenAIGenerator):
 
     def __init__(self, settings: GeneratorConfig, ask: ChatTransport, seed: int = 0) -> None:
         where = f"the model {settings.model!r} on Ray Serve"
-        super().__init__(settings.model, "http://serve", timeout_s=settings.timeout_s, seed=seed, where=where)
-        self.settings, self.ask = settings, ask
+        super().__init__(
+            settings.model, "http://serve", timeout_s=settings.timeout_s, seed=seed, where=where, settings=settings
+        )
+        self.ask = ask
 
     @property
     def fingerprint(self) -> str:

@@ -85,7 +85,7 @@ RETRIED = {
     "half of the JSON": raw(json.dumps(answer())[:60]),
     "another shape": raw(json.dumps({"result": "Paris"})),
     "two choices": raw(json.dumps({"choices": answer()["choices"] * 2})),
-    "no text": raw(json.dumps(answer(content={"text": "Paris"}))),
+    "no text": raw(json.dumps(answer(content=7))),
     "an error with 200": raw(json.dumps({"error": {"message": "no worker is free", "code": 502}})),
 }
 
