@@ -93,6 +93,7 @@ class Sampling:
     seed: int = 0
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
+    one_line: bool = False  # nothing after the first line is wanted: a base model is stopped there
 
 
 @dataclass(frozen=True, slots=True)

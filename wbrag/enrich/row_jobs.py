@@ -169,5 +169,5 @@ class _RecordingBase:
 
 def _rag(config: Config, handles: Handles, example: Example, top_k: int, base: Base | None = None) -> Rag:
     retriever = IndexRetriever(handles.encoder, handles.shards, config.retrieval, handles.sources, base)
-    sampling = Sampling(max_tokens=config.generator.max_answer_tokens)
+    sampling = Sampling(max_tokens=config.generator.max_answer_tokens, one_line=True)
     return Rag(handles.generator, retriever, task(example.task), top_k, sampling, config.prompts_dir, config.methods)

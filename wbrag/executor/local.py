@@ -41,7 +41,7 @@ class LocalExecutor:
         """An answer from `release`."""
         config = self.layout.config
         self._generator = self._generator or build(config)
-        sampling = Sampling(config.generator.max_answer_tokens)
+        sampling = Sampling(config.generator.max_answer_tokens, one_line=True)
         retriever, top_k = self.retriever(release), config.retrieval.top_k
         rag = Rag(self._generator, retriever, known_task(task), top_k, sampling, config.prompts_dir, config.methods)
 

@@ -6,6 +6,7 @@ A call that is cancelled here is cancelled in the engine. Ray stays behind the p
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
@@ -19,6 +20,7 @@ from wbrag.core.retry import REPLICAS
 from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Completion, Prompt, Sampling
 from wbrag.generators.openai import OpenAIGenerator
+from wbrag.generators.openai_dialect import Dialect
 from wbrag.generators.openai_stream import read_stream
 
 T = TypeVar("T")
@@ -63,7 +65,9 @@ class ServeGenerator(OpenAIGenerator):
         body = self._body(prompt, sampling) | {"stream": True, "stream_options": {"include_usage": True}}
         async with aclosing(self._asked(body)) as parts:
             try:
-                async for piece in read_stream(ChatCompletionChunk.model_validate(part) async for part in parts):
+                async for piece in read_stream(
+                    (ChatCompletionChunk.model_validate(p) async for p in parts), self.settings.reasoning
+                ):
                     yield piece
             except (AttributeError, TypeError, ValueError) as error:
                 raise WbragError(f"{self.errors.where} broke off its reply ({error}): ask again") from None
@@ -83,21 +87,37 @@ class ServeGenerator(OpenAIGenerator):
         raise WbragError(f"expected a reply of {self.errors.where}, found none: ask again")
 
     async def _asked(self, body: Body) -> AsyncGenerator[Body]:
-        """The replies, asked for again where the replica dies before the first."""
-        sent = {"model": self.model, **body, **body.get("extra_body", {})}
-        sent.pop("extra_body", None)
-        try:
-            part, more = await self._begun(sent)
-            async with aclosing(more):
-                while part is not None:
-                    if "error" in part:
-                        raise self._refused(part["error"])
-                    yield part
-                    part = await anext(more, None)
-        except ConnectionError:
-            raise WbragError(
-                f"expected {self.errors.where} to finish its reply, found its replica gone: ask again"
-            ) from None
+        """The replies, asked for again where the replica dies before the first, or refuses a field or a role."""
+        dialect, asked = self._endpoint.dialect, False
+        while not asked:
+            spoken = dialect.spoken(body)
+            sent = {"model": self.model, **spoken, **spoken.pop("extra_body", {})}
+            try:
+                part, more = await self._begun(sent)
+                async with aclosing(more):
+                    if part is not None and "error" in part:
+                        dialect = self._adapted(dialect, part["error"], body)
+                        continue
+                    asked, self._endpoint.dialect = True, dialect
+                    while part is not None:
+                        if "error" in part:
+                            raise self._refused(part["error"])
+                        yield part
+                        part = await anext(more, None)
+            except ConnectionError:
+                raise WbragError(
+                    f"expected {self.errors.where} to finish its reply, found its replica gone: ask again"
+                ) from None
+
+    def _adapted(self, dialect: Dialect, error: Any, body: Body) -> Dialect:
+        """How to ask instead; raises the refusal where there is no other way."""
+        said = str(error.get("message", error)) if isinstance(error, dict) else str(error)
+        code = error.get("code") if isinstance(error, dict) else None
+        named = frozenset(re.findall(r"\w+", said))
+        other = dialect.adapted(code if isinstance(code, int) else 400, named, said, body)
+        if other is None or "maximum context length" in said:
+            raise self._refused(error)
+        return other
 
     @retry(stop=REPLICAS, retry=retry_if_exception_type(ConnectionError), reraise=True)
     async def _begun(self, sent: Body) -> tuple[Body | None, AsyncGenerator[Body]]:

@@ -19,7 +19,9 @@ from wbrag.core.errors import EngineDied, PromptTooLong, UsageError, WbragError
 from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
 from wbrag.generators import model_path
+from wbrag.generators.chat_template import ChatTemplate
 from wbrag.generators.reaper import die_with_this_process
+from wbrag.generators.reasoning import AnswerFilter, answered
 
 
 class VLLMGenerator:
@@ -28,6 +30,7 @@ class VLLMGenerator:
     def __init__(self, settings: GeneratorConfig, seed: int = 0) -> None:
         self.settings, self.seed, self.path = settings, seed, model_path(settings)
         self._engine: Any = None
+        self._chat: ChatTemplate | None = None
         self._guard: Popen[bytes] | None = None
         self._starting = asyncio.Lock()
         self._numbers = count()
@@ -61,10 +64,12 @@ class VLLMGenerator:
                     ) from None
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
-        output = await self._run(self._ids(await self._tokenizer(), prompt), self._params(sampling))
+        template = await self._template()
+        ids = template.ids(prompt)
+        output = await self._run(ids, self._params(sampling, template))
         [choice] = output.outputs
         chosen = choice.logprobs or []
-        return Completion(
+        whole = Completion(
             choice.text,
             len(choice.token_ids),
             len(output.prompt_token_ids),
@@ -73,26 +78,30 @@ class VLLMGenerator:
             tuple({entry.decoded_token or "": entry.logprob for entry in step.values()} for step in chosen),
             tuple(step[token].decoded_token or "" for step, token in zip(chosen, choice.token_ids)),
         )
+        return answered(whole, self.settings.reasoning, template.opened(ids))
 
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Completion]:
         from vllm.sampling_params import RequestOutputKind
 
-        params = self._params(sampling)
+        template = await self._template()
+        params, ids = self._params(sampling, template), template.ids(prompt)
         params.output_kind = RequestOutputKind.DELTA
-        ids = self._ids(await self._tokenizer(), prompt)
+        answer = AnswerFilter(self.settings.reasoning, template.opened(ids))
         async with aclosing(self._outputs(ids, params)) as outputs:
             async for output in outputs:
                 [choice] = output.outputs
                 reason = (choice.finish_reason or "stop") if output.finished else ""
-                yield Completion(choice.text, len(choice.token_ids), len(ids), reason)
+                text = answer.add(choice.text) + (answer.end() if reason else "")
+                thinking = "…" if reason and answer.thought else ""
+                yield Completion(text, len(choice.token_ids), len(ids), reason, thinking=thinking)
 
     async def score(self, prompt: Messages, continuation: str) -> Scored:
         from vllm import SamplingParams
 
-        tokenizer = await self._tokenizer()
-        start = self._ids(tokenizer, prompt)
-        space = " " if tokenizer.chat_template is None else ""  # as `_ids` goes on after "Answer:"
-        rest = tokenizer.encode(space + continuation, add_special_tokens=False)
+        template = await self._template()
+        start = template.ids(prompt)
+        space = " " if template.base else ""  # as a prompt goes on after "Answer:"
+        rest = template.tokenizer.encode(space + continuation, add_special_tokens=False)
         output = await self._run(start + rest, SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0))
         logprob = sum(output.prompt_logprobs[len(start) + i][token].logprob for i, token in enumerate(rest))
         return Scored(float(logprob), len(start) + len(rest))
@@ -100,38 +109,44 @@ class VLLMGenerator:
     async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         from vllm import SamplingParams
 
-        tokenizer = await self._tokenizer()
+        template = await self._template()
         params = SamplingParams(max_tokens=1, temperature=0.0, logprobs=top)
-        output = await self._run([*self._ids(tokenizer, prompt), *prefix], params)
+        output = await self._run([*template.ids(prompt), *prefix], params)
         [step] = output.outputs[0].logprobs
-        ends = _end_ids(tokenizer, self._engine.model_config.hf_config)
-        found = [NextToken(id, e.decoded_token or "", float(e.logprob), id in ends) for id, e in step.items()]
+        ends = _end_ids(template.tokenizer, self._engine.model_config.hf_config)
+
+        def is_end(id: int, text: str) -> bool:
+            return id in ends or (template.base and bool(prefix) and "\n" in text)  # a base model's line
+
+        shown = [(id, entry.decoded_token or "", float(entry.logprob)) for id, entry in step.items()]
+        found = [NextToken(id, text, logprob, is_end(id, text)) for id, text, logprob in shown]
         ranked = sorted(found, key=lambda token: (-token.logprob, token.id))[:top]
         return NextTokens(tuple(ranked), len(output.prompt_token_ids))
 
     async def decode(self, ids: Sequence[int]) -> str:
-        return str((await self._tokenizer()).decode(list(ids), skip_special_tokens=True))
+        return str((await self._template()).tokenizer.decode(list(ids), skip_special_tokens=True))
 
     async def knows(self, tokens: Sequence[str]) -> bool:
-        vocabulary = (await self._tokenizer()).get_vocab()
+        vocabulary = (await self._template()).tokenizer.get_vocab()
         return all(token in vocabulary for token in tokens)
 
     async def close(self) -> None:
         if self._engine is not None:
             self._engine.shutdown()
-            self._engine = None
+            self._engine = self._chat = None
             if self._guard is not None:
                 self._guard.kill()
                 self._guard.communicate()
 
-    def _params(self, sampling: Sampling) -> Any:
+    def _params(self, sampling: Sampling, template: ChatTemplate) -> Any:
         from vllm import SamplingParams
 
+        line = ("\n",) if sampling.one_line and template.base else ()  # it would go on with questions of its own
         return SamplingParams(
-            max_tokens=sampling.max_tokens,
+            max_tokens=sampling.max_tokens + self.settings.thinking_tokens,
             temperature=sampling.temperature,
             seed=self.seed + sampling.seed,
-            stop=list(sampling.stop) or None,
+            stop=[*sampling.stop, *line] or None,
             logprobs=sampling.logprobs,
         )
 
@@ -169,28 +184,12 @@ class VLLMGenerator:
                 "run the command again, and look at the free memory"
             ) from None
 
-    async def _tokenizer(self) -> Any:
+    async def _template(self) -> ChatTemplate:
         await self._load()
-        return self._engine.get_tokenizer()
-
-    def _ids(self, tokenizer: Any, prompt: Prompt) -> list[int]:
-        """The chat template's tokens; a base model without one gets the parts as lines and the word `Answer:`.
-
-        A last message of the assistant is left open, to be continued.
-        """
-        if isinstance(prompt, str):
-            return list(tokenizer.encode(prompt))
-        written = prompt[-1].content if prompt[-1].role == "assistant" else ""
-        asked = prompt[:-1] if written else prompt
-        if tokenizer.chat_template is None:
-            text = "\n".join(m.content for m in asked) + "\nAnswer:" + (f" {written}" if written else "")
-            return list(tokenizer.encode(text))
-        ids = tokenizer.apply_chat_template(_as_dicts(asked), add_generation_prompt=True, return_dict=False)
-        return [*ids, *(tokenizer.encode(written, add_special_tokens=False) if written else [])]
-
-
-def _as_dicts(prompt: Messages) -> list[dict[str, str]]:
-    return [{"role": m.role, "content": m.content} for m in prompt if isinstance(m, Message)]
+        if self._chat is None:
+            s = self.settings
+            self._chat = ChatTemplate(self._engine.get_tokenizer(), s.chat_template_kwargs, s.system_prompt == "fold")
+        return self._chat
 
 
 def _end_ids(tokenizer: Any, hf_config: Any) -> set[int]:

@@ -30,7 +30,7 @@ async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None
         return await naive.answer(question, rag, [])
     most = rag.settings.planner.max_sub_questions
     prompt = render("planner.plan", rag.prompts_dir, question=question, max_sub_questions=str(most))
-    plan = await rag.generator.generate(prompt, replace(rag.sampling, max_tokens=PLAN_TOKENS))
+    plan = await rag.generator.generate(prompt, replace(rag.sampling, max_tokens=PLAN_TOKENS, one_line=False))
     asked_for = sub_questions(plan.text, question)[:most]
     if asked_for == [question]:
         return replace(await naive.answer(question, rag, documents), details={"sub_questions": 1.0})

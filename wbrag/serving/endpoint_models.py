@@ -81,7 +81,10 @@ class EndpointModels:
 
     async def _answer(self, example: Example, release: Release, slots: asyncio.Semaphore) -> Row:
         c = self.layout.config
-        sampling, retriever = Sampling(c.generator.max_answer_tokens), PinnedRetriever(self.retriever, release)
+        sampling, retriever = (
+            Sampling(c.generator.max_answer_tokens, one_line=True),
+            PinnedRetriever(self.retriever, release),
+        )
         rag = Rag(self.generator, retriever, task(example.task), c.retrieval.top_k, sampling, c.prompts_dir, c.methods)
         try:
             async with slots:

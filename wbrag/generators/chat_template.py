@@ -1,0 +1,80 @@
+"""Chat template of a model: messages to the token ids that its engine reads, whatever the family's manners.
+
+A template may refuse a system prompt, or drop it in silence (Gemma 2, Mistral), demand roles that alternate, or open a
+thinking block at its end. A base model has none: its prompt is lines of text that end in `Answer:`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from wbrag.core.errors import UsageError
+from wbrag.core.types import Message, Messages, Prompt
+from wbrag.generators.openai_dialect import folded
+from wbrag.generators.reasoning import TAGS
+
+log = logging.getLogger(__name__)
+TRIAL = ({"role": "system", "content": "wbragsystem"}, {"role": "user", "content": "wbraguser"})
+
+
+class ChatTemplate:
+    """`tokenizer`'s own, with `arguments` for it. `fold`: system prompts go before the user's text in any case."""
+
+    def __init__(self, tokenizer: Any, arguments: Mapping[str, Any], fold: bool = False) -> None:
+        self.tokenizer, self.arguments, self.fold = tokenizer, dict(arguments), fold
+
+    @property
+    def base(self) -> bool:
+        """A base model, which only goes on writing."""
+        return self.tokenizer.chat_template is None
+
+    @cached_property
+    def folds(self) -> bool:
+        """Whether the system prompt must stand in the user's turn; found out by trying."""
+        if self.fold:
+            return True
+        try:
+            kept = "wbragsystem" in self._render(TRIAL)
+        except Exception as refused:  # what a template raises is its author's choice
+            try:
+                self._render(folded(TRIAL))
+            except Exception as error:
+                raise UsageError(
+                    f"expected a chat template that takes a user's message, found one that says {str(error)[:200]!r}: "
+                    "check generator.chat_template_kwargs, or use a model with another template"
+                ) from None
+            log.warning("the chat template takes no system prompt (%s): it goes before the user's text", refused)
+            return True
+        if not kept:
+            log.warning("the chat template drops the system prompt: it goes before the user's text")
+        return not kept
+
+    def ids(self, prompt: Prompt) -> list[int]:
+        """The prompt's tokens. A last message of the assistant is left open, to be continued."""
+        if isinstance(prompt, str):
+            return list(self.tokenizer.encode(prompt))
+        written = prompt[-1].content if prompt[-1].role == "assistant" else ""
+        asked = prompt[:-1] if written else prompt
+        if self.base:
+            text = "\n".join(m.content for m in asked) + "\nAnswer:" + (f" {written}" if written else "")
+            return list(self.tokenizer.encode(text))
+        turns = _as_dicts(asked)
+        more = {"add_generation_prompt": True, "return_dict": False, **self.arguments}
+        ids = self.tokenizer.apply_chat_template(folded(turns) if self.folds else turns, **more)
+        return [*ids, *(self.tokenizer.encode(written, add_special_tokens=False) if written else [])]
+
+    def opened(self, ids: Sequence[int]) -> bool:
+        """Whether these ids end inside a thinking block, so that the reply begins with thoughts."""
+        tail = str(self.tokenizer.decode(list(ids[-16:]))).rstrip()
+        return any(tail.endswith(start) for start, _ in TAGS)
+
+    def _render(self, turns: Sequence[Mapping[str, Any]]) -> str:
+        more = {"add_generation_prompt": True, "tokenize": False, **self.arguments}
+        return str(self.tokenizer.apply_chat_template(list(turns), **more))
+
+
+def _as_dicts(prompt: Messages) -> list[dict[str, str]]:
+    return [{"role": m.role, "content": m.content} for m in prompt if isinstance(m, Message)]
