@@ -66,7 +66,7 @@ class RequestConfig(Section):
 class GeneratorConfig(Section):
     backend: Literal["vllm", "openai"] = "vllm"
     model: str = Field(
-        "embedded", description="'embedded', a folder, a Hugging Face name, or the endpoint's model name"
+        "embedded", description="'embedded', 'smollm2', a folder, a Hugging Face name, or the endpoint's model name"
     )
     revision: str | None = None
     base_url: str | None = Field(None, description="OpenAI-compatible endpoint, such as http://localhost:8001/v1")

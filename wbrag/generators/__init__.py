@@ -16,6 +16,7 @@ from wbrag.core.fingerprint import deciding, fingerprint
 from wbrag.core.io.files import model_contents
 from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Generator
+from wbrag.generators import smollm2
 from wbrag.generators.logprobs import TOP_LOGPROBS
 
 
@@ -58,8 +59,17 @@ async def check(config: Config, needs: Collection[str]) -> None:
 
 
 def model_path(settings: GeneratorConfig) -> str:
-    """What the engine is asked to load: the embedded model's folder, or the name as given."""
+    """What the engine is asked to load: a shipped model's folder, or the name as given."""
+    if settings.backend == "vllm" and settings.model == smollm2.NAME:
+        return str(smollm2.folder())
     return str(files("wbrag.generators").joinpath("embedded")) if settings.model == "embedded" else settings.model
+
+
+def fetched(settings: GeneratorConfig) -> str:
+    """`model_path`, once what it names is there: the model `smollm2` is made at its first use."""
+    if settings.backend == "vllm" and settings.model == smollm2.NAME:
+        smollm2.get()
+    return model_path(settings)
 
 
 def generator_fingerprint(config: Config) -> str:
@@ -89,5 +99,7 @@ def _manners(settings: GeneratorConfig) -> list[dict[str, Any]]:
 
 def _weights(settings: GeneratorConfig) -> str | list[tuple[str, str]]:
     """A model folder's contents, or the model's name."""
+    if settings.backend == "vllm" and settings.model == smollm2.NAME:
+        return f"{smollm2.NAME}@{smollm2.GGUF_SHA256}"
     folder = Path(model_path(settings)).expanduser()
     return model_contents(folder) if settings.backend == "vllm" and folder.is_dir() else settings.model

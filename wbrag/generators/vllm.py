@@ -18,7 +18,7 @@ from wbrag.core.env import check_torchvision
 from wbrag.core.errors import EngineDied, PromptTooLong, UsageError, WbragError
 from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
-from wbrag.generators import model_path
+from wbrag.generators import fetched, model_path, smollm2
 from wbrag.generators.chat_template import ChatTemplate
 from wbrag.generators.reaper import die_with_this_process
 from wbrag.generators.reasoning import AnswerFilter, answered
@@ -34,7 +34,8 @@ class VLLMGenerator:
         self._guard: Popen[bytes] | None = None
         self._starting = asyncio.Lock()
         self._numbers = count()
-        _check_path(self.path, settings.model)
+        if settings.model != smollm2.NAME:
+            _check_path(self.path, settings.model)
 
     @property
     def fingerprint(self) -> str:
@@ -50,6 +51,7 @@ class VLLMGenerator:
         async with self._starting:
             if self._engine is None:
                 try:
+                    await asyncio.to_thread(fetched, self.settings)
                     self._engine = _start_engine(self.settings, self.path, self.seed)
                     self._guard = die_with_this_process()
                 except WbragError:
