@@ -33,7 +33,7 @@ import psutil  # type: ignore[import-untyped]
 from lib.measured import Figure, arguments, record
 
 from wbrag.core.errors import WbragError
-from wbrag.core.tasks import read_answer
+from wbrag.core.reading import read_answer
 from wbrag.data.demo.facts import demo_world, examples
 
 HERE = Path(__file__).resolve().parent

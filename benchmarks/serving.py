@@ -23,7 +23,8 @@ from lib.endpoints import Endpoint, rag, ray_llm, unending, vllm_serve
 from lib.load import Body, Took, closed, steady
 from lib.measured import Figure, arguments, record
 
-from wbrag.core.tasks import read_answer, task
+from wbrag.core.reading import read_answer
+from wbrag.core.tasks import task
 from wbrag.core.types import Hit
 from wbrag.data.demo.facts import examples
 from wbrag.evaluation.demo_world import prepare

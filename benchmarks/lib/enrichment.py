@@ -18,7 +18,8 @@ from lib.processes import cpu_of
 from wbrag.core.config import Config, load
 from wbrag.core.io.parquet import corpus_files, read_all
 from wbrag.core.prompts import render
-from wbrag.core.tasks import as_data, read_answer, reference, task
+from wbrag.core.reading import read_answer
+from wbrag.core.tasks import as_data, reference, task
 from wbrag.core.types import Example, Generator, Hit, Message, Passage, unit_id
 from wbrag.enrich.distil import EVIDENCE_TOKENS
 from wbrag.evaluation.demo_world import prepare

@@ -19,9 +19,9 @@ from typing import Any
 
 from wbrag.core.config import load
 from wbrag.core.prompts import render
+from wbrag.core.sentences import sentences
 from wbrag.core.types import Completion, Generator, Messages, Prompt, Sampling
 from wbrag.data.demo.facts import demo_world
-from wbrag.data.sentences import sentences
 from wbrag.evaluation.estimate import PlanRequest, workload
 from wbrag.evaluation.estimate.calls import Shares, Words
 from wbrag.generators import model_path

@@ -20,11 +20,11 @@ from scipy.stats import binomtest
 from lib.enrichment import passages as archive
 from wbrag.core.metrics import acc
 from wbrag.core.progress import bar
+from wbrag.core.sentences import sentences
 from wbrag.core.tasks import task
 from wbrag.core.types import Example, Generator, Hit, Origin, Passage, Sampling, Unit
 from wbrag.data.demo.facts import demo_world, examples
 from wbrag.data.demo.world import Fact, grammar
-from wbrag.data.sentences import sentences
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.leakage_audit import audit
 from wbrag.methods import Rag, method

@@ -16,7 +16,8 @@ import ray
 from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
 from wbrag.core.prompts import render
-from wbrag.core.tasks import as_data, read_answer, reference, task
+from wbrag.core.reading import read_answer
+from wbrag.core.tasks import as_data, reference, task
 from wbrag.core.types import Evidence, Example, Hit, Message
 from wbrag.enrich.distil import EVIDENCE_TOKENS, Distiller, parse_evidence, parse_unit
 from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_of_reach

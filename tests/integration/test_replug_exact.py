@@ -10,8 +10,9 @@ import pytest
 from scipy.special import softmax
 
 from tests.support.engine import Engine
+from wbrag.core.reading import read_answer
 from wbrag.core.sections import MethodsConfig, ReplugConfig
-from wbrag.core.tasks import read_answer, task
+from wbrag.core.tasks import task
 from wbrag.core.types import Answer, Example, Hit, Messages, Sampling
 from wbrag.data.demo.facts import demo_world, examples
 from wbrag.methods import Rag

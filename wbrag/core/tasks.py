@@ -6,8 +6,9 @@ The two prompts of a task differ only in the document block and the words about 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 
 from wbrag.core.errors import unknown
 from wbrag.core.metrics import METRICS
@@ -19,7 +20,12 @@ from wbrag.core.types import Hit, Message, Passage
 class Task:
     name: str
     metric: str  # as in the paper's Table 1
-    closed: bool = False  # the answer is one of a fixed set of labels
+    labels: Mapping[str, str] = field(default_factory=dict)  # of a closed set: what is read as each of them
+
+    @property
+    def closed(self) -> bool:
+        """Whether the answer is one of a fixed set of labels."""
+        return bool(self.labels)
 
     def messages(
         self, question: str, documents: Sequence[Hit | Passage], prompts_dir: str | None = None
@@ -30,7 +36,17 @@ class Task:
         return render(f"{self.name}.rag", prompts_dir, question=question, documents=reference(documents))
 
     def score(self, prediction: str, golden_answers: Sequence[str], metric: str = "task") -> float:
+        """The metric's score in [0, 1]. Of a closed set the labels that both sides name are compared."""
+        said, gold = self.label(prediction), [self.label(answer) for answer in golden_answers]
+        if said and all(gold):
+            prediction, golden_answers = said, gold
         return METRICS[self.metric if metric == "task" else metric](prediction, golden_answers)
+
+    def label(self, answer: str) -> str:
+        """The label that an answer names first; empty where it names none, or the set is open."""
+        answer = _CHOICE.sub(" ", answer)
+        named = [(found.start(), name) for name, words in self.labels.items() if (found := _word(words).search(answer))]
+        return min(named)[1] if named else ""
 
 
 def reference(documents: Sequence[Hit | Passage]) -> str:
@@ -58,17 +74,27 @@ def as_data(text: str) -> str:
     return _CONTROL_TOKEN.sub(" ", _DOCUMENT_HEAD.sub(r"\1[", _LINE_BREAK.sub(" ", text)))
 
 
-def read_answer(text: str) -> str:
-    """The first line of what the model wrote."""
-    return text.strip().split("\n", 1)[0].strip()
+FEVER = {
+    "SUPPORTS": "supports?|supported|true",
+    "REFUTES": "refutes?|refuted|false|contradicts?|contradicted",
+    "NOT ENOUGH INFO": "not enough info(?:rmation)?|not supported|insufficient|nei",
+}
+
+
+_CHOICE = re.compile(r"\b(?:true or false|yes or no|supported or refuted)\b", re.IGNORECASE)  # the question said again
+
+
+@cache
+def _word(words: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
 
 
 TASKS = {
     task.name: task
     for task in (
         Task("nq", "acc"),
-        Task("boolq", "acc", closed=True),
-        Task("fever", "f1", closed=True),
+        Task("boolq", "acc", {"True": "true|yes|correct", "False": "false|no|incorrect|untrue|not (?:true|correct)"}),
+        Task("fever", "f1", FEVER),
         Task("zsre", "acc"),
         Task("hotpotqa", "acc"),
         Task("squad", "em"),

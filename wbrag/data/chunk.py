@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from wbrag.data.sentences import sentences
+from wbrag.core.sentences import sentences
 
 _WORD = re.compile(r"\S+")
 

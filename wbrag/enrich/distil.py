@@ -5,7 +5,6 @@ No function here has a parameter for a gold answer, so none can reach a distilla
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,13 +12,12 @@ import numpy as np
 
 from wbrag.core.prompts import render
 from wbrag.core.sections import EnrichConfig
+from wbrag.core.sentences import sentences
 from wbrag.core.tasks import as_data, reference
 from wbrag.core.types import Evidence, Generator, Hit, Sampling, Unit
-from wbrag.data.sentences import sentences
+from wbrag.enrich.distil_replies import one_line, parse_evidence, parse_unit
 from wbrag.retrieval.encoder import QueryEncoder
 
-EVIDENCE_LINE = re.compile(r"^\s*\[Doc\s+(\d+)\]\s*(.+?)\s*$", re.IGNORECASE)
-MIN_PART_WORDS = 4  # words that a part of a sentence needs to count as evidence: any single word occurs somewhere
 EVIDENCE_TOKENS = 384  # eight sentences of a 100-word passage
 
 
@@ -59,7 +57,7 @@ class Distiller:
         title, text = await self.rewrite(question, evidence)
         if not text:
             return Distilled(unit(retained[0].title, _joined(evidence)), fallback, True, 2)
-        return Distilled(unit(title, text), fallback, False, 2)
+        return Distilled(unit(title or retained[0].title, text), fallback, False, 2)
 
     async def extract(self, question: str, retained: Sequence[Hit]) -> tuple[Evidence, ...]:
         """Step 1: the sentences that the model points at, those that really occur in their document."""
@@ -75,7 +73,7 @@ class Distiller:
 
     async def nearest(self, question: str, retained: Sequence[Hit], count: int) -> tuple[Evidence, ...]:
         """The `count` sentences most similar to the question, in the order of the documents."""
-        found = [Evidence(d.id, _one_line(d.text[start:end])) for d in retained for start, end in sentences(d.text)]
+        found = [Evidence(d.id, one_line(d.text[start:end])) for d in retained for start, end in sentences(d.text)]
         if len(found) <= count:
             return tuple(found)
         vectors = await self.encoder.queries([question, *(e.sentence for e in found)])
@@ -83,42 +81,12 @@ class Distiller:
         return tuple(found[i] for i in sorted(chosen))
 
     async def rewrite(self, question: str, evidence: Sequence[Evidence]) -> tuple[str, str]:
-        """Step 2: title and paragraph; an empty paragraph where the model wrote no such thing."""
+        """Step 2: title and paragraph; an empty title, or both empty, where the model wrote no such thing."""
         prompt = render(
             "rewrite", self.prompts_dir, question=question, evidence="\n".join(as_data(e.sentence) for e in evidence)
         )
         completion = await self.generator.generate(prompt, Sampling(max_tokens=self.settings.max_unit_tokens))
         return parse_unit(completion.text, cut=completion.finish_reason == "length")
-
-
-def parse_evidence(text: str, retained: Sequence[Hit], limit: int) -> tuple[Evidence, ...]:
-    """`[Doc i] sentence` lines whose sentence occurs verbatim (up to white space) in document i; others are dropped."""
-    flat = [_one_line(d.text) for d in retained]
-    whole = [{_one_line(d.text[start:end]) for start, end in sentences(d.text)} for d in retained]
-    found: dict[Evidence, None] = {}
-    for line in text.splitlines():
-        match = EVIDENCE_LINE.match(line)
-        if not match or not 1 <= int(match[1]) <= len(retained):
-            continue
-        number, sentence = int(match[1]) - 1, _one_line(match[2])
-        if sentence in whole[number] or (len(sentence.split()) >= MIN_PART_WORDS and sentence in flat[number]):
-            found[Evidence(retained[number].id, sentence)] = None
-    return tuple(found)[:limit]
-
-
-def parse_unit(text: str, *, cut: bool = False) -> tuple[str, str]:
-    """Title line and paragraph; a paragraph that the token limit cut loses its unfinished last sentence."""
-    title, _, body = text.strip().partition("\n")
-    title = re.sub(r"^\s*title\s*:\s*", "", title, flags=re.IGNORECASE).strip()
-    body = _one_line(re.sub(r"^\s*knowledge\s*:\s*", "", body, flags=re.IGNORECASE))
-    if cut:
-        spans = sentences(body)
-        body = body[: spans[-2][1]] if len(spans) > 1 else ""
-    return (title, body) if title and body else ("", "")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _joined(evidence: Sequence[Evidence]) -> str:

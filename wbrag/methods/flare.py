@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wbrag.core.prompts import render
+from wbrag.core.reading import read_answer
 from wbrag.core.sections import FlareConfig
-from wbrag.core.tasks import read_answer
+from wbrag.core.sentences import sentences
 from wbrag.core.types import Answer, Completion, Hit
-from wbrag.data.sentences import sentences
 from wbrag.methods import Rag, naive
 
 PRESETS = {"paper": (0.8, 0.4, True), "flashrag": (0.2, 0.2, False)}  # theta, beta, question in the query
@@ -56,7 +56,7 @@ async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None
         written, left = f"{written} {sentence.text}".strip(), left - len(sentence.pieces)
         if sentence.whole or left <= 0:
             break
-    return Answer(read_answer(written), tuple(hits), details={"retrieval_rounds": float(rounds)})
+    return Answer(read_answer(written, one_sentence=False), tuple(hits), details={"retrieval_rounds": float(rounds)})
 
 
 def first_sentence(completion: Completion) -> Sentence:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wbrag.core.tasks import read_answer
+from wbrag.core.reading import read_answer
 from wbrag.core.types import Answer, Hit
 from wbrag.methods import Rag
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from wbrag.core.prompts import render
-from wbrag.core.tasks import read_answer, task
+from wbrag.core.reading import read_answer
+from wbrag.core.tasks import task
 from wbrag.core.types import Answer, Hit
 from wbrag.methods import Rag, naive
 

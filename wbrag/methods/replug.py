@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from scipy.special import softmax
 
-from wbrag.core.tasks import read_answer
+from wbrag.core.reading import read_answer
 from wbrag.core.types import Answer, Hit, NextToken
 from wbrag.methods import Rag, naive
 

@@ -20,8 +20,9 @@ from functools import partial
 
 from wbrag.core.metrics import normalise
 from wbrag.core.prompts import render
+from wbrag.core.reading import read_answer
 from wbrag.core.sections import SelfRagConfig
-from wbrag.core.tasks import read_answer, reference
+from wbrag.core.tasks import reference
 from wbrag.core.types import Answer, Completion, Hit
 from wbrag.generators.logprobs import TOP_LOGPROBS, label_shares
 from wbrag.methods import Rag, naive

@@ -1,6 +1,6 @@
 """Request adapters: the generator and the retriever of one request, timed, streamed, and pinned to one release.
 
-What is streamed is exactly what `tasks.read_answer` makes of the whole reply.
+What is streamed is exactly what `read_answer` makes of the whole reply.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 
 from wbrag.core.errors import PromptRefused, UsageError
+from wbrag.core.reading import AnswerReader, is_unfinished
 from wbrag.core.types import Completion, Generator, Hit, Messages, NextTokens, Prompt, Sampling, Scored
 from wbrag.generators.wrapper import GeneratorWrapper
 from wbrag.serving import ReleaseRetriever
@@ -39,30 +40,8 @@ class Stopwatch:
                 self.seconds += time.perf_counter() - self._since
 
 
-class FirstLine:
-    """Lets through of a text in pieces exactly what `tasks.read_answer` makes of the whole."""
-
-    def __init__(self) -> None:
-        self.done = False
-        self._begun, self._held = False, ""
-
-    def feed(self, piece: str) -> str:
-        """What may be shown now; spaces are held back until a word follows."""
-        if self.done:
-            return ""
-        held = self._held + piece
-        if not self._begun:
-            held = held.lstrip()
-            self._begun = bool(held)
-        line, newline, _ = held.partition("\n")
-        self.done = bool(newline)
-        ready = line.rstrip()
-        self._held = line[len(ready) :]
-        return ready
-
-
 class StreamingGenerator(GeneratorWrapper):
-    """`generator`, timed. With `emit` every reply's first line goes there as it is written."""
+    """`generator`, timed. With `emit` every reply's answer goes there as it is written."""
 
     def __init__(self, generator: Generator, emit: Emit | None = None) -> None:
         super().__init__(generator)
@@ -74,9 +53,9 @@ class StreamingGenerator(GeneratorWrapper):
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         with self._call():
             done = await (
-                self._first_line(prompt, sampling, self.emit) if self.emit else super().generate(prompt, sampling)
+                self._answer(prompt, sampling, self.emit) if self.emit else super().generate(prompt, sampling)
             )
-        self.cut = done.finish_reason == "length" and "\n" not in done.text.strip()
+        self.cut = done.finish_reason == "length" and is_unfinished(done.text)
         return done
 
     async def score(self, prompt: Messages, continuation: str) -> Scored:
@@ -98,9 +77,9 @@ class StreamingGenerator(GeneratorWrapper):
             self.failed = True
             raise
 
-    async def _first_line(self, prompt: Prompt, sampling: Sampling, emit: Emit) -> Completion:
-        """The reply up to the end of its first line: the rest is no part of the answer, so it is not waited for."""
-        line, whole = FirstLine(), Completion("")
+    async def _answer(self, prompt: Prompt, sampling: Sampling, emit: Emit) -> Completion:
+        """The reply up to the end of its answer: what follows is no part of it, so it is not waited for."""
+        answer, whole = AnswerReader(), Completion("")
         async with aclosing(self.stream(prompt, sampling)) as pieces:
             async for piece in pieces:
                 whole = replace(
@@ -110,11 +89,14 @@ class StreamingGenerator(GeneratorWrapper):
                     prompt_tokens=piece.prompt_tokens or whole.prompt_tokens,
                     finish_reason=piece.finish_reason or whole.finish_reason,
                 )
-                if ready := line.feed(piece.text):
+                if ready := answer.feed(piece.text):
                     emit(ready)
                     self.emitted = True
-                if line.done and whole.prompt_tokens:  # an endpoint that counts at the end is heard out
+                if answer.done and whole.prompt_tokens:  # an endpoint that counts at the end is heard out
                     break
+        if rest := answer.end():
+            emit(rest)
+            self.emitted = True
         return whole
 
 

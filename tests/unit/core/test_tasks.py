@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from wbrag.core.errors import UsageError
-from wbrag.core.tasks import TASKS, read_answer, reference, task
+from wbrag.core.reading import read_answer
+from wbrag.core.tasks import TASKS, reference, task
 from wbrag.core.types import Hit, Passage
 
 DOCUMENTS: list[Hit | Passage] = [

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wbrag.core.sentences import sentences
 from wbrag.data.chunk import chunk
-from wbrag.data.sentences import sentences
 
 TEXTS = st.text(st.sampled_from("aAB1 .\n!?\"')]…。」é,\r\x1c\x85\u2028\ud800😀"))
 

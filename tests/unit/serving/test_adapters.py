@@ -8,24 +8,16 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.support.scripted import ScriptedGenerator
 from tests.support.serving import ScriptedStream
-from wbrag.core.tasks import read_answer
+from wbrag.core.reading import read_answer
 from wbrag.core.types import Completion, Message, Prompt, Sampling
 from wbrag.generators.wrapper import GeneratorWrapper
 from wbrag.methods.meter import Meter
-from wbrag.serving.adapters import FirstLine, Stopwatch, StreamingGenerator
+from wbrag.serving.adapters import Stopwatch, StreamingGenerator
 
 PROMPT = [Message("user", "Who?")]
-
-
-@given(st.lists(st.text("ab \n\t\r\u00a0", max_size=6), max_size=8))
-def test_the_pieces_are_the_answer(pieces: list[str]) -> None:
-    line = FirstLine()
-    assert "".join(map(line.feed, pieces)) == read_answer("".join(pieces))
 
 
 def test_speaking_stops_the_model_at_the_end_of_the_line() -> None:

@@ -9,7 +9,7 @@ Of 92,188 pairs of sentences from passages of Wikipedia with one title, names, n
 from __future__ import annotations
 
 from wbrag.core.sections import ChecksConfig
-from wbrag.data.sentences import sentences
+from wbrag.core.sentences import sentences
 from wbrag.units.checks.interface import CheckInput, CheckResult, Neighbour, Nli
 from wbrag.units.checks.novelty import INACTIVE
 from wbrag.units.checks.reading import STOP, Reading, read, stem

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wbrag.core.sections import ChecksConfig
+from wbrag.core.sentences import sentences
 from wbrag.core.types import Evidence, Passage, Unit
-from wbrag.data.sentences import sentences
 from wbrag.units.checks.figures import Date
 from wbrag.units.checks.interface import CheckInput, CheckResult, Nli, Span
 from wbrag.units.checks.reading import Reading, fold, read, stem
