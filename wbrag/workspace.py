@@ -16,6 +16,7 @@ from wbrag.core.io.files import Location
 from wbrag.core.types import Answer, Example, Hit, Passage
 from wbrag.data.ingest import IngestResult
 from wbrag.enrich.rows import Row, Run
+from wbrag.enrich.start_check import warnings
 from wbrag.enrich.summary import summarise
 from wbrag.evaluation.accuracy import accuracy
 from wbrag.executor.runner import Runner
@@ -131,8 +132,10 @@ class Workspace:
         run = self.verdicts(examples, method=method, limit=limit)
         added = self.shelve([row for row in run.rows if row["accepted"]], run.folder.name)
         checks = self.check()
+        summary = summarise(run.rows, self.config.enrich.top_k)
         return {
-            **summarise(run.rows, self.config.enrich.top_k),
+            **summary,
+            "warnings": warnings(summary, self.config),
             "resumed": run.resumed,
             **added,
             "checks": {"passed": checks["passed"], "failed": checks["failed"]},

@@ -60,6 +60,7 @@ class InProcess:
 
     def __init__(self, config: Config, embeds: Embeds, dimension: int) -> None:
         self.config, self.embeds, self.dimension = config, embeds, dimension
+        self.checked: set[tuple[object, ...]] = set()
 
     def connect(self) -> None: ...
 

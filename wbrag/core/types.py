@@ -197,6 +197,7 @@ class Cost:
     output_tokens: Int32 = 0
     retrievals: Int32 = 0
     seconds: float = 0.0
+    ends: dict[str, int] = field(default_factory=dict, hash=False)  # of replies, as `wbrag.methods.meter` names them
 
 
 @dataclass(frozen=True, slots=True)

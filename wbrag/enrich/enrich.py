@@ -6,8 +6,9 @@ Every score is kept in the `Verdict`, a rejected example's too, so that threshol
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wbrag.core.sections import EnrichConfig
@@ -70,6 +71,7 @@ class Verdict:
     error: str = ""
     reused_calls: Int32 = 0  # made by earlier runs, whose replies this row takes
     step_calls: tuple[Int32, ...] = ()  # closed book, open book, documents alone; whoever made them
+    ends: dict[str, int] = field(default_factory=dict, hash=False)  # of the replies that it rests on
 
     @property
     def unit(self) -> Unit | None:
@@ -110,8 +112,12 @@ class Enricher:
         """Algorithm 1 for `example`; calls that do not depend on each other run together."""
         meter = Meter(self.rag.generator, self.rag.retriever)  # of answers and of scores, step by step
         rag = replace(self.rag, generator=meter)
-        case = _Case(self, example, known, meter, rag, Scorer(rag, self.settings.gate_metric))
-        return await case.decide()
+        written = Meter(self.distiller.generator, self.rag.retriever)
+        tools = replace(self, distiller=replace(self.distiller, generator=written))
+        case = _Case(tools, example, known, meter, rag, Scorer(rag, self.settings.gate_metric))
+        verdict = await case.decide()
+        before = known.verdict.ends if known.verdict else {}
+        return replace(verdict, ends=dict(meter.ends + written.ends + Counter(before)))
 
 
 @dataclass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from statistics import mean
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from wbrag.enrich.leakage_audit import leaks
 from wbrag.enrich.rows import Row
 
+ENDS = ("stop", "length", "empty", "thinking only", "thinking stripped")
 DECIDING = (
     "id",
     "accepted",
@@ -57,6 +59,7 @@ def summarise(rows: Sequence[Row], top_k: int) -> dict[str, Any]:
         "closed_book_suffices": sum(1 for row in rows if row["reason"] == "closed book suffices"),
         "retrieval_did_not_help": sum(1 for row in rows if row["reason"] == "retrieval did not help"),
         "calls": {"made": made, "formula": formula, "saved": formula - made},
+        "ends": ends(rows),
         "retained_docs_mean": _mean([len(row["retained"]) for row in accepted]),
         "fallback_rate": _mean([row["fallback"] for row in accepted]),
         "evidence_fallback_rate": _mean([row["evidence_fallback"] for row in accepted]),
@@ -68,6 +71,14 @@ def summarise(rows: Sequence[Row], top_k: int) -> dict[str, Any]:
         "leaking": sorted(row["id"] for row in accepted if leaks(row)),
         "retained_ranks": [sum(rank in row["retained"] for row in accepted) for rank in range(top_k)],
     }
+
+
+def ends(rows: Sequence[Row]) -> dict[str, int]:
+    """How the model's replies ended, over all rows that say so."""
+    total: Counter[str] = Counter()
+    for row in rows:
+        total.update(json.loads(row["ends"] or "{}"))
+    return {name: total[name] for name in ENDS if total[name]}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -9,6 +9,8 @@ from typing import Any
 
 from wbrag.core.metrics import bootstrap_ci, compare, paired
 from wbrag.core.tasks import task as known_task
+from wbrag.enrich.start_check import warnings
+from wbrag.enrich.summary import ends
 from wbrag.executor.runner import Runner
 
 
@@ -29,7 +31,9 @@ def accuracy(
         "ci95": list(bootstrap_ci(scores, seed=runner.config.seed)),
         "writeback_share": origins.count("writeback") / len(origins) if origins else 0.0,
         "errors": sum(1 for row in rows if row["error"]),
+        "ends": ends(rows),
     }
+    result["warnings"] = warnings(result, runner.config)
     if against is not None:
         other = runner.answers(examples, release=against, method=method, limit=limit)
         c = compare(*paired(other, rows), seed=runner.config.seed)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +21,7 @@ from wbrag.core.progress import bar
 from wbrag.core.types import Example, Generator, Hit
 from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, Handles, RowJob
 from wbrag.enrich.rows import Row, Run
+from wbrag.enrich.start_check import start_check
 from wbrag.executor.reuse import ROWS_VERSION, Reuse, stages
 from wbrag.generators import check, generator_fingerprint
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
@@ -35,6 +37,8 @@ from wbrag.units.table import StoredUnit
 
 if TYPE_CHECKING:
     from wbrag.executor.ray.session import Session
+
+log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -159,6 +163,7 @@ class Runner:
         def handles() -> Handles:  # called only if there is a row to work on
             asyncio.run(check(job.config, job.needs))
             opened = self.session.handles(self.layout.path / "index", indexes)
+            self._check_model(job, opened.generator, examples[0].task)
             if base := open_base(job.config, opened.encoder) if job.retrieve else None:  # refused here, not row by row
                 asyncio.run(IndexRetriever(opened.encoder, [], base=base).search(["wbrag"], 1))
             return replace(opened, sources=self.layout.unit_sources())
@@ -167,6 +172,15 @@ class Runner:
             reuse = Reuse(job, self.layout, folder, found)
             rows, resumed = run_rows(self.config, job, handles, examples, folder, update, reuse)
         return Run([rows[e.id] for e in examples], resumed, folder)
+
+    def _check_model(self, job: RowJob, generator: Generator, task: str) -> None:
+        """Once for models that run: whether they can do what this job asks of them."""
+        distils = job.kind != "evaluate"
+        asked = (generator_fingerprint(job.config), task, distils)
+        if asked not in self.session.checked:
+            if said := asyncio.run(start_check(generator, job.config, distils=distils, task_name=task)):
+                log.warning(said)
+            self.session.checked.add(asked)
 
     # -- the base index -----------------------------------------------------------------------------------------
 

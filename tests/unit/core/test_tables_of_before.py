@@ -164,8 +164,8 @@ NOW = {
 
 
 LATER = {  # columns that came after version 0.1; they stand where they like, and files without them stay readable
-    "verdicts": ["unit_calls", "read_calls", "reused_calls", "step_calls", "asked"],
-    "answers": ["asked"],
+    "verdicts": ["unit_calls", "read_calls", "reused_calls", "step_calls", "ends", "asked"],
+    "answers": ["ends", "asked"],
     "distilled": ["unit_calls", "read_calls", "asked"],
 }
 

@@ -347,6 +347,6 @@ def test_what_is_known_is_not_asked_and_changes_nothing(
         read = verdict.written.read_calls, fresh.written.read_calls
         costs = replace(costs, calls=costs.calls + read[1] - read[0])
         costs = replace(costs, written=replace(verdict.written, read_calls=read[1]))
-    assert costs == fresh
+    assert replace(costs, ends={}) == replace(fresh, ends={})
     if now in earlier and len(earlier) == 1:
         assert not generator.calls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -105,7 +106,23 @@ def test_an_engine_that_failed_never_answers() -> None:
         failed = [RayTaskError("ready", "", WbragError("no memory"))] * 99
         pool = [Engine(starts=failed), Engine(), Engine(starts=failed)]
         generator = RemoteGenerator(pool, [engine.ready.remote() for engine in pool], "f")
-        assert {await generator._next() for _ in range(200)} == {pool[1]}
+        assert {await generator._next(b"%d" % n) for n in range(200)} == {pool[1]}
+
+    asyncio.run(main())
+
+
+def test_a_prompt_goes_to_the_same_engine_whoever_asks() -> None:
+    async def main() -> None:
+        pool = [Engine() for _ in range(4)]
+        prompts = [b"prompt %d" % n for n in range(400)]
+        one, two = (RemoteGenerator(pool, [e.ready.remote() for e in pool], "f") for _ in range(2))
+        await asyncio.sleep(0.01)
+        chosen = [await one._next(prompt) for prompt in prompts]
+        assert chosen == [await two._next(prompt) for prompt in reversed(prompts)][::-1]
+        assert min(Counter(map(id, chosen)).values()) > 60, "about a hundred each"
+        two._down(chosen[0])
+        moved = [(before, await two._next(prompt)) for before, prompt in zip(chosen, prompts)]
+        assert all(before is after for before, after in moved if before is not chosen[0]), "only its own prompts move"
 
     asyncio.run(main())
 

@@ -125,7 +125,7 @@ def test_a_client_that_hangs_up_cancels_the_model_and_frees_its_place(tmp_path: 
 
 def test_a_client_that_hangs_up_amid_the_stream_does_so_too(tmp_path: Path) -> None:
     gate = bench(tmp_path, slow(pause_s=0.4), concurrency=1)
-    _hang_up(gate, STREAM, lambda: True, read=b'"content":"a"')
+    _hang_up(gate, STREAM, lambda: True, read=b'"content":"a')
 
 
 def _hang_up(gate: Bench, body: dict[str, Any], ready: Callable[[], bool], read: bytes = b"") -> None:
@@ -139,7 +139,9 @@ def _hang_up(gate: Bench, body: dict[str, Any], ready: Callable[[], bool], read:
             until(ready)
             heard = b""
             while read not in heard:
-                heard += line.recv(1000)
+                more = line.recv(1000)
+                assert more, f"the connection was closed after {heard[-300:]!r}"
+                heard += more
         until(lambda: gate.generator.cancelled == 1)
         until(lambda: gate.app.state.service.admission.working == 0)
         gone = r'wbrag_errors_total\{kind="client_gone",.*\} 1.0'

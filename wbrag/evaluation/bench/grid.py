@@ -23,7 +23,7 @@ from wbrag.executor.runner import Runner
 from wbrag.units.layout import Index
 
 SHOWN = 8  # changed questions of each kind in a cell
-COSTS = tuple(field.name for field in fields(Cost))  # means a question
+COSTS = tuple(field.name for field in fields(Cost) if field.name != "ends")  # means a question
 Opener = Callable[[dict[str, Any]], Runner]  # generator settings -> a runner that uses them
 
 

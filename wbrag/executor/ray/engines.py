@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Sequence
-from itertools import count
+from hashlib import blake2b
 from typing import Any, cast
 
 import ray
@@ -104,17 +104,20 @@ class EngineActor:
 
 
 class RemoteGenerator:
-    """The `Generator` protocol over engine actors, in turn.
+    """The `Generator` protocol over engine actors; a prompt goes to the same engine, whoever asks.
 
-    Engines join as they come up, at the start and after a death; meanwhile the others do the work. `starting` are the
-    references that resolve when the engine of the same position is ready. Raises `NoAnswer` for a prompt that kills
-    engines, `EnginesGone` once no engine starts any more, and what the generator itself raises.
+    Each engine remembers its replies, and two engines may differ in the last bit: so one prompt is one computation, and
+    a pair of answers differs by the library alone. Engines join as they come up, at the start and after a death;
+    meanwhile the others do the work. `starting` are the references that resolve when the engine of the same position is
+    ready. Raises `NoAnswer` for a prompt that kills engines, `EnginesGone` once no engine starts any more, and what the
+    generator itself raises.
     """
 
     def __init__(self, engines: Sequence[Any], starting: Sequence[Any], fingerprint: str) -> None:
-        self.fingerprint, self._turn = fingerprint, count()
+        self.fingerprint = fingerprint
         self._ready: list[Any] = []
         self._starting = dict(zip(starting, engines))
+        self._number = {engine: number for number, engine in enumerate(engines)}
         self._failed: Counter[Any] = Counter()  # starts that failed since the last that did not
         self._why = ""  # the last of them
 
@@ -150,7 +153,8 @@ class RemoteGenerator:
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         """Beside other calls; after a death under this one, alone."""
-        engine = await self._next()
+        prompt = _bytes(method, *arguments)
+        engine = await self._next(prompt)
         try:
             return await engine.ask.remote(method, *arguments)
         except RayTaskError as error:
@@ -159,7 +163,7 @@ class RemoteGenerator:
             self._down(engine)
         alone = deaths = 0
         while alone < ALONE and deaths < DEATHS:
-            engine, turn = await self._next(), None
+            engine, turn = await self._next(prompt), None
             try:
                 turn = await engine.turn.remote()
                 return await engine.ask_alone.remote(turn, method, *arguments)
@@ -174,12 +178,15 @@ class RemoteGenerator:
             f"expected an engine to answer, found {deaths} deaths {when}: look for the cause in Ray's worker logs"
         )
 
-    async def _next(self) -> Any:
-        """An engine that is up; waits while all are starting."""
+    async def _next(self, prompt: bytes = b"") -> Any:
+        """The engine of this prompt among those that are up; waits while all are starting.
+
+        By rendezvous hashing: where an engine comes or goes, only its own prompts move.
+        """
         while True:
             self._look()
             if self._ready:
-                return self._ready[next(self._turn) % len(self._ready)]
+                return max(self._ready, key=lambda engine: blake2b(b"%d " % self._number[engine] + prompt).digest())
             await asyncio.sleep(POLL_S)
 
     def _look(self) -> None:
@@ -207,3 +214,12 @@ class RemoteGenerator:
         if engine in self._ready:
             self._ready.remove(engine)
             self._starting[engine.ready.options(max_task_retries=START_RETRIES).remote()] = engine
+
+
+def _bytes(method: str, *arguments: Any) -> bytes:
+    """What names a prompt. A reply that is worked out token by token stays where its beginning is."""
+    prompt = arguments[0]
+    text = (
+        prompt if isinstance(prompt, str) else "\0".join(f"{m.role}\0{m.content}" for m in prompt if hasattr(m, "role"))
+    )
+    return f"{text}\0{arguments[1] if method == 'score' else ''}".encode("utf-8", "surrogatepass")

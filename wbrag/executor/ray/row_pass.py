@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +37,7 @@ Reuse = Callable[[Sequence[Example]], tuple[set[str], dict[str, Known]]]  # ids 
 FULL = 2  # times the engine's room in rows under way: the last rows of a block leave room that others fill
 LOOKS_S = {True: 0.5, False: 5.0}  # between looks at the output folder, local or in an object store
 RESTARTS = 100  # of one row actor: nodes are lost in a night, but a row that kills its process would do so for ever
+ALIKE = 8  # first rows that fail for one reason: no row will do better
 UNANSWERED = 8  # rows one after the other without the model's answer, and it is asked whether it is there at all
 
 
@@ -71,7 +74,7 @@ class RowActor:
     def __init__(self, job: RowJob, handles: Handles, proven: bool, output: Output) -> None:
         self.run = job.prepare(handles)
         self.job, self.generator, self.proven, self.output = job, handles.generator, proven, output
-        self.unanswered, self.stop = 0, ""
+        self.unanswered, self.stop, self.alike = 0, "", Counter[str]()
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """All rows of one block at once, and their file, unless it was written before its actor was lost.
@@ -99,8 +102,18 @@ class RowActor:
             if self.stop:
                 return {"row": "", "stop": self.stop}
             reason = " ".join(str(error).split())[:500]
+            self._look_alike(reason)
+            if self.stop:
+                return {"row": "", "stop": self.stop}
             record = self.job.failed(example, f"{type(error).__name__}: {reason}")
         return {"row": json.dumps(record), "stop": ""}
+
+    def _look_alike(self, reason: str) -> None:
+        """Set `stop` where no row was finished, and enough have failed for one reason: the others would too."""
+        kind = re.sub(r"\d+", "#", reason)
+        self.alike[kind] += 1
+        if not self.proven and self.alike[kind] >= ALIKE:
+            self.stop = f"expected rows to finish, found that the first {ALIKE} all failed: {reason}"
 
     async def _look_beyond(self, error: BaseException) -> None:
         """Set `stop` where other rows would fare no better than the one that raised `error`."""
@@ -162,6 +175,9 @@ def run_rows(
         raise WbragError(
             f"expected {len(wanted)} finished rows in {folder}, found {missing} missing: run the command again"
         )
+    failed = [row["error"] for row in records.values() if row["error"]]
+    if len(failed) == len(records) > 0 and len({re.sub(r"\d+", "#", error) for error in failed}) == 1:
+        raise WbragError(f"expected rows to finish, found that every one of {len(failed)} failed: {failed[0]}")
     return records, len(before) + len(taken)
 
 

@@ -44,6 +44,7 @@ class Session:
         self._starting: list[Any] = []
         self._encoders: list[Any] = []
         self._shards: dict[tuple[Origin, int], Any] = {}
+        self.checked: set[tuple[object, ...]] = set()  # what these models were found able to do
         self._connected = self._started = False
         self._head = threading.Event()  # set: its head is not watched any more
 
