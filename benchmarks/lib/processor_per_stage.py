@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 import ray
 from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
+from wbrag.core.env import ENGINE
 from wbrag.core.prompts import render
 from wbrag.core.reading import read_answer
 from wbrag.core.tasks import as_data, reference, task
@@ -31,8 +32,7 @@ from wbrag.workspace import Workspace
 
 ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
+    **ENGINE,
     "HF_HUB_OFFLINE": "1",
 }
 

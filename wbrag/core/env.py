@@ -27,6 +27,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# What every vLLM engine of wbrag's is started with, wherever it runs. FlashInfer's sampler compiles kernels with nvcc
+# as the engine warms up, and there is no other way where nvcc is missing; a request with a seed, as all of ours, never
+# uses it (https://github.com/vllm-project/vllm/issues/49497).
+ENGINE = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_USE_FLASHINFER_SAMPLER": "0"}
+
+
+def hide_gpus() -> None:
+    """For a process that was promised no GPU: Ray leaves all of them visible to it. Before torch is imported."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def check_torchvision() -> None:
     """Refuse a torchvision of another torch build: it breaks `import transformers`, and wbrag needs none at all.
 

@@ -118,10 +118,13 @@ def compare(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> Compari
     return Comparison(gain, bootstrap_ci(difference.tolist(), seed=seed), mcnemar(wins, losses), wins, losses)
 
 
-def paired(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
-    """Both runs' scores of every question that neither failed at: an error is no wrong answer."""
-    pairs = [(x["score"], y["score"]) for x, y in zip(a, b) if not x["error"] and not y["error"]]
-    return [before for before, _ in pairs], [after for _, after in pairs]
+def paired(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
+    """Both runs' scores of every question that did not fail `before`.
+
+    One that fails `after` alone counts as answered wrong: a library whose prompts are refused is a worse one.
+    """
+    pairs = [(x["score"], 0.0 if y["error"] else y["score"]) for x, y in zip(before, after) if not x["error"]]
+    return [score for score, _ in pairs], [score for _, score in pairs]
 
 
 def kappa(a: Sequence[bool], b: Sequence[bool]) -> float:

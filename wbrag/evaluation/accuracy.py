@@ -1,6 +1,6 @@
 """Held-out accuracy: the score of a release with its interval, and the paired gain over another.
 
-A row that failed is no wrong answer: it is counted apart, and left out of pairs.
+A row that failed is no wrong answer: it is counted apart. In a pair it is one where the other run answered.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-from wbrag.core.env import check_torchvision
+from wbrag.core.env import ENGINE, check_torchvision
 from wbrag.core.errors import EngineDied, PromptTooLong, UsageError, WbragError
 from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
@@ -222,9 +222,8 @@ def _start_engine(settings: GeneratorConfig, path: str, seed: int) -> Any:
 
 def prepare_environment(path: str) -> None:
     """What vLLM reads from the environment, before it is imported."""
-    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # no second process: 20 s less to start
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    for name, value in ENGINE.items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
     if Path(path).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -249,7 +248,7 @@ def engine_options(settings: GeneratorConfig, path: str, seed: int) -> dict[str,
         "enable_prefix_caching": True,
         "enforce_eager": cpu,
         "trust_remote_code": False,
-        "load_format": "safetensors" if Path(path).is_dir() else "auto",
+        "load_format": "safetensors",  # never a pickle, of the hub neither
         "disable_log_stats": True,
         "generation_config": "vllm",
         **settings.engine.chosen(),

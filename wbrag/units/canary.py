@@ -48,8 +48,7 @@ def compare_releases(
     A question that fails with the new release alone is a wrong answer. Where fewer than half of the questions could be
     compared nothing was shown, and it fails.
     """
-    answered = [row | {"score": 0.0, "error": ""} if row["error"] else row for row in map(dict, after)]
-    old, new = paired(list(before), answered)
+    old, new = paired(before, after)
     c = compare(old, new, seed=seed)
     means = [sum(scores) / max(1, len(scores)) for scores in (old, new)]
     ci95 = (float(c.ci95[0]), float(c.ci95[1]))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-from wbrag.core.env import openmp
+from wbrag.core.env import hide_gpus, openmp
 from wbrag.core.io.files import location
 from wbrag.core.sections import EncoderConfig
 from wbrag.core.types import Hit, Origin
@@ -24,6 +24,8 @@ from wbrag.retrieval.retriever import LocalShard
 class EncoderActor:
     def __init__(self, settings: EncoderConfig) -> None:
         os.environ.update(openmp(settings.actors[1]))  # before the encoder loads torch, which reads it
+        if not settings.gpus_per_actor:
+            hide_gpus()
         self.encoder = Encoder(settings)
         self.batched = BatchedEncoder(self.encoder)
 
@@ -42,6 +44,8 @@ class ShardActor:
 
     def __init__(self, root: str, gpu: bool) -> None:
         os.environ.update(openmp())  # before FAISS and torch read it
+        if not gpu:
+            hide_gpus()
         self.root, self.gpu = location(root), gpu
         self.opened: tuple[Manifest, Origin] | None = None
         self.shard: Any = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,10 +25,13 @@ from wbrag.executor.ray.engines import CALLS_AT_ONCE, START_RETRIES, EngineActor
 from wbrag.executor.ray.failures import translated
 from wbrag.executor.ray.model_actors import EncoderActor, RemoteEncoder, RemoteShard, ShardActor
 from wbrag.executor.ray.quiet import quiet_start
+from wbrag.executor.ray.shares import Shares, shares
 from wbrag.executor.ray.watchdog import watch_head
 from wbrag.generators import generator_fingerprint
 from wbrag.retrieval.index.manifest import Manifest
 
+log = logging.getLogger(__name__)
+SAYS_S = 60.0  # between two words about what is waited for
 CLOSING_S = 10  # an engine whose calls all hang is not waited for longer
 # Actors lie spread over the nodes, so that a lost node takes the least with it, and come back on another one however
 # often that happens: spot nodes go several times a night. A call to a lost node uses up a try a second until Ray gives
@@ -82,7 +86,8 @@ class Session:
     def generator(self) -> RemoteGenerator:
         """One door to the engines; the first call starts the most of `generator.engines` and waits for the least."""
         self._start_engines()
-        _wait(self._starting, at_least=min(self.config.generator.engines[0], len(self._starting)))
+        least = min(self.config.generator.engines[0], len(self._starting))
+        _wait(self._starting, "the engines", self.config.ray.start_timeout_s, at_least=least)
         return RemoteGenerator(self._engines, self._starting, generator_fingerprint(self.config))
 
     def _start_engines(self) -> None:
@@ -90,7 +95,7 @@ class Session:
             return
         self.connect()
         g = self.config.generator
-        count = g.engines[1]
+        count = self._shares().engines
         resources = {"num_gpus": g.tensor_parallel_size} if gpus() and g.backend == "vllm" else {"num_cpus": 1}
         actor = ray.remote(EngineActor).options(
             **resources,
@@ -103,7 +108,8 @@ class Session:
     def encoder(self) -> RemoteEncoder:
         """One door to the encoder replicas, `encoder.actors[1]` of them."""
         self._start_encoders()
-        _wait([encoder.dimension.remote() for encoder in self._encoders])
+        starting = [encoder.dimension.remote() for encoder in self._encoders]
+        _wait(starting, "the encoders", self.config.ray.start_timeout_s)
         return RemoteEncoder(self._encoders)
 
     def _start_encoders(self) -> None:
@@ -113,7 +119,11 @@ class Session:
         e = self.config.encoder
         resources = {"num_gpus": e.gpus_per_actor} if e.gpus_per_actor else {"num_cpus": 1}
         actor = ray.remote(EncoderActor).options(**resources, **ANYWHERE)
-        self._encoders = [actor.remote(e) for _ in range(e.actors[1])]
+        self._encoders = [actor.remote(e) for _ in range(self._shares().encoders)]
+
+    def _shares(self) -> Shares:
+        """How many engines and encoders fit on the GPUs that there are, or that the autoscaler can bring."""
+        return shares(self.config, gpus())
 
     def handles(self, root: Location, indexes: Sequence[tuple[Manifest, Origin]]) -> Handles:
         """What a row's coroutine works with: generator, encoder, and the shards of `indexes`; all start together."""
@@ -136,7 +146,8 @@ class Session:
             if (origin, place) not in self._shards:
                 self._shards[origin, place] = actor.remote(str(root.resolve()), share > 0)
             found.append(RemoteShard(self._shards[origin, place], replace(manifest, shards=(files,)), origin))
-        _wait([shard.actor.open.remote(shard.index, origin) for shard in found])
+        opening = [shard.actor.open.remote(shard.index, origin) for shard in found]
+        _wait(opening, "the index's shards", self.config.ray.start_timeout_s)
         return found
 
     def close(self) -> None:
@@ -155,14 +166,29 @@ class Session:
         self._engines, self._encoders, self._shards, self._connected, self._started = [], [], {}, False, False
 
 
-def gpus() -> bool:
-    """Whether the cluster has GPUs, or an autoscaler that brings some once an actor asks for them."""
+def gpus() -> float:
+    """How many GPUs the cluster has, or an autoscaler brings once an actor asks for them."""
     to_come = ray._private.state.state.get_max_resources_from_cluster_config() or {}
-    return max(ray.cluster_resources().get("GPU", 0), to_come.get("GPU", 0)) > 0
+    return float(max(ray.cluster_resources().get("GPU", 0), to_come.get("GPU", 0)))
 
 
-def _wait(refs: list[Any], at_least: int | None = None) -> None:
-    """Until all, or `at_least` so many, are up."""
-    with translated("the start of a model or a shard"):
-        done, _ = ray.wait(refs, num_returns=len(refs) if at_least is None else at_least) if refs else ([], [])
+def _wait(refs: list[Any], what: str, limit_s: float, at_least: int | None = None) -> None:
+    """Until all, or `at_least` so many, are up. Says once a minute what is waited for, and not for ever."""
+    wanted, start = len(refs) if at_least is None else at_least, time.monotonic()
+    with translated(f"the start of {what}"):
+        done, _ = ray.wait(refs, num_returns=wanted, timeout=SAYS_S) if refs else ([], [])
+        while len(done) < wanted:
+            waited = time.monotonic() - start
+            free, all_of_them = ray.available_resources(), ray.cluster_resources()
+            left = ", ".join(
+                f"{free.get(kind, 0):g} of {all_of_them.get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU")
+            )
+            said = f"{wanted - len(done)} of {wanted} still to come up after {waited:.0f} s ({left} free)"
+            if waited > limit_s:
+                raise WbragError(
+                    f"expected {what} within {limit_s:.0f} s, found {said}: add nodes, ask for fewer, "
+                    "or raise ray.start_timeout_s"
+                )
+            log.warning("%s: %s", what, said)
+            done, _ = ray.wait(refs, num_returns=wanted, timeout=min(SAYS_S, limit_s))
         ray.get(done)

@@ -158,7 +158,7 @@ def _options(name: str, bounds: tuple[int, int], target: int) -> dict[str, Any]:
 def _gpus() -> bool:
     """Whether the cluster has GPUs. `serve run` calls the builder before it connects: then a connection is lent."""
     if ray.is_initialized():
-        return gpus()
+        return gpus() > 0
     try:
         ray.init(os.environ.get("RAY_ADDRESS", "auto"), logging_level=logging.ERROR, log_to_driver=False)
     except ConnectionError:  # no cluster runs: one will be started on this machine
@@ -166,6 +166,6 @@ def _gpus() -> bool:
 
         return torch.cuda.is_available()
     try:
-        return gpus()
+        return gpus() > 0
     finally:
         ray.shutdown()  # whoever connects next brings settings of its own

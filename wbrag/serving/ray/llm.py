@@ -18,7 +18,7 @@ from ray.llm._internal.common.callbacks.base import CallbackBase  # named in the
 from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
 
 from wbrag.core.config import Config
-from wbrag.core.env import openmp
+from wbrag.core.env import ENGINE, openmp
 from wbrag.generators import fetched
 
 
@@ -82,7 +82,7 @@ def llm_config(config: Config, gpus: bool) -> LLMConfig:
         "enable_prefix_caching": True,
         "enforce_eager": not gpus,
         "trust_remote_code": False,
-        "load_format": "safetensors" if local else "auto",
+        "load_format": "safetensors",
         "generation_config": "vllm",
         "max_logprobs": 20,
         "revision": g.revision,
@@ -101,7 +101,7 @@ def llm_config(config: Config, gpus: bool) -> LLMConfig:
 
 
 def _environment(local: bool, gpus: bool) -> dict[str, str]:
-    found = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
+    found = dict(ENGINE)
     if local:
         found["HF_HUB_OFFLINE"] = "1"
     if not gpus:  # all cores, which the encoder shares: no thread is bound to one
