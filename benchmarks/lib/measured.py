@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,6 +66,18 @@ def arguments(doc: str) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a small run to see that it works; nothing is kept")
     parser.add_argument("--note", default="", help="what is special about this run, for the log")
     return parser
+
+
+def as_they_come(name: str, figures: Iterable[Figure], out: Path | None) -> list[Figure]:
+    """Print each figure when it is there, and keep all so far in `out/NAME.json`: a machine may be lent for minutes."""
+    found: list[Figure] = []
+    for figure in figures:
+        found.append(figure)
+        print(f"{name}: {figure.name}: {number(figure.value)} {figure.unit}", flush=True)
+        if out is not None:
+            so_far = {"name": name, "hardware": hardware(), "commit": _commit(), "figures": [asdict(f) for f in found]}
+            write_atomically(out / f"{name}.json", json.dumps(so_far, indent=1) + "\n")
+    return found
 
 
 def record(
