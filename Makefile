@@ -3,7 +3,7 @@ PY := .venv/bin/python
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 PYTHONS := wbrag $(wildcard jobs/*.py serve/*.py)
 
-.PHONY: help demo test test-all drill lint setup clean
+.PHONY: help demo test test-all test-gpu-set drill lint setup clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
@@ -22,6 +22,9 @@ test-all: lint  ## All tests but the drills: the whole demo, every host, process
 
 drill: lint  ## Fault drills: engines, nodes, heads and stores that really die, for minutes each
 	@$(PY) -m pytest --junitxml=build/$@.xml -m drill
+
+test-gpu-set:  ## The GPU set without a GPU: install it apart, import it, run what can run
+	@scripts/test_gpu_set.sh
 
 lint: setup  ## ruff, who may import whom, and mypy --strict on the library and the jobs
 	@$(PY) -m ruff check --quiet .

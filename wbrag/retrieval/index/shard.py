@@ -7,7 +7,9 @@ object store is opened by way of a copy, which is named by the checksums; a dama
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -35,6 +37,7 @@ ROUNDING = 1e-5  # what two ways to add up an inner product of unit vectors diff
 GPU_ROUNDING = 2e-4  # the same where FAISS rounds queries to float16, as it does for a flat float16 index on a GPU
 GPU_MOST = 1024  # hits that every FAISS finds on a GPU: https://github.com/facebookresearch/faiss/wiki/Faiss-on-the-GPU
 RESCORED = 8  # a compressed shard fetches this many times k and scores them again with fp16 vectors
+log = logging.getLogger(__name__)
 PASSAGES = schema_of(PassageText)
 Block = tuple[npt.NDArray[Any], pa.Table]  # vectors [n, d] float16 or float32, and their passages
 
@@ -91,6 +94,17 @@ def exact(factory: str) -> bool:
     return factory in ("SQfp16", "Flat")
 
 
+def _to_gpu(index: Any, factory: str) -> Any:
+    """The index on the GPU that Ray shows; None, with a word, for a kind that FAISS has on CPUs alone (SQ8, HNSW)."""
+    import faiss
+
+    try:
+        return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    except RuntimeError as error:
+        log.warning("an index %s is searched on the CPU, FAISS cannot put it on a GPU: %s", factory, str(error)[:200])
+        return None
+
+
 class Shard:
     """A verified shard in memory, its texts mapped from disk; searched on the GPU where FAISS has one.
 
@@ -105,7 +119,8 @@ class Shard:
         self.index = faiss.read_index(str(folder / "vectors.faiss"))
         self.on_gpu: Any = None
         if gpu and getattr(faiss, "get_num_gpus", lambda: 0)() > 0:
-            self.on_gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self.index)  # Ray shows it one
+            self.on_gpu = _to_gpu(self.index, manifest.factory)
+        self._one_at_a_time = threading.Lock()  # FAISS's GPU indexes are not safe for several threads
         self.exact = exact(manifest.factory)
         self.vectors = (
             scan.flat_vectors(self.index)
@@ -136,7 +151,8 @@ class Shard:
 
     def _nearest(self, queries: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
         if self.on_gpu is not None and k <= GPU_MOST:
-            scores, rows = self.on_gpu.search(queries, k)
+            with self._one_at_a_time:
+                scores, rows = self.on_gpu.search(queries, k)
             return scores, rows
         if (
             self.exact
