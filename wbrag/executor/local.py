@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 from functools import cached_property
 
+from wbrag.core.errors import WbragError
 from wbrag.core.tasks import task as known_task
-from wbrag.core.types import Answer, Generator, Hit, Sampling
+from wbrag.core.types import Answer, Completion, Generator, Hit, Sampling
+from wbrag.enrich.start_check import no_answer
 from wbrag.generators import build
 from wbrag.methods import Rag
 from wbrag.methods import method as named
@@ -38,7 +40,7 @@ class LocalExecutor:
         return hits
 
     def ask(self, question: str, task: str, method: str, release: str) -> Answer:
-        """An answer from `release`."""
+        """An answer from `release`. Raises `WbragError` where the model gives none."""
         config = self.layout.config
         self._generator = self._generator or build(config)
         sampling = Sampling(config.generator.max_answer_tokens, one_line=True)
@@ -48,7 +50,13 @@ class LocalExecutor:
         async def answer() -> Answer:
             return await named(method)(question, rag, None)
 
-        return self._loop.run(answer())
+        found = self._loop.run(answer())
+        if not found.text:
+            ends = found.cost.ends
+            cut = "length" if ends.get("length") else "stop"
+            whole = Completion("", finish_reason=cut, thinking="…" if ends.get("thinking only") else "")
+            raise WbragError(no_answer(whole, config))
+        return found
 
     def retriever(self, release: str) -> IndexRetriever:
         """The indexes of `release`, verified and loaded; of the release before, memory is given back."""

@@ -219,8 +219,8 @@ def _start_engine(settings: GeneratorConfig, path: str, seed: int) -> Any:
     needed = LOADERS.get(settings.engine.load_format or "")
     if needed and find_spec(needed) is None:
         raise UsageError(
-            f"expected the package {needed} for generator.engine.load_format {settings.engine.load_format}, found none: "
-            f"pip install {needed.replace('_', '-')}, or leave the setting out"
+            f"expected the package {needed} for generator.engine.load_format {settings.engine.load_format}, "
+            f"found none: pip install {needed.replace('_', '-')}, or leave the setting out"
         )
     prepare_environment(path)
     check_torchvision()
