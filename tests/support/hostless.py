@@ -75,9 +75,10 @@ class InProcess:
     def shards(self, root: Path, manifest: Manifest, origin: Any) -> list[LocalShard]:
         return [LocalShard(shard) for shard in open_shards(root, manifest, origin, gpu=False)]
 
-    def handles(self, root: Path, indexes: Sequence[tuple[Manifest, Any]]) -> Handles:
+    def handles(self, root: Path, indexes: Sequence[tuple[Manifest, Any]], *, distils: bool = False) -> Handles:
         shards = [shard for manifest, origin in indexes for shard in self.shards(root, manifest, origin)]
-        return Handles(self.generator(), self.encoder(), shards)
+        writer = None if self.config.distils_itself or not distils else build(self.config.for_distiller())
+        return Handles(self.generator(), self.encoder(), shards, distiller=writer)
 
 
 class Life(Workspace):

@@ -60,9 +60,10 @@ class OnRay:
 
 def renew(session: Session, settings: Config) -> None:
     """Engines and shards start anew with these settings when they are next asked for."""
-    for actor in [*session._engines, *session._shards.values()]:
+    engines = [engine for pool, _ in session._engines.values() for engine in pool]
+    for actor in [*engines, *session._shards.values()]:
         ray.kill(actor)
-    session._engines, session._starting, session._shards = [], [], {}
+    session._engines, session._shards = {}, {}
     session.config = settings
 
 

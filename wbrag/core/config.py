@@ -22,6 +22,7 @@ from wbrag.core.errors import UsageError, unknown
 from wbrag.core.sections import (
     CanaryConfig,
     ChecksConfig,
+    DistillerConfig,
     EncoderConfig,
     EnrichConfig,
     GeneratorConfig,
@@ -54,6 +55,7 @@ class Config(BaseSettings):
     generator: GeneratorConfig = GeneratorConfig()
     methods: MethodsConfig = MethodsConfig()
     enrich: EnrichConfig = EnrichConfig()
+    distiller: DistillerConfig = DistillerConfig()
     checks: ChecksConfig = ChecksConfig()
     canary: CanaryConfig = CanaryConfig()
     learn: LearnConfig = LearnConfig()
@@ -63,6 +65,17 @@ class Config(BaseSettings):
     serving: ServingConfig = ServingConfig()
     ray: RayConfig = RayConfig()
     job: JobConfig = JobConfig()
+
+    @property
+    def distils_itself(self) -> bool:
+        """Whether units are written by the model that answers."""
+        return not self.distiller.generator.model
+
+    def for_distiller(self) -> Config:
+        """These settings with the distiller's model in the generator's place."""
+        if self.distils_itself:
+            return self
+        return self.model_copy(update={"generator": self.distiller.generator, "distiller": DistillerConfig()})
 
     @classmethod
     def settings_customise_sources(

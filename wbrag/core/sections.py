@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -93,6 +93,23 @@ class GeneratorConfig(Section):
     )
     thinking_tokens: int = Field(0, ge=0, description="tokens that a model may think for, beside those of its answer")
     request: RequestConfig = RequestConfig()
+
+
+class DistillerConfig(Section):
+    """Which model writes units: the one that answers, or another, by any backend.
+
+    A large one may write offline for a small one that answers online.
+    """
+
+    generator: GeneratorConfig = Field(
+        GeneratorConfig(model=""), description="as the section `generator`; default: that one itself"
+    )
+
+    @model_validator(mode="after")
+    def _named(self) -> DistillerConfig:
+        if not self.generator.model and self.generator != GeneratorConfig(model=""):
+            raise ValueError("a model named in distiller.generator.model beside its other settings")
+        return self
 
 
 class EnrichConfig(Section):

@@ -31,6 +31,7 @@ class Handles:
     encoder: TextEncoder
     shards: Sequence[ShardSearcher]
     sources: Mapping[str, frozenset[str]] | None = None  # unit id -> passages that it displaces
+    distiller: Generator | None = None  # another model that writes units
 
 
 class RowJob(Protocol):
@@ -75,7 +76,9 @@ class EnrichJob:
         async def run(example: Example, known: Known) -> Row:
             recording = _RecordingBase(base) if base is not None else None
             rag = _rag(self.config, handles, example, settings.top_k, recording)
-            distiller = Distiller(handles.generator, handles.encoder, settings, self.config.prompts_dir)
+            distiller = Distiller(
+                handles.distiller or handles.generator, handles.encoder, settings, self.config.prompts_dir
+            )
             row = verdict_row(await Enricher(method(self.method), rag, distiller, settings).enrich(example, known))
             kept = {"source_passages": recording.passages(row["sources"], known.hits)} if recording else {}
             return row | kept | {"asked": asked_key(example, self.config.prompts_dir)}
@@ -129,7 +132,9 @@ class DistilJob:
 
     def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
         settings = self.config.enrich
-        distiller = Distiller(handles.generator, handles.encoder, settings, self.config.prompts_dir)
+        distiller = Distiller(
+            handles.distiller or handles.generator, handles.encoder, settings, self.config.prompts_dir
+        )
 
         async def run(example: Example, known: Known) -> Row:
             documents = [Hit(id, title, text, 0.0) for id, title, text in example.metadata["documents"]]
@@ -171,3 +176,7 @@ def _rag(config: Config, handles: Handles, example: Example, top_k: int, base: B
     retriever = IndexRetriever(handles.encoder, handles.shards, config.retrieval, handles.sources, base)
     sampling = Sampling(max_tokens=config.generator.max_answer_tokens, one_line=True)
     return Rag(handles.generator, retriever, task(example.task), top_k, sampling, config.prompts_dir, config.methods)
+
+
+def _distiller(config: Config, handles: Handles) -> Distiller:
+    return Distiller(handles.distiller or handles.generator, handles.encoder, config.enrich, config.prompts_dir)

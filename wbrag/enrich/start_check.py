@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wbrag.core.config import Config
-from wbrag.core.errors import UsageError
+from wbrag.core.errors import WbragError
 from wbrag.core.prompts import render
 from wbrag.core.reading import read_answer
 from wbrag.core.tasks import reference, task
@@ -29,18 +29,21 @@ DOCUMENTS = (
 SHARE = 0.05  # of replies without an answer, from which on a run says so
 CUT_SHARE = 0.5  # of replies that were cut: a model that explains after its answer loses nothing by it
 FALLBACK_SHARE, FEW = 0.5, 5  # of units that are no work of the model, and how many say something
-REMEDY = "set enrich.distiller extractive, or have a larger model distil"
+REMEDY = "set enrich.distiller extractive, or name a larger model in distiller.generator"
 
 
-async def start_check(generator: Generator, config: Config, *, distils: bool, task_name: str = "qa") -> str:
-    """All that a run of these settings asks of its model. Raises `UsageError` for a model that cannot answer.
+async def start_check(
+    generator: Generator, config: Config, distiller: Generator | None = None, *, task_name: str = "qa"
+) -> str:
+    """All that a run of these settings asks of its model, and of its `distiller` where it writes units.
 
-    Returns a sentence about a model that answers and cannot distil, empty for one that can.
+    Raises `WbragError` for a model that cannot answer. Returns a sentence about one that answers and cannot distil,
+    empty for one that can.
     """
     await check_answers(generator, config, task_name)
-    if not distils or config.enrich.distiller == "extractive":
+    if distiller is None or config.enrich.distiller == "extractive":
         return ""
-    evidence, unit = await check_distils(generator, config)
+    evidence, unit = await check_distils(distiller, config)
     if evidence and unit:
         return ""
     lacks = "points at no sentence of its documents" if not evidence else "writes no paragraph"
@@ -48,13 +51,13 @@ async def start_check(generator: Generator, config: Config, *, distils: bool, ta
 
 
 async def check_answers(generator: Generator, config: Config, task_name: str = "qa") -> Completion:
-    """Ask as the run will ask. Raises `UsageError` for a reply that holds no answer."""
+    """Ask as the run will ask. Raises `WbragError` for a reply that holds no answer."""
     g = config.generator
     prompt = task(task_name).messages(QUESTION, DOCUMENTS, config.prompts_dir)
     reply = await generator.generate(prompt, Sampling(g.max_answer_tokens, one_line=True))
     if read_answer(reply.text):
         return reply
-    raise UsageError(no_answer(reply, config))
+    raise WbragError(no_answer(reply, config))
 
 
 def no_answer(reply: Completion, config: Config) -> str:

@@ -74,7 +74,14 @@ def _distilling(c: Config, e: EnrichConfig) -> tuple[Any, ...]:
     if e.distiller == "extractive":
         return e.distiller, e.max_sentences
     own = prompts.digest(["evidence", "rewrite"], c.prompts_dir)
-    return e.distiller, reply_fingerprint(c), own, e.max_sentences, e.fallback_sentences, e.max_unit_tokens
+    return (
+        e.distiller,
+        reply_fingerprint(c.for_distiller()),
+        own,
+        e.max_sentences,
+        e.fallback_sentences,
+        e.max_unit_tokens,
+    )
 
 
 def _encoder(c: Config, retrieve: bool) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from wbrag.enrich.rows import Row, Run
 from wbrag.enrich.start_check import start_check
 from wbrag.executor.reuse import ROWS_VERSION, Reuse, stages
 from wbrag.generators import check, generator_fingerprint
+from wbrag.generators.hub import commit_of
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.external import is_external, open_base, state
 from wbrag.retrieval.external.source_cache import save_passages
@@ -117,7 +118,7 @@ class Runner:
         """A unit for each example from `metadata["documents"]`, kept in `distilled/<fingerprint>/`."""
         c, e = self.config, self.config.enrich
         distiller = (e.distiller, e.max_sentences, e.fallback_sentences, e.max_unit_tokens)
-        made_with = (generator_fingerprint(c), encoder_fingerprint(c.encoder), self.layout.prompt_version())
+        made_with = (*_models(c), encoder_fingerprint(c.encoder), self.layout.prompt_version())
         tag = fingerprint(ROWS_VERSION, *made_with, distiller, round_trip)
         folder = self.layout.path / "distilled" / tag
         return self._rows(DistilJob(c, round_trip), examples, folder, [], {}, "distilling evidence")
@@ -141,6 +142,7 @@ class Runner:
             [[s.sha256 for s in manifest.shards] for manifest, _ in indexes],
             {unit: sorted(sources) for unit, sources in (layout.unit_sources() or {}).items()},
             *(state(c) if job.retrieve else ()),
+            *(_models(c)[1:] if job.kind == "enrich" else ()),
         )
         folder = layout.path / ("verdicts" if job.kind == "enrich" else "answers") / tag
         return self._rows(job, examples, folder, indexes, made_with, label)
@@ -157,13 +159,15 @@ class Runner:
         from wbrag.executor.ray.row_pass import run_rows
 
         found = stages(job, self.layout, indexes)
-        described = {**made_with, "stages": found, "config": job.config.model_dump(mode="json")}
+        commit = {"commit": found_commit} if (found_commit := commit_of(job.config.generator)) else {}
+        described = {**made_with, **commit, "stages": found, "config": job.config.model_dump(mode="json")}
         write_atomically(folder / "run.json", json.dumps(described, indent=1) + "\n")
 
         def handles() -> Handles:  # called only if there is a row to work on
             asyncio.run(check(job.config, job.needs))
-            opened = self.session.handles(self.layout.path / "index", indexes)
-            self._check_model(job, opened.generator, examples[0].task)
+            distils = job.kind != "evaluate"
+            opened = self.session.handles(self.layout.path / "index", indexes, distils=distils)
+            self._check_model(job, opened, examples[0].task, distils)
             if base := open_base(job.config, opened.encoder) if job.retrieve else None:  # refused here, not row by row
                 asyncio.run(IndexRetriever(opened.encoder, [], base=base).search(["wbrag"], 1))
             return replace(opened, sources=self.layout.unit_sources())
@@ -173,12 +177,12 @@ class Runner:
             rows, resumed = run_rows(self.config, job, handles, examples, folder, update, reuse)
         return Run([rows[e.id] for e in examples], resumed, folder)
 
-    def _check_model(self, job: RowJob, generator: Generator, task: str) -> None:
+    def _check_model(self, job: RowJob, models: Handles, task: str, distils: bool) -> None:
         """Once for models that run: whether they can do what this job asks of them."""
-        distils = job.kind != "evaluate"
-        asked = (generator_fingerprint(job.config), task, distils)
+        asked = (*_models(job.config), task, distils)
         if asked not in self.session.checked:
-            if said := asyncio.run(start_check(generator, job.config, distils=distils, task_name=task)):
+            writer = (models.distiller or models.generator) if distils else None
+            if said := asyncio.run(start_check(models.generator, job.config, writer, task_name=task)):
                 log.warning(said)
             self.session.checked.add(asked)
 
@@ -239,6 +243,12 @@ class Runner:
         assert c.examples is not None
         indexes = self.layout.indexes(release)
         return self.answers(c.examples, release=release.id, method=c.method, limit=c.limit, indexes=indexes)
+
+
+def _models(config: Config) -> tuple[str, ...]:
+    """Fingerprints of the model that answers, and of the one that writes units where that is another."""
+    found = generator_fingerprint(config)
+    return (found,) if config.distils_itself else (found, generator_fingerprint(config.for_distiller()))
 
 
 def _prompts(method: str, examples: Sequence[Example]) -> set[str]:

@@ -17,6 +17,7 @@ from wbrag.core.io.files import model_contents
 from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Generator
 from wbrag.generators import smollm2
+from wbrag.generators.hub import commit_of
 from wbrag.generators.logprobs import TOP_LOGPROBS
 
 
@@ -84,7 +85,7 @@ def reply_fingerprint(config: Config) -> str:
     """What decides a reply to a given prompt: neither how long a context may be, nor how fast the engine is."""
     g = config.generator
     engine = {name: value for name, value in g.engine.chosen().items() if name in ("quantization", "kv_cache_dtype")}
-    named = (g.backend, _weights(g), g.revision, g.base_url, g.dtype, config.seed)
+    named = (g.backend, _weights(g), commit_of(g) or g.revision, g.base_url, g.dtype, config.seed)
     return fingerprint(*named, engine if g.backend == "vllm" else {}, *_manners(g))
 
 

@@ -69,8 +69,9 @@ class Library:
 
     def shelve(self, rows: Sequence[Mapping[str, Any]], config_fingerprint: str, **scores: float) -> dict[str, int]:
         """Put the units of accepted `rows` on the shelf, where they are candidates; only new ones are embedded."""
+        writer = self.config.for_distiller()
         made_with = {
-            "model": f"{self.config.generator.model}@{generator_fingerprint(self.config)}",
+            "model": f"{writer.generator.model}@{generator_fingerprint(writer)}",
             "prompt_version": self.layout.prompt_version(),
             "config_fingerprint": config_fingerprint,
             "created_at": now(),

@@ -32,7 +32,7 @@ def config(engines: Bounds, actors: Bounds, each: float = 1.0, parallel: int = 1
 def test_as_many_as_fit(
     engines: Bounds, actors: Bounds, each: float, parallel: int, gpus: float, found: Bounds
 ) -> None:
-    assert shares(config(engines, actors, each, parallel), gpus) == found
+    assert shares(config(engines, actors, each, parallel), gpus) == (*found, 0)
 
 
 def test_what_never_fits_is_refused_in_one_sentence() -> None:
@@ -44,7 +44,15 @@ def test_what_never_fits_is_refused_in_one_sentence() -> None:
 
 def test_an_endpoint_needs_none() -> None:
     generator = {"backend": "openai", "base_url": "http://x/v1", "engines": (1, 8)}
-    assert shares(load(generator=generator, encoder={"gpus_per_actor": 1.0}), 1) == (8, 1)
+    assert shares(load(generator=generator, encoder={"gpus_per_actor": 1.0}), 1) == (8, 1, 0)
+
+
+def test_a_distiller_of_its_own_has_its_share() -> None:
+    writer = {"model": "large", "engines": (1, 2), "tensor_parallel_size": 4}
+    both = load(generator={"model": "m", "engines": (1, 8)}, distiller={"generator": writer})
+    assert shares(both, 8) == (4, 1, 1)
+    with pytest.raises(UsageError, match="expected 5 GPUs"):
+        shares(both, 4)
 
 
 bounds = st.tuples(st.integers(1, 6), st.integers(0, 6)).map(lambda pair: (pair[0], pair[0] + pair[1]))

@@ -28,6 +28,7 @@ from wbrag.executor.ray.quiet import quiet_start
 from wbrag.executor.ray.shares import Shares, shares
 from wbrag.executor.ray.watchdog import watch_head
 from wbrag.generators import generator_fingerprint
+from wbrag.generators.hub import pinned
 from wbrag.retrieval.index.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -44,8 +45,9 @@ class Session:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._engines: list[Any] = []
-        self._starting: list[Any] = []
+        self._engines: dict[
+            str, tuple[list[Any], list[Any]]
+        ] = {}  # by model: actors, and what resolves when they are up
         self._encoders: list[Any] = []
         self._shards: dict[tuple[Origin, int], Any] = {}
         self.checked: set[tuple[object, ...]] = set()  # what these models were found able to do
@@ -81,29 +83,40 @@ class Session:
     def start(self) -> None:
         """Begin to start encoders and engines, for a job that will need both; whoever uses one waits for it."""
         self._start_encoders()
-        self._start_engines()
+        self._start_engines(self.config)
 
     def generator(self) -> RemoteGenerator:
         """One door to the engines; the first call starts the most of `generator.engines` and waits for the least."""
-        self._start_engines()
-        least = min(self.config.generator.engines[0], len(self._starting))
-        _wait(self._starting, "the engines", self.config.ray.start_timeout_s, at_least=least)
-        return RemoteGenerator(self._engines, self._starting, generator_fingerprint(self.config))
+        return self._door(self.config)
 
-    def _start_engines(self) -> None:
-        if self._engines:
-            return
-        self.connect()
-        g = self.config.generator
-        count = self._shares().engines
-        resources = {"num_gpus": g.tensor_parallel_size} if gpus() and g.backend == "vllm" else {"num_cpus": 1}
-        actor = ray.remote(EngineActor).options(
-            **resources,
-            **ANYWHERE | {"max_task_retries": 0},  # `RemoteGenerator` repeats calls, and finds those that kill
-            max_concurrency=CALLS_AT_ONCE,
-        )
-        self._engines = [actor.remote(self.config) for _ in range(count)]
-        self._starting = [engine.ready.options(max_task_retries=START_RETRIES).remote() for engine in self._engines]
+    def distiller(self) -> RemoteGenerator:
+        """The door to the engines that write units: the same, unless `distiller.generator` names another model."""
+        return self._door(self.config.for_distiller())
+
+    def _door(self, config: Config) -> RemoteGenerator:
+        engines, starting = self._start_engines(config)
+        least = min(config.generator.engines[0], len(starting))
+        _wait(starting, "the engines", config.ray.start_timeout_s, at_least=least)
+        return RemoteGenerator(engines, starting, generator_fingerprint(config))
+
+    def _start_engines(self, config: Config) -> tuple[list[Any], list[Any]]:
+        """The engines of `config`'s model, and what resolves when each is up."""
+        g, key = config.generator, generator_fingerprint(config)
+        if key not in self._engines:
+            self.connect()
+            resources = {"num_gpus": g.tensor_parallel_size} if gpus() and g.backend == "vllm" else {"num_cpus": 1}
+            actor = ray.remote(EngineActor).options(
+                **resources,
+                **ANYWHERE | {"max_task_retries": 0},  # `RemoteGenerator` repeats calls, and finds those that kill
+                max_concurrency=CALLS_AT_ONCE,
+            )
+            found = self._shares()
+            count = found.engines if config is self.config else found.distillers
+            same = config.model_copy(update={"generator": pinned(g)})  # one commit for all nodes
+            engines = [actor.remote(same) for _ in range(count)]
+            ready = [engine.ready.options(max_task_retries=START_RETRIES).remote() for engine in engines]
+            self._engines[key] = engines, ready
+        return self._engines[key]
 
     def encoder(self) -> RemoteEncoder:
         """One door to the encoder replicas, `encoder.actors[1]` of them."""
@@ -125,12 +138,12 @@ class Session:
         """How many engines and encoders fit on the GPUs that there are, or that the autoscaler can bring."""
         return shares(self.config, gpus())
 
-    def handles(self, root: Location, indexes: Sequence[tuple[Manifest, Origin]]) -> Handles:
+    def handles(self, root: Location, indexes: Sequence[tuple[Manifest, Origin]], *, distils: bool = False) -> Handles:
         """What a row's coroutine works with: generator, encoder, and the shards of `indexes`; all start together."""
         self.start()
-        return Handles(
-            self.generator(), self.encoder(), [s for m, origin in indexes for s in self.shards(root, m, origin)]
-        )
+        distiller = None if self.config.distils_itself or not distils else self.distiller()
+        shards = [s for m, origin in indexes for s in self.shards(root, m, origin)]
+        return Handles(self.generator(), self.encoder(), shards, distiller=distiller)
 
     def shards(self, root: Location, manifest: Manifest, origin: Origin) -> list[RemoteShard]:
         """An actor for every shard of the index.
@@ -155,15 +168,16 @@ class Session:
         if not self._connected:
             return
         if ray.is_initialized():
-            if closing := [engine.close.remote() for engine in self._engines]:  # one that is dead is passed over
+            engines = [engine for pool, _ in self._engines.values() for engine in pool]
+            if closing := [engine.close.remote() for engine in engines]:  # one that is dead is passed over
                 ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)
-            for actor in [*self._engines, *self._encoders, *self._shards.values()]:
+            for actor in [*engines, *self._encoders, *self._shards.values()]:
                 ray.kill(actor)
             if self._started:
                 self._head.set()
                 ray.shutdown()
         self._head.set()
-        self._engines, self._encoders, self._shards, self._connected, self._started = [], [], {}, False, False
+        self._engines, self._encoders, self._shards, self._connected, self._started = {}, [], {}, False, False
 
 
 def gpus() -> float:

@@ -16,17 +16,20 @@ class Shares(NamedTuple):
 
     engines: int
     encoders: int
+    distillers: int = 0  # engines of the distiller's own model
 
 
 def shares(config: Config, gpus: float) -> Shares:
     """As many as fit on so many GPUs; raises `UsageError` where the least of each does not."""
-    g, e = config.generator, config.encoder
+    g, e, d = config.generator, config.encoder, config.distiller.generator
     engine = float(g.tensor_parallel_size) if gpus and g.backend == "vllm" else 0.0
+    writer = float(d.tensor_parallel_size) if gpus and d.backend == "vllm" and d.model else 0.0
     shards = config.index.shards * config.index.gpus_per_shard
-    least = g.engines[0] * engine + e.actors[0] * e.gpus_per_actor + shards
+    least = g.engines[0] * engine + d.engines[0] * writer + e.actors[0] * e.gpus_per_actor + shards
+    also = f", {d.engines[0]} of the distiller's of {writer:g}" if writer else ""
     if least > gpus + 1e-6:
         raise UsageError(
-            f"expected {least:g} GPUs for {g.engines[0]} engines of {engine:g}, {e.actors[0]} encoders of "
+            f"expected {least:g} GPUs for {g.engines[0]} engines of {engine:g}{also}, {e.actors[0]} encoders of "
             f"{e.gpus_per_actor:g} and {config.index.shards} shards of {config.index.gpus_per_shard:g}, found "
             f"{gpus:g} in the cluster: lower generator.engines, encoder.gpus_per_actor (0.1 shares one, 0: CPU) or "
             "index.gpus_per_shard"
@@ -34,7 +37,9 @@ def shares(config: Config, gpus: float) -> Shares:
     left = gpus - least
     engines = _most(g.engines, engine, left)
     left -= (engines - g.engines[0]) * engine
-    return Shares(engines, _most(e.actors, e.gpus_per_actor, left))
+    writers = _most(d.engines, writer, left) if d.model else 0
+    left -= (writers - d.engines[0]) * writer
+    return Shares(engines, _most(e.actors, e.gpus_per_actor, left), writers)
 
 
 def _most(bounds: tuple[int, int], each: float, left: float) -> int:

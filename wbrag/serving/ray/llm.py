@@ -20,6 +20,7 @@ from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
 from wbrag.core.config import Config
 from wbrag.core.env import ENGINE, openmp
 from wbrag.generators import fetched
+from wbrag.generators.hub import pinned
 
 
 class ChatServer(LLMServer):
@@ -71,7 +72,7 @@ def build_generator(config: Config, gpus: bool, options: dict[str, Any]) -> Any:
 
 def llm_config(config: Config, gpus: bool) -> LLMConfig:
     """The generator's settings in Ray's words."""
-    g, path = config.generator, fetched(config.generator)
+    g, path = pinned(config.generator), fetched(config.generator)
     local = Path(path).expanduser().is_dir()
     engine: dict[str, Any] = {
         "dtype": ("auto" if gpus else "float32") if g.dtype == "auto" else g.dtype,
