@@ -22,7 +22,7 @@ from wbrag.cli.main import main
 from wbrag.core.config import load
 
 NAMES = """
-python torch gpu torchvision vllm libnuma faiss ray encoder generator endpoint retriever workspace memory disk
+python torch gpu torchvision vllm sampler libnuma faiss ray encoder generator endpoint retriever workspace memory disk
 """.split()
 CLOSED = "http://127.0.0.1:9"  # the discard port, where nothing listens
 FAKE_TORCH = """
@@ -227,3 +227,45 @@ def test_a_bucket_out_of_reach() -> None:
     environment = {**os.environ, "WBRAG_WORKSPACE": "s3://bucket/w", "AWS_ENDPOINT_URL": CLOSED, "AWS_REGION": "x"}
     ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
     assert "state='broken'" in ran.stdout and "bucket" in ran.stdout, ran.stderr
+
+
+def test_a_sampler_that_no_engine_starts_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert software.sampler(load()).state == "ok"
+    monkeypatch.setenv("VLLM_USE_FLASHINFER_SAMPLER", "1")
+    found = software.sampler(load())
+    assert found.state == "broken" and found.needed and "unset VLLM_USE_FLASHINFER_SAMPLER" in found.remedy
+
+
+def test_a_card_without_a_driver_and_gpus_that_are_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, vendor, kind in (("a", "0x10de", "0x030200"), ("b", "0x8086", "0x060000")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vendor").write_text(vendor + "\n")
+        (tmp_path / name / "class").write_text(kind + "\n")
+    assert software._has_a_card(tmp_path) and not software._has_a_card(tmp_path / "b")
+    monkeypatch.setattr(software, "_cards", lambda: ("NVIDIA H200, 143771 MiB, 580", ""))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    found = software.gpu(load(), {"torch": {"cuda": "13.0", "gpus": 0}})
+    assert found.state == "broken" and "unset CUDA_VISIBLE_DEVICES" in found.remedy
+
+
+def test_a_gated_model_without_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real client against a hub that refuses, as the hub does."""
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.send_header("X-Error-Code", "GatedRepo")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None: ...
+
+    hub = HTTPServer(("127.0.0.1", 0), Refuses)
+    Thread(target=hub.serve_forever, daemon=True).start()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{hub.server_port}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.hf_api.ENDPOINT", f"http://127.0.0.1:{hub.server_port}", raising=False)
+    found = surroundings._on_the_hub("generator", "org/gated", None, True)
+    hub.shutdown()
+    assert found.state == "absent" and found.needed and "accept its licence" in found.remedy, found

@@ -26,6 +26,7 @@ def examine(config: Config) -> list[Finding]:
             "gpu": lambda: software.gpu(config, heavy.result()),
             "torchvision": lambda: software.torchvision(heavy.result()),
             "vllm": lambda: software.vllm(config, heavy.result()),
+            "sampler": lambda: software.sampler(config),
             "libnuma": lambda: software.libnuma(config),
             "faiss": lambda: software.faiss(config, light.result()),
             "ray": lambda: software.ray(light.result()),

@@ -6,10 +6,12 @@ import ctypes
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from wbrag.cli.doctor import probes
@@ -100,7 +102,10 @@ def gpu(config: Config, probed: Probed) -> Finding:
     if not cuda:
         return Finding("gpu", "broken" if asks else "ok", needed, f"{cards}; not used", "make setup SET=gpu")
     if not seen:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
         remedy = f"update the driver: this torch is built for CUDA {cuda}"
+        if hidden is not None:
+            remedy = f"unset CUDA_VISIBLE_DEVICES, which is {hidden!r}, or {remedy}"
         return Finding("gpu", "broken", needed, f"{cards}; torch sees none", remedy)
     return Finding("gpu", "ok", needed, cards)
 
@@ -111,13 +116,36 @@ def _cards() -> tuple[str, str]:
     try:
         ran = subprocess.run(["nvidia-smi", asked, "--format=csv,noheader"], capture_output=True, text=True, timeout=20)
     except FileNotFoundError:
-        return "", ""
+        return "", "an NVIDIA card, and no driver: no nvidia-smi" if _has_a_card() else ""
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", f"nvidia-smi: {said(error)}"
     lines = ran.stdout.strip().splitlines()
     if ran.returncode or not lines:
         return "", f"nvidia-smi: {said(OSError(ran.stdout + ran.stderr))}"
     return "; ".join(lines), ""
+
+
+def _has_a_card(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
+    """Whether a display or compute card of NVIDIA's is on the bus."""
+
+    def says(file: Path) -> str:
+        try:
+            return file.read_text(encoding="ascii").strip()
+        except OSError:
+            return ""
+
+    return any(says(d / "vendor") == "0x10de" and says(d / "class").startswith("0x03") for d in devices.glob("*"))
+
+
+def sampler(config: Config) -> Finding:
+    """FlashInfer's sampler, which compiles kernels with nvcc as an engine starts; wbrag turns it off, unless told."""
+    name = "VLLM_USE_FLASHINFER_SAMPLER"
+    needed = config.generator.backend == "vllm"
+    off = os.environ.get(name, "0") in ("0", "")
+    if off or shutil.which("nvcc"):
+        return Finding("sampler", "ok", needed, "vLLM's own" if off else "FlashInfer's")
+    remedy = f"unset {name}, or install CUDA's compiler"
+    return Finding("sampler", "broken", needed, f"{name} is set and there is no nvcc: no engine will start", remedy)
 
 
 def vllm(config: Config, probed: Probed) -> Finding:

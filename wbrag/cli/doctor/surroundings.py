@@ -36,11 +36,14 @@ def encoder(config: Config) -> Finding:
 
 
 def generator(config: Config) -> Finding:
-    from wbrag.generators import model_path
+    from wbrag.generators import model_path, smollm2
 
     g = config.generator
     if g.backend == "openai":
         return Finding("generator", "ok", True, f"{g.model}, behind an endpoint")
+    if g.model == smollm2.NAME and not smollm2.folder().is_dir():
+        remedy = f"wbrag models get {smollm2.NAME}"
+        return Finding("generator", "absent", False, f"{g.model}, not made yet: the first run makes it", remedy)
     return _model("generator", model_path(g), g.revision, True, shown=g.model)
 
 
@@ -66,7 +69,24 @@ def _on_the_hub(name: str, model: str, revision: str | None, needed: bool) -> Fi
     remedy = f"hf download {model}" + (f" --revision {revision}" if revision else "")
     if constants.HF_HUB_OFFLINE:
         return Finding(name, "absent", needed, f"{model}, not in the hub's cache, and HF_HUB_OFFLINE is set", remedy)
+    if _is_gated(model):
+        remedy = f"accept its licence on the hub, then `hf auth login` or set HF_TOKEN, then {remedy}"
+        return Finding(name, "absent", needed, f"{model}, gated, without a token that may load it", remedy)
     return Finding(name, "absent", False, f"{model}, not in the hub's cache: the first run fetches it", remedy)
+
+
+def _is_gated(model: str) -> bool:
+    """Whether the hub refuses this model's files to the token at hand; False where the hub cannot be asked."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError
+
+    try:
+        HfApi().auth_check(model)
+    except GatedRepoError:
+        return True
+    except Exception:  # no such model, or no hub: the download says so
+        return False
+    return False
 
 
 def endpoint(config: Config) -> Finding:
