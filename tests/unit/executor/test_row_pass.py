@@ -22,7 +22,7 @@ from wbrag.enrich.enrich import Known
 from wbrag.enrich.row_jobs import Handles
 from wbrag.enrich.rows import example_json
 from wbrag.executor.ray.failures import EnginesGone
-from wbrag.executor.ray.row_pass import UNANSWERED, Output, RowActor, _in_flight, run_rows
+from wbrag.executor.ray.row_pass import ALIKE, UNANSWERED, Output, RowActor, _in_flight, run_rows
 
 DOWN = NoAnswer("the endpoint did not answer")
 
@@ -101,6 +101,33 @@ def test_a_model_that_answers_others_is_not_to_blame() -> None:
 def test_a_model_that_never_finished_a_row_is() -> None:
     assert outcomes(down(*range(40)), 40, Model(up=True), proven=False)[-1]["stop"]
     assert not outcomes(down(*range(40)), 40, Model(up=True), proven=True)[-1]["stop"], "an earlier run finished some"
+
+
+def refused(*texts: str) -> dict[str, Exception]:
+    return {str(n): PromptRefused(text) for n, text in enumerate(texts)}
+
+
+def test_first_rows_that_fail_for_one_reason_stop_the_run() -> None:
+    texts = [f"expected a prompt of at most 64 tokens, found {900 + n}: raise max_model_len" for n in range(20)]
+    found = outcomes(refused(*texts), 20, Model(up=True), proven=False)
+    assert sum(not row["row"] for row in found) == 20 - ALIKE + 1
+    assert found[-1]["stop"] == f"expected rows to finish, found that the first {ALIKE} all failed: {texts[ALIKE - 1]}"
+
+
+def test_rows_that_fail_for_reasons_of_their_own_do_not() -> None:
+    texts = [f"no {chr(97 + n)} in this text" for n in range(20)]
+    assert all(row["row"] for row in outcomes(refused(*texts), 20, Model(up=True), proven=False))
+    alike = {str(n): PromptRefused("too long") for n in range(1, 20)}
+    assert all(row["row"] for row in outcomes(alike, 20, Model(up=True), proven=False)), "the first was finished"
+
+
+def test_a_run_of_which_every_row_failed_alike_is_no_finished_run(tmp_path: Path) -> None:
+    asked = [Example(str(n), "who?", ()) for n in range(3)]
+    handles = SimpleNamespace(generator=Model(up=True))
+    job = Job({str(n): PromptRefused(f"refused {n}") for n in range(3)})
+    with pytest.raises(WbragError, match="every one of 3 failed: PromptRefused: refused"):
+        run_rows(load(), job, lambda: handles, asked, tmp_path)  # type: ignore[arg-type]
+    assert len(rows_of(tmp_path)) == 3, "kept with their reasons, and tried again"
 
 
 @pytest.mark.parametrize("between", [None, PromptRefused("too long")])
