@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from wbrag.core.errors import UsageError
 from wbrag.core.sections import EngineConfig, GeneratorConfig
 from wbrag.core.types import Message, Sampling
 from wbrag.generators import model_path
@@ -28,3 +30,32 @@ def test_a_model_folder_without_weights_answers_with_dummy_ones(tmp_path: Path) 
             await generator.close()
 
     asyncio.run(main())
+
+
+def test_a_base_model_stops_at_the_end_of_its_line(tmp_path: Path) -> None:
+    """The embedded model without its chat template goes on writing, as base models do."""
+    ignored = shutil.ignore_patterns("chat_template*", "*.safetensors")
+    shutil.copytree(model_path(GeneratorConfig()), tmp_path / "m", ignore=ignored)
+    settings = tmp_path / "m" / "tokenizer_config.json"
+    kept = {name: value for name, value in json.loads(settings.read_text()).items() if name != "chat_template"}
+    settings.write_text(json.dumps(kept))
+
+    async def main() -> None:
+        generator = VLLMGenerator(GeneratorConfig(model=str(tmp_path / "m"), engine=EngineConfig(load_format="dummy")))
+        prompt = [Message("system", "Be short."), Message("user", "Who?")]
+        try:
+            template = await generator._template()
+            assert template.base and template.tokenizer.decode(template.ids(prompt)).endswith("Who?\nAnswer:")
+            line, more = Sampling(max_tokens=5, one_line=True), Sampling(max_tokens=5, stop=("x",))
+            assert generator._params(line, template).stop == ["\n"] and generator._params(more, template).stop == ["x"]
+            assert "\n" not in (await generator.generate(prompt, line)).text
+        finally:
+            await generator.close()
+
+    asyncio.run(main())
+
+
+def test_a_loader_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    generator = VLLMGenerator(GeneratorConfig(engine=EngineConfig(load_format="runai_streamer")))
+    with pytest.raises(UsageError, match="runai_model_streamer .*pip install runai-model-streamer"):
+        asyncio.run(generator.start())

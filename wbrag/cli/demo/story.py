@@ -125,6 +125,7 @@ def _funnel(workspace: Workspace, e: Mapping[str, Any]) -> Funnel:
         e["retained_docs_mean"],
         e["fallback_rate"],
         e["compression_mean"],
+        e["ends"],
     )
 
 

@@ -6,6 +6,7 @@ What was not measured is NaN here and null in JSON.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -83,6 +84,20 @@ class Funnel:
     retained_docs_mean: float = math.nan
     fallback_rate: float = math.nan  # share of the accepted whose documents were kept by rank, in [0, 1]
     compression_mean: float = math.nan  # source words per word of the unit
+    ends: Mapping[str, int] = field(default_factory=dict)  # how the model's replies ended
+
+    @property
+    def replies(self) -> int:
+        """Replies that ended in one way or another; one may have been stripped of thinking beside that."""
+        return sum(count for name, count in self.ends.items() if name != "thinking stripped")
+
+    @property
+    def other_ends(self) -> str:
+        """The ends of replies that were not whole, in words."""
+        words = {"length": "cut at their limit", "empty": "empty", "thinking only": "thinking alone"}
+        stripped = {"thinking stripped": "stripped of their thinking"}
+        found = [f"{self.ends[name]:,} {said}" for name, said in (words | stripped).items() if self.ends.get(name)]
+        return ", ".join(found) or "none cut or empty"
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from wbrag.evaluation.report.story import (
 from wbrag.evaluation.report.wording import chance, duration, headline, percent, points
 
 HOSTILE = '<script>alert(1)</script> & "quoted" <img src="https://example.org/x.png"> url(https://example.org/y)'
+ENDS = {"stop": 1804, "length": 96}
 VOID = {"meta", "link", "input", "br", "img"}
 
 
@@ -50,7 +51,9 @@ def story(*gains: Gain) -> Story:
     return Story(
         arms=tuple(arm(name, score) for name, score in names.items()),
         gains=gains or clear,
-        funnel=Funnel(400, 160, 100, 138, 2, 158, 8, 150, Calls(1900, 2800, 900), 1.8, 0.1, 3.2),
+        funnel=Funnel(
+            400, 160, 100, 138, 2, 158, 8, 150, Calls(1900, 2800, 900), 1.8, 0.1, 3.2, {"stop": 1804, "length": 96}
+        ),
         writeback_share=0.3,
         retained_ranks={1: 100, 2: 50, 5: 7},
         units=(ExampleUnit("Who?", HOSTILE, HOSTILE, (SourcePassage(HOSTILE, "note-1", HOSTILE),)),) * 2,
@@ -83,6 +86,13 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+
+
+def test_it_says_how_replies_ended() -> None:
+    page = render_page(story())
+    assert "of 1,900 replies came to their own end; 96 cut at their limit" in page and "1,804" in page
+    assert Funnel(ends={"stop": 2, "thinking stripped": 2}).other_ends == "2 stripped of their thinking"
+    assert Funnel(ends={"stop": 2}).other_ends == "none cut or empty"
 
 
 def test_the_page_is_written_whole_and_needs_nothing_else(tmp_path: Path) -> None:
