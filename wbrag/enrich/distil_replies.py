@@ -1,8 +1,8 @@
 """Replies of the distiller's model: evidence lines and the rewritten unit, as the families really write them.
 
-Evidence is only what occurs verbatim in a document, up to white space, case and the shape of quotes; it is kept as the
-document has it. A line may be numbered, bulleted, bold or quoted, name its document in any of the usual ways, repeat
-its title, or name none or the wrong one.
+Evidence is only what occurs verbatim in a document, up to white space (Natural Questions sets it around every mark),
+case and the shape of quotes; it is kept as the document has it. A line may be numbered, bulleted, bold or quoted, hold
+several sentences, name its document in any of the usual ways, repeat its title, or name none or the wrong one.
 """
 
 from __future__ import annotations
@@ -39,32 +39,40 @@ def parse_evidence(text: str, retained: Sequence[Hit], limit: int) -> tuple[Evid
     documents = [_Document(hit) for hit in retained]
     found: dict[Evidence, None] = {}
     for line in text.splitlines():
-        number, sentence = _line(line)
+        number, said = _line(line)
         order = sorted(range(len(documents)), key=lambda i: i + 1 != number)  # the one that is named first
-        for i in order if sentence else ():
-            if (verbatim := documents[i].find(sentence)) is not None:
-                found[Evidence(retained[i].id, verbatim)] = None
-                break
+        for sentence in _searched(said):
+            at = next(((i, verbatim) for i in order if (verbatim := documents[i].find(sentence))), None)
+            if at is not None:
+                found[Evidence(retained[at[0]].id, at[1])] = None
+                if sentence == said:
+                    break
     return tuple(found)[:limit]
 
 
 def parse_unit(text: str, *, cut: bool = False) -> tuple[str, str]:
-    """Title line and paragraph; a paragraph that the token limit cut loses its unfinished last sentence.
+    """Title line and paragraph; of a paragraph that the token limit cut, without its unfinished last sentence.
 
-    A reply of one paragraph has no title; a reply of a few words is none of both.
+    A reply whose first line is a whole sentence has no title, and one of a few words is none of both. A sentence that
+    is said again, as small models do without end, stands once.
     """
     lines = [plain for line in text.splitlines() if (plain := _unmarked(line))]
     if len(lines) > 1 and _PREAMBLE.match(lines[0]) and not _LABEL.match(lines[0]):
         lines = lines[1:]
-    title, body = (lines[0], lines[1:]) if lines else ("", [])
-    title, paragraph = _quoted(_LABEL.sub("", title)), one_line(" ".join(_LABEL.sub("", line) for line in body))
-    if cut:
-        spans = sentences(paragraph)
-        paragraph = paragraph[: spans[-2][1]] if len(spans) > 1 else ""
-    if paragraph:
-        return title, paragraph
-    whole = not cut and len(title.split()) >= MIN_UNIT_WORDS and title[-1:] in ".!?。"
-    return ("", title) if whole else ("", "")
+    first = lines[0] if lines else ""
+    told = _LABEL.sub("", first)
+    is_sentence = told == first and len(told.split()) >= MIN_UNIT_WORDS and (told[-1:] in ".!。" or len(lines) == 1)
+    title, body = ("", [told, *lines[1:]]) if is_sentence else (_quoted(told), lines[1:])
+    return (title, paragraph) if (paragraph := _paragraph(body, cut)) else ("", "")
+
+
+def _paragraph(lines: Sequence[str], cut: bool) -> str:
+    """Each sentence once, up to the last whole one where the reply was `cut`, or where nothing ended."""
+    text = one_line(" ".join(_LABEL.sub("", line) for line in lines))
+    spans = sentences(text)
+    if cut and spans and text[-1:] not in ".!?。":
+        spans = spans[:-1]
+    return " ".join(dict.fromkeys(text[start:end] for start, end in spans))
 
 
 def one_line(text: str) -> str:
@@ -73,22 +81,44 @@ def one_line(text: str) -> str:
 
 
 class _Document:
-    """A document's text on one line, and its sentences apart, to be searched without regard to case and quotes."""
+    """A document's text, to be searched without regard to white space, case and quotes."""
 
     def __init__(self, hit: Hit) -> None:
         self.text = one_line(hit.text)
-        self.whole = {_folded(s): s for start, end in sentences(hit.text) if (s := one_line(hit.text[start:end]))}
-        self.folded = _folded(self.text)
+        self.folded, self.places = _folded(self.text)
+        self.whole = {_folded(s)[0]: s for start, end in sentences(hit.text) if (s := one_line(hit.text[start:end]))}
 
     def find(self, sentence: str) -> str | None:
         """The document's own words for `sentence`, where it has them."""
-        wanted = _folded(sentence)
+        wanted, _ = _folded(sentence)
         if wanted in self.whole:
             return self.whole[wanted]
-        for words in dict.fromkeys((wanted, wanted.rstrip(".… "))):
-            if len(words.split()) >= MIN_PART_WORDS and (at := self.folded.find(words)) >= 0:
-                return self.text[at : at + len(words)]
+        for words in dict.fromkeys((wanted, wanted.rstrip(".…"))):
+            if len(sentence.split()) >= MIN_PART_WORDS and (at := self._find_words(words)) >= 0:
+                return self.text[self.places[at] : self.places[at + len(words) - 1] + 1]
         return None
+
+    def _find_words(self, words: str) -> int:
+        """Where they stand, from the beginning of a word to the end of one; -1 for nowhere."""
+        at = self.folded.find(words) if words else -1
+        while at >= 0:
+            start, end = self.places[at], self.places[at + len(words) - 1] + 1
+            inside = (start and _joins(self.text, start)) or (end < len(self.text) and _joins(self.text, end))
+            if not inside:
+                return at
+            at = self.folded.find(words, at + 1)
+        return -1
+
+
+def _joins(text: str, at: int) -> bool:
+    """Whether a word goes on from before this place to after it."""
+    return text[at - 1].isalnum() and text[at].isalnum()
+
+
+def _searched(said: str) -> list[str]:
+    """What to look for: the line whole, then its sentences, where it has several."""
+    parts = [said[start:end] for start, end in sentences(said)]
+    return [said, *parts] if len(parts) > 1 else [said] if said else []
 
 
 def _line(line: str) -> tuple[int, str]:
@@ -127,7 +157,9 @@ def _quoted(text: str) -> str:
     return text
 
 
-def _folded(text: str) -> str:
-    """As it is compared; of equal length, so that places are the same in both."""
-    plain = text.translate(_QUOTES)
-    return "".join(low if len(low := character.lower()) == 1 else character for character in plain)
+def _folded(text: str) -> tuple[str, list[int]]:
+    """As it is compared, without white space, and the place of each of its characters."""
+    kept = [
+        (low if len(low := c.lower()) == 1 else c, i) for i, c in enumerate(text.translate(_QUOTES)) if not c.isspace()
+    ]
+    return "".join(c for c, _ in kept), [i for _, i in kept]

@@ -43,6 +43,9 @@ EVIDENCE: dict[str, tuple[str, list[Evidence]]] = {
     "a part and dots": ("[Doc 1] Mirrow was lit in ...", [Evidence("a", "Mirrow was lit in")]),
     "a short sentence": ("[Doc 1] It burns oil.", [OIL]),
     "twice": ("[Doc 1] It burns oil.\n- [Doc 1] It burns oil.", [OIL]),
+    "several on a line": (f"[Doc 1] {ONE} It was painted red. It burns oil.", [LIT, OIL]),
+    "half of a word": ("[Doc 1] lighthouse at Mirrow was li", []),
+    "other white space": ("[Doc 1] Its keeper was Odran Pell , who “ never slept ” .", [KEEPER]),
     "a word": ("[Doc 1] Mirrow", []),
     "invented": ("[Doc 1] The lighthouse at Mirrow was lit in 1872.", []),
     "said otherwise": ("[Doc 1] Odran Pell kept the lighthouse at Mirrow.", []),
@@ -57,6 +60,14 @@ def test_evidence(name: str) -> None:
     assert list(parse_evidence(text, DOCUMENTS, 8)) == expected
 
 
+def test_white_space_around_every_mark_as_in_natural_questions() -> None:
+    text = "The tube was improved by William Coolidge in 1913 , and sold ( by GE ) as the `` Coolidge tube '' ."
+    found = parse_evidence(
+        "The tube was improved by William Coolidge in 1913, and sold (by GE)", [Hit("n", "N", text, 1.0)], 8
+    )
+    assert found == (Evidence("n", "The tube was improved by William Coolidge in 1913 , and sold ( by GE )"),)
+
+
 def test_the_named_document_comes_first() -> None:
     twins = [Hit("a", "A", "It burns oil.", 0.9), Hit("b", "B", "It burns oil.", 0.8)]
     assert [e.passage_id for e in parse_evidence("[Doc 2] It burns oil.", twins, 8)] == ["b"]
@@ -67,6 +78,7 @@ def test_no_more_than_asked_for() -> None:
 
 
 BODY = "The lighthouse at Mirrow was lit in 1871 by its keeper Odran Pell. It burns oil."
+GREY = " It is grey."
 LIGHTS = ("Mirrow Light", BODY)
 UNITS = {
     "as asked": (f"Mirrow Light\n{BODY}", LIGHTS),
@@ -83,6 +95,9 @@ UNITS = {
     "two paragraphs": ("Mirrow Light\nIt was lit.\n\nIt burns oil.", ("Mirrow Light", "It was lit. It burns oil.")),
     "one paragraph": (BODY, ("", BODY)),
     "a preamble and one paragraph": (f"Here is the document:\n{BODY}", ("", BODY)),
+    "sentences on lines": (f"{BODY}\nIt is grey.", ("", f"{BODY} It is grey.")),
+    "the same for ever": (f"Mirrow Light\n{BODY}{GREY * 3}", ("Mirrow Light", BODY + GREY)),
+    "the same line for ever": (f"{BODY}\n" * 4, ("", BODY)),
     "a title alone": ("Mirrow Light", ("", "")),
     "empty": ("", ("", "")),
     "a title that begins like a preamble": (f"Here Lies Odran Pell\n{BODY}", ("Here Lies Odran Pell", BODY)),
@@ -98,3 +113,8 @@ def test_units(name: str) -> None:
 def test_a_cut_unit_loses_its_last_sentence() -> None:
     assert parse_unit("Mirrow Light\nIt burns oil. It was", cut=True) == ("Mirrow Light", "It burns oil.")
     assert parse_unit("Mirrow Light\nIt was", cut=True) == ("", "")
+    assert parse_unit(f"{BODY} It is a", cut=True) == ("", BODY)
+    assert parse_unit("Mirrow Light\nIt burns oil. It is grey.", cut=True) == (
+        "Mirrow Light",
+        "It burns oil. It is grey.",
+    )
