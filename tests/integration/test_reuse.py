@@ -13,8 +13,12 @@ import pytest
 from tests.support.hosts import Host
 from tests.support.openai_server import OpenAIServer
 from tests.support.pipeline import ASKED, ITEMS, reader, settings
+from wbrag.core.config import load
+from wbrag.enrich.row_jobs import EvaluateJob
 from wbrag.enrich.start_check import QUESTION
 from wbrag.enrich.summary import verdicts_sha256
+from wbrag.executor.reuse import stages
+from wbrag.units.layout import Layout
 from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration
@@ -181,3 +185,12 @@ def test_a_run_that_cannot_be_read_is_passed_over_with_a_word(
         again = w.verdicts("toy/train")
     assert again.resumed == 0 and all(row["calls"] for row in again.rows)
     assert run.name in caplog.text and "half" in caplog.text
+
+
+def test_a_planner_asks_again_where_the_plain_tasks_prompt_is_another(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, load(workspace=str(tmp_path)))
+    mine = own_prompts(tmp_path / "p", qa__rag="{documents}\n---\n{question}")
+    other = load(workspace=str(tmp_path), prompts_dir=mine)
+    for method, same in (("planner", False), ("naive", True)):
+        found = [stages(EvaluateJob(config, False, method), layout, []) for config in (layout.config, other)]
+        assert (found[0] == found[1]) is same

@@ -15,9 +15,9 @@ _OPENING = re.compile(
       (?:(?:sure|certainly|of\ course|okay|ok)[!,.:]\s+)?
       (?:(?:based\ on|according\ to|from)\ (?:the|these|this|my)\ [^,:.\n]{0,60}
          (?:documents?|passages?|context|information|text|knowledge|evidence)[^,:.\n]{0,30}[,:]\s*)?
-      (?:here(?:'s|’s|\ is|\ are)\ [^:.\n]{0,60}:\s*)?
+      (?:here(?:'s|’s|\ is|\ are)\ (?:the|your|an?|my|what)\b[^:.\n]{0,60}:\s*)?
       (?:(?:the\ |my\ )?(?:short\ |final\ |correct\ |best\ |exact\ )*
-         answer(?:\ to\ (?:the|this|your)\ question)?(?:\ (?:is|would\ be)\b\s*:?|\s*[:=])\s*)?
+         answer(?:\ to\ (?:the|this|your)\ question)?(?:\ (?:is|would\ be)\b\s*:?|\s*[:=]|[^\S\n]*\n)\s*)?
       (?:(?:a|response|output)\s*:\s+)?
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -30,9 +30,14 @@ BEGINNINGS = (  # of what `_OPENING` takes: while a reply may still turn into on
 )
 LONGEST_OPENING = 160  # characters; what is longer is an answer
 _DECORATION = re.compile(r"\*\*|`|</?answer>")
+_HEADING = re.compile(r"#{1,6}\s+")
 _BULLET = re.compile(r"\s*[-•]\s+")
 _QUOTES = {'"': '"', "“": "”", "«": "»"}
 _TERMINATORS = ".!?…。！？"
+# Only at a full stop: "!" and "?" stand in names, as in "Mamma Mia! Here We Go Again".
+_LAST = re.compile(r"([^\s.]+)([.。])[\"'”’»)\]」』）]*$")
+_ROMAN = re.compile(r"[IVXLC]+")
+_WHOLE = frozenset("yes no".split())
 _CLOSERS = _TERMINATORS + " \"'”’»)]」』）"
 _LOOK_AHEAD = 24  # characters after a full stop, before it is known whether it ends a sentence
 
@@ -90,7 +95,7 @@ def _plain(text: str, last: bool) -> str:
 
 
 def _may_be_opening(text: str) -> bool:
-    begun = text.lstrip().lstrip('"“«-•').lstrip()
+    begun = text.lstrip().lstrip('"“«-•#').lstrip()
     if not begun:
         return True
     low = begun.lower()
@@ -102,7 +107,7 @@ def _may_be_opening(text: str) -> bool:
 
 def _answer(text: str, one_sentence: bool, last: bool) -> tuple[str, bool]:
     """The answer so far, and whether it came to its end."""
-    text = text.lstrip()
+    text = _HEADING.sub("", text.lstrip())
     text = text[_BULLET.match(text).end() :] if _BULLET.match(text) else text  # type: ignore[union-attr]
     opening = _OPENING.match(text)
     rest = text[opening.end() :] if opening else text
@@ -112,16 +117,27 @@ def _answer(text: str, one_sentence: bool, last: bool) -> tuple[str, bool]:
         rest = before + after
     line, newline, _ = rest.partition("\n")
     done = bool(newline)
-    if one_sentence and len(spans := sentences(line)) > 1 and (done or last or len(line) - spans[0][1] > _LOOK_AHEAD):
-        return line[: spans[0][1]], True
+    if one_sentence and (end := _first_end(line)) and (done or last or len(line) - end > _LOOK_AHEAD):
+        return line[:end], True
     return line.rstrip(), done
+
+
+def _first_end(line: str) -> int:
+    """Where the first sentence ends; 0 where it does not, or may not: after an ordinal, an abbreviation, a name."""
+    spans = sentences(line)
+    found = _LAST.search(line[: spans[0][1]]) if len(spans) > 1 else None
+    if found is None:
+        return 0
+    word, mark = found[1], found[2]
+    short = len(word) <= (2 if word.isdigit() else 3) or _ROMAN.fullmatch(word)
+    return 0 if mark == "." and short and word.lower() not in _WHOLE else spans[0][1]
 
 
 def _certain(answer: str, one_sentence: bool) -> int:
     """How much of an unfinished answer stays, whatever follows."""
     if one_sentence:
-        if len(spans := sentences(answer)) > 1:
-            return len(answer[: spans[0][1]].rstrip(_CLOSERS))
+        if end := _first_end(answer):
+            return len(answer[:end].rstrip(_CLOSERS))
         near = max((answer.rfind(mark, len(answer) - _LOOK_AHEAD - 8) for mark in _TERMINATORS), default=-1)
         if near >= 0:
             return len(answer[:near].rstrip(_CLOSERS))

@@ -87,9 +87,10 @@ class GeneratorConfig(Section):
     system_prompt: Literal["auto", "fold"] = Field(
         "auto", description="auto: as the chat template has it; fold: before the user's text, always"
     )
-    reasoning: Literal["auto", "tags", "field", "none"] = Field(
+    reasoning: Literal["auto", "tags", "opened", "field", "none"] = Field(
         "auto",
-        description="how thinking is told from the answer: tags in the text, a field of the reply, both, or not at all",
+        description="how thinking is told from the answer: tags in the text (opened: the template has opened the "
+        "block, so that a reply begins inside it), a field of the reply, both, or not at all",
     )
     thinking_tokens: int = Field(0, ge=0, description="tokens that a model may think for, beside those of its answer")
     request: RequestConfig = RequestConfig()

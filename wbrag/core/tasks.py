@@ -38,15 +38,20 @@ class Task:
     def score(self, prediction: str, golden_answers: Sequence[str], metric: str = "task") -> float:
         """The metric's score in [0, 1]. Of a closed set the labels that both sides name are compared."""
         said, gold = self.label(prediction), [self.label(answer) for answer in golden_answers]
-        if said and all(gold):
+        if all(gold) and (said or self._named(prediction)):  # one that denies a label is not that label
             prediction, golden_answers = said, gold
         return METRICS[self.metric if metric == "task" else metric](prediction, golden_answers)
 
     def label(self, answer: str) -> str:
-        """The label that an answer names first; empty where it names none, or the set is open."""
+        """The label that an answer names first, not denied; empty where it names none, or the set is open."""
         answer = _CHOICE.sub(" ", answer)
-        named = [(found.start(), name) for name, words in self.labels.items() if (found := _word(words).search(answer))]
-        return min(named)[1] if named else ""
+        named = [name for at, name in self._named(answer) if not _DENIED.search(answer[:at])]
+        return named[0] if named else ""
+
+    def _named(self, answer: str) -> list[tuple[int, str]]:
+        """Where an answer names which label, denied or not."""
+        each = self.labels.items()
+        return sorted((match.start(), name) for name, words in each for match in _word(words).finditer(answer))
 
 
 def reference(documents: Sequence[Hit | Passage]) -> str:
@@ -74,13 +79,13 @@ def as_data(text: str) -> str:
     return _CONTROL_TOKEN.sub(" ", _DOCUMENT_HEAD.sub(r"\1[", _LINE_BREAK.sub(" ", text)))
 
 
+BOOLQ = {"True": "true|yes|correct", "False": "false|incorrect|untrue|(?:not|cannot be|never) (?:true|correct)|^no"}
 FEVER = {
     "SUPPORTS": "supports?|supported|true",
     "REFUTES": "refutes?|refuted|false|contradicts?|contradicted",
-    "NOT ENOUGH INFO": "not enough info(?:rmation)?|not supported|insufficient|nei",
+    "NOT ENOUGH INFO": "not enough (?:info(?:rmation)?|evidence)|not supported|insufficient|nei",
 }
-
-
+_DENIED = re.compile(r"(?:\b(?:not|cannot|never|neither|nor|without)|n't)(?:\s+\S+){0,2}\s*$", re.IGNORECASE)
 _CHOICE = re.compile(r"\b(?:true or false|yes or no|supported or refuted)\b", re.IGNORECASE)  # the question said again
 
 
@@ -93,7 +98,7 @@ TASKS = {
     task.name: task
     for task in (
         Task("nq", "acc"),
-        Task("boolq", "acc", {"True": "true|yes|correct", "False": "false|no|incorrect|untrue|not (?:true|correct)"}),
+        Task("boolq", "acc", BOOLQ),
         Task("fever", "f1", FEVER),
         Task("zsre", "acc"),
         Task("hotpotqa", "acc"),

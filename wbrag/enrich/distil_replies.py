@@ -19,7 +19,9 @@ MIN_UNIT_WORDS = 8  # of a paragraph without a title
 _MARK = re.compile(r"^\s*(?:[-*•>]+\s+|\(?\d{1,2}[.):]\s+)*")  # of a list
 _NAME = r"(?:doc|document|passage|source)\.?\s*"
 _SOURCE = re.compile(  # [Doc 1] | Doc 1: | (Document 1) | [1] | Doc 1(Title: ..)
-    rf"^(?:[\[(]\s*(?:{_NAME})?#?(\d{{1,3}})\s*[\])]|{_NAME}#?(\d{{1,3}})(?=\s*[(:\-–—]))\s*", re.IGNORECASE
+    rf"^(?:from\s+)?(?:(?:{_NAME})?[\[(]\s*(?:{_NAME})?#?(\d{{1,3}})(?:\s*,\s*(?:{_NAME})?\d{{1,3}})*\s*[\])]"
+    rf"|{_NAME}#?(\d{{1,3}})(?=\s*[(:\-–—]|\s+[A-Z]))\s*",
+    re.IGNORECASE,
 )
 _TITLE = re.compile(r"^\(\s*Title\s*:", re.IGNORECASE)
 _AFTER = re.compile(rf"\s*[\[(]{_NAME}(\d{{1,3}})[\])]\.?\s*$", re.IGNORECASE)
@@ -56,12 +58,13 @@ def parse_unit(text: str, *, cut: bool = False) -> tuple[str, str]:
     A reply whose first line is a whole sentence has no title, and one of a few words is none of both. A sentence that
     is said again, as small models do without end, stands once.
     """
-    lines = [plain for line in text.splitlines() if (plain := _unmarked(line))]
+    lines = [plain for line in text.splitlines() if (plain := _unmarked(line)) and not _LABEL.fullmatch(f"{plain} ")]
     if len(lines) > 1 and _PREAMBLE.match(lines[0]) and not _LABEL.match(lines[0]):
         lines = lines[1:]
     first = lines[0] if lines else ""
     told = _LABEL.sub("", first)
-    is_sentence = told == first and len(told.split()) >= MIN_UNIT_WORDS and (told[-1:] in ".!。" or len(lines) == 1)
+    long = len(told.split()) >= MIN_UNIT_WORDS or (len(told) >= 3 * MIN_UNIT_WORDS and not told.isascii())
+    is_sentence = told == first and long and (told[-1:] in ".!。" or len(lines) == 1)
     title, body = ("", [told, *lines[1:]]) if is_sentence else (_quoted(told), lines[1:])
     return (title, paragraph) if (paragraph := _paragraph(body, cut)) else ("", "")
 
@@ -146,7 +149,7 @@ def _after_title(text: str) -> str:
 
 def _unmarked(line: str) -> str:
     """A line of a unit without marks of headings and emphasis."""
-    return one_line(re.sub(r"^\s*#+\s+|\*\*|^\s*-{3,}\s*$", "", line))
+    return one_line(re.sub(r"^\s*#+\s+|\*\*|^\s*(?:-{3,}|`{3,}\w*)\s*$", "", line))
 
 
 def _quoted(text: str) -> str:

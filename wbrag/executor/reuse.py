@@ -26,20 +26,21 @@ from wbrag.core.io.files import Location, listed
 from wbrag.core.io.parquet import read_all
 from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import task
-from wbrag.core.types import Example, Hit
+from wbrag.core.types import Example, Hit, Passage
 from wbrag.enrich.distil import Distilled, Distiller
 from wbrag.enrich.enrich import Enricher, Known, Verdict, WrittenUnit
 from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, RowJob
 from wbrag.enrich.rows import Row, asked_key, verdict_of, verdict_row, write_rows
 from wbrag.enrich.scores import SCORING
 from wbrag.generators import reply_fingerprint
-from wbrag.methods import Rag
+from wbrag.methods import Rag, prompt_owners
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.external import is_external, state
 from wbrag.units.layout import Index, Layout
 
 log = logging.getLogger(__name__)
 ROWS_VERSION = 2  # raised whenever the code would make other rows from the same settings
+OUTSIDE = 1000  # passages that an outside store is asked for at once
 ROWS = 4096  # in one file of rows that are taken over
 
 
@@ -64,7 +65,8 @@ def stages(job: RowJob, layout: Layout, indexes: Sequence[Index]) -> dict[str, s
 
 def _answers(c: Config, method: str) -> tuple[Any, ...]:
     """What decides a method's answers over given documents."""
-    own = prompts.digest(prompts.of(method), c.prompts_dir)
+    used = {name for owner in prompt_owners(method) for name in prompts.of(owner)}
+    own = prompts.digest(used, c.prompts_dir)
     model = (reply_fingerprint(c), c.generator.max_answer_tokens)
     return ROWS_VERSION, method, own, *model, getattr(c.methods, method, None)
 
@@ -103,11 +105,11 @@ class Reuse:
 
     def __call__(self, todo: Sequence[Example]) -> tuple[set[str], dict[str, Known]]:
         """Write the rows that need no call into the folder; returns their ids, and what is known of the others."""
-        keys = {asked_key(example, self.job.config.prompts_dir): example for example in todo}
+        keys = pa.array(sorted(asked_key(example, self.job.config.prompts_dir) for example in todo), pa.string())
         if not isinstance(self.job, EnrichJob):
-            whole = {row["id"]: row for _, rows in self._beside(set(keys)) for row in rows}
+            whole = {row["id"]: row for _, rows in self._beside(keys) for row in rows}
             return self._take(list(whole.values())), {}
-        known = self._known(set(keys))
+        known = self._known(keys)
         if not is_external(self.job.config):  # there a row also holds the texts of its unit's sources
             taken = self._take([row for e in todo if e.id in known and (row := _replayed(self.job, e, known[e.id]))])
             known = {id: found for id, found in known.items() if id not in taken}
@@ -115,7 +117,7 @@ class Reuse:
             taken = set()
         return taken, self._with_texts(known)
 
-    def _beside(self, keys: set[str]) -> Iterator[tuple[set[str], list[Row]]]:
+    def _beside(self, keys: pa.Array) -> Iterator[tuple[set[str], list[Row]]]:
         """Of every other run that shares a stage: which ones, and its finished rows of these examples."""
         runs: list[Location] = sorted(self.folder.parent.glob("*/run.json"), key=str)
         for file in runs:
@@ -125,8 +127,13 @@ class Reuse:
                 theirs = json.loads(file.read_text(encoding="utf-8")).get("stages", {})
                 shared = {name for name, value in self.stages.items() if theirs.get(name) == value}
                 tables = read_all(listed(file.parent, "*.parquet")) if shared else []
-                yield shared, [row for table in tables for row in _of(table, keys)]
-            except (WbragError, ValueError, OSError) as error:  # this run does without it, at the price of its calls
+                yield shared, _of(tables, keys)
+            except (
+                WbragError,
+                ValueError,
+                OSError,
+                AttributeError,
+            ) as error:  # this run does without it, at the price of its calls
                 log.warning("nothing is taken over from %s, which cannot be read: %s", file.parent, error)
 
     def _take(self, rows: list[Row]) -> set[str]:
@@ -134,7 +141,7 @@ class Reuse:
             write_rows(self.folder, self.job.kind, rows[start : start + ROWS])
         return {row["id"] for row in rows}
 
-    def _known(self, keys: set[str]) -> dict[str, Known]:
+    def _known(self, keys: pa.Array) -> dict[str, Known]:
         """By example: the verdict that got furthest, and every unit."""
         known: dict[str, Known] = {}
         for shared, rows in self._beside(keys):
@@ -149,9 +156,20 @@ class Reuse:
                 known[row["id"]] = Known(verdict, (), tuple(sorted(units, key=_unread)))
         return {id: replace(found, hits=_bare(found.verdict)) for id, found in known.items()}
 
+    def _passages(self, ids: Sequence[str]) -> dict[str, Passage]:
+        """Those that can be read; of an outside store a thousand at a time, as far as it gives them."""
+        step = OUTSIDE if is_external(self.job.config) else max(1, len(ids))
+        found: dict[str, Passage] = {}
+        try:
+            for start in range(0, len(ids), step):
+                found |= self.layout.passages(ids[start : start + step])
+        except WbragError as error:
+            log.warning("answers of earlier runs are asked again, the passages they rest on cannot be read: %s", error)
+        return found
+
     def _with_texts(self, known: dict[str, Known]) -> dict[str, Known]:
         """With whole hits; a verdict with a hit that cannot be read any more keeps its closed-book half."""
-        passages = self.layout.passages({hit.id for found in known.values() for hit in found.hits})
+        passages = self._passages(sorted({hit.id for found in known.values() for hit in found.hits}))
 
         def whole(found: Known) -> Known:
             if all(hit.id in passages for hit in found.hits):
@@ -164,12 +182,14 @@ class Reuse:
         return {id: whole(found) for id, found in known.items()}
 
 
-def _of(table: pa.Table, keys: set[str]) -> list[Row]:
+def _of(tables: Sequence[pa.Table], keys: pa.Array) -> list[Row]:
     """Rows of these examples that ended well; none of a file that is older than the column."""
-    if "asked" not in table.column_names:
+    newer = [table for table in tables if "asked" in table.column_names]
+    if not newer:
         return []
-    mine = pc.and_(pc.is_in(table["asked"], pa.array(sorted(keys), pa.string())), pc.equal(table["error"], ""))
-    rows: list[Row] = table.filter(mine).to_pylist()
+    whole = pa.concat_tables(newer, promote_options="default")
+    mine = pc.and_(pc.is_in(whole["asked"], keys), pc.equal(whole["error"], ""))
+    rows: list[Row] = whole.filter(mine).to_pylist()
     return rows
 
 

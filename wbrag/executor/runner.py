@@ -159,9 +159,7 @@ class Runner:
         from wbrag.executor.ray.row_pass import run_rows
 
         found = stages(job, self.layout, indexes)
-        commit = {"commit": found_commit} if (found_commit := commit_of(job.config.generator)) else {}
-        described = {**made_with, **commit, "stages": found, "config": job.config.model_dump(mode="json")}
-        write_atomically(folder / "run.json", json.dumps(described, indent=1) + "\n")
+        self._describe(job.config, folder, made_with, found)
 
         def handles() -> Handles:  # called only if there is a row to work on
             asyncio.run(check(job.config, job.needs))
@@ -176,6 +174,16 @@ class Runner:
             reuse = Reuse(job, self.layout, folder, found)
             rows, resumed = run_rows(self.config, job, handles, examples, folder, update, reuse)
         return Run([rows[e.id] for e in examples], resumed, folder)
+
+    def _describe(self, config: Config, folder: Location, made_with: Mapping[str, str], found: dict[str, str]) -> None:
+        """Write `run.json`; nothing is taken over from a folder that holds rows of two commits of a hub model."""
+        file, commit = folder / "run.json", commit_of(config.generator)
+        before = json.loads(file.read_text(encoding="utf-8")).get("commit", commit) if file.is_file() else commit
+        if before != commit:
+            log.warning("%s holds rows of another commit of the model (%s, now %s)", folder, before, commit)
+        described = {**made_with, "commit": commit, "stages": found if before == commit else {}}
+        described |= {"config": config.model_dump(mode="json")}
+        write_atomically(file, json.dumps({k: v for k, v in described.items() if v != ""}, indent=1) + "\n")
 
     def _check_model(self, job: RowJob, models: Handles, task: str, distils: bool) -> None:
         """Once for models that run: whether they can do what this job asks of them."""

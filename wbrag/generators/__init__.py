@@ -84,7 +84,10 @@ def generator_fingerprint(config: Config) -> str:
 def reply_fingerprint(config: Config) -> str:
     """What decides a reply to a given prompt: neither how long a context may be, nor how fast the engine is."""
     g = config.generator
-    engine = {name: value for name, value in g.engine.chosen().items() if name in ("quantization", "kv_cache_dtype")}
+    chosen = g.engine.chosen()
+    engine: dict[str, Any] = {name: chosen[name] for name in ("quantization", "kv_cache_dtype") if name in chosen}
+    if chosen.get("load_format") == "dummy":  # no weights at all
+        engine["load_format"] = "dummy"
     named = (g.backend, _weights(g), commit_of(g) or g.revision, g.base_url, g.dtype, config.seed)
     return fingerprint(*named, engine if g.backend == "vllm" else {}, *_manners(g))
 

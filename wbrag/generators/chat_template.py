@@ -7,6 +7,7 @@ thinking block at its end. A base model has none: its prompt is lines of text th
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ from wbrag.generators.openai_dialect import folded
 from wbrag.generators.reasoning import TAGS
 
 log = logging.getLogger(__name__)
+_PART = re.compile(r"<\|[^|>]*\|?>|\[[^\]]*\]|<[^>]*>")  # tokens that a tag is made of
 TRIAL = ({"role": "system", "content": "wbragsystem"}, {"role": "user", "content": "wbraguser"})
 
 
@@ -51,6 +53,23 @@ class ChatTemplate:
         if not kept:
             log.warning("the chat template drops the system prompt: it goes before the user's text")
         return not kept
+
+    @cached_property
+    def special_tags(self) -> tuple[str, ...]:
+        """The model's special tokens that a reply is cleared of, where some tags of thinking are special tokens too.
+
+        Empty for most models: an engine then leaves special tokens out by itself, and tags are ordinary text.
+        """
+        special = {str(token) for token in self.tokenizer.all_special_tokens}
+        special |= {str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        tags = {part for pair in TAGS for tag in pair for part in _PART.findall(tag)}
+        return tuple(sorted(special - tags, key=len, reverse=True)) if special & tags else ()
+
+    def plain(self, text: str) -> str:
+        """A reply without special tokens but those that thinking is told by."""
+        for token in self.special_tags:
+            text = text.replace(token, "")
+        return text
 
     def ids(self, prompt: Prompt) -> list[int]:
         """The prompt's tokens. A last message of the assistant is left open, to be continued."""

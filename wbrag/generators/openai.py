@@ -25,7 +25,7 @@ from wbrag.generators.openai_endpoint import MALFORMED, Endpoint, RetryPolicy
 from wbrag.generators.openai_failures import EndpointErrors, root
 from wbrag.generators.openai_stream import ends_with_done, read_stream
 from wbrag.generators.openai_wire import chat_messages, checked_url, completion, normalized, prompt_tokens
-from wbrag.generators.reasoning import answered
+from wbrag.generators.reasoning import AnswerFilter, answered, begins_inside
 
 PLAIN = GeneratorConfig()
 POOL_SIZE = 1000  # openai.DEFAULT_CONNECTION_LIMITS: beyond it, requests time out waiting for a connection
@@ -69,6 +69,7 @@ class OpenAIGenerator:
             where or f"the 'openai' generator at {self.base_url}", model, read_key(api_key_env), api_key_env
         )
         self.settings = settings
+        self._opens = False  # whether a reply was seen that began inside a block of thinking
         policy = RetryPolicy(timeout_s, sleep, uniform)
         dialect = Dialect.of(settings.request, settings.chat_template_kwargs, settings.system_prompt == "fold")
         self._endpoint = Endpoint(self.base_url, self.errors, max_concurrency, policy, dialect)
@@ -96,7 +97,7 @@ class OpenAIGenerator:
             ends = asyncio.get_running_loop().time() + self._timeout_s
             try:
                 whole = ends_with_done(chunks)
-                async with aclosing(read_stream(chunks, self.settings.reasoning, whole)) as pieces:
+                async with aclosing(read_stream(chunks, self._answer(), whole)) as pieces:
                     while True:
                         async with asyncio.timeout_at(ends):  # around each piece: between them the caller is at work
                             piece = await anext(pieces, None)
@@ -178,7 +179,9 @@ class OpenAIGenerator:
         body = self._body(prompt, sampling)
         if sampling.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
-        done = answered(await self._chat(body, completion, retries), self.settings.reasoning)
+        whole = await self._chat(body, completion, retries)
+        self._opens = self._opens or begins_inside(whole.text)
+        done = answered(whole, self.settings.reasoning)
         if sampling.logprobs is not None and not done.logprobs and not done.thinking and (done.text or done.tokens):
             raise self.errors.no_logprobs()
         return done
@@ -196,6 +199,10 @@ class OpenAIGenerator:
     async def _chat(self, body: dict[str, Any], parse: Callable[[Any], T], retries: int) -> T:
         """Where `ServeGenerator` asks a deployment instead of a URL."""
         return await self._endpoint.send(body, parse, retries)
+
+    def _answer(self) -> AnswerFilter:
+        """What picks the answer out of a streamed reply."""
+        return AnswerFilter(self.settings.reasoning, likely=self._opens)
 
     def _broke_off(self, found: str) -> WbragError:
         return WbragError(f"{self.errors.where} broke off its reply ({found}): ask again")

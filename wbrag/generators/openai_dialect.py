@@ -16,7 +16,14 @@ from wbrag.core.sections import RequestConfig
 LENGTH = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 OPTIONAL = ("temperature", "seed", "stop", "stream_options")  # without them an answer is still an answer
 STATUSES = (400, 422, 424, 500, 501)  # a chat template's own refusal is a 500 on some servers
-_ROLES = re.compile(r"system|developer instruction|roles? must alternate|only user and assistant|alternat", re.I)
+_NO = r"(?:not|n't|unsupported|disabled|invalid|only|cannot)"
+_ROLES = re.compile(  # what templates and vendors say of a role; "system overloaded" is something else
+    rf"roles? must alternate|only user(?:,| and) assistant"
+    rf"|\b(?:system|developer)['\"]?\s+(?:role|message|prompt|instruction)s?\b.{{0,40}}\b{_NO}\b"
+    rf"|\brole\b.{{0,40}}{_NO}.{{0,30}}\b(?:system|developer)\b"
+    rf"|\b{_NO}\b.{{0,40}}\b(?:system|developer)['\"]?\s+(?:role|message|prompt|instruction)",
+    re.IGNORECASE,
+)
 Body = dict[str, Any]
 
 

@@ -7,20 +7,20 @@ from typing import Any
 
 from wbrag.core.types import Completion
 from wbrag.generators.openai_wire import counts, texts
-from wbrag.generators.reasoning import AnswerFilter, Reasoning
+from wbrag.generators.reasoning import AnswerFilter
 
 DONE = b"[DONE]"
 
 
 async def read_stream(
-    chunks: AsyncIterable[Any], reasoning: Reasoning = "auto", whole: Callable[[], bool] = lambda: False
+    chunks: AsyncIterable[Any], answer: AnswerFilter, whole: Callable[[], bool] = lambda: False
 ) -> AsyncGenerator[Completion]:
     """The pieces of a streamed answer, and at its end one without text that carries the counts.
 
     Raises `ValueError` where the stream ends without a finish reason and is not `whole` by its own word, and what
     `completion` raises.
     """
-    reason, usage, answer, thoughts = "", None, AnswerFilter(reasoning), False
+    reason, usage, thoughts = "", None, False
     async for chunk in chunks:
         usage = chunk.usage or usage
         for choice in chunk.choices or ():
@@ -31,7 +31,7 @@ async def read_stream(
                 yield Completion(shown, finish_reason="")
     if not reason and not whole():
         raise ValueError("the stream ended in the middle")
-    if rest := answer.end():
+    if rest := answer.end(cut=reason == "length"):
         yield Completion(rest, finish_reason="")
     yield Completion("", *counts(usage), reason or "stop", thinking="…" if thoughts or answer.thought else "")
 

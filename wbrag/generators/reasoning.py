@@ -12,7 +12,7 @@ from typing import Literal
 
 from wbrag.core.types import Completion
 
-Reasoning = Literal["auto", "tags", "field", "none"]
+Reasoning = Literal["auto", "tags", "opened", "field", "none"]
 TAGS = (  # how families open and close a block
     ("<think>", "</think>"),  # Qwen, DeepSeek, GLM, SmolLM3
     ("<thinking>", "</thinking>"),
@@ -25,7 +25,6 @@ TAGS = (  # how families open and close a block
     ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),  # gpt-oss
     ("<|channel>thought", "<channel|>"),  # Gemma
 )
-_LONGEST = max(len(tag) for pair in TAGS for tag in pair)
 
 
 def split(text: str, opened: bool = False) -> tuple[str, str, bool]:
@@ -48,7 +47,7 @@ def split(text: str, opened: bool = False) -> tuple[str, str, bool]:
     if not thinking:  # a template that opened the block leaves only its end in the reply
         for _, end in TAGS:
             before, found, after = text.partition(end)
-            if found:
+            if found and (before.endswith("\n") or after[:1] in ("", "\n")):  # not one that is spoken of
                 return before.strip(), after.lstrip(), True
     return "\n".join(thinking), text.lstrip() if thinking else text, True
 
@@ -57,7 +56,7 @@ def answered(completion: Completion, reasoning: Reasoning, opened: bool = False)
     """The completion without its thinking, which `thinking` keeps; token by token figures go with their text."""
     if reasoning in ("none", "field"):
         return completion
-    thinking, answer, _ = split(completion.text, opened)
+    thinking, answer, _ = split(completion.text, opened or reasoning == "opened")
     if not thinking and answer == completion.text:
         return completion
     dropped = _pieces_before(completion, len(completion.text) - len(answer))
@@ -81,12 +80,21 @@ def _pieces_before(completion: Completion, characters: int) -> int:
     return len(completion.pieces)
 
 
-class AnswerFilter:
-    """The answer's part of a reply that comes in pieces; what may still turn out to be a tag is held back."""
+def begins_inside(text: str) -> bool:
+    """Whether a whole reply shows that its template opened the block: it holds the end of one, and no beginning."""
+    return bool(split(text)[0]) and not any(text.lstrip().startswith(start) for start, _ in TAGS)
 
-    def __init__(self, reasoning: Reasoning, opened: bool = False) -> None:
+
+class AnswerFilter:
+    """The answer's part of a reply that comes in pieces; what may still turn out to be a tag is held back.
+
+    `opened`: the reply begins inside a block; where that is only `likely`, and no end comes, it was the answer.
+    """
+
+    def __init__(self, reasoning: Reasoning, opened: bool = False, likely: bool = False) -> None:
         self.through = reasoning in ("none", "field")
-        self.held, self.inside, self.thought = "", opened, False
+        self.likely = likely and not opened and reasoning != "opened"
+        self.held, self.inside, self.thought = "", opened or likely or reasoning == "opened", False
 
     def add(self, text: str) -> str:
         """What of the answer is certain now."""
@@ -95,20 +103,22 @@ class AnswerFilter:
         self.held += text
         if self.inside:
             thinking, answer, ended = split(self.held, opened=True)
+            self.thought = self.thought or bool(thinking and not self.likely)
             if not ended:
-                self.thought = self.thought or bool(thinking)
-                self.held = self.held[-_LONGEST:]  # an end tag may stand across two pieces
                 return ""
             self.inside, self.thought, self.held = False, True, answer
         start = self.held.lstrip()
         if pair := next((pair for pair in TAGS if start.startswith(pair[0])), None):
-            self.inside, self.held = True, start[len(pair[0]) :]
+            self.inside, self.likely, self.held = True, False, start[len(pair[0]) :]
             return self.add("")
         if not start or any(opening.startswith(start) for opening, _ in TAGS):
             return ""
         self.through = True
         return start if self.thought else self.held
 
-    def end(self) -> str:
-        """What was held back at the reply's end, and is the answer after all."""
+    def end(self, cut: bool = False) -> str:
+        """What was held back at the reply's end, and is the answer after all; `cut`: at its limit."""
+        if self.inside and self.likely and not cut:
+            return self.held
+        self.thought = self.thought or self.inside
         return "" if self.through or self.inside else self.held

@@ -66,7 +66,7 @@ class ServeGenerator(OpenAIGenerator):
         async with aclosing(self._asked(body)) as parts:
             try:
                 async for piece in read_stream(
-                    (ChatCompletionChunk.model_validate(p) async for p in parts), self.settings.reasoning
+                    (ChatCompletionChunk.model_validate(p) async for p in parts), self._answer()
                 ):
                     yield piece
             except (AttributeError, TypeError, ValueError) as error:

@@ -80,7 +80,7 @@ class VLLMGenerator:
         [choice] = output.outputs
         chosen = choice.logprobs or []
         whole = Completion(
-            choice.text,
+            template.plain(choice.text),
             len(choice.token_ids),
             len(output.prompt_token_ids),
             choice.finish_reason or "stop",
@@ -101,7 +101,7 @@ class VLLMGenerator:
             async for output in outputs:
                 [choice] = output.outputs
                 reason = (choice.finish_reason or "stop") if output.finished else ""
-                text = answer.add(choice.text) + (answer.end() if reason else "")
+                text = answer.add(template.plain(choice.text)) + (answer.end(cut=reason == "length") if reason else "")
                 thinking = "…" if reason and answer.thought else ""
                 yield Completion(text, len(choice.token_ids), len(ids), reason, thinking=thinking)
 
@@ -158,6 +158,7 @@ class VLLMGenerator:
             seed=self.seed + sampling.seed,
             stop=[*sampling.stop, *line] or None,
             logprobs=sampling.logprobs,
+            skip_special_tokens=not template.special_tags,
         )
 
     async def _run(self, ids: list[int], params: Any) -> Any:

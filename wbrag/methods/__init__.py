@@ -62,6 +62,11 @@ def needs(name: str, settings: MethodsConfig) -> Needs:
     return "logprobs" if name in ("flare", "selfrag") else "text"
 
 
+def prompt_owners(name: str) -> tuple[str, ...]:
+    """Whose templates a method asks with, beside those of the example's task."""
+    return (name, "qa") if name == "planner" else (name,)
+
+
 def method(name: str) -> Method:
     """The method called `name`; its answers carry what they cost."""
     if name not in NAMES + CONTROLS:

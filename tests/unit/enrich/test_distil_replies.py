@@ -30,6 +30,10 @@ EVIDENCE: dict[str, tuple[str, list[Evidence]]] = {
     "without brackets": (f"Doc 1: {ONE}", [LIT]),
     "spelt out": (f"Document 1: {ONE}", [LIT]),
     "with a dash": (f"Doc 2 - {TWO}", [BOATS]),
+    "a number in brackets": (f"Document [1]: {ONE}", [LIT]),
+    "from": (f"From Doc 1: {ONE}", [LIT]),
+    "nothing between": (f"Doc 1 {ONE}", [LIT]),
+    "two of them": (f"[Doc 1, Doc 2] {TWO}", [BOATS]),
     "a number alone": (f"[1] {ONE}", [LIT]),
     "in round brackets": (f"(Doc 1) {ONE}", [LIT]),
     "named at the end": (f"{ONE} [Doc 1]", [LIT]),
@@ -79,12 +83,16 @@ def test_no_more_than_asked_for() -> None:
 
 BODY = "The lighthouse at Mirrow was lit in 1871 by its keeper Odran Pell. It burns oil."
 GREY = " It is grey."
+CHINESE = "米罗灯塔建于一八七一年，由看守人奥德兰·佩尔点亮，它烧的是油。"
 LIGHTS = ("Mirrow Light", BODY)
 UNITS = {
     "as asked": (f"Mirrow Light\n{BODY}", LIGHTS),
     "an empty line between": (f"Mirrow Light\n\n{BODY}", LIGHTS),
     "labels": (f"Title: Mirrow Light\nKnowledge: {BODY}", LIGHTS),
     "bold labels": (f"**Title:** Mirrow Light\n\n**Knowledge paragraph:** {BODY}", LIGHTS),
+    "two labels on their own lines": (f"Title:\nMirrow Light\nParagraph:\n{BODY}", LIGHTS),
+    "fenced": (f"```\nMirrow Light\n{BODY}\n```", LIGHTS),
+    "Chinese": (CHINESE, ("", CHINESE)),
     "a label on its own line": (f"Title: Mirrow Light\nKnowledge paragraph:\n{BODY}", LIGHTS),
     "a bold title": (f"**Mirrow Light**\n{BODY}", LIGHTS),
     "a heading": (f"# Mirrow Light\n\n{BODY}", LIGHTS),

@@ -107,18 +107,25 @@ def refused(*texts: str) -> dict[str, Exception]:
     return {str(n): PromptRefused(text) for n, text in enumerate(texts)}
 
 
-def test_first_rows_that_fail_for_one_reason_stop_the_run() -> None:
-    texts = [f"expected a prompt of at most 64 tokens, found {900 + n}: raise max_model_len" for n in range(20)]
-    found = outcomes(refused(*texts), 20, Model(up=True), proven=False)
-    assert sum(not row["row"] for row in found) == 20 - ALIKE + 1
-    assert found[-1]["stop"] == f"expected rows to finish, found that the first {ALIKE} all failed: {texts[ALIKE - 1]}"
+def block(ends: dict[str, Exception], rows: int, folder: Path, proven: bool = False) -> tuple[str, int]:
+    """Why a block stops the run, and how many of its rows were kept."""
+    actor = actor_of(ends, Model(up=True), Output(folder, "distil"), proven)
+    [told] = asyncio.run(actor(pa.table({"example": examples(rows)}))).to_pylist()
+    return told["stop"], len(rows_of(folder))
 
 
-def test_rows_that_fail_for_reasons_of_their_own_do_not() -> None:
-    texts = [f"no {chr(97 + n)} in this text" for n in range(20)]
-    assert all(row["row"] for row in outcomes(refused(*texts), 20, Model(up=True), proven=False))
-    alike = {str(n): PromptRefused("too long") for n in range(1, 20)}
-    assert all(row["row"] for row in outcomes(alike, 20, Model(up=True), proven=False)), "the first was finished"
+def test_first_rows_that_fail_for_one_reason_stop_the_run(tmp_path: Path) -> None:
+    texts = [f"expected a prompt of at most 64 tokens, found {900 + n}: raise max_model_len" for n in range(16)]
+    stop, kept = block(refused(*texts), 16, tmp_path / "a")
+    assert stop.startswith("expected rows to finish, found that the first 16 all failed") and "max_model_len" in stop
+    assert kept == 16, "with their reasons"
+    assert block(refused(*texts), 16, tmp_path / "b", proven=True)[0] == "", "an earlier run finished some"
+    assert block(refused(*texts[:15]), 16, tmp_path / "c")[0] == "", "one was finished, however late"
+    assert block(refused(*texts[: ALIKE - 1]), ALIKE - 1, tmp_path / "d")[0] == "", "too few to say"
+
+
+def test_rows_that_fail_for_reasons_of_their_own_do_not(tmp_path: Path) -> None:
+    assert block(refused(*(f"no {chr(97 + n)} in this text" for n in range(16))), 16, tmp_path)[0] == ""
 
 
 def test_a_run_of_which_every_row_failed_alike_is_no_finished_run(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from wbrag.core.config import load
 from wbrag.core.io import files
-from wbrag.generators import generator_fingerprint
+from wbrag.generators import generator_fingerprint, reply_fingerprint
 
 
 def test_a_model_folder_counts_by_its_contents(tmp_path: Path) -> None:
@@ -50,3 +50,9 @@ def test_engine_settings_count_where_they_are_used_and_none_are_as_before_there_
     assert generator_fingerprint(load(generator=fp8)) != generator_fingerprint(load())
     endpoint = {"backend": "openai", "model": "m", "base_url": "http://a/v1"}
     assert generator_fingerprint(load(generator=endpoint | fp8)) == generator_fingerprint(load(generator=endpoint))
+
+
+def test_dummy_weights_decide_replies() -> None:
+    real, dummy = (load(generator={"engine": engine}) for engine in ({}, {"load_format": "dummy"}))
+    assert reply_fingerprint(real) != reply_fingerprint(dummy)
+    assert reply_fingerprint(real) == reply_fingerprint(load(generator={"engine": {"load_format": "safetensors"}}))

@@ -15,7 +15,7 @@ from wbrag.core.config import load
 from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Message, Sampling
 from wbrag.generators import generator_fingerprint, reply_fingerprint
-from wbrag.generators.openai_dialect import folded
+from wbrag.generators.openai_dialect import Dialect, folded
 
 Says = tuple[Callable[[Body], bool], int, Any]
 
@@ -106,6 +106,13 @@ def test_a_system_prompt_goes_before_the_users_text(name: str) -> None:
         assert [ask(generator).text, ask(generator).text] == ["ok", "ok"]
         assert server.requests[-1]["messages"] == [{"role": "user", "content": "Be short.\n\nCapital of France?"}]
         assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("said", ["Internal system error, try again", "system overloaded", "The file system is full"])
+@pytest.mark.parametrize("status", [400, 500])
+def test_other_systems_are_no_system_prompt(said: str, status: int) -> None:
+    body = {"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]}
+    assert Dialect().adapted(status, frozenset(said.split()), said, body) is None
 
 
 def test_a_streamed_request_adapts_as_well() -> None:

@@ -50,6 +50,41 @@ def test_thinking_alone_is_no_answer(text: str) -> None:
     assert shown == "" and (heard.thought or heard.inside)
 
 
+def test_an_end_tag_that_is_spoken_of_is_none() -> None:
+    text = "Use the </think> tag to close it"
+    assert answered(Completion(text), "auto") == Completion(text)
+
+
+def test_a_setting_says_that_replies_begin_inside() -> None:
+    found = answered(Completion("Okay, so. </think>Paris"), "opened")
+    assert (found.text, found.thinking) == ("Paris", "Okay, so.")
+    assert answered(Completion("Okay, so"), "opened").text == ""
+    inside = AnswerFilter("opened")
+    assert inside.add("Okay, so. </thi") + inside.add("nk>\n\nPar") + inside.add("is") + inside.end() == "Paris"
+
+
+def test_a_stream_that_probably_begins_inside() -> None:
+    """Learnt from a whole reply; where no end comes it was the answer after all, unless it was cut."""
+    likely = AnswerFilter("auto", likely=True)
+    assert likely.add("Okay.\n</think>\n") + likely.add("Paris") + likely.end() == "Paris" and likely.thought
+    plain = AnswerFilter("auto", likely=True)
+    assert plain.add("Par") + plain.add("is") == "" and plain.end() == "Paris"
+    cut = AnswerFilter("auto", likely=True)
+    assert cut.add("Okay, the user") + cut.end(cut=True) == "" and cut.thought
+
+
+def test_an_endpoint_whose_template_opens_the_block_streams_the_answer_alone() -> None:
+    thinks = "Okay, the user asks.\n</think>\n\nIlka Moss"
+    with OpenAIServer(reply=lambda messages: thinks) as server:
+        generator = make(server.url)
+
+        async def work(g: Any) -> tuple[str, Completion]:
+            await g.generate([Message("user", "Who?")], Sampling())
+            return await heard(g)
+
+        assert using(generator, work)[0] == ANSWER
+
+
 def test_two_blocks() -> None:
     assert answered(Completion("<think>a</think>\n<think>b</think> Yes"), "auto").text == "Yes"
 

@@ -85,8 +85,9 @@ class RowActor:
         stop = ""
         if not await asyncio.to_thread(self.output.holds, block):
             found = await asyncio.gather(*(self.row(text) for text in block))
+            self._look_alike()
             stop = await asyncio.to_thread(self.output.keep, block, found)
-        return pa.table({"stop": [stop]})
+        return pa.table({"stop": [stop or self.stop]})
 
     async def row(self, text: str) -> dict[str, str]:
         """The record of one example, as JSON in `row`; empty where it is unfinished, and `stop` says why."""
@@ -102,18 +103,18 @@ class RowActor:
             if self.stop:
                 return {"row": "", "stop": self.stop}
             reason = " ".join(str(error).split())[:500]
-            self._look_alike(reason)
-            if self.stop:
-                return {"row": "", "stop": self.stop}
+            self.alike[re.sub(r"\d+", "#", reason)] += 1
             record = self.job.failed(example, f"{type(error).__name__}: {reason}")
         return {"row": json.dumps(record), "stop": ""}
 
-    def _look_alike(self, reason: str) -> None:
-        """Set `stop` where no row was finished, and enough have failed for one reason: the others would too."""
-        kind = re.sub(r"\d+", "#", reason)
-        self.alike[kind] += 1
-        if not self.proven and self.alike[kind] >= ALIKE:
-            self.stop = f"expected rows to finish, found that the first {ALIKE} all failed: {reason}"
+    def _look_alike(self) -> None:
+        """Set `stop` where a block is over, no row was ever finished, and all failed for one reason: so would others.
+
+        Not sooner: a prompt that is refused fails at once, and the first that is answered takes its time.
+        """
+        [(kind, count)] = self.alike.most_common(1) or [("", 0)]
+        if not self.proven and count >= ALIKE and len(self.alike) == 1:
+            self.stop = f"expected rows to finish, found that the first {count} all failed: {kind}"
 
     async def _look_beyond(self, error: BaseException) -> None:
         """Set `stop` where other rows would fare no better than the one that raised `error`."""
@@ -176,7 +177,7 @@ def run_rows(
             f"expected {len(wanted)} finished rows in {folder}, found {missing} missing: run the command again"
         )
     failed = [row["error"] for row in records.values() if row["error"]]
-    if len(failed) == len(records) > 0 and len({re.sub(r"\d+", "#", error) for error in failed}) == 1:
+    if len(failed) == len(records) > 1 and len({re.sub(r"\d+", "#", error) for error in failed}) == 1:
         raise WbragError(f"expected rows to finish, found that every one of {len(failed)} failed: {failed[0]}")
     return records, len(before) + len(taken)
 

@@ -82,8 +82,8 @@ class Session:
 
     def start(self) -> None:
         """Begin to start encoders and engines, for a job that will need both; whoever uses one waits for it."""
+        self._start_engines(self.config)  # first: one of several GPUs needs them on one node
         self._start_encoders()
-        self._start_engines(self.config)
 
     def generator(self) -> RemoteGenerator:
         """One door to the engines; the first call starts the most of `generator.engines` and waits for the least."""
@@ -131,7 +131,8 @@ class Session:
         self.connect()
         e = self.config.encoder
         resources = {"num_gpus": e.gpus_per_actor} if e.gpus_per_actor else {"num_cpus": 1}
-        actor = ray.remote(EncoderActor).options(**resources, **ANYWHERE)
+        packed = {"scheduling_strategy": "DEFAULT"} if self.config.generator.tensor_parallel_size > 1 else {}
+        actor = ray.remote(EncoderActor).options(**resources, **ANYWHERE | packed)
         self._encoders = [actor.remote(e) for _ in range(self._shares().encoders)]
 
     def _shares(self) -> Shares:
@@ -151,7 +152,7 @@ class Session:
         The next index of this origin is opened in the same actors: a bench looks at many write-back libraries.
         """
         self.connect()
-        share = self.config.index.gpus_per_shard
+        share = self.config.index.gpus_per_shard if origin == "base" else 0.0  # units are few
         resources = {"num_gpus": share} if share else {"num_cpus": 0.1}
         actor = ray.remote(ShardActor).options(**resources, **ANYWHERE)
         found = []
