@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from lib.measured import Figure, arguments, record
 
-from wbrag.core.sections import EncoderConfig
+from wbrag.core.model_sections import EncoderConfig
 from wbrag.data.demo.facts import demo_world
 from wbrag.retrieval.encoder import Encoder, Vectors
 

@@ -26,7 +26,7 @@ import psutil  # type: ignore[import-untyped]
 from lib.processes import cpu_seconds
 from wbrag.core.config import Config, load
 from wbrag.core.errors import WbragError
-from wbrag.core.sections import GeneratorConfig
+from wbrag.core.model_sections import GeneratorConfig
 from wbrag.generators import model_path
 
 BENCHMARKS = Path(__file__).resolve().parents[1]

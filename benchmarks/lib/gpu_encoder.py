@@ -13,7 +13,7 @@ import torch
 from lib.gpu_sizes import Size
 from lib.measured import Figure
 from lib.nvidia import Watched
-from wbrag.core.sections import EncoderConfig
+from wbrag.core.model_sections import EncoderConfig
 from wbrag.retrieval.encoder import Encoder
 
 WORDS, PASSAGE = 20_000, 100  # of the vocabulary, and of a passage

@@ -17,7 +17,8 @@ import pytest
 from tests.support.engine import Engine
 from tests.support.serving import bench
 from wbrag.core.config import load
-from wbrag.core.sections import EnrichConfig, GeneratorConfig
+from wbrag.core.model_sections import GeneratorConfig
+from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import task
 from wbrag.core.types import Example, Hit, Message, Sampling
 from wbrag.enrich.distil import Distiller

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from wbrag.core.errors import UsageError
-from wbrag.core.sections import EngineConfig, GeneratorConfig
+from wbrag.core.errors import EngineDied, UsageError
+from wbrag.core.model_sections import EngineConfig, GeneratorConfig
 from wbrag.core.types import Message, Sampling
-from wbrag.generators import model_path
+from wbrag.generators import model_path, vllm
 from wbrag.generators.vllm import VLLMGenerator
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -59,3 +62,19 @@ def test_a_loader_that_is_not_installed_is_named(tmp_path: Path) -> None:
     generator = VLLMGenerator(GeneratorConfig(engine=EngineConfig(load_format="runai_streamer")))
     with pytest.raises(UsageError, match="runai_model_streamer .*pip install runai-model-streamer"):
         asyncio.run(generator.start())
+
+
+def test_an_engine_that_hangs_is_a_dead_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm, "STALLED_S", 0.2)
+
+    async def never(*arguments: Any) -> AsyncGenerator[Any]:
+        await asyncio.Event().wait()
+        yield
+
+    async def main() -> None:
+        generator = VLLMGenerator(GeneratorConfig())
+        generator._engine = SimpleNamespace(generate=never, model_config=SimpleNamespace(max_model_len=99))
+        with pytest.raises(EngineDied, match="no word of its engine"):
+            await generator._run([1, 2], SimpleNamespace(max_tokens=3))
+
+    asyncio.run(main())

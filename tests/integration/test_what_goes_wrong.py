@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.outcome import one_sentence
 from tests.support.pipeline import ITEMS, ROOT, Stalling, finished, reader, wbrag
-from wbrag.core.sections import GeneratorConfig
+from wbrag.core.model_sections import GeneratorConfig
 from wbrag.generators import model_path
 
 pytestmark = pytest.mark.integration

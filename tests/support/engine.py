@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from wbrag.core.sections import GeneratorConfig
+from wbrag.core.model_sections import GeneratorConfig
 from wbrag.generators.vllm import VLLMGenerator
 
 T = TypeVar("T")

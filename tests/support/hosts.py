@@ -18,7 +18,7 @@ from tests.support.hostless import ONE_BLOCK, InProcess, Life
 from tests.support.openai_server import OpenAIServer
 from tests.support.pipeline import config
 from wbrag.core.config import Config, load
-from wbrag.core.sections import EncoderConfig
+from wbrag.core.model_sections import EncoderConfig
 from wbrag.executor.ray.session import Session
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder
 from wbrag.workspace import Workspace

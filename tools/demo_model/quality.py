@@ -15,7 +15,7 @@ from pathlib import Path
 from tools.demo_model.english import TASKS, English
 from tools.demo_model.samples import Sample, closed_book, evidence, reading, rewrite
 from wbrag.core.metrics import em
-from wbrag.core.sections import GeneratorConfig
+from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.types import Completion, Message, Sampling
 from wbrag.data.demo.facts import well_known
 from wbrag.generators.vllm import VLLMGenerator

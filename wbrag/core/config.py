@@ -19,13 +19,11 @@ from pydantic_settings import (
 )
 
 from wbrag.core.errors import UsageError, unknown
+from wbrag.core.model_sections import DistillerConfig, EncoderConfig, GeneratorConfig
 from wbrag.core.sections import (
     CanaryConfig,
     ChecksConfig,
-    DistillerConfig,
-    EncoderConfig,
     EnrichConfig,
-    GeneratorConfig,
     IndexConfig,
     JobConfig,
     LearnConfig,

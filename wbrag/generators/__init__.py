@@ -14,7 +14,7 @@ from wbrag.core.config import Config
 from wbrag.core.errors import UsageError
 from wbrag.core.fingerprint import deciding, fingerprint
 from wbrag.core.io.files import model_contents
-from wbrag.core.sections import GeneratorConfig
+from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.types import Generator
 from wbrag.generators import smollm2
 from wbrag.generators.hub import commit_of

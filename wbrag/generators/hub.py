@@ -10,7 +10,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from wbrag.core.sections import GeneratorConfig
+from wbrag.core.model_sections import GeneratorConfig
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ASKS_S = 10.0  # of the hub, which may be out of reach

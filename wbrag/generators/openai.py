@@ -17,8 +17,8 @@ import openai
 
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.http import read_key
+from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.retry import sleep_async
-from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Completion, Message, Messages, NextTokens, Prompt, Sampling, Scored
 from wbrag.generators.openai_dialect import Dialect
 from wbrag.generators.openai_endpoint import MALFORMED, Endpoint, RetryPolicy

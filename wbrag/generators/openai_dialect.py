@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from wbrag.core.sections import RequestConfig
+from wbrag.core.model_sections import RequestConfig
 
 LENGTH = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 OPTIONAL = ("temperature", "seed", "stop", "stream_options")  # without them an answer is still an answer

@@ -16,8 +16,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from tenacity import retry, retry_if_exception_type
 
 from wbrag.core.errors import PromptTooLong, WbragError
+from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.retry import REPLICAS
-from wbrag.core.sections import GeneratorConfig
 from wbrag.core.types import Completion, Prompt, Sampling
 from wbrag.generators.openai import OpenAIGenerator
 from wbrag.generators.openai_dialect import Dialect

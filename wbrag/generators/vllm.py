@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from importlib.util import find_spec
@@ -17,13 +18,14 @@ from typing import Any
 
 from wbrag.core.env import ENGINE, check_torchvision
 from wbrag.core.errors import EngineDied, PromptTooLong, UsageError, WbragError
-from wbrag.core.sections import GeneratorConfig
+from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
 from wbrag.generators import fetched, model_path, smollm2
 from wbrag.generators.chat_template import ChatTemplate
 from wbrag.generators.reaper import die_with_this_process
 from wbrag.generators.reasoning import AnswerFilter, answered
 
+STALLED_S, LOOKS_S = 900.0, 10.0  # without an output for anybody: the engine hangs
 LOADERS = {"runai_streamer": "runai_model_streamer", "fastsafetensors": "fastsafetensors"}  # in no set of ours
 
 
@@ -34,6 +36,7 @@ class VLLMGenerator:
         self.settings, self.seed, self.path = settings, seed, model_path(settings)
         self._engine: Any = None
         self._chat: ChatTemplate | None = None
+        self._heard = 0.0  # when the engine last had an output, for whomever
         self._guard: Popen[bytes] | None = None
         self._starting = asyncio.Lock()
         self._numbers = count()
@@ -187,13 +190,30 @@ class VLLMGenerator:
         request = f"wbrag-{next(self._numbers)}"
         try:
             async with aclosing(self._engine.generate(TokensPrompt(prompt_token_ids=ids), params, request)) as outputs:
-                async for output in outputs:
+                while (output := await self._heard_within(anext(outputs, None))) is not None:
                     yield output
         except EngineDeadError:
             raise EngineDied(
                 f"expected vLLM to answer with model {self.settings.model!r}, found its engine process dead: "
                 "run the command again, and look at the free memory"
             ) from None
+
+    async def _heard_within(self, asked: Any) -> Any:
+        """An output of the engine; `EngineDied` where it has had none for anybody in `STALLED_S`."""
+        waiting, since = asyncio.ensure_future(asked), time.monotonic()
+        try:
+            while not (await asyncio.wait({waiting}, timeout=min(LOOKS_S, STALLED_S)))[0]:
+                if time.monotonic() - max(since, self._heard) > STALLED_S:
+                    raise EngineDied(
+                        f"expected vLLM to answer with model {self.settings.model!r}, found no word of its engine for "
+                        f"{STALLED_S:.0f} s: run the command again, and look at the GPU"
+                    )
+            self._heard = time.monotonic()
+            return waiting.result()
+        finally:
+            if not waiting.done():  # before its stream is closed
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
 
     async def _template(self) -> ChatTemplate:
         await self._load()

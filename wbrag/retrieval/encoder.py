@@ -22,7 +22,7 @@ from wbrag.core.env import check_torchvision
 from wbrag.core.errors import WbragError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import model_contents
-from wbrag.core.sections import EncoderConfig
+from wbrag.core.model_sections import EncoderConfig
 from wbrag.retrieval.batching import Batcher
 
 CPU_BATCH, GPU_BATCH = 8, 64  # texts; on a CPU larger batches only pad more, and leave its caches

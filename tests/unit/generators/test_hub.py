@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wbrag.core.config import load
-from wbrag.core.sections import GeneratorConfig
+from wbrag.core.model_sections import GeneratorConfig
 from wbrag.generators import generator_fingerprint, reply_fingerprint
 from wbrag.generators.hub import commit_of, pinned
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support.asking_openai import ask, make, refused, using
 from tests.support.openai_server import Body, OpenAIServer, Step, ok, raw
 from wbrag.core.config import load
-from wbrag.core.sections import GeneratorConfig
+from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.types import Message, Sampling
 from wbrag.generators import generator_fingerprint, reply_fingerprint
 from wbrag.generators.openai_dialect import Dialect, folded

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.asking_openai import ask, make, using
 from tests.support.openai_server import OpenAIServer, raw
-from wbrag.core.sections import GeneratorConfig
+from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.types import Completion, Message, Sampling
 from wbrag.generators.reasoning import TAGS, AnswerFilter, answered
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wbrag.core.sections import EncoderConfig
+from wbrag.core.model_sections import EncoderConfig
 from wbrag.retrieval import encoder as module
 from wbrag.retrieval.encoder import Encoder
 

@@ -12,7 +12,7 @@ from typing import Any
 from wbrag.core.config import Config
 from wbrag.core.errors import UsageError
 from wbrag.core.io.files import Location
-from wbrag.core.sections import EncoderConfig, GeneratorConfig
+from wbrag.core.model_sections import EncoderConfig, GeneratorConfig
 from wbrag.enrich.scores import SCORING
 from wbrag.evaluation.bench.grid import Bench, run_grid
 from wbrag.evaluation.bench.page import write_figures, write_report

@@ -14,7 +14,7 @@ from pydantic import Field, PositiveInt, ValidationError
 from wbrag.core.config import Config
 from wbrag.core.errors import UsageError, unknown
 from wbrag.core.io.files import Location, location, write_atomically
-from wbrag.core.sections import Section
+from wbrag.core.model_sections import Section
 from wbrag.evaluation.demo_world import prepare as prepare_demo
 from wbrag.executor.runner import Runner
 from wbrag.methods import NAMES

@@ -13,7 +13,7 @@ from typing import Any
 
 from wbrag.core.env import hide_gpus, openmp
 from wbrag.core.io.files import location
-from wbrag.core.sections import EncoderConfig
+from wbrag.core.model_sections import EncoderConfig
 from wbrag.core.types import Hit, Origin
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder, Vectors
 from wbrag.retrieval.index.manifest import Manifest

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.http import read_key, retry_after_s
-from wbrag.core.sections import RetrieverConfig, Section
+from wbrag.core.model_sections import Section
+from wbrag.core.sections import RetrieverConfig
 from wbrag.core.types import Hit, Origin, Passage
 from wbrag.retrieval.external import EmbeddedUnit, Held, NamedRelease
 from wbrag.retrieval.external.options import read_options

@@ -10,7 +10,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from wbrag.core.errors import UsageError, unknown
-from wbrag.core.sections import RetrieverConfig, Section
+from wbrag.core.model_sections import Section
+from wbrag.core.sections import RetrieverConfig
 
 Options = TypeVar("Options", bound=Section)
 

@@ -20,7 +20,8 @@ from psycopg import Connection, sql
 from pydantic import Field
 
 from wbrag.core.errors import UsageError, WbragError, said
-from wbrag.core.sections import RetrieverConfig, Section
+from wbrag.core.model_sections import Section
+from wbrag.core.sections import RetrieverConfig
 from wbrag.core.types import Hit, Passage
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.external import EmbeddedUnit, Held, NamedRelease

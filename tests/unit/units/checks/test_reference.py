@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbrag.core.sections import GeneratorConfig
+from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.tasks import as_data, reference
 from wbrag.core.types import Passage
 from wbrag.data.demo.facts import demo_world
