@@ -13,6 +13,7 @@ if [[ $stamp != "$(cat $environment/.stamp 2>/dev/null)" ]]; then
     $environment/bin/python -m pip --no-input --disable-pip-version-check --quiet install -r requirements/uv.txt
     told=$($environment/bin/python scripts/uv_env.py)
     eval "$told"
+    unset UV_FIND_LINKS UV_CONSTRAINT # a folder of CPU wheels would be taken for torch's CUDA build
     time $environment/bin/uv --quiet pip install --python $environment/bin/python --no-deps --only-binary :all: \
         -r requirements/gpu.txt
     $environment/bin/uv --quiet pip install --python $environment/bin/python --no-deps --no-build-isolation -e .
