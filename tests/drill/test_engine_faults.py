@@ -96,7 +96,7 @@ def test_a_row_that_kills_its_own_actor_ends_the_run(
 
 
 @pytest.mark.parametrize(
-    ("engine", "said"), [(Stillborn, "the start of a model"), (Mortal, "its process dies each time")]
+    ("engine", "said"), [(Stillborn, "the start of the engines"), (Mortal, "its process dies each time")]
 )
 def test_engines_that_start_no_more_end_the_run(
     folder: Path, place: Place, unbroken: Path, monkeypatch: pytest.MonkeyPatch, engine: Any, said: str
