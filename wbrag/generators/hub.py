@@ -5,6 +5,7 @@ A branch moves; what every node of a job loads, and what a run records, is one c
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from functools import cache
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from wbrag.core.model_sections import GeneratorConfig
 
+log = logging.getLogger(__name__)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ASKS_S = 10.0  # of the hub, which may be out of reach
 
@@ -34,12 +36,12 @@ def commit_of(settings: GeneratorConfig) -> str:
 def _resolved(name: str, revision: str, folder: Path) -> str:
     """The hub's word, else what was downloaded last."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() not in ("1", "true", "yes", "on"):
-        try:
-            from huggingface_hub import HfApi
+        from huggingface_hub import HfApi
 
+        try:
             return HfApi().model_info(name, revision=revision, timeout=ASKS_S).sha or ""
-        except Exception:  # out of reach, or a gated model without a token, which the engine will say better
-            pass
+        except Exception as error:  # out of reach, or a gated model without a token
+            log.warning("the hub does not say which commit %s@%s is, the cache decides: %s", name, revision, error)
     kept = folder / f"models--{name.replace('/', '--')}" / "refs" / revision
     return kept.read_text(encoding="utf-8").strip() if kept.is_file() else ""
 

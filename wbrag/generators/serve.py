@@ -91,7 +91,8 @@ class ServeGenerator(OpenAIGenerator):
         dialect, asked = self._endpoint.dialect, False
         while not asked:
             spoken = dialect.spoken(body)
-            sent = {"model": self.model, **spoken, **spoken.pop("extra_body", {})}
+            extra = spoken.pop("extra_body", {})  # the SDK's word, which no server knows
+            sent = {"model": self.model, **spoken, **extra}
             try:
                 part, more = await self._begun(sent)
                 async with aclosing(more):

@@ -219,7 +219,5 @@ class RemoteGenerator:
 def _bytes(method: str, *arguments: Any) -> bytes:
     """What names a prompt. A reply that is worked out token by token stays where its beginning is."""
     prompt = arguments[0]
-    text = (
-        prompt if isinstance(prompt, str) else "\0".join(f"{m.role}\0{m.content}" for m in prompt if hasattr(m, "role"))
-    )
+    text = prompt if isinstance(prompt, str) else "\0".join(map(str, prompt))
     return f"{text}\0{arguments[1] if method == 'score' else ''}".encode("utf-8", "surrogatepass")

@@ -11,7 +11,6 @@ import asyncio
 import json
 import re
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +73,7 @@ class RowActor:
     def __init__(self, job: RowJob, handles: Handles, proven: bool, output: Output) -> None:
         self.run = job.prepare(handles)
         self.job, self.generator, self.proven, self.output = job, handles.generator, proven, output
-        self.unanswered, self.stop, self.alike = 0, "", Counter[str]()
+        self.unanswered, self.stop, self.failed = 0, "", list[str]()
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """All rows of one block at once, and their file, unless it was written before its actor was lost.
@@ -103,7 +102,7 @@ class RowActor:
             if self.stop:
                 return {"row": "", "stop": self.stop}
             reason = " ".join(str(error).split())[:500]
-            self.alike[re.sub(r"\d+", "#", reason)] += 1
+            self.failed += [] if self.proven else [reason]
             record = self.job.failed(example, f"{type(error).__name__}: {reason}")
         return {"row": json.dumps(record), "stop": ""}
 
@@ -112,9 +111,9 @@ class RowActor:
 
         Not sooner: a prompt that is refused fails at once, and the first that is answered takes its time.
         """
-        [(kind, count)] = self.alike.most_common(1) or [("", 0)]
-        if not self.proven and count >= ALIKE and len(self.alike) == 1:
-            self.stop = f"expected rows to finish, found that the first {count} all failed: {kind}"
+        if not self.proven and len(self.failed) >= ALIKE and _alike(self.failed):
+            first = self.failed[0]
+            self.stop = f"expected rows to finish, found that the first {len(self.failed)} all failed: {first}"
 
     async def _look_beyond(self, error: BaseException) -> None:
         """Set `stop` where other rows would fare no better than the one that raised `error`."""
@@ -177,9 +176,14 @@ def run_rows(
             f"expected {len(wanted)} finished rows in {folder}, found {missing} missing: run the command again"
         )
     failed = [row["error"] for row in records.values() if row["error"]]
-    if len(failed) == len(records) > 1 and len({re.sub(r"\d+", "#", error) for error in failed}) == 1:
+    if len(failed) == len(records) > 1 and _alike(failed):
         raise WbragError(f"expected rows to finish, found that every one of {len(failed)} failed: {failed[0]}")
     return records, len(before) + len(taken)
+
+
+def _alike(reasons: Sequence[str]) -> bool:
+    """Whether all are one reason, up to its numbers."""
+    return len({re.sub(r"\d+", "#", reason) for reason in reasons}) == 1
 
 
 def _guarded(failure: list[BaseException], *arguments: Any) -> None:
