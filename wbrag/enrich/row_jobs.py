@@ -137,7 +137,7 @@ class DistilJob:
         )
 
         async def run(example: Example, known: Known) -> Row:
-            documents = [Hit(id, title, text, 0.0) for id, title, text in example.metadata["documents"]]
+            documents = _given(example)
             distilled = await distiller.distil(example.id, example.question, documents)
             written, calls = written_unit(distilled, documents, task(example.task), example), distilled.calls
             if self.round_trip and example.golden_answers:
@@ -180,3 +180,15 @@ def _rag(config: Config, handles: Handles, example: Example, top_k: int, base: B
 
 def _distiller(config: Config, handles: Handles) -> Distiller:
     return Distiller(handles.distiller or handles.generator, handles.encoder, config.enrich, config.prompts_dir)
+
+
+def _given(example: Example) -> list[Hit]:
+    return [Hit(id, title, text, 0.0) for id, title, text in example.metadata["documents"]]
+
+
+async def documents_of(job: RowJob, handles: Handles, example: Example) -> list[Hit]:
+    """What `job` may distil for `example`: the documents that come with it, else the best that are found for it."""
+    if not job.retrieve:
+        return _given(example)
+    rag = _rag(job.config, handles, example, 1, open_base(job.config, handles.encoder))
+    return await rag.retrieve(example.question)

@@ -7,14 +7,14 @@ cut off before it says anything; one that answers but cannot distil is named.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
 from wbrag.core.prompts import render
 from wbrag.core.reading import read_answer
-from wbrag.core.tasks import reference, task
+from wbrag.core.tasks import as_data, reference, task
 from wbrag.core.types import Completion, Generator, Hit, Messages, Sampling
 from wbrag.enrich.distil import EVIDENCE_TOKENS
 from wbrag.enrich.distil_replies import parse_evidence, parse_unit
@@ -33,9 +33,17 @@ REMEDY = "set enrich.distiller extractive, or name a larger model in distiller.g
 
 
 async def start_check(
-    generator: Generator, config: Config, distiller: Generator | None = None, *, task_name: str = "qa"
+    generator: Generator,
+    config: Config,
+    distiller: Generator | None = None,
+    *,
+    task_name: str = "qa",
+    question: str = QUESTION,
+    documents: Sequence[Hit] = DOCUMENTS,
 ) -> str:
     """All that a run of these settings asks of its model, and of its `distiller` where it writes units.
+
+    It distils `documents` for `question`, which are the run's own: a small model may know nothing but their kind.
 
     Raises `WbragError` for a model that cannot answer. Returns a sentence about one that answers and cannot distil,
     empty for one that can.
@@ -43,7 +51,7 @@ async def start_check(
     await check_answers(generator, config, task_name)
     if distiller is None or config.enrich.distiller == "extractive":
         return ""
-    evidence, unit = await check_distils(distiller, config)
+    evidence, unit = await check_distils(distiller, config, question, documents)
     if evidence and unit:
         return ""
     lacks = "points at no sentence of its documents" if not evidence else "writes no paragraph"
@@ -80,17 +88,19 @@ def no_answer(reply: Completion, config: Config) -> str:
     )
 
 
-async def check_distils(generator: Generator, config: Config) -> tuple[bool, bool]:
-    """Whether the model names a sentence that exists, and writes a paragraph, of two short documents."""
+async def check_distils(
+    generator: Generator, config: Config, question: str, documents: Sequence[Hit]
+) -> tuple[bool, bool]:
+    """Whether the model names a sentence that exists, and writes a paragraph."""
     e = config.enrich
 
     def ask(name: str, **values: str) -> Messages:
-        return render(name, config.prompts_dir, question=QUESTION, **values)
+        return render(name, config.prompts_dir, question=question, **values)
 
-    asked = ask("evidence", documents=reference(DOCUMENTS), max_sentences=str(e.max_sentences))
+    asked = ask("evidence", documents=reference(documents), max_sentences=str(e.max_sentences))
     named = await generator.generate(asked, Sampling(EVIDENCE_TOKENS))
-    found = parse_evidence(named.text, DOCUMENTS, e.max_sentences)
-    wrote = await generator.generate(ask("rewrite", evidence=DOCUMENTS[0].text), Sampling(e.max_unit_tokens))
+    found = parse_evidence(named.text, documents, e.max_sentences)
+    wrote = await generator.generate(ask("rewrite", evidence=as_data(documents[0].text)), Sampling(e.max_unit_tokens))
     return bool(found), bool(parse_unit(wrote.text, cut=wrote.finish_reason == "length")[1])
 
 

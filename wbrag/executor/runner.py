@@ -19,7 +19,7 @@ from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, sha256_of, write_atomically
 from wbrag.core.progress import bar
 from wbrag.core.types import Example, Generator, Hit
-from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, Handles, RowJob
+from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, Handles, RowJob, documents_of
 from wbrag.enrich.rows import Row, Run
 from wbrag.enrich.start_check import start_check
 from wbrag.executor.reuse import ROWS_VERSION, Reuse, stages
@@ -165,7 +165,7 @@ class Runner:
             asyncio.run(check(job.config, job.needs))
             distils = job.kind != "evaluate"
             opened = self.session.handles(self.layout.path / "index", indexes, distils=distils)
-            self._check_model(job, opened, examples[0].task, distils)
+            self._check_model(job, opened, examples[0], distils)
             if base := open_base(job.config, opened.encoder) if job.retrieve else None:  # refused here, not row by row
                 asyncio.run(IndexRetriever(opened.encoder, [], base=base).search(["wbrag"], 1))
             return replace(opened, sources=self.layout.unit_sources())
@@ -181,18 +181,27 @@ class Runner:
         before = json.loads(file.read_text(encoding="utf-8")).get("commit", commit) if file.is_file() else commit
         if before != commit:
             log.warning("%s holds rows of another commit of the model (%s, now %s)", folder, before, commit)
-        described = {**made_with, "commit": commit, "stages": found if before == commit else {}}
+        described = {**made_with, "commit": before, "stages": found if before == commit else {}}
         described |= {"config": config.model_dump(mode="json")}
         write_atomically(file, json.dumps({k: v for k, v in described.items() if v != ""}, indent=1) + "\n")
 
-    def _check_model(self, job: RowJob, models: Handles, task: str, distils: bool) -> None:
-        """Once for models that run: whether they can do what this job asks of them."""
-        asked = (*_models(job.config), task, distils)
-        if asked not in self.session.checked:
-            writer = (models.distiller or models.generator) if distils else None
-            if said := asyncio.run(start_check(models.generator, job.config, writer, task_name=task)):
-                log.warning(said)
-            self.session.checked.add(asked)
+    def _check_model(self, job: RowJob, models: Handles, first: Example, distils: bool) -> None:
+        """Once for models that run: whether they can do what this job asks of them, on its `first` example."""
+        asked = (*_models(job.config), first.task, distils)
+        if asked in self.session.checked:
+            return
+
+        async def check_first() -> str:
+            if not distils:
+                return await start_check(models.generator, job.config, task_name=first.task)
+            documents = await documents_of(job, models, first)
+            own = {"question": first.question, "documents": documents} if documents else {}
+            writer = models.distiller or models.generator
+            return await start_check(models.generator, job.config, writer, task_name=first.task, **own)  # type: ignore[arg-type]
+
+        if said := asyncio.run(check_first()):
+            log.warning(said)
+        self.session.checked.add(asked)
 
     # -- the base index -----------------------------------------------------------------------------------------
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,57 +14,15 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import SimilarityEncoder, TableRetriever
 from tests.support.scripted import ScriptedGenerator
+from tests.support.worlds import HALF, HITS, QUESTION, RIGHT, WRONG, World, run, worlds
 from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import task
-from wbrag.core.types import Evidence, Example, Hit, Messages, Sampling
+from wbrag.core.types import Evidence, Example, Messages
 from wbrag.enrich.distil import Distiller
-from wbrag.enrich.enrich import NOTHING, Enricher, Known, Verdict
+from wbrag.enrich.enrich import Enricher, Verdict
 from wbrag.enrich.leakage_audit import leaks
 from wbrag.enrich.rows import verdict_row
 from wbrag.methods import Rag, method
-
-QUESTION = "which bird soars?"
-HITS = [Hit(f"p{n}", f"Title {n}", f"Fact {n} holds. Detail {n} follows.", 0.9 - n / 10) for n in range(5)]
-RIGHT, HALF, WRONG = "red kite", "red", "owl"
-
-
-@dataclass(frozen=True)
-class World:
-    """What the model says: without documents, with all, with each alone; and what it writes when it distils."""
-
-    closed: str = WRONG
-    opened: str = RIGHT
-    solo: tuple[str, ...] = (RIGHT, WRONG, RIGHT, WRONG, WRONG)
-    evidence: str = "[Doc 1] Fact 0 holds.\n[Doc 2] Detail 2 follows."
-    unit: str = "Kites\nFact 0 holds and detail 2 follows."
-    read: str = RIGHT  # from the unit alone
-
-    def reply(self, messages: Messages, sampling: Sampling) -> str:
-        system = messages[0].content
-        if system.startswith("Extract only"):
-            return self.evidence
-        if system.startswith("Write one high-utility"):
-            return self.unit
-        if "Fact 0 holds and detail 2 follows." in system:
-            return self.read
-        shown = [n for n, hit in enumerate(HITS) if hit.text in system]
-        if not shown:
-            return self.closed
-        return self.solo[shown[0]] if len(shown) == 1 else self.opened
-
-
-def run(
-    world: World,
-    golden: Sequence[str] = (RIGHT,),
-    hits: Sequence[Hit] = HITS,
-    known: Known = NOTHING,
-    **options: Any,
-) -> tuple[Verdict, ScriptedGenerator]:
-    gate = EnrichConfig(**{"round_trip": False, **options})
-    generator = ScriptedGenerator(world.reply)
-    rag = Rag(generator, TableRetriever({QUESTION: hits}), task("qa"), gate.top_k)
-    enricher = Enricher(method("naive"), rag, Distiller(generator, SimilarityEncoder({}), gate), gate)
-    return asyncio.run(enricher.enrich(Example("e1", QUESTION, tuple(golden)), known)), generator
 
 
 def test_accepted() -> None:
@@ -173,15 +130,6 @@ def test_a_failing_call_is_not_swallowed() -> None:
         asyncio.run(enricher.enrich(Example("e", QUESTION, (RIGHT,))))
 
 
-said = st.sampled_from([RIGHT, HALF, WRONG, "", "a red kite, they say"])
-worlds = st.builds(
-    World,
-    closed=said,
-    opened=said,
-    solo=st.tuples(*[said] * 5),
-    evidence=st.sampled_from([World.evidence, "", "[Doc 1] Invented.", "[Doc 9] Fact 0 holds."]),
-    unit=st.sampled_from([World.unit, "", "only a title"]),
-)
 thresholds = st.sampled_from([0.0, 0.01, 0.1, 1 / 3, 0.5, 1.0])
 options = st.fixed_dictionaries(
     {
@@ -315,38 +263,3 @@ def test_every_score_is_recorded_where_asked_for_and_decides_the_same() -> None:
         assert len(whole.s_doc) == 5 and whole.s_rag is not None
         deciding = ("accepted", "reason", "s_nr", "retained", "fallback", "unit")
         assert [getattr(needed, name) for name in deciding] == [getattr(whole, name) for name in deciding]
-
-
-thresholds = st.fixed_dictionaries(
-    {
-        "tau_s": st.sampled_from([0.1, 0.6]),
-        "tau_delta": st.sampled_from([0.01, 0.4]),
-        "tau_doc": st.sampled_from([0.01, 0.5]),
-        "n_min": st.sampled_from([1, 2]),
-        "record": st.sampled_from(["needed", "all"]),
-        "round_trip": st.booleans(),
-        "lossless_skip": st.booleans(),
-    }
-)
-
-
-@given(world=worlds, earlier=st.lists(thresholds, min_size=1, max_size=3), now=thresholds)
-def test_what_is_known_is_not_asked_and_changes_nothing(
-    world: World, earlier: list[dict[str, Any]], now: dict[str, Any]
-) -> None:
-    """Whatever thresholds came before: the verdict of a fresh run, at the price of what nobody asked yet."""
-    before = [run(world, gate_metric="f1", **options) for options in earlier]
-    best = max((v for v, _ in before), key=lambda v: (v.s_rag is not None, len(v.s_doc), v.written is not None))
-    units = sorted((v.written for v, _ in before if v.written), key=lambda written: written.s_unit is None)
-    known = Known(best, tuple(HITS) if best.hit_ids else (), tuple(units))
-    fresh, _ = run(world, gate_metric="f1", **now)
-    verdict, generator = run(world, known=known, gate_metric="f1", **now)
-    assert verdict.calls == len(generator.calls)
-    costs = replace(verdict, calls=verdict.calls + verdict.reused_calls, reused_calls=0)
-    if verdict.written and fresh.written:  # a unit's documents may have been read for it again, or not
-        read = verdict.written.read_calls, fresh.written.read_calls
-        costs = replace(costs, calls=costs.calls + read[1] - read[0])
-        costs = replace(costs, written=replace(verdict.written, read_calls=read[1]))
-    assert replace(costs, ends={}) == replace(fresh, ends={})
-    if now in earlier and len(earlier) == 1:
-        assert not generator.calls

@@ -11,7 +11,7 @@ from tests.support.fakes import TableRetriever
 from tests.support.scripted import ScriptedGenerator
 from wbrag.core.config import load
 from wbrag.core.errors import WbragError
-from wbrag.core.types import Completion, Message, Messages, Prompt, Sampling
+from wbrag.core.types import Completion, Hit, Message, Messages, Prompt, Sampling
 from wbrag.enrich.start_check import DOCUMENTS, start_check, warnings
 from wbrag.methods.meter import Meter, ends_of
 
@@ -45,6 +45,15 @@ def test_it_is_asked_as_the_run_will_ask() -> None:
     question, evidence, rewrite = model.seen
     assert [m.role for m in question] == ["system", "user"] and DOCUMENTS[0].text in question[0].content
     assert DOCUMENTS[1].text in evidence[-1].content and rewrite[-1].content.count("?") == 1
+
+
+def test_it_distils_the_runs_own_documents() -> None:
+    """A small model may know nothing but its own kind of text."""
+    kite = Hit("k", "Kites", "Red kites soar over the valley at noon.", 0.9)
+    model = Says(Completion("Odran Pell"), f"[Doc 1] {kite.text}", f"Kites\n{kite.text}")
+    assert "points at no sentence" in said(model)
+    own = start_check(model, load(), model, question="which bird soars?", documents=[kite])
+    assert asyncio.run(own) == "" and kite.text in model.seen[-2][-1].content
 
 
 @pytest.mark.parametrize(
