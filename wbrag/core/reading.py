@@ -11,7 +11,7 @@ import re
 from wbrag.core.sentences import sentences
 
 _OPENING = re.compile(
-    r"""\s*
+    r"""^\s*
       (?:(?:sure|certainly|of\ course|okay|ok)[!,.:]\s+)?
       (?:(?:based\ on|according\ to|from)\ (?:the|these|this|my)\ [^,:.\n]{0,60}
          (?:documents?|passages?|context|information|text|knowledge|evidence)[^,:.\n]{0,30}[,:]\s*)?
@@ -30,8 +30,8 @@ BEGINNINGS = (  # of what `_OPENING` takes: while a reply may still turn into on
 )
 LONGEST_OPENING = 160  # characters; what is longer is an answer
 _DECORATION = re.compile(r"\*\*|`|</?answer>")
-_HEADING = re.compile(r"#{1,6}\s+")
-_BULLET = re.compile(r"\s*[-•]\s+")
+_HEADING = re.compile(r"^#{1,6}\s+")
+_BULLET = re.compile(r"^\s*[-•]\s+")
 _QUOTES = {'"': '"', "“": "”", "«": "»"}
 _TERMINATORS = ".!?…。！？"
 # Only at a full stop: "!" and "?" stand in names, as in "Mamma Mia! Here We Go Again".
@@ -101,16 +101,13 @@ def _may_be_opening(text: str) -> bool:
     low = begun.lower()
     if not any(low.startswith(start) or start.startswith(low) for start in BEGINNINGS):
         return False
-    opening = _OPENING.match(begun)
-    return len(begun) < LONGEST_OPENING and "\n" not in begun[opening.end() if opening else 0 :]
+    return len(begun) < LONGEST_OPENING and "\n" not in _OPENING.sub("", begun, count=1)
 
 
 def _answer(text: str, one_sentence: bool, last: bool) -> tuple[str, bool]:
     """The answer so far, and whether it came to its end."""
-    text = _HEADING.sub("", text.lstrip())
-    text = text[_BULLET.match(text).end() :] if _BULLET.match(text) else text  # type: ignore[union-attr]
-    opening = _OPENING.match(text)
-    rest = text[opening.end() :] if opening else text
+    text = _BULLET.sub("", _HEADING.sub("", text.lstrip()))
+    rest = _OPENING.sub("", text, count=1)
     rest = (rest if rest.strip() else text).lstrip()
     if rest[:1] in _QUOTES:
         before, _, after = rest[1:].partition(_QUOTES[rest[0]])

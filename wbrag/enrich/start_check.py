@@ -15,7 +15,7 @@ from wbrag.core.errors import WbragError
 from wbrag.core.prompts import render
 from wbrag.core.reading import read_answer
 from wbrag.core.tasks import as_data, reference, task
-from wbrag.core.types import Completion, Generator, Hit, Messages, Sampling
+from wbrag.core.types import Generator, Hit, Messages, Sampling
 from wbrag.enrich.distil import EVIDENCE_TOKENS
 from wbrag.enrich.distil_replies import parse_evidence, parse_unit
 
@@ -58,26 +58,25 @@ async def start_check(
     return f"the model answers, but {lacks} when it is asked to distil, so that units may be copies: {REMEDY}"
 
 
-async def check_answers(generator: Generator, config: Config, task_name: str = "qa") -> Completion:
+async def check_answers(generator: Generator, config: Config, task_name: str = "qa") -> None:
     """Ask as the run will ask. Raises `WbragError` for a reply that holds no answer."""
     g = config.generator
     prompt = task(task_name).messages(QUESTION, DOCUMENTS, config.prompts_dir)
     reply = await generator.generate(prompt, Sampling(g.max_answer_tokens, one_line=True))
-    if read_answer(reply.text):
-        return reply
-    raise WbragError(no_answer(reply, config))
+    if not read_answer(reply.text):
+        raise WbragError(no_answer(config, thinking=bool(reply.thinking), cut=reply.finish_reason == "length"))
 
 
-def no_answer(reply: Completion, config: Config) -> str:
+def no_answer(config: Config, *, thinking: bool, cut: bool) -> str:
     """The sentence about a reply without an answer, with what to do."""
     g = config.generator
     model, most = f"the model {g.model!r}", g.max_answer_tokens + g.thinking_tokens
-    if reply.thinking:
+    if thinking:
         return (
             f"expected an answer from {model}, found thinking alone in {most} tokens: set "
             "generator.chat_template_kwargs {enable_thinking: false}, or make room with generator.thinking_tokens 2000"
         )
-    if reply.finish_reason == "length":
+    if cut:
         return (
             f"expected an answer from {model}, found nothing readable in the first {most} tokens: "
             "raise generator.max_answer_tokens, or use a model that is tuned to follow instructions"

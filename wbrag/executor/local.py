@@ -10,7 +10,7 @@ from functools import cached_property
 
 from wbrag.core.errors import WbragError
 from wbrag.core.tasks import task as known_task
-from wbrag.core.types import Answer, Completion, Generator, Hit, Sampling
+from wbrag.core.types import Answer, Generator, Hit, Sampling
 from wbrag.enrich.start_check import no_answer
 from wbrag.generators import build
 from wbrag.methods import Rag
@@ -53,9 +53,8 @@ class LocalExecutor:
         found = self._loop.run(answer())
         if not found.text:
             ends = found.cost.ends
-            cut = "length" if ends.get("length") else "stop"
-            whole = Completion("", finish_reason=cut, thinking="…" if ends.get("thinking only") else "")
-            raise WbragError(no_answer(whole, config))
+            thinking, cut = bool(ends.get("thinking only")), bool(ends.get("length"))
+            raise WbragError(no_answer(config, thinking=thinking, cut=cut))
         return found
 
     def retriever(self, release: str) -> IndexRetriever:

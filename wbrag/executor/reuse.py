@@ -28,7 +28,7 @@ from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import task
 from wbrag.core.types import Example, Hit, Passage
 from wbrag.enrich.distil import Distilled, Distiller
-from wbrag.enrich.enrich import Enricher, Known, Verdict, WrittenUnit
+from wbrag.enrich.enrich import NOTHING, Enricher, Known, Verdict, WrittenUnit
 from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, RowJob
 from wbrag.enrich.rows import Row, asked_key, verdict_of, verdict_row, write_rows
 from wbrag.enrich.scores import SCORING
@@ -41,6 +41,7 @@ from wbrag.units.layout import Index, Layout
 log = logging.getLogger(__name__)
 ROWS_VERSION = 2  # raised whenever the code would make other rows from the same settings
 OUTSIDE = 1000  # passages that an outside store is asked for at once
+UNREADABLE = (WbragError, ValueError, OSError, AttributeError)  # damaged, or no description of a run
 ROWS = 4096  # in one file of rows that are taken over
 
 
@@ -111,7 +112,7 @@ class Reuse:
             return self._take(list(whole.values())), {}
         known = self._known(keys)
         if not is_external(self.job.config):  # there a row also holds the texts of its unit's sources
-            taken = self._take([row for e in todo if e.id in known and (row := _replayed(self.job, e, known[e.id]))])
+            taken = self._take(asyncio.run(_replayed(self.job, todo, known)))
             known = {id: found for id, found in known.items() if id not in taken}
         else:
             taken = set()
@@ -128,12 +129,7 @@ class Reuse:
                 shared = {name for name, value in self.stages.items() if theirs.get(name) == value}
                 tables = read_all(listed(file.parent, "*.parquet")) if shared else []
                 yield shared, _of(tables, keys)
-            except (
-                WbragError,
-                ValueError,
-                OSError,
-                AttributeError,
-            ) as error:  # this run does without it, at the price of its calls
+            except UNREADABLE as error:  # this run does without it, at the price of its calls
                 log.warning("nothing is taken over from %s, which cannot be read: %s", file.parent, error)
 
     def _take(self, rows: list[Row]) -> set[str]:
@@ -221,13 +217,16 @@ class _NoDistiller(Distiller):
         raise _Unknown
 
 
-def _replayed(job: EnrichJob, example: Example, known: Known) -> Row | None:
-    """The row as Algorithm 1 makes it from what is `known` alone; None where that is not enough."""
+async def _replayed(job: EnrichJob, examples: Sequence[Example], known: Mapping[str, Known]) -> list[Row]:
+    """The rows as Algorithm 1 makes them from what is `known` alone, of those examples for which that is enough."""
     nobody, settings = cast(Any, None), job.config.enrich
     distiller = _NoDistiller(nobody, nobody, settings)
-    enricher = Enricher(_no_method, Rag(nobody, nobody, task(example.task)), distiller, settings)
-    try:
-        row = verdict_row(asyncio.run(enricher.enrich(example, known)))
-    except _Unknown:
-        return None
-    return row | {"asked": asked_key(example, job.config.prompts_dir)}
+    rows = []
+    for example in examples:
+        enricher = Enricher(_no_method, Rag(nobody, nobody, task(example.task)), distiller, settings)
+        try:
+            row = verdict_row(await enricher.enrich(example, known.get(example.id, NOTHING)))
+        except _Unknown:
+            continue
+        rows.append(row | {"asked": asked_key(example, job.config.prompts_dir)})
+    return rows

@@ -55,7 +55,7 @@ class ChatTemplate:
         return not kept
 
     @cached_property
-    def special_tags(self) -> tuple[str, ...]:
+    def cleared(self) -> tuple[str, ...]:
         """The model's special tokens that a reply is cleared of, where some tags of thinking are special tokens too.
 
         Empty for most models: an engine then leaves special tokens out by itself, and tags are ordinary text.
@@ -67,7 +67,7 @@ class ChatTemplate:
 
     def plain(self, text: str) -> str:
         """A reply without special tokens but those that thinking is told by."""
-        for token in self.special_tags:
+        for token in self.cleared:
             text = text.replace(token, "")
         return text
 

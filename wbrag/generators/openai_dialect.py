@@ -13,7 +13,7 @@ from typing import Any
 
 from wbrag.core.model_sections import RequestConfig
 
-LENGTH = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+LENGTH, NEWER_LENGTH = "max_tokens", "max_completion_tokens"
 OPTIONAL = ("temperature", "seed", "stop", "stream_options")  # without them an answer is still an answer
 STATUSES = (400, 422, 424, 500, 501)  # a chat template's own refusal is a 500 on some servers
 _NO = r"(?:not|n't|unsupported|disabled|invalid|only|cannot)"
@@ -64,9 +64,9 @@ class Dialect:
         if status >= 500:
             return None
         for name in (name for name in body if self.rename.get(name, name) in named and name not in self.drop):
-            if name in LENGTH and name not in self.rename:
-                said = f"takes no {name}: {LENGTH[name]} is sent"
-                return replace(self, rename={**self.rename, name: LENGTH[name]}, learned=(*self.learned, said))
+            if name == LENGTH and name not in self.rename:
+                said = f"takes no {LENGTH}: {NEWER_LENGTH} is sent"
+                return replace(self, rename={**self.rename, LENGTH: NEWER_LENGTH}, learned=(*self.learned, said))
             if name in OPTIONAL:
                 said = f"takes no {name} of ours: it goes by its own"
                 return replace(self, drop=self.drop | {name}, learned=(*self.learned, said))

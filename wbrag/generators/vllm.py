@@ -161,7 +161,7 @@ class VLLMGenerator:
             seed=self.seed + sampling.seed,
             stop=[*sampling.stop, *line] or None,
             logprobs=sampling.logprobs,
-            skip_special_tokens=not template.special_tags,
+            skip_special_tokens=not template.cleared,
         )
 
     async def _run(self, ids: list[int], params: Any) -> Any:

@@ -74,8 +74,8 @@ def test_a_template_that_takes_nobody_is_refused_in_one_sentence() -> None:
 
 def test_tags_that_are_special_tokens_are_kept_and_others_go() -> None:
     mistral = tokenizer("mistral")
-    assert ChatTemplate(mistral, {}).special_tags == ()
+    assert ChatTemplate(mistral, {}).cleared == ()
     mistral.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]", "[INST]"]})
     template = ChatTemplate(mistral, {})
-    assert "[INST]" in template.special_tags and "[THINK]" not in template.special_tags
+    assert "[INST]" in template.cleared and "[THINK]" not in template.cleared
     assert template.plain("[THINK]so[/THINK]Pell</s>") == "[THINK]so[/THINK]Pell"

@@ -68,6 +68,14 @@ class Calls:
     saved: int = 0
 
 
+OTHER_ENDS = {
+    "length": "cut at their limit",
+    "empty": "empty",
+    "thinking only": "thinking alone",
+    "thinking stripped": "stripped of their thinking",
+}
+
+
 @dataclass(frozen=True)
 class Funnel:
     """From labelled questions to published units."""
@@ -94,9 +102,7 @@ class Funnel:
     @property
     def other_ends(self) -> str:
         """The ends of replies that were not whole, in words."""
-        words = {"length": "cut at their limit", "empty": "empty", "thinking only": "thinking alone"}
-        stripped = {"thinking stripped": "stripped of their thinking"}
-        found = [f"{self.ends[name]:,} {said}" for name, said in (words | stripped).items() if self.ends.get(name)]
+        found = [f"{self.ends[name]:,} {said}" for name, said in OTHER_ENDS.items() if self.ends.get(name)]
         return ", ".join(found) or "none cut or empty"
 
 

@@ -45,9 +45,7 @@ class Session:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._engines: dict[
-            str, tuple[list[Any], list[Any]]
-        ] = {}  # by model: actors, and what resolves when they are up
+        self._engines: dict[str, tuple[list[Any], list[Any]]] = {}  # by model: actors, and what says they are up
         self._encoders: list[Any] = []
         self._shards: dict[tuple[Origin, int], Any] = {}
         self.checked: set[tuple[object, ...]] = set()  # what these models were found able to do
@@ -191,13 +189,9 @@ def _wait(refs: list[Any], what: str, limit_s: float, at_least: int | None = Non
     """Until all, or `at_least` so many, are up. Says once a minute what is waited for, and not for ever."""
     wanted, start = len(refs) if at_least is None else at_least, time.monotonic()
     with translated(f"the start of {what}"):
-        done, _ = ray.wait(refs, num_returns=wanted, timeout=SAYS_S) if refs else ([], [])
-        while len(done) < wanted:
-            waited = time.monotonic() - start
-            free, all_of_them = ray.available_resources(), ray.cluster_resources()
-            left = ", ".join(
-                f"{free.get(kind, 0):g} of {all_of_them.get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU")
-            )
+        while refs and len(done := ray.wait(refs, num_returns=wanted, timeout=min(SAYS_S, limit_s))[0]) < wanted:
+            waited, free, whole = time.monotonic() - start, ray.available_resources(), ray.cluster_resources()
+            left = ", ".join(f"{free.get(kind, 0):g} of {whole.get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU"))
             said = f"{wanted - len(done)} of {wanted} still to come up after {waited:.0f} s ({left} free)"
             if waited > limit_s:
                 raise WbragError(
@@ -205,5 +199,3 @@ def _wait(refs: list[Any], what: str, limit_s: float, at_least: int | None = Non
                     "or raise ray.start_timeout_s"
                 )
             log.warning("%s: %s", what, said)
-            done, _ = ray.wait(refs, num_returns=wanted, timeout=min(SAYS_S, limit_s))
-        ray.get(done)
