@@ -92,6 +92,7 @@ def changed(name: str, tmp_path: Path, server: OpenAIServer) -> dict[str, Any]:
         "an extractive distiller": {"enrich": {"distiller": "extractive"}},
         "longer answers": {"generator": {**model, "max_answer_tokens": 40}},
         "all is recorded": {"enrich": {"record": "all"}},
+        "deeper candidates": {"enrich": {"candidate_depth": 9}},
     }[name]
 
 
@@ -108,6 +109,7 @@ def changed(name: str, tmp_path: Path, server: OpenAIServer) -> dict[str, Any]:
         ("the distiller's prompt", "a unit written and read"),
         ("an extractive distiller", "a unit read"),
         ("all is recorded", "documents"),
+        ("deeper candidates", "a search"),
         ("longer answers", "answers"),
         ("the task's prompt", "answers"),
     ],
@@ -133,8 +135,14 @@ def test_only_what_a_setting_decides_is_asked_again(
     assert verdicts_sha256(run.rows) == verdicts_sha256(fresh)
     assert made == sum(row["calls"] for row in run.rows)
     assert [row["calls"] + row["reused_calls"] for row in run.rows] == [row["calls"] for row in fresh]
-    most = {"nothing": 0, "a unit read": accepted, "a unit written and read": 3 * accepted, "documents": whole - 1}
-    assert made <= most.get(asked_again, whole) and (asked_again == "nothing" or made > 0)
+    most = {
+        "nothing": 0,
+        "a search": 0,
+        "a unit read": accepted,
+        "a unit written and read": 3 * accepted,
+        "documents": whole - 1,
+    }
+    assert made <= most.get(asked_again, whole) and (most.get(asked_again) == 0 or made > 0)
     assert run.resumed == (len(run.rows) if asked_again == "nothing" else run.resumed)
 
 

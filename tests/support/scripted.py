@@ -77,7 +77,7 @@ class ScriptedGenerator:
         if self.scorer is None:
             raise UsageError("the 'scripted' generator was given no scorer")
         words = sum(len(message.content.split()) for message in prompt) + len(continuation.split())
-        return Scored(self.scorer(prompt, continuation), words)
+        return Scored(self.scorer(prompt, continuation), words, len(continuation.split()))
 
     async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         """The words that `reply` writes, one a token; ids are positions in `vocabulary`, which grows."""

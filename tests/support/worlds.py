@@ -47,6 +47,11 @@ class World:
             return self.closed
         return self.solo[shown[0]] if len(shown) == 1 else self.opened
 
+    def logprob(self, messages: Messages, gold: str) -> float:
+        """Of the whole answer, two words: by how well it reads over what is shown."""
+        shown = [n for n, hit in enumerate(HITS) if hit.text in messages[0].content]
+        return -8.0 if not shown else -1.0 - shown[0]
+
 
 def run(
     world: World,
@@ -56,7 +61,7 @@ def run(
     **options: Any,
 ) -> tuple[Verdict, ScriptedGenerator]:
     gate = EnrichConfig(**{"round_trip": False, **options})
-    generator = ScriptedGenerator(world.reply)
+    generator = ScriptedGenerator(world.reply, scorer=world.logprob)
     rag = Rag(generator, TableRetriever({QUESTION: hits}), task("qa"), gate.top_k)
     enricher = Enricher(method("naive"), rag, Distiller(generator, SimilarityEncoder({}), gate), gate)
     return asyncio.run(enricher.enrich(Example("e1", QUESTION, tuple(golden)), known)), generator

@@ -41,6 +41,12 @@ class EnrichConfig(Section):
     )
     round_trip: bool = Field(True, description="answer from the unit alone too, which the check of that name reads")
     lossless_skip: bool = Field(True, description="make no call whose outcome cannot change the verdict")
+    candidates: int = Field(
+        0, ge=0, le=200, description="documents whose usefulness is recorded, a call each, for `wbrag train retriever`"
+    )
+    candidate_depth: int = Field(
+        0, ge=0, le=1000, description="they are drawn from so many of the best, by rank; default: the best themselves"
+    )
 
 
 class ReplugConfig(Section):

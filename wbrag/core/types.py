@@ -127,10 +127,11 @@ class NextTokens(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """log p of a continuation in nats, summed over its tokens, and how many tokens were read for it."""
+    """log p of a continuation in nats, summed over its `tokens`, and how many tokens were read for it in all."""
 
     logprob: float
     prompt_tokens: int
+    tokens: int = 0
 
 
 class Generator(Protocol):

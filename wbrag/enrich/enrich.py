@@ -19,6 +19,7 @@ from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_
 from wbrag.enrich.leakage_audit import audit
 from wbrag.enrich.round_trip import RoundTrip, round_trip
 from wbrag.enrich.scores import Scorer
+from wbrag.enrich.usefulness import Usefulness, depth, usefulness
 from wbrag.methods import Method, Rag
 from wbrag.methods.meter import Meter
 
@@ -72,6 +73,7 @@ class Verdict:
     reused_calls: Int32 = 0  # made by earlier runs, whose replies this row takes
     step_calls: tuple[Int32, ...] = ()  # closed book, open book, documents alone; whoever made them
     ends: dict[str, int] = field(default_factory=dict, hash=False)  # of the replies that it rests on
+    usefulness: Usefulness | None = None  # None where nobody looked deeper
 
     @property
     def unit(self) -> Unit | None:
@@ -83,12 +85,14 @@ class Known:
     """What earlier runs found out about an example, where the same settings decide it: taken, and not asked again.
 
     `verdict` holds the answers and their scores, and a unit's round trip where that is the same too; `hits` are its
-    hits; `units` were distilled by the same model and prompts, from documents that may be others.
+    hits; `units` were distilled by the same model and prompts, from documents that may be others; `usefulness` is that
+    of the same candidates to the same model.
     """
 
     verdict: Verdict | None = None
     hits: tuple[Hit, ...] = ()
     units: tuple[WrittenUnit, ...] = ()
+    usefulness: Usefulness | None = None
 
     def unit(self, retained: Sequence[Hit]) -> WrittenUnit | None:
         """The unit that was distilled from these documents, in this order."""
@@ -115,7 +119,7 @@ class Enricher:
         written = Meter(self.distiller.generator, self.rag.retriever)
         tools = replace(self, distiller=replace(self.distiller, generator=written))
         case = _Case(tools, example, known, meter, rag, Scorer(rag, self.settings.gate_metric))
-        verdict = await case.decide()
+        verdict = await case.look_deeper(await case.decide())
         before = known.verdict.ends if known.verdict else {}
         return replace(verdict, ends=dict(meter.ends + written.ends + Counter(before)))
 
@@ -199,6 +203,17 @@ class _Case:
     def _out_of_reach(self, verdict: Verdict) -> bool:
         gate = self.gate
         return utility_gate_is_out_of_reach(verdict.s_nr or 0.0, tau_s=gate.tau_s, tau_delta=gate.tau_delta)
+
+    async def look_deeper(self, verdict: Verdict) -> Verdict:
+        """Beside Algorithm 1, where the settings ask for it: what each candidate document alone would do."""
+        if not depth(self.gate):
+            return verdict
+        found, made = self.known.usefulness, 0
+        if found is None:
+            found = await usefulness(self.rag, self.example, self.gate)
+            made = found.calls
+        reused = verdict.reused_calls + found.calls - made
+        return replace(verdict, usefulness=found, calls=verdict.calls + made, reused_calls=reused)
 
     # -- the unit -----------------------------------------------------------------------------------------------
 

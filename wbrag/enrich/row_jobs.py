@@ -67,7 +67,9 @@ class EnrichJob:
 
     @property
     def needs(self) -> set[Needs]:
-        return {needs(self.method, self.config.methods), SCORING.get(self.config.enrich.gate_metric, "text")}
+        e = self.config.enrich
+        asked = {needs(self.method, self.config.methods), SCORING.get(e.gate_metric, "text")}
+        return asked | {"scores"} if e.candidates else asked
 
     def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
         settings = self.config.enrich

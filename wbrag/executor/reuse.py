@@ -32,6 +32,7 @@ from wbrag.enrich.enrich import NOTHING, Enricher, Known, Verdict, WrittenUnit
 from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, RowJob
 from wbrag.enrich.rows import Row, asked_key, verdict_of, verdict_row, write_rows
 from wbrag.enrich.scores import SCORING
+from wbrag.enrich.usefulness import depth
 from wbrag.generators import reply_fingerprint
 from wbrag.methods import Rag, prompt_owners
 from wbrag.retrieval.encoder import encoder_fingerprint
@@ -61,7 +62,11 @@ def stages(job: RowJob, layout: Layout, indexes: Sequence[Index]) -> dict[str, s
     judged = prompts.digest(["judge"], c.prompts_dir) if e.gate_metric == "judge" else ""
     metric = e.gate_metric if e.gate_metric in SCORING else "text"  # task metrics read the same texts
     answers = fingerprint(*_answers(c, job.method), *_encoder(c, True), e.top_k, corpus, metric, judged)
-    return {"answers": answers, "units": units, "round trips": fingerprint(answers, e.gate_metric)}
+    found = {"answers": answers, "units": units, "round trips": fingerprint(answers, e.gate_metric)}
+    if depth(e):
+        asked = (reply_fingerprint(c), *_encoder(c, True), corpus)
+        found["usefulness"] = fingerprint(ROWS_VERSION, *asked, e.candidates, depth(e))
+    return found
 
 
 def _answers(c: Config, method: str) -> tuple[Any, ...]:
@@ -149,7 +154,8 @@ class Reuse:
                 verdict = best.verdict
                 if "answers" in shared:
                     verdict = max((v for v in (best.verdict, found) if v), key=_progress)
-                known[row["id"]] = Known(verdict, (), tuple(sorted(units, key=_unread)))
+                useful = found.usefulness if "usefulness" in shared else None
+                known[row["id"]] = Known(verdict, (), tuple(sorted(units, key=_unread)), useful or best.usefulness)
         return {id: replace(found, hits=_bare(found.verdict)) for id, found in known.items()}
 
     def _passages(self, ids: Sequence[str]) -> dict[str, Passage]:
@@ -212,6 +218,11 @@ async def _no_method(*_: Any) -> Any:
     raise _Unknown
 
 
+class _NoRetriever:
+    async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        raise _Unknown
+
+
 class _NoDistiller(Distiller):
     async def distil(self, question_id: str, question: str, retained: Sequence[Hit]) -> Distilled:
         raise _Unknown
@@ -223,7 +234,7 @@ async def _replayed(job: EnrichJob, examples: Sequence[Example], known: Mapping[
     distiller = _NoDistiller(nobody, nobody, settings)
     rows = []
     for example in examples:
-        enricher = Enricher(_no_method, Rag(nobody, nobody, task(example.task)), distiller, settings)
+        enricher = Enricher(_no_method, Rag(nobody, _NoRetriever(), task(example.task)), distiller, settings)
         try:
             row = verdict_row(await enricher.enrich(example, known.get(example.id, NOTHING)))
         except _Unknown:

@@ -134,7 +134,7 @@ class OpenAIGenerator:
                 f"{text[:80]!r} where {wanted[:80]!r} was expected; use the 'vllm' generator or a template without "
                 "additions"
             )
-        return Scored(math.fsum(logprob for _, logprob in scored[start:]), len(scored))
+        return Scored(math.fsum(logprob for _, logprob in scored[start:]), len(scored), len(scored) - start)
 
     async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         raise self.errors.no_tokens()

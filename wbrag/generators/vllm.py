@@ -117,7 +117,7 @@ class VLLMGenerator:
         rest = template.tokenizer.encode(space + continuation, add_special_tokens=False)
         output = await self._run(start + rest, SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0))
         logprob = sum(output.prompt_logprobs[len(start) + i][token].logprob for i, token in enumerate(rest))
-        return Scored(float(logprob), len(start) + len(rest))
+        return Scored(float(logprob), len(start) + len(rest), len(rest))
 
     async def next_tokens(self, prompt: Prompt, prefix: Sequence[int], top: int) -> NextTokens:
         from vllm import SamplingParams

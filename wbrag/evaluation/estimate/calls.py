@@ -78,8 +78,8 @@ def words_of(rows: Sequence[Row], passage: float) -> Words:
 def stages(examples: int, shares: Shares, words: Words, settings: EnrichConfig, name: str = "qa") -> dict[str, Stage]:
     """Every kind of call of naive RAG's Algorithm 1 over `examples`, with the prompts of the task `name`.
 
-    With the lossless skip, examples that the closed book answers cost no second call. Prompts are counted with
-    wbrag's own templates.
+    With the lossless skip, examples that the closed book answers cost no second call. Usefulness is asked of every
+    example, and once without documents. Prompts are counted with wbrag's own templates.
     """
     k, trip = settings.top_k, float(settings.round_trip)
     accepted = shares.accepted * examples
@@ -98,7 +98,7 @@ def stages(examples: int, shares: Shares, words: Words, settings: EnrichConfig, 
     )
     rewrite = _rendered("rewrite", evidence="") + w.question + w.evidence
     lines = 2 * min(settings.max_sentences, shares.retained)  # `[Doc 1]` before every sentence
-    return {
+    found = {
         "closed book": Stage(examples, asked, w.answer),
         "open book": Stage(opened, reading(k), w.answer),
         "one document": Stage(scored * k, reading(1), w.answer),
@@ -107,6 +107,10 @@ def stages(examples: int, shares: Shares, words: Words, settings: EnrichConfig, 
         "unit read": Stage(trip * accepted, reading(1, w.unit), w.answer),
         "sources read again": Stage(trip * accepted * shares.reread, reading(shares.retained), w.answer),
     }
+    if settings.candidates:
+        mean = (asked + settings.candidates * reading(1)) / (1 + settings.candidates)
+        found["usefulness"] = Stage(examples * (1 + settings.candidates), mean + w.answer, 0)  # the answer is scored
+    return found
 
 
 def _template(name: str, documents: int) -> int:

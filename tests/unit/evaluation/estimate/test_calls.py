@@ -61,7 +61,7 @@ def run(closed: float, accepted: float, **options: Any) -> tuple[list[dict[str, 
         return RIGHT if good else WRONG
 
     settings = EnrichConfig(**options)
-    generator = ScriptedGenerator(reply)
+    generator = ScriptedGenerator(reply, scorer=lambda prompt, gold: -1.0)
     rag = Rag(generator, TableRetriever({e.question: hits(e.question)[: settings.top_k] for e in examples}), task("qa"))
     rag = replace(rag, top_k=settings.top_k)
     enricher = Enricher(method("naive"), rag, Distiller(generator, SimilarityEncoder({}), settings), settings)
@@ -77,7 +77,9 @@ def kinds(calls: Sequence[Call]) -> Counter[str]:
     for call in calls:
         system = call.prompt[0].content
         documents = system.count("(Title: ")
-        if system.startswith("Extract only"):
+        if call.continuation:
+            found["usefulness"] += 1
+        elif system.startswith("Extract only"):
             found["evidence"] += 1
         elif system.startswith("Write one high-utility"):
             found["rewrite"] += 1
@@ -91,7 +93,15 @@ def kinds(calls: Sequence[Call]) -> Counter[str]:
 @pytest.mark.parametrize(("closed", "accepted"), [(0.3, 0.15), (0.0, 1.0), (0.6, 0.0), (0.25, 0.4)])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"round_trip": False}, {"lossless_skip": False}, {"record": "all"}, {"distiller": "extractive"}, {"top_k": 3}],
+    [
+        {},
+        {"round_trip": False},
+        {"lossless_skip": False},
+        {"record": "all"},
+        {"distiller": "extractive"},
+        {"top_k": 3},
+        {"candidates": 4},
+    ],
 )
 def test_the_formula_counts_every_call(closed: float, accepted: float, options: dict[str, Any]) -> None:
     rows, calls, settings = run(closed, accepted, **options)
@@ -99,7 +109,7 @@ def test_the_formula_counts_every_call(closed: float, accepted: float, options: 
     assert (shares.closed_book, shares.accepted) == pytest.approx((closed, accepted), abs=0.5 / N)
     found = stages(N, shares, words_of(rows, 9), settings)
     made = kinds(calls)
-    for name in ("closed book", "evidence", "rewrite"):
+    for name in ("closed book", "evidence", "rewrite", *(["usefulness"] if settings.candidates else [])):
         assert found[name].calls == pytest.approx(made[name]), name
     alone = made["one document"] + made["unit read"]  # an extractive unit looks like a document
     assert found["one document"].calls + found["unit read"].calls == pytest.approx(alone)
@@ -115,12 +125,14 @@ def test_the_papers_own_formula() -> None:
     assert sum(s.calls for s in found.values()) == pytest.approx(2 * N + 5 * accepted + 2 * accepted) == len(calls)
 
 
-def test_the_words_of_the_prompts() -> None:
+@pytest.mark.parametrize("options", [{}, {"candidates": 4}])
+def test_the_words_of_the_prompts(options: dict[str, Any]) -> None:
     """Every passage here has 2 + 7 words, every question 2."""
-    rows, calls, settings = run(0.3, 0.3)
+    rows, calls, settings = run(0.3, 0.3, **options)
     found = stages(N, shares_of(rows, 5), words_of(rows, 9), settings)
     expected = sum(stage.calls * stage.prompt_words for stage in found.values())
     asked = sum(len(message.content.split()) for call in calls for message in call.prompt)
+    asked += sum(len((call.continuation or "").split()) for call in calls)
     assert expected == pytest.approx(asked, rel=0.01)
 
 
