@@ -19,6 +19,8 @@ from wbrag.enrich.rows import Row, Run
 from wbrag.enrich.start_check import warnings
 from wbrag.enrich.summary import summarise
 from wbrag.evaluation.accuracy import accuracy
+from wbrag.evaluation.diagnosis.diagnose import LIMIT as DIAGNOSED
+from wbrag.evaluation.diagnosis.diagnose import Diagnosis, diagnose
 from wbrag.executor.runner import Runner
 from wbrag.units.decisions import Decisions, State
 from wbrag.units.examinations import Examinations
@@ -160,6 +162,10 @@ class Workspace:
         start = time.monotonic()
         found = accuracy(self.runner, examples, release=release, against=against, method=method, limit=limit)
         return {**found, "seconds": round(time.monotonic() - start, 2)}
+
+    def diagnose(self, examples: str, *, limit: int | None = DIAGNOSED, method: str = "naive") -> Diagnosis:
+        """Where the base library fails NAME/SPLIT, question by question, over `limit` of them."""
+        return diagnose(self.runner, examples, limit=limit, method=method)
 
     def bench(self, suite: str | Location, data: str | Location | None = None) -> Bench:
         """Run the grid of a suite file over this workspace; relative paths in it are taken from `data`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wbrag.cli.commands import ask, bench, data, doctor, govern, keys, models, plan, push, serve, train, units
+from wbrag.cli.commands import ask, bench, data, diagnose, doctor, govern, keys, models, plan, push, serve, train, units
 from wbrag.cli.commands.common import Work
 
 FOOTER = "Any setting is a flag too, such as --enrich.tau_s 0.2; `wbrag settings` lists them."
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(verb=work, settings_only=settings_only, code=0)
         return made
 
-    for module in (data, train, bench, plan, ask, units, govern, push, serve, keys, models, doctor):
+    for module in (data, diagnose, train, bench, plan, ask, units, govern, push, serve, keys, models, doctor):
         module.add(verb, verbs)
     several = verb("run", None, "several commands, one a line, whose models start once", "wbrag run night.txt")
     several.add_argument("file", nargs="?", default="-", metavar="FILE", help="default: what is typed, line by line")

@@ -107,6 +107,16 @@ def bootstrap_ci(values: Sequence[float], *, samples: int = 10_000, seed: int = 
     return Interval(float(low), float(high))
 
 
+def wilson(successes: int, n: int) -> Interval:
+    """95% interval of a share, which holds near 0 and 1 too (Wilson, 1927)."""
+    from scipy.stats import binomtest
+
+    if not n:
+        return Interval(0.0, 1.0)
+    found = binomtest(successes, n).proportion_ci(method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
 def compare(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> Comparison:
     """Paired comparison of two score lists of equal length; McNemar counts a question as right from score 0.5."""
     if len(a) != len(b):

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from wbrag.core.io.files import location, write_atomically
@@ -56,6 +57,8 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
     with clock.stage("enrich"):
         enrichment = workspace.enrich("demo/train")
     verdicts = workspace.verdicts("demo/train").rows
+    with clock.stage("diagnose"):
+        diagnosis = workspace.diagnose("demo/train", limit=None)
     if workspace.approve_what_passed() or workspace.releases.all():
         with clock.stage("publish"):
             release = workspace.publish("wbrag demo")
@@ -71,7 +74,7 @@ def run_demo(workspace: Workspace, page: str | None = None, limit: int | None = 
     else:  # nothing to publish: the trained library is the base library
         arms |= {name: arms["base"] for name in ("writeback", "control_raw", "control_copies")}
     gains = compare_arms(arms, workspace.config.seed)
-    story = tell(workspace, arms, gains, enrichment, verdicts, clock.seconds)
+    story = replace(tell(workspace, arms, gains, enrichment, verdicts, clock.seconds), diagnosis=diagnosis)
     path = location(page) if page else workspace.path / "reports" / "demo.html"
     write_page(story, path)
     summary = headline(arms, gains, enrichment) | {

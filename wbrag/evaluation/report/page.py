@@ -6,6 +6,7 @@ Templates escape every text, and fail on a value that they are not given.
 from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from wbrag.core.io.files import Location, file_in_one_step
 from wbrag.evaluation.report import plots, wording
@@ -30,6 +31,7 @@ def environment() -> Environment:
     for name in ("percent", "percent_span", "points", "span", "p_value", "count", "ratio", "duration"):
         made.filters[name] = getattr(wording, name)
     made.filters["passages"] = passages
+    made.filters["code"] = code
     return made
 
 
@@ -37,9 +39,23 @@ def render_page(story: Story) -> str:
     page = (
         environment()
         .get_template("page.html.j2")
-        .render(story=story, headline=wording.headline(story), gain_sentence=wording.gain_sentence, plots=plots)
+        .render(
+            story=story,
+            headline=wording.headline(story),
+            gain_sentence=wording.gain_sentence,
+            diagnosed=wording.diagnosed,
+            plots=plots,
+        )
     )
     return page.lstrip() + "\n"
+
+
+def code(text: str) -> Markup:
+    """`text` with what stands between backticks as code."""
+    parts = (
+        Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(text.split("`"))
+    )
+    return Markup("").join(parts)
 
 
 def passages(unit: ExampleUnit) -> dict[tuple[str, str], list[str]]:

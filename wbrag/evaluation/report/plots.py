@@ -13,6 +13,7 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from wbrag.core.metrics import Interval
+from wbrag.evaluation.diagnosis.diagnose import Part
 from wbrag.evaluation.report.figure import ACCENT, FAINT, INK, PLAIN, SOFT, WARM, drawn
 from wbrag.evaluation.report.rows import Row, bar, chart, dot
 from wbrag.evaluation.report.story import Arm, Funnel, Gain, Score
@@ -63,6 +64,20 @@ def funnel(f: Funnel) -> Markup:
     )
     rows = [Row(name, count(n), detail, n, colour=ACCENT) for name, n, detail in steps]
     return _bars("steps", "From labelled questions to units", rows)
+
+
+def causes(parts: Sequence[Part]) -> Markup:
+    """A bar a cause, by its share of all questions."""
+    rows = [
+        Row(p.cause.title, f"{count(p.count)}, {percent(p.share)}", percent_span(p.ci95), p.share, p.ci95, _colour(p))
+        for p in parts
+    ]
+    axis = {share: f"{share:.0%}" for share in (0, 0.25, 0.5, 0.75, 1)}
+    return chart("causes", "Causes of right and wrong answers", rows, bar, axis)
+
+
+def _colour(part: Part) -> str:
+    return ACCENT if part.cause.right else FAINT if part.cause.name == "unclear" else WARM
 
 
 def stages(seconds: Sequence[tuple[str, float]]) -> Markup:

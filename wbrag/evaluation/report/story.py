@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from wbrag.core.metrics import Interval
 from wbrag.core.types import Origin
+from wbrag.evaluation.diagnosis.diagnose import Diagnosis
 
 HalfName = Literal["reworded", "new_facts"]
 
@@ -172,6 +173,7 @@ class Story:
     retained_ranks: dict[int, int] = field(default_factory=dict)  # rank from 1 -> retained documents
     units: tuple[ExampleUnit, ...] = ()
     changed: tuple[Changed, ...] = ()
+    diagnosis: Diagnosis | None = None  # of the labelled questions, over the base library
     provenance: Provenance = Provenance()
     metric: str = "accuracy"
 
@@ -187,7 +189,9 @@ class Story:
 
     def to_json(self) -> dict[str, Any]:
         """Strict JSON: a number that was not measured is null, and histogram ranks are string keys."""
-        return _plain(asdict(self))  # type: ignore[no-any-return]
+        plain = asdict(self)
+        plain["diagnosis"] = self.diagnosis.to_json() if self.diagnosis else None
+        return _plain(plain)  # type: ignore[no-any-return]
 
 
 def _plain(value: Any) -> Any:

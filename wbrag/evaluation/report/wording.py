@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from wbrag.core.metrics import Interval
+from wbrag.evaluation.diagnosis.diagnose import Diagnosis
 from wbrag.evaluation.report.story import Gain, Story
 
 NONE = "–"
@@ -111,6 +112,15 @@ def _gained(story: Story, size: str, details: tuple[str, ...]) -> Headline:
         return Headline("partly", f"Only in part: {better}, but not shown to be better than with {whom}.", details)
     beaten = "the control library" if len(story.controls) == 1 else "any control library"
     return Headline("yes", f"Yes: {better}, and better than with {beaten}.", details)
+
+
+def diagnosed(found: Diagnosis) -> str:
+    """What is answered, and what most of the rest fails by."""
+    answered = f"{percent(found.count(right=True) / found.n)} of the questions are answered with the library"
+    if found.worst is None:
+        return f"{answered}."
+    share, cause = percent(found.worst.count / found.count(right=False)), found.worst.cause.title
+    return f"{answered}; of the others, {share} fail for one reason: {cause[:1].lower()}{cause[1:]}."
 
 
 def control_sentence(story: Story, control: Gain) -> str:
