@@ -1,0 +1,98 @@
+"""Adapter training on worlds whose useful passages a hidden rotation finds: it learns that, and nothing from noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wbrag.core.errors import WbragError
+from wbrag.retrieval.adapter import Adapter
+from wbrag.training.adapter import AdapterConfig, Trained, scores, train_adapter
+from wbrag.training.lessons import Lessons
+
+D, K = 24, 8
+
+
+def world(n: int = 300, seed: int = 0) -> Lessons:
+    """Passages of unit length; the one that a hidden map of the question points at makes the answer likely."""
+    rng = np.random.default_rng(seed)
+    passages = rng.normal(size=(300, D)).astype(np.float32)
+    passages /= np.linalg.norm(passages, axis=1, keepdims=True)
+    hidden = np.linalg.qr(rng.normal(size=(D, D)))[0].astype(np.float32)
+    places = rng.integers(0, 300, (n, K))
+    target = passages[places[:, 0]]
+    queries = 0.7 * target @ hidden + 0.3 * target + 0.1 * rng.normal(size=(n, D))
+    queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
+    similarity = np.einsum("nd,nkd->nk", queries, passages[places]).astype(np.float32)
+    gold = np.zeros((n, K), bool)
+    gold[:, 0] = True
+    logprob = np.where(gold, -1.0, -4.0) + 0.2 * rng.normal(size=(n, K))
+    order = np.argsort(-similarity, axis=1)
+    places, similarity, gold, logprob = (np.take_along_axis(a, order, 1) for a in (places, similarity, gold, logprob))
+    ids = tuple(f"q{i}" for i in range(n))
+    nr = np.full(n, -5.0, np.float32)
+    return Lessons(
+        ids, queries, passages, places, np.ones((n, K), bool), similarity, logprob.astype(np.float32), nr, gold
+    )
+
+
+def trained(lessons: Lessons, seed: int = 0, **options: Any) -> Trained:
+    return train_adapter(lessons, AdapterConfig(**options), top_k=3, seed=seed, update=lambda done, total: None)
+
+
+def gain(found: Trained) -> float:
+    return float(np.nanmean(found.after.recall_at_1) - np.nanmean(found.before.recall_at_1))
+
+
+@pytest.mark.parametrize("name", ["pdist", "emdr2", "st_topk"])
+def test_it_learns_what_makes_documents_useful(name: str) -> None:
+    assert gain(trained(world(), loss=name, epochs=30)) > 0.1
+
+
+def test_shuffled_labels_teach_nothing() -> None:
+    lessons = world()
+    rng = np.random.default_rng(1)
+    shuffled = replace(lessons, logprob=rng.permuted(lessons.logprob, axis=1))
+    assert gain(trained(shuffled, teacher="likelihood")) < 0.05
+
+
+def test_step_zero_is_the_base_and_equal_seeds_are_equal() -> None:
+    lessons = world(150)
+    none = trained(lessons, epochs=1, learning_rate=1e-12)
+    np.testing.assert_allclose(scores(lessons, none.adapter), scores(lessons, None), atol=1e-6)
+    one, other = trained(lessons, epochs=3), trained(lessons, epochs=3)
+    np.testing.assert_array_equal(one.adapter.up, other.adapter.up)
+    assert one.curves == other.curves
+    assert not np.array_equal(trained(lessons, seed=1, epochs=3).adapter.up, one.adapter.up)
+
+
+def test_the_parts_do_not_meet_and_the_best_epoch_is_kept() -> None:
+    found = trained(world(200), epochs=20, patience=3)
+    taught, stopping, held_out = (set(part) for part in found.parts)
+    assert (
+        taught | stopping | held_out == set(range(200)) and not taught & stopping and not held_out & (taught | stopping)
+    )
+    assert found.curves.stopping[found.epoch] == min(found.curves.stopping)
+    assert len(found.curves.stopping) == len(found.curves.taught) <= found.epoch + 4
+
+
+def test_a_saved_one_is_the_same_and_others_are_refused(tmp_path: Path) -> None:
+    found = trained(world(150), epochs=2).adapter
+    found.save(tmp_path / "a.safetensors")
+    again = Adapter.load(tmp_path / "a.safetensors", D)
+    queries = world(9).queries
+    np.testing.assert_array_equal(again(queries), found(queries))
+    np.testing.assert_allclose(np.linalg.norm(again(queries), axis=1), 1.0, atol=1e-6)
+    np.testing.assert_array_equal(np.stack([again(q[None])[0] for q in queries]), again(queries))
+    assert again(queries[:0]).shape == (0, D)
+    with pytest.raises(WbragError, match="dimensions"):
+        Adapter.load(tmp_path / "a.safetensors", D + 1)
+    Adapter(np.full((2, D), np.nan, np.float32), np.zeros((D, 2), np.float32)).save(tmp_path / "nan.safetensors")
+    (tmp_path / "text").write_text("no tensors")
+    for name, said in (("nan.safetensors", "finite"), ("text", "expected an adapter"), ("none", "expected an adapter")):
+        with pytest.raises(WbragError, match=said):
+            Adapter.load(tmp_path / name, D)
