@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from wbrag.evaluation.bench.grid import Bench
     from wbrag.executor.local import LocalExecutor
     from wbrag.executor.ray.session import Session
+    from wbrag.executor.trainer import TrainResult
 
 
 class Workspace:
@@ -162,6 +163,12 @@ class Workspace:
         start = time.monotonic()
         found = accuracy(self.runner, examples, release=release, against=against, method=method, limit=limit)
         return {**found, "seconds": round(time.monotonic() - start, 2)}
+
+    def train_retriever(self, examples: str, *, limit: int | None = None) -> TrainResult:
+        """A query adapter that learns from the usefulness of documents to NAME/SPLIT; `publish` releases it."""
+        from wbrag.executor.trainer import train_retriever  # torch
+
+        return train_retriever(self.runner, examples, limit=limit)
 
     def diagnose(self, examples: str, *, limit: int | None = DIAGNOSED, method: str = "naive") -> Diagnosis:
         """Where the base library fails NAME/SPLIT, question by question, over `limit` of them."""
@@ -310,9 +317,9 @@ class Workspace:
         """See `Library.mark_stale`."""
         return self.library.mark_stale()
 
-    def publish(self, note: str = "", *, by: str = "", policy: str | None = None) -> Release:
+    def publish(self, note: str = "", *, by: str = "", policy: str | None = None, retriever: str = "latest") -> Release:
         """See `Publisher.publish`."""
-        return self.publisher.publish(note, by=by, policy=policy)
+        return self.publisher.publish(note, by=by, policy=policy, retriever=retriever)
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else one of its parts can do."""

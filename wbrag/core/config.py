@@ -34,6 +34,7 @@ from wbrag.core.sections import (
     RetrieverConfig,
     ServingConfig,
 )
+from wbrag.core.train_sections import TrainConfig
 
 
 class Config(BaseSettings):
@@ -61,6 +62,7 @@ class Config(BaseSettings):
     retrieval: RetrievalConfig = RetrievalConfig()
     retriever: RetrieverConfig = RetrieverConfig()
     serving: ServingConfig = ServingConfig()
+    train: TrainConfig = TrainConfig()
     ray: RayConfig = RayConfig()
     job: JobConfig = JobConfig()
 

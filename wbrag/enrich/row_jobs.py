@@ -18,6 +18,7 @@ from wbrag.enrich.round_trip import round_trip
 from wbrag.enrich.rows import Kind, Row, answer_row, asked_key, failed_answer_row, unit_columns, verdict_row
 from wbrag.enrich.scores import SCORING, Scorer
 from wbrag.methods import Needs, Rag, method, needs
+from wbrag.retrieval.adapter import Adapter, adapted
 from wbrag.retrieval.encoder import TextEncoder, Vectors
 from wbrag.retrieval.external import open_base
 from wbrag.retrieval.retriever import Base, IndexRetriever, ShardSearcher
@@ -98,6 +99,7 @@ class EvaluateJob:
     config: Config
     retrieve: bool = True
     method: str = "naive"
+    adapter: Adapter | None = None
     kind: Literal["evaluate"] = "evaluate"
 
     @property
@@ -108,7 +110,7 @@ class EvaluateJob:
         base = open_base(self.config, handles.encoder) if self.retrieve else None
 
         async def run(example: Example, known: Known) -> Row:
-            rag = _rag(self.config, handles, example, self.config.retrieval.top_k, base)
+            rag = _rag(self.config, handles, example, self.config.retrieval.top_k, base, self.adapter)
             answer = await method(self.method)(example.question, rag, None if self.retrieve else [])
             row = answer_row(example, answer, rag.task.score(answer.text, example.golden_answers))
             return row | {"asked": asked_key(example, self.config.prompts_dir)}
@@ -174,8 +176,16 @@ class _RecordingBase:
         return [{"id": hit.id, "title": hit.title, "text": hit.text} for hit in hits]
 
 
-def _rag(config: Config, handles: Handles, example: Example, top_k: int, base: Base | None = None) -> Rag:
-    retriever = IndexRetriever(handles.encoder, handles.shards, config.retrieval, handles.sources, base)
+def _rag(
+    config: Config,
+    handles: Handles,
+    example: Example,
+    top_k: int,
+    base: Base | None = None,
+    adapter: Adapter | None = None,
+) -> Rag:
+    encoder = adapted(handles.encoder, adapter)
+    retriever = IndexRetriever(encoder, handles.shards, config.retrieval, handles.sources, base)
     sampling = Sampling(max_tokens=config.generator.max_answer_tokens, one_line=True)
     return Rag(handles.generator, retriever, task(example.task), top_k, sampling, config.prompts_dir, config.methods)
 

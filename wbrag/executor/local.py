@@ -15,6 +15,7 @@ from wbrag.enrich.start_check import no_answer
 from wbrag.generators import build
 from wbrag.methods import Rag
 from wbrag.methods import method as named
+from wbrag.retrieval.adapter import adapted
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder
 from wbrag.retrieval.external import open_base
 from wbrag.retrieval.index.shard import open_shards
@@ -27,7 +28,7 @@ class LocalExecutor:
 
     def __init__(self, layout: Layout) -> None:
         self.layout, self._loop = layout, asyncio.Runner()
-        self._opened: tuple[tuple[str, str], IndexRetriever] | None = None
+        self._opened: tuple[tuple[str, ...], IndexRetriever] | None = None
         self._generator: Generator | None = None
 
     @cached_property
@@ -60,7 +61,7 @@ class LocalExecutor:
     def retriever(self, release: str) -> IndexRetriever:
         """The indexes of `release`, verified and loaded; of the release before, memory is given back."""
         row = self.layout.release(release)
-        files = row.base_sha256, row.writeback_sha256
+        files = row.files
         if self._opened is None or self._opened[0] != files:
             config = self.layout.config
             gpu = config.index.gpus_per_shard > 0
@@ -72,7 +73,8 @@ class LocalExecutor:
             ]
             base = open_base(config, self.encoder)
             sources = self.layout.unit_sources()
-            self._opened = files, IndexRetriever(self.encoder, shards, config.retrieval, sources, base)
+            encoder = adapted(self.encoder, self.layout.adapter(row))
+            self._opened = files, IndexRetriever(encoder, shards, config.retrieval, sources, base)
         return self._opened[1]
 
     def close(self) -> None:

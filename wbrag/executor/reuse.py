@@ -52,7 +52,8 @@ def stages(job: RowJob, layout: Layout, indexes: Sequence[Index]) -> dict[str, s
     if isinstance(job, EvaluateJob):
         sources = {unit: sorted(found) for unit, found in (layout.unit_sources() or {}).items()}
         looked_up = (c.retrieval, _shards(indexes), sources, *state(c)) if job.retrieve else ()
-        return {"answers": fingerprint(*_answers(c, job.method), *looked_up, *_encoder(c, job.retrieve))}
+        moved = (job.adapter.fingerprint,) if job.adapter else ()
+        return {"answers": fingerprint(*_answers(c, job.method), *looked_up, *_encoder(c, job.retrieve), *moved)}
     corpus = (_shards(indexes), *state(c))
     units = fingerprint(ROWS_VERSION, *_distilling(c, e), encoder_fingerprint(c.encoder), corpus)
     if isinstance(job, DistilJob):

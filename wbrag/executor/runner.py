@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from wbrag.core import prompts
 from wbrag.core.config import Config
-from wbrag.core.errors import UsageError
+from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, sha256_of, write_atomically
 from wbrag.core.progress import bar
@@ -25,6 +25,7 @@ from wbrag.enrich.start_check import start_check
 from wbrag.executor.reuse import ROWS_VERSION, Reuse, stages
 from wbrag.generators import check, generator_fingerprint
 from wbrag.generators.hub import commit_of
+from wbrag.retrieval.adapter import Adapter
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.external import is_external, open_base, state
 from wbrag.retrieval.external.source_cache import save_passages
@@ -102,14 +103,21 @@ class Runner:
         method: str = "naive",
         limit: int | None = None,
         indexes: list[Index] | None = None,
+        adapter: Adapter | None = None,
     ) -> list[Row]:
-        """A row per question, kept in `answers/<fingerprint>/`; `release` is only a label beside `indexes`."""
+        """A row per question, kept in `answers/<fingerprint>/`.
+
+        Beside `indexes`, which are searched with `adapter`, `release` is only a label.
+        """
         asked = self.layout.examples(examples, limit)
         _need_labels(examples, asked)
         retrieve = indexes is not None or release != "closed-book"
         if indexes is None:
-            indexes = self.layout.indexes(release) if retrieve else []
-        job = EvaluateJob(self.config, retrieve, method)
+            indexes = []
+            if retrieve:
+                row = self.layout.release(release)
+                indexes, adapter = self.layout.indexes(row), self.layout.adapter(row)
+        job = EvaluateJob(self.config, retrieve, method, adapter)
         how = "" if method == "naive" else f", {method}"
         label = f"answering {examples} ({release if retrieve else 'closed book'}{how})"
         return self._run(job, examples, asked, indexes, label).rows
@@ -143,6 +151,7 @@ class Runner:
             {unit: sorted(sources) for unit, sources in (layout.unit_sources() or {}).items()},
             *(state(c) if job.retrieve else ()),
             *(_models(c)[1:] if job.kind == "enrich" else ()),
+            *([job.adapter.fingerprint] if job.kind == "evaluate" and job.adapter else ()),
         )
         folder = layout.path / ("verdicts" if job.kind == "enrich" else "answers") / tag
         return self._rows(job, examples, folder, indexes, made_with, label)
@@ -244,22 +253,37 @@ class Runner:
             return [], open_base(self.config, self.session.encoder())
         return list(self.session.shards(self.layout.path / "index", self.layout.base()[0], "base")), None
 
+    def base_vectors(self, ids: Collection[str]) -> dict[str, Vectors]:
+        """The vectors [d] of these passages as the base index holds them."""
+        found: dict[str, Vectors] = {}
+        for shard in open_shards(self.layout.path / "index", self.layout.base()[0], "base", gpu=False):
+            found |= shard.vectors_of(ids)
+        if lost := set(ids) - set(found):
+            raise WbragError(
+                f"expected all {len(ids)} candidates in the base index, found none of {min(lost)!r} and "
+                f"{len(lost) - 1} others: they were found in another corpus; enrich again"
+            )
+        return found
+
     def generator(self) -> Generator:
         """The language model."""
         return self.session.generator()
 
     def prepare(self, release: Release) -> None:
-        """Open the write-back shards of `release`, checksums first; raises `WbragError` for a damaged one."""
+        """Open what `release` adds to the base, checksums first; raises `WbragError` for what is damaged."""
         for manifest, origin in self.layout.indexes(release):
             if origin == "writeback":
                 open_shards(self.layout.path / "index", manifest, origin, gpu=False)
+        self.layout.adapter(release)
 
     def canary_rows(self, release: Release) -> list[Row]:
         """Answers over the questions of `canary.examples`."""
         c = self.config.canary
         assert c.examples is not None
-        indexes = self.layout.indexes(release)
-        return self.answers(c.examples, release=release.id, method=c.method, limit=c.limit, indexes=indexes)
+        indexes, adapter = self.layout.indexes(release), self.layout.adapter(release)
+        return self.answers(
+            c.examples, release=release.id, method=c.method, limit=c.limit, indexes=indexes, adapter=adapter
+        )
 
 
 def _models(config: Config) -> tuple[str, ...]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,21 +29,26 @@ class Adapter:
         length = np.linalg.norm(moved, axis=1, keepdims=True)
         return np.ascontiguousarray(moved / np.maximum(length, 1e-12), dtype=np.float32)
 
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal weights."""
+        return hashlib.sha256(self.down.tobytes() + self.up.tobytes()).hexdigest()[:12]
+
     def save(self, file: Path) -> None:
         from safetensors.numpy import save_file
 
         save_file({"down": np.ascontiguousarray(self.down), "up": np.ascontiguousarray(self.up)}, file)
 
     @staticmethod
-    def load(file: Path, dimension: int) -> Adapter:
-        """Raises `WbragError` for a file that is no adapter of vectors of `dimension`."""
+    def read(raw: bytes, file: str, dimension: int) -> Adapter:
+        """What `save` wrote. Raises `WbragError` for what is no adapter of vectors of `dimension`."""
         from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors.numpy import load
 
         try:
-            found = load_file(file)
+            found = load(raw)
             down, up = found["down"].astype(np.float32), found["up"].astype(np.float32)
-        except (SafetensorError, KeyError, OSError) as error:
+        except (SafetensorError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise WbragError(f"expected an adapter in {file}, found {reason}: train it again") from None
         if down.ndim != 2 or down.shape != up.T.shape or down.shape[1] != dimension:

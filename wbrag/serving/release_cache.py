@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Hit, Origin
+from wbrag.retrieval.adapter import adapted
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder, Vectors, encoder_fingerprint
 from wbrag.retrieval.external import open_base
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
@@ -63,7 +64,7 @@ class ReleaseCache:
         await self._retriever(release)
 
     async def _retriever(self, release: Release) -> IndexRetriever:
-        key = f"{release.base_sha256} {release.writeback_sha256} {release.encoder}"  # a rollback opens nothing
+        key = " ".join(release.files)  # a rollback opens nothing
         task = self._releases.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
             task = asyncio.create_task(self._opened(release))
@@ -84,7 +85,7 @@ class ReleaseCache:
             wanted = [(files, manifest, origin) for manifest, origin in indexes for files in manifest.shards]
             shards = list(pool.map(lambda one: self._shard(*one), wanted))
             return IndexRetriever(
-                self.queries,
+                adapted(self.queries, self.layout.adapter(release)),
                 [LocalShard(shard) for shard in shards],
                 self.layout.config.retrieval,
                 self.layout.unit_sources(),

@@ -5,39 +5,20 @@ Seeds decide everything: the same lessons and settings give the same adapter on 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from wbrag.core.model_sections import Section
+from wbrag.core.train_sections import AdapterConfig
 from wbrag.retrieval.adapter import Adapter
 from wbrag.training.lessons import Bools, Floats, Lessons, Split, split
 from wbrag.training.losses import Loss, loss
 from wbrag.training.measures import Measured, measure
 
 BATCH = 64  # questions
-
-
-class AdapterConfig(Section):
-    """How an adapter learns."""
-
-    rank: int = Field(32, ge=1, le=512, description="of the residual; no more than the encoder's dimension")
-    loss: Literal["pdist", "emdr2", "st_topk"] = "pdist"
-    teacher: Literal["both", "likelihood"] = Field(
-        "both", description="what is taught: likelihood of the answer and similarity together, or likelihood alone"
-    )
-    teacher_temperature: float = Field(0.5, gt=0, description="of spreads (both), or of nats a token (likelihood)")
-    temperature: float = Field(0.05, gt=0, description="of the retriever's softmax over similarities")
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    epochs: int = Field(60, ge=1, description="at most; training stops where the stopping part gets no better")
-    patience: int = Field(8, ge=1, description="epochs without an improvement before it stops")
-    in_batch: bool = Field(True, description="other questions' candidates are documents that do not help")
 
 
 @dataclass
@@ -53,14 +34,12 @@ class Curves:
 
 @dataclass(frozen=True)
 class Trained:
-    """An adapter with its curves, and what was measured on the held-out part, before and after."""
+    """An adapter with its curves, and the parts of the questions; `epoch`: whose weights these are."""
 
     adapter: Adapter
     curves: Curves
     parts: Split
-    epoch: int  # whose weights these are
-    before: Measured
-    after: Measured
+    epoch: int
 
 
 class Residual(nn.Module):
@@ -78,7 +57,10 @@ class Residual(nn.Module):
 def train_adapter(
     lessons: Lessons, settings: AdapterConfig, *, top_k: int, seed: int, update: Callable[[int, int], None]
 ) -> Trained:
-    """Learns from one part, stops by another and is measured on a third. `update` hears epochs done and at most."""
+    """Learns from one part and stops by another; the third is left to measure by.
+
+    `update` hears epochs done, of how many at most.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -106,10 +88,13 @@ def train_adapter(
         update(epoch, settings.epochs)
         if epoch - best >= settings.patience:
             break
-    adapter = Adapter(weights["down"], weights["up"])
-    held = lessons.part(parts.held_out)
-    before, after = measure(held, scores(held, None)), measure(held, scores(held, adapter))
-    return Trained(adapter, curves, parts, best, before, after)
+    return Trained(Adapter(weights["down"], weights["up"]), curves, parts, best)
+
+
+def measured(lessons: Lessons, rows: Sequence[int], adapter: Adapter | None) -> Measured:
+    """How the candidates of these questions are ranked, with or without an adapter."""
+    part = lessons.part(rows)
+    return measure(part, scores(part, adapter))
 
 
 def scores(lessons: Lessons, adapter: Adapter | None) -> Floats:

@@ -24,9 +24,11 @@ from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Example, Origin, Passage, content_hash
 from wbrag.data.ingest import IngestResult, ingest_corpus, ingest_examples
 from wbrag.retrieval import external
+from wbrag.retrieval.adapter import Adapter
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.external import is_external
 from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.trained import TrainedRetriever, open_adapter
 from wbrag.units.decisions import Decisions
 from wbrag.units.examinations import Examinations
 from wbrag.units.releases import Release, Releases
@@ -211,6 +213,24 @@ class Layout:
             manifest = Manifest.read(self.path / row.writeback_manifest, row.writeback_sha256)
             found.append((manifest, "writeback"))
         return found
+
+    @property
+    def retrievers(self) -> Location:
+        """Where trained retrievers are kept."""
+        return self.path / "retrievers"
+
+    def retriever(self, release: Release) -> TrainedRetriever | None:
+        """What `release` searches with beside the encoder; None for the encoder alone."""
+        if not release.retriever:
+            return None
+        found = TrainedRetriever.read(self.path / release.retriever, release.retriever_sha256)
+        found.check_encoder(encoder_fingerprint(self.config.encoder), self.config.encoder.model)
+        return found
+
+    def adapter(self, release: Release) -> Adapter | None:
+        """The adapter of `release`, None where it has none."""
+        found = self.retriever(release)
+        return open_adapter(self.retrievers, found) if found else None
 
     def unit_sources(self) -> dict[str, frozenset[str]] | None:
         """The passages that each unit was distilled from, where units displace them (`retrieval.displace_sources`)."""

@@ -13,7 +13,7 @@ import numpy as np
 from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
 from wbrag.core.fingerprint import fingerprint
-from wbrag.core.io.files import Location, inside, locked
+from wbrag.core.io.files import Location, inside, locked, sha256_of
 from wbrag.core.io.schemas import to_table
 from wbrag.core.types import PassageText
 from wbrag.retrieval.encoder import encoder_fingerprint
@@ -33,17 +33,19 @@ def propose(
     base_manifest: Location | None,
     base_sha256: str,
     *,
+    retriever: Location | None = None,
     note: str = "",
     by: str = "",
 ) -> Release:
     """The next release: the units of `stock` beside the base index, its files written, its row not yet appended.
 
-    `base_manifest` is None where the base is an outside store, which `base_sha256` then names.
+    `base_manifest` is None where the base is an outside store, which `base_sha256` then names. `retriever` is the
+    manifest of a trained one, None for the encoder alone.
     What is already published is not indexed again. Where the latest release answers from the same files, that one is
-    returned. Without units there is a release only after another one, to take its units back.
+    returned. Without units and a retriever there is a release only after another one, to take its units back.
     """
     latest = history[-1] if history else None
-    if not stock and latest is None:
+    if not stock and latest is None and retriever is None:
         raise WbragError(
             "expected approved units on the shelf, found none: run `wbrag enrich`, or approve units with `wbrag units`"
         )
@@ -88,13 +90,15 @@ def propose(
         encoder,
         note,
         by,
+        retriever="" if retriever is None else inside(retriever, workspace),
+        retriever_sha256="" if retriever is None else sha256_of(retriever),
     )
     return latest if latest and answers_alike(latest, release) else release
 
 
 def answers_alike(a: Release, b: Release) -> bool:
     """Whether two releases answer from the same files."""
-    return (a.base_sha256, a.writeback_sha256, a.encoder) == (b.base_sha256, b.writeback_sha256, b.encoder)
+    return a.files == b.files
 
 
 def _sweep(root: Location) -> None:

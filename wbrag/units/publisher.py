@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
+from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.retrieval.trained import TrainedRetriever, named, trained
 from wbrag.units.canary import Canary, compare_releases
 from wbrag.units.library import Library
 from wbrag.units.publish import propose
@@ -42,10 +44,11 @@ class Publisher:
     def config(self) -> Config:
         return self.layout.config
 
-    def publish(self, note: str = "", *, by: str = "", policy: str | None = None) -> Release:
+    def publish(self, note: str = "", *, by: str = "", policy: str | None = None, retriever: str = "latest") -> Release:
         """The approved units become the newest release, once it has opened and passed the canary.
 
-        Units whose sources changed turn stale first. `policy`: see `checks.policy`. Returns the present release where
+        Units whose sources changed turn stale first. `policy`: see `checks.policy`; `retriever`: `latest`, `none`, or a
+        trained one by its name (`retriever`). Returns the present release where
         nothing changed; raises `WbragError` where the release is damaged, or a canary is set and accuracy falls.
         """
         with self._one:
@@ -54,20 +57,41 @@ class Publisher:
                 self.library.check()
                 self.library.approve_what_passed()
             self.library.embed_again()
-            proposed, report = self.propose(note, by=by), None
+            proposed, report = self.propose(note, by=by, retriever=retriever), None
             if not self.stands(proposed):
                 self.tester.prepare(proposed)
                 report = self.canary(proposed) if self.config.canary.examples else None
             return self.conclude(proposed, report)
 
-    def propose(self, note: str = "", *, by: str = "") -> Release:
+    def propose(self, note: str = "", *, by: str = "", retriever: str = "latest") -> Release:
         """The release that `publish` would append, its files written; the latest where nothing changed."""
         version, states = self.layout.shelf.version, self.layout.decisions.states()
         stock = [s for s in self.layout.shelf.read(version) if states.get(s.unit.id) == "approved"]
         manifest, digest = self.layout.base_row()
         path = self.layout.path / manifest if manifest else None
         history = self.layout.releases.all()
-        return propose(self.config, self.layout.path, stock, version, history, path, digest, note=note, by=by)
+        chosen = self.retriever(retriever, history)
+        file = self.layout.retrievers / f"{chosen.name}.json" if chosen else None
+        return propose(
+            self.config, self.layout.path, stock, version, history, path, digest, retriever=file, note=note, by=by
+        )
+
+    def retriever(self, name: str, history: Sequence[Release]) -> TrainedRetriever | None:
+        """The trained retriever called `name`, None for the encoder alone.
+
+        `latest` is the newest that did better on held-out questions, unless a release was rolled back since it was
+        trained: then what the last release has stays.
+        """
+        c = self.config.encoder
+        encoder, root = encoder_fingerprint(c), self.layout.retrievers
+        if name != "latest":
+            return None if name == "none" else named(root, encoder, c.model, name)
+        newest = next((one for one in reversed(trained(root, encoder)) if one.better), None)
+        back = max((r.created_at for r in history if r.action == "rollback"), default="")
+        if newest and newest.created_at > back:
+            return newest
+        last = history[-1] if history else None
+        return self.layout.retriever(last) if last and last.encoder == encoder else None
 
     def stands(self, release: Release) -> bool:
         """Whether `release` is a row already."""

@@ -33,6 +33,13 @@ class Release:
     note: str = ""
     by: str = ""
     canary: str = ""  # the canary's report as JSON, where one was run
+    retriever: str = ""  # a trained retriever's manifest, inside the workspace; "": the encoder alone
+    retriever_sha256: str = ""
+
+    @property
+    def files(self) -> tuple[str, str, str, str]:
+        """Equal for releases that answer alike."""
+        return self.base_sha256, self.writeback_sha256, self.retriever_sha256, self.encoder
 
     @staticmethod
     def of_base(manifest: str, sha256: str, encoder: str) -> Release:

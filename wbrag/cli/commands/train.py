@@ -1,4 +1,4 @@
-"""Training commands: `enrich`, `publish`, `evaluate`.
+"""Training commands: `enrich`, `train retriever`, `publish`, `evaluate`.
 
 A flag wins over the settings' `job` section.
 """
@@ -30,9 +30,18 @@ def add(verb: Verb, verbs: Any) -> None:
         "accuracy on held-out questions, with and without a release",
         "wbrag evaluate --examples nq/dev --release latest --against none",
     )
-    for sub in (enrich, evaluate):
+    publish.add_argument("--retriever", default="latest", help="latest (default: that did better), none, or a name")
+    parts = verbs.add_parser("train", help="what learns from recorded usefulness").add_subparsers(
+        metavar="WHAT", required=True
+    )
+    taught = "a retriever learns which documents helped; publish puts it into a release"
+    trained = verb("retriever", _retriever, taught, "wbrag train retriever --examples nq/train", parts)
+    trained.add_argument("--kind", choices=["adapter"], default="adapter", help="adapter: of questions' vectors")
+    trained.add_argument("--out", metavar="FILE", help="the page (default: reports/retriever-NAME.html)")
+    for sub in (enrich, evaluate, trained):
         sub.add_argument("--examples", metavar="NAME/SPLIT", help="default: the setting job.examples")
-        sub.add_argument("--method", help="default: the setting job.method")
+        if sub is not trained:
+            sub.add_argument("--method", help="default: the setting job.method")
         sub.add_argument("--limit", type=int, metavar="N", help="only N of them, always the same")
     evaluate.add_argument("--release", help="latest (default), none (base corpus alone), closed-book, or an id")
     evaluate.add_argument("--against", help="another such name to compare with, question by question")
@@ -65,4 +74,15 @@ def _evaluate(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _publish(a: argparse.Namespace, w: Workspace) -> Any:
-    return plain(w.publish(a.note, by=a.by or current_user(), policy=a.policy))
+    return plain(w.publish(a.note, by=a.by or current_user(), policy=a.policy, retriever=a.retriever))
+
+
+def _retriever(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.evaluation.report.retriever_page import tables, to_json, write_training
+
+    a.method = None
+    examples, options = _work(a, w)
+    found = w.train_retriever(examples, limit=options["limit"])
+    page = location(a.out) if a.out else w.path / "reports" / f"retriever-{found.retriever.name}.html"
+    write_training(found, page)
+    return to_json(found, str(page)) if a.json else tables(found, str(page))

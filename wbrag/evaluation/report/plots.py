@@ -108,6 +108,35 @@ def kept_ranks(kept: Mapping[int, int]) -> Markup:
     return _plot(draw, "kept-ranks", "Passages kept, by their rank in the search result", said)
 
 
+def differences(name: str, title: str, found: Sequence[tuple[str, str, float, Interval, bool]]) -> Markup:
+    """A dot a difference (label, detail, value, interval, whether it is a control's), in points around zero."""
+    rows = []
+    for label, detail, value, ci95, control in found:
+        sign = 1 if ci95.low > 0 else -1 if ci95.high < 0 else 0
+        colour = PLAIN if control else (SOFT, ACCENT, WARM)[sign]
+        interval = Interval(100 * ci95.low, 100 * ci95.high)
+        rows.append(Row(label, f"{points(value)} points", detail, 100 * value, interval, colour, not sign))
+    return _forest(name, rows, title=title)
+
+
+def losses(taught: Sequence[float], stopping: Sequence[float], kept: int) -> Markup:
+    """Both parts' loss by epoch, from 0 on, and the epoch whose weights were kept."""
+
+    def draw(figure: Any) -> None:
+        axes = _axes(figure)
+        for label, values, (colour, line, _) in zip(("taught", "stopping"), (taught, stopping), SERIES):
+            axes.plot(range(len(values)), values, line, color=colour, label=label)
+        axes.axvline(kept, color=INK, linewidth=1, linestyle=":")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("loss")
+        _legend(axes, ("taught", "stopping"))
+
+    said = (
+        f"taught from {taught[0]:.3g} to {taught[-1]:.3g}, stopping from {stopping[0]:.3g}, at best {min(stopping):.3g}"
+    )
+    return _plot(draw, "losses", "Loss by epoch", f"{said}, epoch {kept} kept")
+
+
 # -- suites -----------------------------------------------------------------------------------------------------------
 
 
@@ -218,7 +247,9 @@ def _gain(label: str, gain: float, ci95: Sequence[float], p: float, sign: int) -
     return Row(label, f"{points(gain)} points", detail, 100 * gain, interval, colour, not sign, note=clear)
 
 
-def _forest(name: str, rows: Sequence[Row], wide: bool = True) -> Markup:
+def _forest(
+    name: str, rows: Sequence[Row], wide: bool = True, title: str = "Gains in points, with 95% intervals"
+) -> Markup:
     """Dots and intervals around zero."""
     from matplotlib.ticker import MaxNLocator
 
@@ -226,7 +257,7 @@ def _forest(name: str, rows: Sequence[Row], wide: bool = True) -> Markup:
     room = max(1.0, 0.05 * (max(ends) - min(ends)))
     ticks = MaxNLocator(9, steps=(1, 2, 5, 10)).tick_values(min(ends) - room, max(ends) + room)
     axis = {float(at): points(at / 100).removesuffix(".0") for at in ticks}
-    return chart(name, "Gains in points, with 95% intervals", rows, dot, axis, wide=wide)
+    return chart(name, title, rows, dot, axis, wide=wide)
 
 
 def _plot(draw: Callable[[Any], None], name: str, title: str, said: str) -> Markup:

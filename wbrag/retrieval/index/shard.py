@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wbrag.core.errors import WbragError
 from wbrag.core.fingerprint import fingerprint
@@ -148,6 +149,13 @@ class Shard:
         if self.vectors is not None:
             scores = np.einsum("nd,nkd->nk", queries, self.vectors[np.maximum(rows, 0)].astype(np.float32))
         return [self._hits(s[r >= 0], r[r >= 0], k) for s, r in zip(scores, rows)]
+
+    def vectors_of(self, ids: Collection[str]) -> dict[str, Vectors]:
+        """The vectors [d], float32, of those of its passages that `ids` name."""
+        named = pc.is_in(self.passages["id"], value_set=pa.array(sorted(ids), pa.string()))
+        assert self.vectors is not None  # an exact index gives them, and beside any other they are stored
+        found = np.asarray(self.vectors[np.flatnonzero(named.to_numpy())], dtype=np.float32)
+        return dict(zip(self.passages["id"].filter(named).to_pylist(), found, strict=True))
 
     def _nearest(self, queries: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
         if self.on_gpu is not None and k <= GPU_MOST:

@@ -1,0 +1,32 @@
+"""Settings sections of training: how a retriever learns from recorded usefulness."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from wbrag.core.model_sections import Section
+
+
+class AdapterConfig(Section):
+    """How a query adapter learns."""
+
+    rank: int = Field(32, ge=1, le=512, description="of the residual; at most the encoder's dimension")
+    loss: Literal["pdist", "emdr2", "st_topk"] = "pdist"
+    teacher: Literal["both", "likelihood"] = Field(
+        "both", description="what is taught: likelihood of the answer and similarity together, or likelihood alone"
+    )
+    teacher_temperature: float = Field(0.5, gt=0, description="of spreads (both), or of nats a token (likelihood)")
+    temperature: float = Field(0.05, gt=0, description="of the retriever's softmax over similarities")
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    epochs: int = Field(60, ge=1, description="at most; training stops where the stopping part gets no better")
+    patience: int = Field(8, ge=1, description="epochs without an improvement before it stops")
+    in_batch: bool = Field(True, description="other questions' candidates are documents that do not help")
+
+
+class TrainConfig(Section):
+    candidates: int = Field(10, ge=2, le=200, description="likelihoods a question, where enrichment recorded fewer")
+    candidate_depth: int = Field(50, ge=2, le=1000, description="drawn from so many of the best")
+    adapter: AdapterConfig = AdapterConfig()
