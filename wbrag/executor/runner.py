@@ -113,10 +113,8 @@ class Runner:
         _need_labels(examples, asked)
         retrieve = indexes is not None or release != "closed-book"
         if indexes is None:
-            indexes = []
-            if retrieve:
-                row = self.layout.release(release)
-                indexes, adapter = self.layout.indexes(row), self.layout.adapter(row)
+            indexes = self.layout.indexes(release) if retrieve else []
+            adapter = self.layout.adapter(release) if retrieve else None
         job = EvaluateJob(self.config, retrieve, method, adapter)
         how = "" if method == "naive" else f", {method}"
         label = f"answering {examples} ({release if retrieve else 'closed book'}{how})"

@@ -219,15 +219,18 @@ class Layout:
         """Where trained retrievers are kept."""
         return self.path / "retrievers"
 
-    def retriever(self, release: Release) -> TrainedRetriever | None:
-        """What `release` searches with beside the encoder; None for the encoder alone."""
-        if not release.retriever:
+    def retriever(self, release: str | Release) -> TrainedRetriever | None:
+        """What `release`, by name or by row, searches with beside the encoder; None for the encoder alone."""
+        if release == "none":
             return None
-        found = TrainedRetriever.read(self.path / release.retriever, release.retriever_sha256)
+        row = self.release(release) if isinstance(release, str) else release
+        if not row.retriever:
+            return None
+        found = TrainedRetriever.read(self.path / row.retriever, row.retriever_sha256)
         found.check_encoder(encoder_fingerprint(self.config.encoder), self.config.encoder.model)
         return found
 
-    def adapter(self, release: Release) -> Adapter | None:
+    def adapter(self, release: str | Release) -> Adapter | None:
         """The adapter of `release`, None where it has none."""
         found = self.retriever(release)
         return open_adapter(self.retrievers, found) if found else None
