@@ -47,7 +47,7 @@ CAUSES = {
             "distracted",
             "Lost to distracting documents",
             "Right without documents, wrong with them.",
-            "Fewer documents (`retrieval.top_k`), a better ranking, or a model that reads more carefully.",
+            "Fewer documents (`retrieval.top_k`), `wbrag train retriever`, or a model that reads more carefully.",
         ),
         Cause(
             "unused",
@@ -59,7 +59,7 @@ CAUSES = {
             "ranking",
             "In the top {depth}, but not in the top {top_k}",
             "The answer was found too far down: ranking.",
-            "A retriever that ranks better (another `encoder.model`), or a larger `retrieval.top_k`.",
+            "`wbrag train retriever`, another `encoder.model`, or a larger `retrieval.top_k`.",
         ),
         Cause(
             "deep",
