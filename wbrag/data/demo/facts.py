@@ -58,6 +58,16 @@ def examples() -> dict[str, list[Example]]:
 
 
 def _example(id: str, fact: Fact, style: str, form: int) -> Example:
-    return Example(
-        id, fact.ask(style, form), (fact.value,), "qa", {"subject": fact.subject.title, "relation": fact.relation}
-    )
+    about = {"subject": fact.subject.title, "relation": fact.relation, "gold": _stated_in()[fact]}
+    return Example(id, fact.ask(style, form), (fact.value,), "qa", about)
+
+
+@cache
+def _stated_in() -> dict[Fact, list[str]]:
+    """The passages that state each fact."""
+    found: dict[Fact, list[str]] = {}
+    for passage in demo_world().passages:
+        for statement in passage.statements:
+            if statement.fact is not None:
+                found.setdefault(statement.fact, []).append(passage.id)
+    return found
