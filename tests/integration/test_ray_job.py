@@ -162,7 +162,8 @@ def test_a_stopped_enrichment_goes_on_when_submitted_again(head: str, copy: Path
     assert (found["resumed"], found["examples"], found["quarantined"]) == (len(before), len(ITEMS), 0)
     assert found["verdicts_sha256"] == whole["verdicts_sha256"]
     assert_same(copy / "verdicts", tmp_path / "unbroken/verdicts")
-    assert not later & {ITEMS[int(id[1:])] for id in before}, "a finished row was computed again"
+    checked = {ITEMS[0]}  # the start check tries the first question, finished or not
+    assert not (later - checked) & {ITEMS[int(id[1:])] for id in before}, "a finished row was computed again"
 
 
 @pytest.mark.drill

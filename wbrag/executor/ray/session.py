@@ -186,8 +186,12 @@ def gpus() -> float:
 
 
 def _wait(refs: list[Any], what: str, limit_s: float, at_least: int | None = None) -> None:
-    """Until all, or `at_least` so many, are up. Says once a minute what is waited for, and not for ever."""
+    """Until all, or `at_least` so many, are up. Says once a minute what is waited for, and not for ever.
+
+    Raises what kept one of them from coming up.
+    """
     wanted, start = len(refs) if at_least is None else at_least, time.monotonic()
+    done: list[Any] = []
     with translated(f"the start of {what}"):
         while refs and len(done := ray.wait(refs, num_returns=wanted, timeout=min(SAYS_S, limit_s))[0]) < wanted:
             waited, free, whole = time.monotonic() - start, ray.available_resources(), ray.cluster_resources()
@@ -199,3 +203,4 @@ def _wait(refs: list[Any], what: str, limit_s: float, at_least: int | None = Non
                     "or raise ray.start_timeout_s"
                 )
             log.warning("%s: %s", what, said)
+        ray.get(done)
