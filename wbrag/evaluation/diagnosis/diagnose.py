@@ -176,12 +176,13 @@ def tables(found: Diagnosis, page: str) -> list[Table]:
             str(part.count),
             f"{100 * part.share:.0f}%",
             f"{100 * part.ci95.low:.0f} to {100 * part.ci95.high:.0f}%",
-            part.cause.lever.replace("`", ""),
         ]
         for part in found.parts
     ]
+    levers = [[part.cause.title, part.cause.lever.replace("`", "")] for part in found.parts if not part.cause.right]
     about = [[found.model, found.encoder, found.method, str(found.failed), page]]
     return [
-        (title, ["", "cause", "questions", "share", "95% interval", "what helps"], rows),
+        (title, ["", "cause", "questions", "share", "95% interval"], rows),
+        *([("", ["wrong because", "what helps"], levers)] if levers else []),
         ("", ["model", "encoder", "method", "failed", "page"], about),
     ]

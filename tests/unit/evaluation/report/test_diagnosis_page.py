@@ -47,10 +47,10 @@ def test_the_headline_is_counted(counts: dict[str, int], said: str) -> None:
 
 
 def test_the_terminal_is_told_what_is_wrong_and_what_helps() -> None:
-    (title, _, rows), _ = tables(found(known=3, unused=5), "x.html")
+    (title, _, rows), (_, _, levers), _ = tables(found(known=3, unused=5), "x.html")
     assert title == "nq/train: 3 of 8 questions are answered with the library"
     assert [row[0] for row in rows] == ["right", "WRONG"]
-    assert "`" not in str(rows)
+    assert len(levers) == 1 and "wbrag enrich packs" in levers[0][1] and "`" not in str(levers)
 
 
 def test_page_and_figures_are_written(tmp_path: Path) -> None:
