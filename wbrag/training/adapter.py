@@ -113,7 +113,7 @@ class _Course:
 
     def __init__(self, lessons: Lessons, settings: AdapterConfig, top_k: int) -> None:
         self.settings, self.loss_of, self.distance = settings, loss(settings.loss, top_k), loss("pdist", top_k)
-        self.queries, self.passages = torch.from_numpy(lessons.queries), torch.from_numpy(lessons.passages)
+        self.queries, self.passages = torch.tensor(lessons.queries), torch.tensor(lessons.passages)  # of their own
         self.places, self.asked = torch.from_numpy(lessons.places), torch.from_numpy(lessons.asked)
         self.teacher = torch.from_numpy(teacher(lessons, settings))
 
