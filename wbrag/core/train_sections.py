@@ -19,7 +19,7 @@ class AdapterConfig(Section):
     )
     teacher_temperature: float = Field(0.5, gt=0, description="of spreads (both), or of nats a token (likelihood)")
     temperature: float = Field(0.05, gt=0, description="of the retriever's softmax over similarities")
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     epochs: int = Field(60, ge=1, description="at most; training stops where the stopping part gets no better")
     patience: int = Field(8, ge=1, description="epochs without an improvement before it stops")
