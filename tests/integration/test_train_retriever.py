@@ -1,0 +1,112 @@
+"""A retriever learns which documents helped, is released, answers better, and is taken back: over a real endpoint."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.hostless import Life, Words, open_life
+from tests.support.openai_server import Body, OpenAIServer
+from wbrag.core.errors import WbragError
+from wbrag.evaluation.report.retriever_page import render, tables, to_json
+
+pytestmark = pytest.mark.integration
+
+TOPICS = [f"{first}{last}" for first in "amber birch cedar delta ember fjord grove haven".split() for last in
+          "lamp gate mill boat yard rope bell kiln dock loom pier tarn weir oven".split()]  # fmt: skip
+CODES = {topic: f"k{n}" for n, topic in enumerate(TOPICS)}
+TOPIC = re.compile(r"asked about (\w+),")
+
+
+class Wide(Words):
+    """Few words share a place, so that questions find their own topic."""
+
+    dimension = 4096
+
+
+class Scoring(OpenAIServer):
+    """Answers from the passage that states the code, which makes the gold answer likely too; knows nothing by heart."""
+
+    def _completion(self, body: Body) -> Body:
+        found = super()._completion(body)
+        if "prompt_logprobs" in found:
+            text = "\n".join(message["content"] for message in body["messages"])
+            helped = f"answer {CODES.get((TOPIC.findall(text) or [''])[-1])}" in text
+            for entry in found["prompt_logprobs"][1:]:
+                for token in entry.values():
+                    token["logprob"] = -0.5 if helped else -4.0
+        return found
+
+
+def reply(messages: list[dict[str, str]]) -> str:
+    text = "\n".join(message["content"] for message in messages)
+    topic = (TOPIC.findall(text) or [""])[-1]
+    return CODES[topic] if topic in CODES and f"answer {CODES[topic]}" in text else "unknown"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OpenAIServer]:
+    with Scoring(reply=reply, vllm=True) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def life(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    """Of every topic a passage that looks like the question, and one that answers it."""
+    folder = tmp_path_factory.mktemp("retriever")
+    passages = [
+        {"id": f"{kind}-{topic}", "contents": f"{topic}\n{text}"}
+        for topic in TOPICS
+        for kind, text in (
+            ("decoy", f"They asked about {topic}."),
+            ("gold", f"The answer {CODES[topic]} for {topic}."),
+        )
+    ]
+    examples = [
+        {"id": topic, "question": f"What was asked about {topic}, {topic}?", "golden_answers": [CODES[topic]]}
+        | {"metadata": {"gold": [f"gold-{topic}"]}}
+        for topic in TOPICS
+    ]
+    for name, rows in (("corpus", passages), ("examples", examples)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    one = {"top_k": 1}
+    with open_life(str(folder / "w"), server.url, Wide(), retrieval=one, enrich=one, train={"candidates": 4, "candidate_depth": 4}) as w:
+        w.ingest_corpus(folder / "corpus.jsonl")
+        w.ingest_examples(folder / "examples.jsonl", "toy", "train")
+        w.index()
+        yield w
+
+
+def test_it_learns_and_answers_better_and_is_taken_back(life: Life, server: OpenAIServer) -> None:
+    found = life.train_retriever("toy/train")
+    mrr = next(one for one in found.held if one.name == "mrr_at_10")
+    assert found.retriever.better and mrr.gain.ci95.low > 0.2 and mrr.control.gain < 0.05
+    assert sum(found.questions.values()) == len(TOPICS) and not sum(found.left)
+    with pytest.raises(WbragError, match="approved units"):
+        life.publish(retriever="none")
+    release = life.publish("a retriever")
+    assert release.retriever == f"retrievers/{found.retriever.name}.json"
+    gain = life.evaluate("toy/train", release=release.id, against="none")
+    assert gain["gain"] > 0.3 and gain["p"] < 0.001
+    by_release, by_base = (life.answers("toy/train", release=name) for name in (release.id, "none"))
+    assert sum(row["hit_ids"][0].startswith("gold-") for row in by_release) > len(TOPICS) / 2
+    assert all(row["hit_ids"][0].startswith("decoy-") for row in by_base)
+
+    asked = len(server.requests)
+    again = life.train_retriever("toy/train")
+    assert again.retriever.name == found.retriever.name and len(server.requests) == asked
+    assert again.curves == found.curves
+
+    page, shown = render(found), str(tables(found, "x.html"))
+    assert "<h1>Better: " in page and found.retriever.name in page and "wbrag publish" in shown
+    assert json.loads(json.dumps(to_json(found, "x.html")))["held_out"]["mrr_at_10"]["gain"] == mrr.gain.gain
+
+
+def test_too_few_questions_are_refused(life: Life) -> None:
+    before = set((life.path / "retrievers").glob("*"))
+    with pytest.raises(WbragError, match="at least 100 questions of toy/train"):
+        life.train_retriever("toy/train", limit=20)
+    assert set((life.path / "retrievers").glob("*")) == before
