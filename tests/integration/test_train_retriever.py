@@ -73,7 +73,9 @@ def life(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
     for name, rows in (("corpus", passages), ("examples", examples)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     one = {"top_k": 1}
-    with open_life(str(folder / "w"), server.url, Wide(), retrieval=one, enrich=one, train={"candidates": 4, "candidate_depth": 4}) as w:
+    with open_life(
+        str(folder / "w"), server.url, Wide(), retrieval=one, enrich=one, train={"candidates": 4, "candidate_depth": 4}
+    ) as w:
         w.ingest_corpus(folder / "corpus.jsonl")
         w.ingest_examples(folder / "examples.jsonl", "toy", "train")
         w.index()

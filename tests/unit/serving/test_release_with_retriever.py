@@ -17,6 +17,7 @@ from wbrag.retrieval.adapter import Adapter
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.trained import TrainedRetriever, save_adapter
 from wbrag.serving.release_cache import ReleaseCache
+from wbrag.serving.release_watcher import ReleaseWatcher
 from wbrag.units.layout import Layout
 from wbrag.units.library import Library
 from wbrag.units.publisher import Publisher
@@ -66,6 +67,45 @@ def test_it_answers_by_its_own_and_rolls_back(layout: Layout) -> None:
     cache = library(layout)
     assert [first(cache, r).id for r in (before, after, back)] == ["b3", "b7", "b3"]
     assert back.retriever == ""
+
+
+def test_a_swap_and_a_rollback_under_load_lose_nothing(layout: Layout) -> None:
+    """Every search is answered as the release says that answered it, while releases come and go."""
+    base = layout.releases.get("latest")
+    swap(layout, QUESTION, "b 7\nabout b 7", "2026-01-01T00:00:00+00:00")
+
+    async def run() -> list[tuple[str, str]]:
+        cache = library(layout)
+        watcher = ReleaseWatcher(layout, cache)
+        await watcher.refresh()
+        found: list[tuple[str, str]] = []
+        done = asyncio.Event()
+
+        async def ask() -> None:
+            while not done.is_set():
+                release = watcher.release
+                assert release is not None
+                [hits] = await cache.search([QUESTION], 1, release)
+                found.append((release.id, hits[0].id))
+
+        askers = [asyncio.create_task(ask()) for _ in range(8)]
+        for step in (
+            lambda: layout.releases.append(publisher(layout).propose()),
+            lambda: layout.releases.rollback(base.id),
+        ):
+            await asyncio.to_thread(step)
+            await watcher.refresh()
+            before = len(found)
+            while len(found) < before + 50:
+                await asyncio.sleep(0.01)
+        done.set()
+        await asyncio.gather(*askers)
+        return found
+
+    found = asyncio.run(run())
+    releases = {r.id: r for r in layout.releases.all()}
+    assert {id for id, _ in found} >= {r.id for r in list(releases.values())[-2:]}
+    assert all(hit == ("b7" if releases[id].retriever else "b3") for id, hit in found)
 
 
 def test_passages_are_not_moved(layout: Layout) -> None:
