@@ -90,10 +90,10 @@ class Life(Workspace):
             return super().index()
 
 
-def open_life(folder: str, url: str = NOBODY, words: Words = Words(), **sections: Any) -> Life:
+def open_life(folder: str, url: str = NOBODY, words: Words | None = None, **sections: Any) -> Life:
     generator = {"backend": "openai", "base_url": url, "model": "tiny", "max_retries": 0}
     config = load(generator=generator, **{"ray": ONE_BLOCK, "publish": {"max_writeback_shards": 2}} | sections)
-    return Life(folder, config, session=InProcess(config, words, words.dimension))  # type: ignore[arg-type]
+    return Life(folder, config, session=InProcess(config, words or Words(), (words or Words).dimension))  # type: ignore[arg-type]
 
 
 def _build_index(
