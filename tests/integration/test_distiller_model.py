@@ -36,9 +36,10 @@ def test_the_distiller_distils_and_the_reader_answers(copy: Path, endpoint: Open
             again = w.verdicts("toy/train", limit=6)
             mine = [body for body in endpoint.requests[asked:] if "code of" in body["messages"][-1]["content"]]
             assert again.folder.name != found["fingerprint"]
-            trial = 2  # the start check distils the first example's passage
-            assert sum(map(distils, mine)) == 2 * found["accepted"] + trial
-            assert len(mine) == 3 * found["accepted"] + trial
+            units = sum(map(distils, mine))
+            trial = units - 2 * found["accepted"]
+            assert trial in (0, 2), "the start check distils the first example's passage, which an engine remembers"
+            assert len(mine) - units == found["accepted"]
 
 
 def test_a_distiller_without_a_name_is_refused() -> None:

@@ -51,7 +51,8 @@ def test_enrichment_survives_sigkill(copy: Path, tmp_path: Path, spread_above: i
     assert resumed["resumed"] == len(before) and reference["resumed"] == 0
     assert resumed["verdicts_sha256"] == reference["verdicts_sha256"]
     assert (resumed["examples"], resumed["quarantined"]) == (len(ITEMS), 0)
-    assert not later & {ITEMS[int(id[1:])] for id in before}, "a finished row was computed again"
+    checked = {ITEMS[0]}  # the start check tries the first question, finished or not
+    assert not (later - checked) & {ITEMS[int(id[1:])] for id in before}, "a finished row was computed again"
 
 
 def test_indexing_survives_sigkill(data: Path, indexed: Path, endpoint: OpenAIServer, tmp_path: Path) -> None:

@@ -32,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wbrag: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("wbrag: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
-        return 1
+        return _interrupted()
     except BrokenPipeError:
         return 0
     except OSError as error:
@@ -41,6 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"wbrag: expected to read and write files, found: {error}; free the disk or check the path", file=sys.stderr
         )
         return 1
+
+
+def _interrupted() -> int:
+    print("wbrag: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
+    return 1
 
 
 def _run(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
@@ -64,6 +68,8 @@ def _run(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
                 raise type(error)(f"{line}{error}") from None
             _tell(result, arguments.json)
             code = max(code, step.code)
+    except KeyboardInterrupt:  # said at once: models take a while to stop, and Ray may end this process meanwhile
+        code = _interrupted()
     finally:
         if workspace is not None:
             with _nothing_else_on_stdout():
