@@ -38,7 +38,7 @@ def test_the_distiller_distils_and_the_reader_answers(copy: Path, endpoint: Open
             assert again.folder.name != found["fingerprint"]
             units = sum(map(distils, mine))
             trial = units - 2 * found["accepted"]
-            assert trial in (0, 2), "the start check distils the first example's passage, which an engine remembers"
+            assert 0 <= trial <= 2, "the start check distils the first example's passage, which an engine remembers"
             assert len(mine) - units == found["accepted"]
 
 
