@@ -13,7 +13,7 @@ from tests.support.openai_server import Body, OpenAIServer
 from wbrag.core.errors import WbragError
 from wbrag.evaluation.report.retriever_page import render, tables, to_json
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 TOPICS = [f"{first}{last}" for first in "amber birch cedar delta ember fjord grove haven".split() for last in
           "lamp gate mill boat yard rope bell kiln dock loom pier tarn weir oven".split()]  # fmt: skip
