@@ -79,9 +79,7 @@ class EnrichJob:
         async def run(example: Example, known: Known) -> Row:
             recording = _RecordingBase(base) if base is not None else None
             rag = _rag(self.config, handles, example, settings.top_k, recording)
-            distiller = Distiller(
-                handles.distiller or handles.generator, handles.encoder, settings, self.config.prompts_dir
-            )
+            distiller = _distiller(self.config, handles)
             row = verdict_row(await Enricher(method(self.method), rag, distiller, settings).enrich(example, known))
             kept = {"source_passages": recording.passages(row["sources"], known.hits)} if recording else {}
             return row | kept | {"asked": asked_key(example, self.config.prompts_dir)}
@@ -136,9 +134,7 @@ class DistilJob:
 
     def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
         settings = self.config.enrich
-        distiller = Distiller(
-            handles.distiller or handles.generator, handles.encoder, settings, self.config.prompts_dir
-        )
+        distiller = _distiller(self.config, handles)
 
         async def run(example: Example, known: Known) -> Row:
             documents = _given(example)

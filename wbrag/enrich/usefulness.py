@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -84,13 +84,18 @@ def drawn(found: int, wanted: int, key: str) -> list[int]:
 def holds(example: Example, hit: Hit, *, closed: bool) -> bool | None:
     """Whether a passage holds the answer: by the example's gold passages where it names some, else by its words.
 
-    A gold document counts by any of its chunks. The words of a label (`closed`) say nothing.
+    The words of a label (`closed`) say nothing.
     """
     if gold := gold_ids(example):
-        return hit.id in gold or hit.id.rpartition("#")[0] in gold
+        return is_gold(hit.id, gold)
     if closed or not example.golden_answers:
         return None
     return acc(f"{hit.title}\n{hit.text}", example.golden_answers) > 0
+
+
+def is_gold(id: str, gold: Collection[str]) -> bool:
+    """Whether a passage is one of these; a document counts by any of its chunks."""
+    return id in gold or id.rpartition("#")[0] in gold
 
 
 def gold_ids(example: Example) -> frozenset[str]:

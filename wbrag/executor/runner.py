@@ -30,7 +30,7 @@ from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.external import is_external, open_base, state
 from wbrag.retrieval.external.source_cache import save_passages
 from wbrag.retrieval.index.manifest import Manifest
-from wbrag.retrieval.index.shard import open_shards
+from wbrag.retrieval.index.shard import open_shard, open_shards
 from wbrag.retrieval.retriever import Base, IndexRetriever
 from wbrag.units.examine import nearest_passages
 from wbrag.units.layout import Index, Layout
@@ -254,8 +254,9 @@ class Runner:
     def base_vectors(self, ids: Collection[str]) -> dict[str, Vectors]:
         """The vectors [d] of these passages as the base index holds them."""
         found: dict[str, Vectors] = {}
-        for shard in open_shards(self.layout.path / "index", self.layout.base()[0], "base", gpu=False):
-            found |= shard.vectors_of(ids)
+        manifest, _, _ = self.layout.base()
+        for files in manifest.shards:  # one in memory at a time
+            found |= open_shard(self.layout.path / "index", files, manifest, "base", gpu=False).vectors_of(ids)
         if lost := set(ids) - set(found):
             raise WbragError(
                 f"expected all {len(ids)} candidates in the base index, found none of {min(lost)!r} and "

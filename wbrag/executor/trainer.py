@@ -14,7 +14,6 @@ import numpy as np
 from wbrag.core.errors import UsageError
 from wbrag.core.metrics import Interval, bootstrap_ci
 from wbrag.core.progress import bar
-from wbrag.core.train_sections import AdapterConfig
 from wbrag.enrich.rows import Run, verdict_of
 from wbrag.executor.runner import Runner
 from wbrag.generators import generator_fingerprint
@@ -30,7 +29,7 @@ from wbrag.units.releases import now
 ENOUGH_GOLD = 30  # held-out questions whose gold passage is a candidate: with fewer usefulness itself is the measure
 
 
-class Gain(NamedTuple):
+class Difference(NamedTuple):
     """The mean difference on the same questions, with its 95% bootstrap interval."""
 
     gain: float
@@ -44,8 +43,8 @@ class Held(NamedTuple):
     n: int
     before: float
     after: float
-    gain: Gain
-    control: Gain
+    gain: Difference
+    control: Difference
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,7 @@ class TrainResult:
     held: tuple[Held, ...]
 
 
-def train_retriever(
-    runner: Runner, examples: str, *, limit: int | None = None, settings: AdapterConfig | None = None
-) -> TrainResult:
+def train_retriever(runner: Runner, examples: str, *, limit: int | None = None) -> TrainResult:
     """Train a query adapter on the usefulness of the candidates of NAME/SPLIT, and store it; nothing is published.
 
     What enrichment has recorded is taken; other questions get `train.candidates` likelihoods each. Raises `WbragError`
@@ -76,7 +73,7 @@ def train_retriever(
             f"expected wbrag's own index, whose vectors are needed, found retriever.kind {c.retriever.kind!r}: "
             "ingest the corpus and set retriever.kind faiss"
         )
-    settings = settings or c.train.adapter
+    settings = c.train.adapter
     run = labels(runner, examples, limit)
     asked = {example.id: example for example in runner.layout.examples(examples, limit)}
     kept, left = labelled([(asked[row["id"]], verdict_of(row)) for row in run.rows])
@@ -150,8 +147,8 @@ def compared(found: Lessons, trained: Trained, control: Adapter, seed: int) -> t
     return tuple(held)
 
 
-def _gain(differences: Floats, seed: int) -> Gain:
-    return Gain(float(differences.mean()), bootstrap_ci(differences.tolist(), seed=seed))
+def _gain(differences: Floats, seed: int) -> Difference:
+    return Difference(float(differences.mean()), bootstrap_ci(differences.tolist(), seed=seed))
 
 
 def deciding(held: Sequence[Held]) -> Held:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from wbrag.core.errors import WbragError
-from wbrag.retrieval.encoder import QueryEncoder, TextEncoder, Vectors
+from wbrag.retrieval.encoder import QueryEncoder, Vectors
 
 
 @dataclass(frozen=True)
@@ -62,18 +62,15 @@ class Adapter:
 
 
 class AdaptedEncoder:
-    """An encoder whose questions pass the adapter; passages do not."""
+    """An encoder of questions, whose vectors pass the adapter."""
 
-    def __init__(self, encoder: TextEncoder, adapter: Adapter) -> None:
+    def __init__(self, encoder: QueryEncoder, adapter: Adapter) -> None:
         self.encoder, self.adapter = encoder, adapter
 
     async def queries(self, texts: Sequence[str]) -> Vectors:
         return self.adapter(await self.encoder.queries(texts))
 
-    async def passages(self, contents: Sequence[str]) -> Vectors:
-        return await self.encoder.passages(contents)
 
-
-def adapted(encoder: TextEncoder, adapter: Adapter | None) -> QueryEncoder:
+def adapted(encoder: QueryEncoder, adapter: Adapter | None) -> QueryEncoder:
     """The encoder as a release's retriever asks it."""
     return encoder if adapter is None else AdaptedEncoder(encoder, adapter)

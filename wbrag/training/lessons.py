@@ -16,7 +16,7 @@ import numpy.typing as npt
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Example, content_hash
 from wbrag.enrich.enrich import Verdict
-from wbrag.enrich.usefulness import Candidate, gold_ids
+from wbrag.enrich.usefulness import Candidate, gold_ids, is_gold
 from wbrag.retrieval.encoder import Vectors
 
 FEWEST = 100  # questions: of fewer, the fifth that is held out says nothing
@@ -129,7 +129,7 @@ def lessons(kept: Sequence[Labelled], queries: Vectors, vectors: Mapping[str, Fl
             at = row, column
             places[at], present[at], similarity[at] = place[candidate.id], True, candidate.score
             logprob[at] = np.nan if candidate.logprob is None else candidate.logprob
-            gold[at] = candidate.id in named or candidate.id.rpartition("#")[0] in named
+            gold[at] = is_gold(candidate.id, named)
     return Lessons(
         tuple(found.example.id for found in kept),
         queries,

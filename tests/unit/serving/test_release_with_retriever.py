@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from tests.support.releases import D, HashEncoder, library, two_releases
+from tests.support.library import contents, index
+from tests.support.releases import D, HashEncoder, library, passages, two_releases
 from wbrag.core.config import load
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Hit
@@ -159,9 +159,6 @@ def test_one_of_another_encoder_and_a_damaged_one_are_refused(layout: Layout) ->
 
 
 def test_a_workspace_without_units_can_publish_a_retriever(tmp_path: Path) -> None:
-    from tests.support.library import contents, index
-    from tests.support.releases import passages
-
     layout = Layout(tmp_path / "w", load())
     rows = passages("b", 40)
     index(layout, rows, HashEncoder().encode_passages([contents(row) for row in rows]))
@@ -170,4 +167,3 @@ def test_a_workspace_without_units_can_publish_a_retriever(tmp_path: Path) -> No
     swap(layout, QUESTION, "b 7\nabout b 7", "2026-01-01T00:00:00+00:00")
     release = layout.releases.append(publisher(layout).propose())
     assert (release.units, first(library(layout), release).id) == (0, "b7")
-    assert replace(release, note="") == release

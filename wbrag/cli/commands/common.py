@@ -8,7 +8,12 @@ from __future__ import annotations
 import argparse
 import getpass
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from wbrag.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from wbrag.workspace import Workspace
 
 Work = Callable[[argparse.Namespace, Any], Any]  # with the workspace, or with the settings alone
 Verb = Callable[..., argparse.ArgumentParser]  # name, work, help, example, and the subparsers that it is one of
@@ -27,3 +32,12 @@ def current_user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         return "unknown"
+
+
+def work_of(a: argparse.Namespace, w: Workspace) -> tuple[str, dict[str, Any]]:
+    """The examples and the options, from the command line or else from the settings' `job` section."""
+    job = w.config.job
+    examples = a.examples or job.examples
+    if examples is None:
+        raise UsageError("expected --examples NAME/SPLIT or the setting job.examples, found neither: name the examples")
+    return examples, {"method": a.method or job.method, "limit": job.limit if a.limit is None else a.limit}

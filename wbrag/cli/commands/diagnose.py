@@ -8,8 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from wbrag.cli.commands.common import Verb
-from wbrag.core.errors import UsageError
+from wbrag.cli.commands.common import Verb, work_of
 from wbrag.core.io.files import location
 
 if TYPE_CHECKING:
@@ -29,11 +28,10 @@ def _diagnose(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.evaluation.diagnosis.diagnose import LIMIT, tables
     from wbrag.evaluation.report.diagnosis_page import write_diagnosis
 
-    job = w.config.job
-    examples = a.examples or job.examples
-    if examples is None:
-        raise UsageError("expected --examples NAME/SPLIT or the setting job.examples, found neither: name the examples")
-    found = w.diagnose(examples, limit=a.limit or job.limit or LIMIT, method=a.method or job.method)
+    examples, options = work_of(a, w)
+    found = w.diagnose(
+        examples, method=options["method"], limit=LIMIT if options["limit"] is None else options["limit"]
+    )
     page = location(a.out) if a.out else w.path / "reports" / f"diagnosis-{examples.replace('/', '-')}.html"
     write_diagnosis(found, page)
     return found.to_json() | {"page": str(page)} if a.json else tables(found, str(page))

@@ -8,8 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from wbrag.cli.commands.common import Verb, current_user, plain
-from wbrag.core.errors import UsageError
+from wbrag.cli.commands.common import Verb, current_user, plain, work_of
 from wbrag.core.io.files import location
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ def add(verb: Verb, verbs: Any) -> None:
     trained = verb("retriever", _retriever, taught, "wbrag train retriever --examples nq/train", parts)
     trained.add_argument("--kind", choices=["adapter"], default="adapter", help="adapter: of questions' vectors")
     trained.add_argument("--out", metavar="FILE", help="the page (default: reports/retriever-NAME.html)")
+    trained.set_defaults(method=None)
     for sub in (enrich, evaluate, trained):
         sub.add_argument("--examples", metavar="NAME/SPLIT", help="default: the setting job.examples")
         if sub is not trained:
@@ -48,22 +48,13 @@ def add(verb: Verb, verbs: Any) -> None:
     evaluate.add_argument("--trec", metavar="FILE", help="write what was retrieved as a TREC run file")
 
 
-def _work(a: argparse.Namespace, w: Workspace) -> tuple[str, dict[str, Any]]:
-    """The examples and the options, from the command line or else from the settings' `job` section."""
-    job = w.config.job
-    examples = a.examples or job.examples
-    if examples is None:
-        raise UsageError("expected --examples NAME/SPLIT or the setting job.examples, found neither: name the examples")
-    return examples, {"method": a.method or job.method, "limit": job.limit if a.limit is None else a.limit}
-
-
 def _enrich(a: argparse.Namespace, w: Workspace) -> Any:
-    examples, options = _work(a, w)
+    examples, options = work_of(a, w)
     return w.enrich(examples, **options)
 
 
 def _evaluate(a: argparse.Namespace, w: Workspace) -> Any:
-    examples, options = _work(a, w)
+    examples, options = work_of(a, w)
     release = a.release or w.config.job.release
     result = w.evaluate(examples, release=release, against=a.against or w.config.job.against, **options)
     if a.trec:
@@ -80,8 +71,7 @@ def _publish(a: argparse.Namespace, w: Workspace) -> Any:
 def _retriever(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.evaluation.report.retriever_page import tables, to_json, write_training
 
-    a.method = None
-    examples, options = _work(a, w)
+    examples, options = work_of(a, w)
     found = w.train_retriever(examples, limit=options["limit"])
     page = location(a.out) if a.out else w.path / "reports" / f"retriever-{found.retriever.name}.html"
     write_training(found, page)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from wbrag.core.io.files import Location, file_in_one_step, write_atomically
+from wbrag.core.io.files import Location, write_atomically
 from wbrag.evaluation.diagnosis.diagnose import Diagnosis
 from wbrag.evaluation.report import plots
-from wbrag.evaluation.report.page import environment
+from wbrag.evaluation.report.page import environment, write_html
 from wbrag.evaluation.report.provenance import hardware
 from wbrag.evaluation.report.wording import count, diagnosed
 from wbrag.units.releases import now
@@ -15,8 +15,7 @@ from wbrag.units.releases import now
 
 def write_diagnosis(found: Diagnosis, path: Location) -> None:
     """Write the page to `path` and its figures beside it, each whole or not at all."""
-    with file_in_one_step(path) as draft:
-        draft.write_text(render(found), encoding="utf-8", errors="backslashreplace")
+    write_html(path, render(found))
     write_atomically(
         path.parent / f"{path.name.removesuffix('.html')}.json", json.dumps(found.to_json(), indent=1) + "\n"
     )

@@ -15,8 +15,13 @@ from wbrag.evaluation.report.story import ExampleUnit, Story
 
 def write_page(story: Story, path: Location) -> None:
     """Write the page to `path`, whole or not at all."""
+    write_html(path, render_page(story))
+
+
+def write_html(path: Location, page: str) -> None:
+    """Write a page, whole or not at all; a lone surrogate in a text is shown as its number."""
     with file_in_one_step(path) as draft:
-        draft.write_text(render_page(story), encoding="utf-8", errors="backslashreplace")
+        draft.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def environment() -> Environment:

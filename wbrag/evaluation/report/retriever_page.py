@@ -6,14 +6,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from wbrag.core.io.files import Location, file_in_one_step
+from wbrag.core.io.files import Location
 from wbrag.core.metrics import Interval
 from wbrag.core.table import Table
 from wbrag.evaluation.report import plots
-from wbrag.evaluation.report.page import environment
+from wbrag.evaluation.report.page import environment, write_html
 from wbrag.evaluation.report.provenance import hardware
 from wbrag.evaluation.report.wording import points, span
-from wbrag.executor.trainer import Gain, Held, TrainResult, deciding
+from wbrag.executor.trainer import Difference, Held, TrainResult, deciding
 
 LABELS = {
     "recall_at_1": "Recall@1 of gold passages",
@@ -24,12 +24,12 @@ LABELS = {
 
 def write_training(found: TrainResult, path: Location) -> None:
     """Write the page to `path`, whole or not at all."""
-    with file_in_one_step(path) as draft:
-        draft.write_text(render(found), encoding="utf-8", errors="backslashreplace")
+    write_html(path, render(found))
 
 
 def render(found: TrainResult) -> str:
-    [part] = [part for part in found.retriever.parts if part.kind == "adapter"]
+    part = found.retriever.part("adapter")
+    assert part is not None
     settings = ", ".join(f"{name} {value}" for name, value in part.made["settings"].items())
     made = {
         "Name": found.retriever.name,
@@ -84,7 +84,7 @@ def gains(held: tuple[Held, ...]) -> Markup:
     return plots.differences("held-out", "Gain over the encoder alone, in points", rows)
 
 
-def _row(label: str, n: int, gain: Gain, *, control: bool) -> tuple[str, str, float, Interval, bool]:
+def _row(label: str, n: int, gain: Difference, *, control: bool) -> tuple[str, str, float, Interval, bool]:
     return label, f"{n} questions, {span(gain.ci95)}", gain.gain, gain.ci95, control
 
 
@@ -104,7 +104,7 @@ def tables(found: TrainResult, page: str) -> list[Table]:
     ]
 
 
-def _points(gain: Gain) -> str:
+def _points(gain: Difference) -> str:
     return f"{points(gain.gain)} ({span(gain.ci95)})"
 
 
