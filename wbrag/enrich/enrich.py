@@ -19,7 +19,7 @@ from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_
 from wbrag.enrich.leakage_audit import audit
 from wbrag.enrich.round_trip import RoundTrip, round_trip
 from wbrag.enrich.scores import Scorer
-from wbrag.enrich.usefulness import Usefulness, depth, usefulness
+from wbrag.enrich.usefulness import Usefulness, depth, held_again, usefulness
 from wbrag.methods import Method, Rag
 from wbrag.methods.meter import Meter
 
@@ -208,8 +208,10 @@ class _Case:
         """Beside Algorithm 1, where the settings ask for it: what each candidate document alone would do."""
         if not depth(self.gate):
             return verdict
-        found, made = self.known.usefulness, 0
-        if found is None:
+        known, made = self.known.usefulness, 0
+        if known is not None:
+            found = held_again(known, self.example)
+        else:
             found = await usefulness(self.rag, self.example, self.gate)
             made = found.calls
         reused = verdict.reused_calls + found.calls - made

@@ -93,6 +93,13 @@ def holds(example: Example, hit: Hit, *, closed: bool) -> bool | None:
     return acc(f"{hit.title}\n{hit.text}", example.golden_answers) > 0
 
 
+def held_again(found: Usefulness, example: Example) -> Usefulness:
+    """What an earlier run found, by the gold passages that the example names now: its row does not depend on them."""
+    if not (gold := gold_ids(example)):
+        return found
+    return found._replace(candidates=tuple(c._replace(holds=is_gold(c.id, gold)) for c in found.candidates))
+
+
 def is_gold(id: str, gold: Collection[str]) -> bool:
     """Whether a passage is one of these; a document counts by any of its chunks."""
     return id in gold or id.rpartition("#")[0] in gold

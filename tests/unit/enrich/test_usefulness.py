@@ -17,7 +17,7 @@ from wbrag.core.tasks import task
 from wbrag.core.types import Example, Hit
 from wbrag.enrich.enrich import Known
 from wbrag.enrich.rows import VERDICTS, verdict_of, verdict_row
-from wbrag.enrich.usefulness import Candidate, Usefulness, drawn, holds, usefulness
+from wbrag.enrich.usefulness import Candidate, Usefulness, drawn, held_again, holds, usefulness
 from wbrag.methods import Rag
 
 
@@ -113,6 +113,14 @@ def test_what_is_known_is_not_asked_again() -> None:
     again, generator = run(World(opened=WRONG), candidates=3, known=Known(first, tuple(HITS), (), first.usefulness))
     assert not generator.calls
     assert (again.usefulness, again.calls, again.reused_calls) == (first.usefulness, 0, first.calls)
+
+
+def test_gold_passages_that_are_named_later_count() -> None:
+    found, _ = looked(Example("e", QUESTION, ("owl",)), HITS, candidate_depth=3)
+    assert [c.holds for c in found.candidates] == [False, False, False]
+    assert held_again(found, Example("e", QUESTION, ("owl",))) == found
+    named = held_again(found, Example("e", QUESTION, ("owl",), metadata={"gold": ["p1"]}))
+    assert [c.holds for c in named.candidates] == [False, True, False]
 
 
 def test_it_survives_its_row_and_older_rows_have_none() -> None:
