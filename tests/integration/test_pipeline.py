@@ -93,3 +93,22 @@ def test_what_is_not_there_is_named(copy: Path, endpoint: OpenAIServer, host: Ho
         shutil.rmtree(copy / "index")
         with pytest.raises(WbragError, match="wbrag index"):
             workspace.search("code")
+
+
+def test_words_are_searched_beside_vectors_in_enrichment_and_in_releases(
+    copy: Path, endpoint: OpenAIServer, host: Host
+) -> None:
+    with host.workspace(copy, endpoint) as workspace:
+        plain = workspace.enrich("toy/train", limit=6)
+    with host.workspace(copy, endpoint, retrieval={"hybrid": 0.4}) as workspace:
+        with pytest.raises(WbragError, match="expected an index of words"):
+            workspace.enrich("toy/train", limit=6)
+        workspace.index()
+        found = workspace.enrich("toy/train", limit=6)
+        assert found["examples"] == 6 and found["quarantined"] == 0
+        assert found["resumed"] == 0 and plain["resumed"] == 0  # rows of other documents are other rows
+        release = workspace.publish()
+        assert workspace.evaluate("toy/train", release="latest", limit=6)["n"] == 6
+        hits = workspace.search(f"What is the code of {ITEMS[0]}?")
+        assert hits[0].ways and hits[0].ways.found_by == "both" and ITEMS[0] in hits[0].text
+        assert all(manifest.keywords for manifest, _ in workspace.indexes(release.id))

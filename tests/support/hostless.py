@@ -24,6 +24,7 @@ from wbrag.generators import build
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import build_once, open_shards
+from wbrag.retrieval.index.words import in_turn
 from wbrag.workspace import Workspace
 
 ONE_BLOCK = {"block_rows": 1000}  # of `ray`: a run of one block needs no Ray Data
@@ -86,7 +87,8 @@ class Life(Workspace):
 
     def index(self) -> dict[str, Any]:
         # For this call alone: other tests share the process.
-        with patch("wbrag.executor.ray.index_build.build_index", _build_index):
+        module = "wbrag.executor.ray.index_build"
+        with patch(f"{module}.build_index", _build_index), patch(f"{module}.spread", in_turn):
             return super().index()
 
 

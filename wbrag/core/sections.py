@@ -195,6 +195,9 @@ class RetrievalConfig(Section):
         1.0, ge=0, le=1, description="at most this share of the hits from the write-back index"
     )
     displace_sources: bool = Field(False, description="a unit takes the place of the passages it was distilled from")
+    hybrid: float = Field(
+        0.0, ge=0, lt=1, description="weight of words (BM25) beside vectors, 0.3 say; 0: vectors alone, no word index"
+    )
 
 
 class RetrieverConfig(Section):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 Origin = Literal["base", "writeback"]
+FoundBy = Literal["vectors", "keywords", "both", "fusion"]
 Role = Literal["system", "user", "assistant"]
 Int32 = Annotated[int, "int32"]  # how wide a number is kept in tables: `wbrag.core.io.schemas`
 Float32 = Annotated[float, "float32"]
@@ -59,15 +60,41 @@ class Example:
     metadata: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
+class Ways(NamedTuple):
+    """How a hit was found where vectors are not the only way.
+
+    `similarity`: the inner product; `keywords`: BM25 over the most that a passage could have for the question, in
+    [0, 1), None where words are not searched. `found_by`: by which way alone it would be among the best k; `fusion`:
+    only the sum puts it there.
+    """
+
+    similarity: float
+    keywords: float | None = None
+    found_by: FoundBy = "vectors"
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A retrieved passage; `score` is the inner product of L2-normalised vectors, in [-1, 1]."""
+    """A retrieved passage; hits are ranked by `score`.
+
+    It is the inner product of L2-normalised vectors, in [-1, 1], unless `ways` says that there was more than vectors.
+    """
 
     id: str
     title: str
     text: str
     score: float
     origin: Origin = "base"
+    ways: Ways | None = None
+
+    @property
+    def similarity(self) -> float:
+        """The inner product of L2-normalised vectors."""
+        return self.ways.similarity if self.ways else self.score
+
+    def how_found(self) -> dict[str, float | str]:
+        """`ways` as people are shown it: nothing where vectors alone found it."""
+        return {k: v for k, v in self.ways._asdict().items() if v is not None} if self.ways else {}
 
     @property
     def content_hash(self) -> str:

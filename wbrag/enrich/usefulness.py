@@ -51,7 +51,7 @@ async def usefulness(rag: Rag, example: Example, settings: EnrichConfig) -> Usef
     """
     meter = Meter(rag.generator, rag.retriever)
     [hits] = await rag.retriever.search([example.question], depth(settings))
-    found = [Candidate(hit.id, round(hit.score, 6), holds(example, hit, closed=rag.task.closed)) for hit in hits]
+    found = [Candidate(hit.id, round(hit.similarity, 6), holds(example, hit, closed=rag.task.closed)) for hit in hits]
     if not (settings.candidates and example.golden_answers):
         return Usefulness(tuple(found))
     gold = min(example.golden_answers, key=len)

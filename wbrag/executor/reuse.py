@@ -54,7 +54,7 @@ def stages(job: RowJob, layout: Layout, indexes: Sequence[Index]) -> dict[str, s
         looked_up = (c.retrieval, _shards(indexes), sources, *state(c)) if job.retrieve else ()
         moved = (job.adapter.fingerprint,) if job.adapter else ()
         return {"answers": fingerprint(*_answers(c, job.method), *looked_up, *_encoder(c, job.retrieve), *moved)}
-    corpus = (_shards(indexes), *state(c))
+    corpus = (_shards(indexes), *state(c), *ranking(c))
     units = fingerprint(ROWS_VERSION, *_distilling(c, e), encoder_fingerprint(c.encoder), corpus)
     if isinstance(job, DistilJob):
         read = (*_answers(c, "naive"), e.top_k) if job.round_trip else ()
@@ -68,6 +68,11 @@ def stages(job: RowJob, layout: Layout, indexes: Sequence[Index]) -> dict[str, s
         asked = (reply_fingerprint(c), *_encoder(c, True), corpus)
         found["usefulness"] = fingerprint(ROWS_VERSION, *asked, e.candidates, depth(e))
     return found
+
+
+def ranking(c: Config) -> tuple[Any, ...]:
+    """What decides which passages are found beside their vectors; nothing where that is all."""
+    return (c.retrieval.hybrid,) if c.retrieval.hybrid else ()
 
 
 def _answers(c: Config, method: str) -> tuple[Any, ...]:

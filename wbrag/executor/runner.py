@@ -22,7 +22,7 @@ from wbrag.core.types import Example, Generator, Hit
 from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, Handles, RowJob, documents_of
 from wbrag.enrich.rows import Row, Run
 from wbrag.enrich.start_check import start_check
-from wbrag.executor.reuse import ROWS_VERSION, Reuse, stages
+from wbrag.executor.reuse import ROWS_VERSION, Reuse, ranking, stages
 from wbrag.generators import check, generator_fingerprint
 from wbrag.generators.hub import commit_of
 from wbrag.retrieval.adapter import Adapter
@@ -31,6 +31,7 @@ from wbrag.retrieval.external import is_external, open_base, state
 from wbrag.retrieval.external.source_cache import save_passages
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import open_shard, open_shards
+from wbrag.retrieval.index.words import index_words
 from wbrag.retrieval.retriever import Base, IndexRetriever
 from wbrag.units.examine import nearest_passages
 from wbrag.units.layout import Index, Layout
@@ -148,7 +149,7 @@ class Runner:
             [[s.sha256 for s in manifest.shards] for manifest, _ in indexes],
             {unit: sorted(sources) for unit, sources in (layout.unit_sources() or {}).items()},
             *(state(c) if job.retrieve else ()),
-            *(_models(c)[1:] if job.kind == "enrich" else ()),
+            *((*_models(c)[1:], *ranking(c)) if job.kind == "enrich" else ()),
             *([job.adapter.fingerprint] if job.kind == "evaluate" and job.adapter else ()),
         )
         folder = layout.path / ("verdicts" if job.kind == "enrich" else "answers") / tag
@@ -214,12 +215,16 @@ class Runner:
 
     def index(self) -> tuple[Manifest, str]:
         """Embed and index the corpus, resuming what a killed run left; the manifest, and its path in the workspace."""
-        from wbrag.executor.ray.index_build import build_index
+        from wbrag.executor.ray.index_build import build_index, spread
 
         path, digest = self.layout.path, self.layout.corpus_fingerprint()
         with bar("embedding the corpus", shown=self.progress) as update:
             manifest = build_index(self.session, path / "corpus", digest, path / "embeddings", path / "index", update)
-        file = path / "index" / f"base-{fingerprint([s.sha256 for s in manifest.shards])}.json"
+        if self.config.retrieval.hybrid:
+            with bar("indexing words", shown=self.progress) as update:
+                words = index_words(path / "index", manifest.shards, spread, update)
+            manifest = replace(manifest, keywords=words)
+        file = path / "index" / f"base-{manifest.name}.json"
         pointer = {"manifest": inside(file, path), "sha256": manifest.write(file), "corpus": digest}
         write_atomically(path / "index" / "base.json", json.dumps(pointer, indent=1) + "\n")
         return manifest, pointer["manifest"]

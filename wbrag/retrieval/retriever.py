@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from wbrag.core.sections import RetrievalConfig
 from wbrag.core.types import Hit, Origin
+from wbrag.retrieval import hybrid
 from wbrag.retrieval.batching import Batcher
 from wbrag.retrieval.encoder import QueryEncoder, Vectors
+from wbrag.retrieval.hybrid import Words
 from wbrag.retrieval.index.shard import Shard
 from wbrag.retrieval.merge import best, merge
 
@@ -25,7 +27,9 @@ class ShardSearcher(Protocol):
 
     origin: Origin
 
-    async def search(self, queries: Vectors, k: int) -> list[list[Hit]]: ...
+    async def search(self, queries: Vectors, k: int, words: Words | None = None) -> list[list[Hit]]:
+        """The best `k` of each row of `queries` [n, d]; with `words`, what `hybrid.search` finds."""
+        ...
 
 
 class Base(Protocol):
@@ -46,16 +50,27 @@ class LocalShard:
         self.shard, self.origin = shard, shard.origin
         self._batches = Batcher(partial(_search, shard))  # not a method: a shard let go of is closed at once
 
-    async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
-        return await self._batches([(query, k) for query in queries])
+    async def search(self, queries: Vectors, k: int, words: Words | None = None) -> list[list[Hit]]:
+        texts: Sequence[str] = words.texts if words else [""] * len(queries)
+        weight = words.weight if words else 0.0
+        return await self._batches([_Asked(query, k, text, weight) for query, text in zip(queries, texts, strict=True)])
 
 
-def _search(shard: Shard, asked: Sequence[tuple[Vectors, int]]) -> list[list[Hit]]:
+class _Asked(NamedTuple):
+    vector: Vectors
+    k: int
+    text: str
+    weight: float  # of words; 0: vectors alone
+
+
+def _search(shard: Shard, asked: Sequence[_Asked]) -> list[list[Hit]]:
     """The hits of each query for its k."""
     found: list[list[Hit]] = [[] for _ in asked]
-    for k in {k for _, k in asked}:  # a compressed shard finds the best 5 otherwise when asked for 50
-        rows = [row for row, (_, wanted) in enumerate(asked) if wanted == k]
-        for row, hits in zip(rows, shard.search(np.stack([asked[row][0] for row in rows]), k)):
+    for k, weight in {(one.k, one.weight) for one in asked}:  # a compressed shard finds the best 5 otherwise than 50
+        rows = [row for row, one in enumerate(asked) if (one.k, one.weight) == (k, weight)]
+        vectors = np.stack([asked[row].vector for row in rows])
+        words = Words([asked[row].text for row in rows], weight)
+        for row, hits in zip(rows, hybrid.search(shard, vectors, words, k) if weight else shard.search(vectors, k)):
             found[row] = hits
     return found
 
@@ -79,18 +94,30 @@ class IndexRetriever:
         """The best `k` hits of each query over both indexes, best first; ties by id."""
         if not queries:
             return []
-        return await self.search_vectors(queries, await self.encoder.queries(queries), k)
+        vectors, weight = await self.encoder.queries(queries), self.settings.hybrid
+        if not weight:
+            return await self.search_vectors(queries, vectors, k)
+        words = Words(list(queries), weight)
+        found = await asyncio.gather(*(shard.search(vectors, self._depth(k), words) for shard in self.shards))
+        return [self._merge(hybrid.found_by(hits, k), k) for hits in _by_query(found, len(queries))]
 
     async def search_vectors(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
-        """The same for `queries` with these `vectors` [n, d]."""
-        depth = k * (1 + self.max_displaced)  # each of k units may displace so many
+        """The nearest to these `vectors` [n, d] of `queries`, by nothing else."""
+        depth = self._depth(k)
         searches = [shard.search(vectors, depth) for shard in self.shards]
         if self.base is not None:
             searches.append(self.base.search(queries, vectors, depth))
-        found = await asyncio.gather(*searches)
-        return [self._merge([hit for lists in found for hit in lists[row]], k) for row in range(len(queries))]
+        return [self._merge(hits, k) for hits in _by_query(await asyncio.gather(*searches), len(queries))]
+
+    def _depth(self, k: int) -> int:
+        return k * (1 + self.max_displaced)  # each of k units may displace so many
 
     def _merge(self, hits: Sequence[Hit], k: int) -> list[Hit]:
-        base = best([hit for hit in hits if hit.origin == "base"], k * (1 + self.max_displaced))
+        base = best([hit for hit in hits if hit.origin == "base"], self._depth(k))
         writeback = best([hit for hit in hits if hit.origin == "writeback"], k)
         return merge(base, writeback, k, max_writeback_share=self.settings.max_writeback_share, sources=self.sources)
+
+
+def _by_query(found: Sequence[list[list[Hit]]], queries: int) -> list[list[Hit]]:
+    """What all shards found, query by query."""
+    return [[hit for lists in found for hit in lists[row]] for row in range(queries)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -178,9 +179,9 @@ class Layout:
         return inside(path, self.path), digest
 
     def indexed(self) -> bool:
-        """Whether the base index in use is one of the present corpus and encoder."""
+        """Whether the base index in use is one of the present corpus and encoder, with its words where they count."""
         pointer = self.path / "index" / "base.json"
-        if not pointer.is_file():
+        if not pointer.is_file() or (self.config.retrieval.hybrid and not self.base()[0].keywords):
             return False
         self.base()
         return bool(json.loads(pointer.read_text(encoding="utf-8"))["corpus"] == self.corpus_fingerprint())
@@ -208,11 +209,22 @@ class Layout:
             )
         found: list[Index] = []
         if row.base_manifest:
-            found.append((Manifest.read(self.path / row.base_manifest, row.base_sha256), "base"))
+            found.append((self._searched(row.base_manifest, row.base_sha256, "wbrag index"), "base"))
         if row.writeback_manifest:
-            manifest = Manifest.read(self.path / row.writeback_manifest, row.writeback_sha256)
+            manifest = self._searched(row.writeback_manifest, row.writeback_sha256, "wbrag publish")
             found.append((manifest, "writeback"))
         return found
+
+    def _searched(self, path: str, sha256: str, verb: str) -> Manifest:
+        """The index at `path`, with its words only where these settings search them."""
+        manifest = Manifest.read(self.path / path, sha256)
+        if not self.config.retrieval.hybrid:
+            return replace(manifest, keywords=None)
+        if manifest.keywords is None:
+            raise WbragError(
+                f"expected an index of words beside {path} for retrieval.hybrid, found none: run `{verb}` with it"
+            )
+        return manifest
 
     @property
     def retrievers(self) -> Location:

@@ -19,6 +19,7 @@ from wbrag.core.types import PassageText
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
 from wbrag.retrieval.index.shard import build_once, read_passages
+from wbrag.retrieval.index.words import with_keywords
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release, now, release_id
 from wbrag.units.table import StoredUnit
@@ -50,8 +51,8 @@ def propose(
             "expected approved units on the shelf, found none: run `wbrag enrich`, or approve units with `wbrag units`"
         )
     encoder = encoder_fingerprint(config.encoder)
-    if base_manifest is not None:
-        base = Manifest.read(base_manifest, base_sha256)
+    base = None if base_manifest is None else Manifest.read(base_manifest, base_sha256)
+    if base is not None:
         if base.encoder != encoder:
             raise WbragError(
                 f"expected an index of encoder {config.encoder.model!r}, found one of {base.encoder_model!r}: "
@@ -71,7 +72,9 @@ def propose(
         old = _reusable(workspace, latest, stock, encoder)
         shards = _shards(config, root, old, stock, dimension)
         manifest = Manifest(encoder, config.encoder.model, dimension, "SQfp16", shards)
-        path = root / f"writeback-{fingerprint([s.sha256 for s in manifest.shards])}.json"
+        if config.retrieval.hybrid and base is not None:
+            manifest = with_keywords(root, manifest, base)
+        path = root / f"writeback-{manifest.name}.json"
         digest = manifest.write(path)
     number = latest.number + 1 if latest else 1
     release = Release(
@@ -105,7 +108,7 @@ def _sweep(root: Location) -> None:
     """Remove what killed builds left aside: whoever holds the lock is the only one who builds."""
     if not isinstance(root, Path):  # built on this machine, and uploaded under its own name
         return
-    for stray in [*root.glob(".units-*"), *root.glob(".writeback-*")]:
+    for stray in [*root.glob(".units-*"), *root.glob(".writeback-*"), *root.glob(".words-*")]:
         if stray.is_dir():
             shutil.rmtree(stray)
         else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wbrag.cli.commands.common import Verb, plain
 
 if TYPE_CHECKING:
+    from wbrag.core.types import Hit
     from wbrag.workspace import Workspace
 
 
@@ -26,9 +27,15 @@ def add(verb: Verb, verbs: Any) -> None:
 
 
 def _search(a: argparse.Namespace, w: Workspace) -> Any:
-    return [plain(hit) for hit in w.search(a.question, a.k, release=a.release)]
+    return [_hit(hit) for hit in w.search(a.question, a.k, release=a.release)]
 
 
 def _ask(a: argparse.Namespace, w: Workspace) -> Any:
     answer = w.ask(a.question, task=a.task, release=a.release)
-    return {"question": a.question, "answer": answer.text, "hits": [plain(hit) for hit in answer.hits]}
+    return {"question": a.question, "answer": answer.text, "hits": [_hit(hit) for hit in answer.hits]}
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    found = plain(hit)
+    del found["ways"]
+    return found | hit.how_found()

@@ -18,6 +18,7 @@ from wbrag.enrich.rows import Row
 from wbrag.executor.runner import Runner
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import PASSAGES, Block, build_once, read_passages
+from wbrag.retrieval.index.words import with_keywords
 from wbrag.units.layout import Index
 
 FACTORY = "SQfp16"  # exact: a library is small
@@ -25,7 +26,7 @@ FACTORY = "SQfp16"  # exact: a library is small
 
 def library(runner: Runner, documents: Sequence[PassageText]) -> list[Index]:
     """The base index with one over `documents` beside it; the same documents are embedded once."""
-    base = runner.layout.base()[0]
+    base, root = runner.layout.indexes("none")[0][0], runner.layout.path / "index"
     if not documents:
         return [(base, "base")]
     documents = sorted(set(documents))
@@ -35,9 +36,9 @@ def library(runner: Runner, documents: Sequence[PassageText]) -> list[Index]:
         yield vectors, pa.Table.from_pylist([d._asdict() for d in documents], PASSAGES)
 
     name = f"library-{fingerprint(base.encoder, documents)}"
-    files = build_once(runner.layout.path / "index", name, FACTORY, base.dimension, blocks())
+    files = build_once(root, name, FACTORY, base.dimension, blocks())
     manifest = Manifest(base.encoder, base.encoder_model, base.dimension, FACTORY, (files,))
-    return [(base, "base"), (manifest, "writeback")]
+    return [(base, "base"), (with_keywords(root, manifest, base) if base.keywords else manifest, "writeback")]
 
 
 def units(verdicts: Sequence[Row]) -> list[PassageText]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ from wbrag.retrieval.index.manifest import Manifest, ShardFiles
 from wbrag.retrieval.index.shard import Block, build_once
 
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
 AT_ONCE = 2  # blocks in one encoder's hands: one is read and tokenized while the other is encoded
 
 
@@ -117,6 +118,19 @@ def build_index(
     return Manifest(
         encoder_fingerprint(config.encoder), config.encoder.model, dimension, config.index.factory, tuple(files)
     )
+
+
+def spread(function: Callable[..., T], root: Location, over: Sequence[tuple[Any, ...]]) -> Iterator[T]:
+    """What `function(root, ...)` gives for each of `over`, in their order, worked out side by side."""
+    task = ray.remote(_call).options(num_cpus=1, scheduling_strategy="SPREAD")
+    for running in [task.remote(function, str(root), rest) for rest in over]:
+        with translated("the index of words"):
+            found: T = ray.get(running)
+        yield found
+
+
+def _call(function: Callable[..., T], root: str, rest: tuple[Any, ...]) -> T:
+    return function(location(root), *rest)
 
 
 def plan(corpus: Location, block_rows: int, shards: int) -> list[CorpusBlock]:

@@ -16,6 +16,7 @@ from wbrag.core.io.files import location
 from wbrag.core.model_sections import EncoderConfig
 from wbrag.core.types import Hit, Origin
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder, Vectors
+from wbrag.retrieval.hybrid import Words
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import open_shard
 from wbrag.retrieval.retriever import LocalShard
@@ -56,9 +57,11 @@ class ShardActor:
         await self._opened(index, origin)
         return True
 
-    async def search(self, index: Manifest, origin: Origin, queries: Vectors, k: int) -> list[list[Hit]]:
+    async def search(
+        self, index: Manifest, origin: Origin, queries: Vectors, k: int, words: Words | None = None
+    ) -> list[list[Hit]]:
         shard = await self._opened(index, origin)
-        found: list[list[Hit]] = await shard.search(queries, k)
+        found: list[list[Hit]] = await shard.search(queries, k, words)
         return found
 
     async def _opened(self, index: Manifest, origin: Origin) -> Any:
@@ -97,5 +100,5 @@ class RemoteShard:
     def __init__(self, actor: Any, index: Manifest, origin: Origin) -> None:
         self.actor, self.index, self.origin = actor, index, origin
 
-    async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
-        return await self.actor.search.remote(self.index, self.origin, queries, k)  # type: ignore[no-any-return]
+    async def search(self, queries: Vectors, k: int, words: Words | None = None) -> list[list[Hit]]:
+        return await self.actor.search.remote(self.index, self.origin, queries, k, words)  # type: ignore[no-any-return]

@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import ray
@@ -154,10 +153,10 @@ class Session:
         resources = {"num_gpus": share} if share else {"num_cpus": 0.1}
         actor = ray.remote(ShardActor).options(**resources, **ANYWHERE)
         found = []
-        for place, files in enumerate(manifest.shards):
+        for place in range(len(manifest.shards)):
             if (origin, place) not in self._shards:
                 self._shards[origin, place] = actor.remote(str(root.resolve()), share > 0)
-            found.append(RemoteShard(self._shards[origin, place], replace(manifest, shards=(files,)), origin))
+            found.append(RemoteShard(self._shards[origin, place], manifest.only(place), origin))
         opening = [shard.actor.open.remote(shard.index, origin) for shard in found]
         _wait(opening, "the index's shards", self.config.ray.start_timeout_s)
         return found

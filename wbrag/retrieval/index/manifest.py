@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from wbrag.core.errors import WbragError
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, sha256_of, write_atomically
 
 FORMAT = 1
@@ -25,6 +27,14 @@ class ShardFiles:
 
 
 @dataclass(frozen=True)
+class Keywords:
+    """What is searched by words: the statistics of the base corpus, and an index for each shard, in their order."""
+
+    statistics: ShardFiles
+    shards: tuple[ShardFiles, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What an index is made of. `encoder` is `encoder_fingerprint`, `dimension` the length of a vector."""
 
@@ -33,15 +43,30 @@ class Manifest:
     dimension: int
     factory: str
     shards: tuple[ShardFiles, ...]
+    keywords: Keywords | None = None  # `retrieval.hybrid`
     version: int = FORMAT
 
     @property
     def count(self) -> int:
         return sum(shard.count for shard in self.shards)
 
+    @property
+    def name(self) -> str:
+        """Equal for equal contents."""
+        parts = [shard.sha256 for shard in self.shards]
+        return fingerprint(parts, *([shard.sha256 for shard in self.keywords.shards] if self.keywords else []))
+
+    def only(self, place: int) -> Manifest:
+        """The index of the one shard at `place`."""
+        own = self.keywords and Keywords(self.keywords.statistics, (self.keywords.shards[place],))
+        return replace(self, shards=(self.shards[place],), keywords=own)
+
     def write(self, path: Location) -> str:
         """Put the manifest at `path` in one step; returns its sha256."""
-        text = json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        data = asdict(self)
+        if self.keywords is None:
+            del data["keywords"]  # as manifests were before there were any
+        text = json.dumps(data, indent=1, sort_keys=True) + "\n"
         write_atomically(path, text)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -57,7 +82,14 @@ class Manifest:
             raise WbragError(
                 f"expected index format {FORMAT} in {path}, found {data.get('version')}: index again with this wbrag"
             )
-        return Manifest(**{**data, "shards": tuple(ShardFiles(**shard) for shard in data["shards"])})
+        data["shards"] = _files(data["shards"])
+        if found := data.get("keywords"):
+            data["keywords"] = Keywords(ShardFiles(**found["statistics"]), _files(found["shards"]))
+        return Manifest(**data)
+
+
+def _files(shards: list[dict[str, Any]]) -> tuple[ShardFiles, ...]:
+    return tuple(ShardFiles(**shard) for shard in shards)
 
 
 def verify(root: Path, shard: ShardFiles, *, of: Location | None = None) -> Path:

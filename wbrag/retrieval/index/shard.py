@@ -10,12 +10,12 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.index import scan
 from wbrag.retrieval.index.build import add_exact, fill, new_index, reserve, write_index
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles, verify
+from wbrag.retrieval.keywords.index import KeywordIndex
 
 OPENED_TOGETHER = 4  # shards that are fetched
 SPARE = 8  # candidates of an exact shard beyond k, so that rounding decides nothing at the cut
@@ -83,10 +84,17 @@ def build_once(
 
     `name` says what the shard is made of; `blocks` is not touched where nothing is to be built.
     """
+    return once(root, name, lambda: build_shard(root, name, factory, dimension, blocks, expected))
+
+
+def once(root: Location, name: str, make: Callable[[], ShardFiles]) -> ShardFiles:
+    """What `make` puts in `root/name`, unless a record beside that folder says that it is finished."""
     record = root / f"{name}.json"
-    if record.is_file() and (root / name / "passages.arrow").is_file():
-        return ShardFiles(**json.loads(record.read_text(encoding="utf-8")))
-    files = build_shard(root, name, factory, dimension, blocks, expected)
+    if record.is_file():
+        files = ShardFiles(**json.loads(record.read_text(encoding="utf-8")))
+        if all((root / name / file).is_file() for file in files.sha256):
+            return files
+    files = make()
     write_atomically(record, json.dumps(asdict(files)) + "\n")
     return files
 
@@ -129,6 +137,7 @@ class Shard:
             else np.memmap(folder / "vectors.f16", np.float16, "r", shape=(files.count, manifest.dimension))
         )
         self.passages = read_passages(folder)
+        self.keywords: KeywordIndex | None = None
         self._batches = self.passages.to_batches()
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
 
@@ -142,22 +151,29 @@ class Shard:
             return [[] for _ in range(len(queries))]
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         rounding = ROUNDING if self.on_gpu is None else GPU_ROUNDING
-        scores, rows = self._nearest(queries, wanted)
+        scores, rows = self.nearest(queries, wanted)
         while self.exact and wanted < self.count and (scores[:, k - 1] - scores[:, -1] < rounding).any():
             wanted = min(self.count, wanted * 2)  # a tie at the cut is settled by id, so all of it must be seen
-            scores, rows = self._nearest(queries, wanted)
+            scores, rows = self.nearest(queries, wanted)
         if self.vectors is not None:
-            scores = np.einsum("nd,nkd->nk", queries, self.vectors[np.maximum(rows, 0)].astype(np.float32))
+            scores = self.similarities(queries, np.maximum(rows, 0))
         return [self._hits(s[r >= 0], r[r >= 0], k) for s, r in zip(scores, rows)]
+
+    def similarities(self, queries: Vectors, rows: npt.NDArray[np.int64]) -> Vectors:
+        """The inner products [n, k] of each of `queries` [n, d] with the passages at its `rows` [n, k]."""
+        assert self.vectors is not None  # an exact index gives them, and beside any other they are stored
+        found: Vectors = np.einsum("nd,nkd->nk", queries, self.vectors[rows].astype(np.float32))
+        return found
 
     def vectors_of(self, ids: Collection[str]) -> dict[str, Vectors]:
         """The vectors [d], float32, of those of its passages that `ids` name."""
         named = pc.is_in(self.passages["id"], value_set=pa.array(sorted(ids), pa.string()))
-        assert self.vectors is not None  # an exact index gives them, and beside any other they are stored
+        assert self.vectors is not None
         found = np.asarray(self.vectors[np.flatnonzero(named.to_numpy())], dtype=np.float32)
         return dict(zip(self.passages["id"].filter(named).to_pylist(), found, strict=True))
 
-    def _nearest(self, queries: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
+    def nearest(self, queries: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
+        """Scores and rows [n, k] as FAISS finds them; row -1 for none."""
         if self.on_gpu is not None and k <= GPU_MOST:
             with self._one_at_a_time:
                 scores, rows = self.on_gpu.search(queries, k)
@@ -176,11 +192,14 @@ class Shard:
         if 0 < k < len(scores):
             keep = scores >= np.partition(scores, -k)[-k]  # with what is tied at the cut
             scores, rows = scores[keep], rows[keep]
-        hits = [self._hit(int(row), float(score)) for row, score in zip(rows, scores)]
+        hits = [self.hit(int(row), float(score)) for row, score in zip(rows, scores)]
         return sorted(hits, key=lambda h: (-h.score, h.id))[:k]
 
-    def _hit(self, row: int, score: float) -> Hit:
-        """Arrow's `take` over a table of many batches copies all of its text first: 70 ms for 0.5M passages."""
+    def hit(self, row: int, score: float) -> Hit:
+        """The passage at `row`.
+
+        Arrow's `take` over a table of many batches copies all of its text first: 70 ms for 0.5M passages.
+        """
         at = int(np.searchsorted(self._starts, row, "right")) - 1
         place, batch = row - int(self._starts[at]), self._batches[at]
         id, title, text = (batch.column(name)[place].as_py() for name in PASSAGES.names)
@@ -204,17 +223,30 @@ def open_shard(
     cache: Path | None = None,
 ) -> Shard:
     """The shard, its checksums compared; by way of a copy in `cache`, or where `root` is no local folder."""
+    shard = _opened(root, files, cache, lambda root, files: Shard(root, files, manifest, origin, gpu=gpu))
+    if manifest.keywords:
+        part = manifest.keywords.shards[manifest.shards.index(files)]
+        places = [_opened(root, one, cache, verify) for one in (part, manifest.keywords.statistics)]
+        shard.keywords = KeywordIndex.open(*places)
+    return shard
+
+
+T = TypeVar("T")
+
+
+def _opened(root: Location, files: ShardFiles, cache: Path | None, read: Callable[[Path, ShardFiles], T]) -> T:
+    """What `read`, which compares checksums, makes of a folder of `root`; a copy that is damaged is fetched again."""
     if cache is None:
         if isinstance(root, Path):
-            return Shard(root, files, manifest, origin, gpu=gpu)
+            return read(root, files)
         cache = cache_folder() / "shards"
     copy = replace(files, folder=shard_name(files))
     with locked(cache / f".{copy.folder}.lock"):  # the processes of one machine share the cache
         try:
-            return Shard(cache, copy, manifest, origin, gpu=gpu)
+            return read(cache, copy)
         except WbragError:
             _fetch(root / files.folder, copy, cache)
-            return Shard(cache, copy, manifest, origin, gpu=gpu)
+            return read(cache, copy)
 
 
 def open_shards(root: Location, manifest: Manifest, origin: Origin, *, gpu: bool = True) -> Sequence[Shard]:

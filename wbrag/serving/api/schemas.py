@@ -130,7 +130,7 @@ def hit(found: Hit, text: bool = False) -> Body:
     """One hit; `index` is `base` or `writeback`, `kind` says the same in words."""
     kind = "unit" if found.origin == "writeback" else "passage"
     shown = {"id": found.id, "kind": kind, "title": found.title, "origin": found.origin, "score": found.score}
-    return shown | ({"text": found.text} if text else {})
+    return shown | found.how_found() | ({"text": found.text} if text else {})
 
 
 def cited(hits: Sequence[Hit], content: str) -> list[Body]:
