@@ -70,7 +70,7 @@ async def run(
     part: Sequence[Example],
 ) -> Ran:
     meter = Meter(generator, IndexRetriever(encoder, shards))
-    enrich = EnrichJob(config).prepare(Handles(meter, encoder, shards))
+    enrich = EnrichJob(config).prepare(Handles(encoder, shards, meter))
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(example: Example) -> Row:

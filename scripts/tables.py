@@ -21,7 +21,7 @@ from lib.measured import Figure, number
 
 from wbrag.evaluation.bench.grid import Bench
 from wbrag.evaluation.bench.page import headline, provenance
-from wbrag.evaluation.bench.tables import ARMS, clear, markdown
+from wbrag.evaluation.bench.tables import ARMS, clear, markdown, rankings
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED, RESULTS = ROOT / "docs" / "measured", ROOT / "benchmarks" / "results"
@@ -218,7 +218,7 @@ def _share(part: Json) -> str:
 
 # -- modules ----------------------------------------------------------------------------------------------------------
 
-ROOMS = "cli serving evaluation executor units enrich methods generators retrieval data core".split()  # top to bottom
+ROOMS = "cli serving evaluation executor training units enrich methods generators retrieval data core".split()
 
 
 def modules(package: Path) -> str:
@@ -287,6 +287,8 @@ def main() -> None:
         else:
             bench = Bench(**report)
             write_block(ROOT / "suites" / "RESULTS.md", bench.name, suite(bench))
+            if bench.rankings:
+                write_block(ROOT / "docs" / "retrieval.md", bench.name, markdown(bench, rankings(bench)))
             if bench.name == "demo":
                 write_block(ROOT / "docs" / "experiments.md", "grid", grid(bench))
     for (page, name), text in blocks().items():

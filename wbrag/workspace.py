@@ -38,6 +38,7 @@ from wbrag.units.usage import Usage
 
 if TYPE_CHECKING:
     from wbrag.evaluation.bench.grid import Bench
+    from wbrag.executor.learners import Kind
     from wbrag.executor.local import LocalExecutor
     from wbrag.executor.ray.session import Session
     from wbrag.executor.trainer import TrainResult
@@ -164,11 +165,11 @@ class Workspace:
         found = accuracy(self.runner, examples, release=release, against=against, method=method, limit=limit)
         return {**found, "seconds": round(time.monotonic() - start, 2)}
 
-    def train_retriever(self, examples: str, *, limit: int | None = None) -> TrainResult:
-        """A query adapter that learns from the usefulness of documents to NAME/SPLIT; `publish` releases it."""
+    def train_retriever(self, examples: str, *, kind: Kind = "adapter", limit: int | None = None) -> TrainResult:
+        """What learns from the usefulness of documents to NAME/SPLIT; `publish` releases an adapter or a reranker."""
         from wbrag.executor.trainer import train_retriever  # torch
 
-        return train_retriever(self.runner, examples, limit=limit)
+        return train_retriever(self.runner, examples, kind=kind, limit=limit)
 
     def diagnose(self, examples: str, *, limit: int | None = DIAGNOSED, method: str = "naive") -> Diagnosis:
         """Where the base library fails NAME/SPLIT, question by question, over `limit` of them."""

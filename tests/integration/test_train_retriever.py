@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.hostless import Life, Words, open_life
 from tests.support.openai_server import Body, OpenAIServer
+from tests.support.tiny_bert import save_cross_encoder, save_encoder
 from wbrag.core.errors import WbragError
+from wbrag.core.model_sections import EncoderConfig
 from wbrag.evaluation.report.retriever_page import render, tables, to_json
+from wbrag.retrieval.encoder import Encoder
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 TOPICS = [f"{first}{last}" for first in "amber birch cedar delta ember fjord grove haven".split() for last in
           "lamp gate mill boat yard rope bell kiln dock loom pier tarn weir oven".split()]  # fmt: skip
+SETTINGS = {"retrieval": {"top_k": 1}, "enrich": {"top_k": 1}}
+TRAIN = {"candidates": 4, "candidate_depth": 4}
 CODES = {topic: f"k{n}" for n, topic in enumerate(TOPICS)}
 TOPIC = re.compile(r"asked about (\w+),")
 
@@ -72,10 +78,7 @@ def life(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
     ]
     for name, rows in (("corpus", passages), ("examples", examples)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    one = {"top_k": 1}
-    with open_life(
-        str(folder / "w"), server.url, Wide(), retrieval=one, enrich=one, train={"candidates": 4, "candidate_depth": 4}
-    ) as w:
+    with open_life(str(folder / "w"), server.url, Wide(), **SETTINGS, train=TRAIN) as w:
         w.ingest_corpus(folder / "corpus.jsonl")
         w.ingest_examples(folder / "examples.jsonl", "toy", "train")
         w.index()
@@ -105,6 +108,44 @@ def test_it_learns_and_answers_better_and_is_taken_back(life: Life, server: Open
     page, shown = render(found), str(tables(found, "x.html"))
     assert "<h1>Better: " in page and found.retriever.name in page and "wbrag publish" in shown
     assert json.loads(json.dumps(to_json(found, "x.html")))["held_out"]["mrr_at_10"]["gain"] == mrr.gain.gain
+
+
+def test_a_reranker_learns_over_the_adapter_and_is_released_with_it(
+    life: Life, server: OpenAIServer, tmp_path: Path
+) -> None:
+    words = "They asked about . The answer for What was ? ,".split()
+    save_cross_encoder(tmp_path / "base", [*words, *TOPICS, *CODES.values()], ["useful"], scale=1)
+    settings = {"base": str(tmp_path / "base"), "learning_rate": 1e-2, "epochs": 6, "max_tokens": 32}
+    adapter = life.train_retriever("toy/train")
+    asked = len(server.requests)
+    with open_life(str(life.path), server.url, Wide(), **SETTINGS, train=TRAIN | {"reranker": settings}) as w:
+        found = w.train_retriever("toy/train", kind="reranker")
+        assert len(server.requests) == asked, "what enrichment has asked was asked again"
+        assert [part.kind for part in found.retriever.parts] == ["adapter", "reranker"]
+        assert found.retriever.parents == (adapter.retriever.name,)
+        release = w.publish("both", retriever=found.retriever.name)
+        rows = w.answers("toy/train", release=release.id)
+        assert sum(row["hit_ids"][0].startswith("gold-") for row in rows) > 0.9 * len(TOPICS)
+        assert all(0 <= score <= 1 for row in rows for score in row["hit_scores"])
+        page = render(found)
+        assert "the reranker reads their best hits again" in page and "a reranker that learned from" in page
+        model = w.path / "retrievers" / found.retriever.parts[-1].folder / "model.safetensors"
+        model.write_bytes(model.read_bytes()[:-1] + b"x")
+        with pytest.raises(WbragError, match="model.safetensors with sha256 .* train it again"):
+            w.runner.prepare(release)
+
+
+def test_an_encoder_is_trained_for_an_index_of_its_own(life: Life, tmp_path: Path) -> None:
+    save_encoder(tmp_path / "base", [*"They asked about . The answer for What was ? ,".split(), *TOPICS])
+    settings = {"base": str(tmp_path / "base" / "model"), "learning_rate": 1e-2, "max_tokens": 32}
+    with open_life(
+        str(life.path), life.config.generator.base_url, Wide(), **SETTINGS, train=TRAIN | {"encoder": settings}
+    ) as w:
+        found = w.train_retriever("toy/train", kind="encoder")
+        assert not found.retriever.better and f"wbrag index --encoder.model {found.folder}" in str(tables(found, "x"))
+        with pytest.raises(WbragError, match="an encoder, which needs an index of its own: run `wbrag index"):
+            w.publish("no", retriever=found.retriever.name)
+    assert Encoder(EncoderConfig(model=str(found.folder), dtype="float32")).dimension == 16
 
 
 def test_too_few_questions_are_refused(life: Life) -> None:

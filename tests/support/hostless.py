@@ -17,7 +17,7 @@ import numpy as np
 
 from wbrag.core.config import Config, load
 from wbrag.core.types import Generator
-from wbrag.enrich.row_jobs import Handles
+from wbrag.enrich.row_jobs import Handles, Searched
 from wbrag.executor.local import LocalShard
 from wbrag.executor.ray.index_build import assign, plan
 from wbrag.generators import build
@@ -79,7 +79,10 @@ class InProcess:
     def handles(self, root: Path, indexes: Sequence[tuple[Manifest, Any]], *, distils: bool = False) -> Handles:
         shards = [shard for manifest, origin in indexes for shard in self.shards(root, manifest, origin)]
         writer = None if self.config.distils_itself or not distils else build(self.config.for_distiller())
-        return Handles(self.generator(), self.encoder(), shards, distiller=writer)
+        return Handles(self.encoder(), shards, self.generator(), distiller=writer)
+
+    def searched(self, root: Path, indexes: Sequence[tuple[Manifest, Any]]) -> Searched:
+        return Searched(self.encoder(), [shard for m, origin in indexes for shard in self.shards(root, m, origin)])
 
 
 class Life(Workspace):

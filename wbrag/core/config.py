@@ -19,7 +19,7 @@ from pydantic_settings import (
 )
 
 from wbrag.core.errors import UsageError, unknown
-from wbrag.core.model_sections import DistillerConfig, EncoderConfig, GeneratorConfig
+from wbrag.core.model_sections import DistillerConfig, EncoderConfig, GeneratorConfig, RerankConfig
 from wbrag.core.sections import (
     CanaryConfig,
     ChecksConfig,
@@ -60,6 +60,7 @@ class Config(BaseSettings):
     learn: LearnConfig = LearnConfig()
     publish: PublishConfig = PublishConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
+    rerank: RerankConfig = RerankConfig()
     retriever: RetrieverConfig = RetrieverConfig()
     serving: ServingConfig = ServingConfig()
     train: TrainConfig = TrainConfig()

@@ -28,6 +28,18 @@ class EncoderConfig(Section):
     gpus_per_actor: float = Field(0.0, ge=0)
 
 
+class RerankConfig(Section):
+    """A second look at the best hits: a cross-encoder reads question and passage together, beside the encoder."""
+
+    model: str | None = Field(
+        None, description="a cross-encoder, folder or Hugging Face name; default: the one that a release was given"
+    )
+    revision: str | None = Field(None, description="pinned revision of a Hugging Face model")
+    candidates: int = Field(20, ge=1, le=1000, description="of the best hits that are read; more are looked up than k")
+    max_tokens: int = Field(256, ge=16, description="tokens of question and passage that are read")
+    batch_size: int = Field(32, ge=1, description="pairs at once")
+
+
 class EngineConfig(Section):
     """Arguments of vLLM's engine by its own names; what is not set is left to vLLM.
 

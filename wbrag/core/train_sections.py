@@ -26,7 +26,28 @@ class AdapterConfig(Section):
     in_batch: bool = Field(True, description="other questions' candidates are documents that do not help")
 
 
+class TransformerConfig(Section):
+    """How a reranker or an encoder learns: every weight of a transformer."""
+
+    base: str | None = Field(
+        None,
+        description="what it starts from, a folder or a name; default: the encoder; for a reranker MiniLM",
+    )
+    teacher: Literal["both", "likelihood"] = Field("both", description="as for the adapter")
+    teacher_temperature: float = Field(0.5, gt=0, description="of spreads (both), or of nats a token (likelihood)")
+    temperature: float = Field(0.05, gt=0, description="an encoder's, of its softmax over similarities")
+    learning_rate: float = Field(5e-5, gt=0)
+    epochs: int = Field(2, ge=1, description="the best one by the stopping part is kept")
+    batch: int = Field(4, ge=1, description="questions in one step of one worker, each with all of its candidates")
+    max_tokens: int = Field(256, ge=16, description="tokens that are read, of question and passage together")
+    workers: int = Field(0, ge=0, description="Ray Train workers; 0: in this process, no Ray Train")
+    gpus_per_worker: float = Field(0.0, ge=0)
+
+
 class TrainConfig(Section):
     candidates: int = Field(10, ge=2, le=200, description="likelihoods a question, where enrichment recorded fewer")
     candidate_depth: int = Field(50, ge=2, le=1000, description="drawn from so many of the best")
+    control: bool = Field(True, description="train a second time on shuffled labels, which must gain nothing")
     adapter: AdapterConfig = AdapterConfig()
+    reranker: TransformerConfig = TransformerConfig()
+    encoder: TransformerConfig = TransformerConfig(learning_rate=2e-5, epochs=1)

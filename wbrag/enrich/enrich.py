@@ -109,16 +109,18 @@ class Enricher:
 
     method: Method
     rag: Rag
-    distiller: Distiller
+    distiller: Distiller | None  # None: verdicts alone, no unit is written
     settings: EnrichConfig
 
     async def enrich(self, example: Example, known: Known = NOTHING) -> Verdict:
         """Algorithm 1 for `example`; calls that do not depend on each other run together."""
         meter = Meter(self.rag.generator, self.rag.retriever)  # of answers and of scores, step by step
         rag = replace(self.rag, generator=meter)
-        written = Meter(self.distiller.generator, self.rag.retriever)
-        tools = replace(self, distiller=replace(self.distiller, generator=written))
-        case = _Case(tools, example, known, meter, rag, Scorer(rag, self.settings.gate_metric))
+        written = Meter(self.distiller.generator if self.distiller else self.rag.generator, self.rag.retriever)
+        writer = replace(self.distiller, generator=written) if self.distiller else None
+        case = _Case(
+            replace(self, distiller=writer), example, known, meter, rag, Scorer(rag, self.settings.gate_metric)
+        )
         verdict = await case.look_deeper(await case.decide())
         before = known.verdict.ends if known.verdict else {}
         return replace(verdict, ends=dict(meter.ends + written.ends + Counter(before)))
@@ -225,6 +227,8 @@ class _Case:
         ranks, fallback = document_gate(verdict.s_nr or 0.0, verdict.s_doc, tau_doc=gate.tau_doc, n_min=gate.n_min)
         retained = [hits[rank] for rank in ranks]
         verdict = replace(verdict, accepted=True, reason="accepted", retained=tuple(ranks), fallback=fallback)
+        if self.tools.distiller is None:
+            return verdict
         written, made = self.known.unit(retained), 0
         if written is None:
             distilled = await self.tools.distiller.distil(e.id, e.question, retained)

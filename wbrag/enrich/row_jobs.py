@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from wbrag.core.config import Config
@@ -21,16 +21,24 @@ from wbrag.methods import Needs, Rag, method, needs
 from wbrag.retrieval.adapter import Adapter, adapted
 from wbrag.retrieval.encoder import TextEncoder, Vectors
 from wbrag.retrieval.external import open_base
+from wbrag.retrieval.reranker import Reranker, RerankerModel, named, open_reranker
 from wbrag.retrieval.retriever import Base, IndexRetriever, ShardSearcher
 
 
 @dataclass(frozen=True)
-class Handles:
-    """The models that a row's coroutine calls, local or remote."""
+class Searched:
+    """What indexes are searched with, local or remote."""
 
-    generator: Generator
     encoder: TextEncoder
     shards: Sequence[ShardSearcher]
+    rerank: Callable[[RerankerModel], Reranker] = field(default=open_reranker, kw_only=True)  # called once for a job
+
+
+@dataclass(frozen=True)
+class Handles(Searched):
+    """The models that a row's coroutine calls."""
+
+    generator: Generator
     sources: Mapping[str, frozenset[str]] | None = None  # unit id -> passages that it displaces
     distiller: Generator | None = None  # another model that writes units
 
@@ -48,6 +56,9 @@ class RowJob(Protocol):
     def retrieve(self) -> bool: ...
 
     @property
+    def distils(self) -> bool: ...
+
+    @property
     def needs(self) -> set[Needs]:
         """What its generator must be able to do."""
         ...
@@ -63,6 +74,7 @@ class EnrichJob:
 
     config: Config
     method: str = "naive"
+    distils: bool = True  # else verdicts alone: what helped, and no unit of it
     retrieve: bool = True
     kind: Literal["enrich"] = "enrich"
 
@@ -75,11 +87,12 @@ class EnrichJob:
     def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
         settings = self.config.enrich
         base = open_base(self.config, handles.encoder)
+        reranker = _reranker(named(self.config.rerank), handles)
 
         async def run(example: Example, known: Known) -> Row:
             recording = _RecordingBase(base) if base is not None else None
-            rag = _rag(self.config, handles, example, settings.top_k, recording)
-            distiller = _distiller(self.config, handles)
+            rag = _rag(self.config, handles, example, settings.top_k, recording, reranker=reranker)
+            distiller = _distiller(self.config, handles) if self.distils else None
             row = verdict_row(await Enricher(method(self.method), rag, distiller, settings).enrich(example, known))
             kept = {"source_passages": recording.passages(row["sources"], known.hits)} if recording else {}
             return row | kept | {"asked": asked_key(example, self.config.prompts_dir)}
@@ -98,6 +111,8 @@ class EvaluateJob:
     retrieve: bool = True
     method: str = "naive"
     adapter: Adapter | None = None
+    reranker: RerankerModel | None = None
+    distils: bool = False
     kind: Literal["evaluate"] = "evaluate"
 
     @property
@@ -106,9 +121,10 @@ class EvaluateJob:
 
     def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
         base = open_base(self.config, handles.encoder) if self.retrieve else None
+        reranker = _reranker(self.reranker, handles)
 
         async def run(example: Example, known: Known) -> Row:
-            rag = _rag(self.config, handles, example, self.config.retrieval.top_k, base, self.adapter)
+            rag = _rag(self.config, handles, example, self.config.retrieval.top_k, base, self.adapter, reranker)
             answer = await method(self.method)(example.question, rag, None if self.retrieve else [])
             row = answer_row(example, answer, rag.task.score(answer.text, example.golden_answers))
             return row | {"asked": asked_key(example, self.config.prompts_dir)}
@@ -126,6 +142,7 @@ class DistilJob:
     config: Config
     round_trip: bool = False  # read the unit as its documents are, for the check of that name
     retrieve: bool = False
+    distils: bool = True
     kind: Literal["distil"] = "distil"
 
     @property
@@ -179,11 +196,16 @@ def _rag(
     top_k: int,
     base: Base | None = None,
     adapter: Adapter | None = None,
+    reranker: tuple[Reranker, RerankerModel] | None = None,
 ) -> Rag:
     encoder = adapted(handles.encoder, adapter)
-    retriever = IndexRetriever(encoder, handles.shards, config.retrieval, handles.sources, base)
+    retriever = IndexRetriever(encoder, handles.shards, config.retrieval, handles.sources, base, reranker)
     sampling = Sampling(max_tokens=config.generator.max_answer_tokens, one_line=True)
     return Rag(handles.generator, retriever, task(example.task), top_k, sampling, config.prompts_dir, config.methods)
+
+
+def _reranker(model: RerankerModel | None, handles: Handles) -> tuple[Reranker, RerankerModel] | None:
+    return (handles.rerank(model), model) if model else None
 
 
 def _distiller(config: Config, handles: Handles) -> Distiller:

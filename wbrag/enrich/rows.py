@@ -89,7 +89,7 @@ def unit_columns(written: WrittenUnit) -> Row:
 
 def verdict_of(row: Row) -> Verdict:
     """The verdict that a row holds."""
-    return replace(from_row(Verdict, row), written=written_of(row) if row["accepted"] else None)
+    return replace(from_row(Verdict, row), written=written_of(row) if row["accepted"] and row["unit_text"] else None)
 
 
 def written_of(row: Row) -> WrittenUnit:

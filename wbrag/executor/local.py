@@ -19,6 +19,7 @@ from wbrag.retrieval.adapter import adapted
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder
 from wbrag.retrieval.external import open_base
 from wbrag.retrieval.index.shard import open_shards
+from wbrag.retrieval.reranker import open_reranker
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
 from wbrag.units.layout import Layout
 
@@ -74,7 +75,9 @@ class LocalExecutor:
             base = open_base(config, self.encoder)
             sources = self.layout.unit_sources()
             encoder = adapted(self.encoder, self.layout.adapter(row))
-            self._opened = files, IndexRetriever(encoder, shards, config.retrieval, sources, base)
+            model = self.layout.reranker(row)
+            reads = (open_reranker(model), model) if model else None
+            self._opened = files, IndexRetriever(encoder, shards, config.retrieval, sources, base, reads)
         return self._opened[1]
 
     def close(self) -> None:

@@ -37,6 +37,7 @@ from wbrag.generators import reply_fingerprint
 from wbrag.methods import Rag, prompt_owners
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.external import is_external, state
+from wbrag.retrieval.reranker import named
 from wbrag.units.layout import Index, Layout
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def stages(job: RowJob, layout: Layout, indexes: Sequence[Index]) -> dict[str, s
     if isinstance(job, EvaluateJob):
         sources = {unit: sorted(found) for unit, found in (layout.unit_sources() or {}).items()}
         looked_up = (c.retrieval, _shards(indexes), sources, *state(c)) if job.retrieve else ()
-        moved = (job.adapter.fingerprint,) if job.adapter else ()
+        moved = tuple(part.fingerprint for part in (job.adapter, job.reranker) if part)
         return {"answers": fingerprint(*_answers(c, job.method), *looked_up, *_encoder(c, job.retrieve), *moved)}
     corpus = (_shards(indexes), *state(c), *ranking(c))
     units = fingerprint(ROWS_VERSION, *_distilling(c, e), encoder_fingerprint(c.encoder), corpus)
@@ -63,7 +64,9 @@ def stages(job: RowJob, layout: Layout, indexes: Sequence[Index]) -> dict[str, s
     judged = prompts.digest(["judge"], c.prompts_dir) if e.gate_metric == "judge" else ""
     metric = e.gate_metric if e.gate_metric in SCORING else "text"  # task metrics read the same texts
     answers = fingerprint(*_answers(c, job.method), *_encoder(c, True), e.top_k, corpus, metric, judged)
-    found = {"answers": answers, "units": units, "round trips": fingerprint(answers, e.gate_metric)}
+    found = {"answers": answers}
+    if job.distils:
+        found |= {"units": units, "round trips": fingerprint(answers, e.gate_metric)}
     if depth(e):
         asked = (reply_fingerprint(c), *_encoder(c, True), corpus)
         found["usefulness"] = fingerprint(ROWS_VERSION, *asked, e.candidates, depth(e))
@@ -72,7 +75,9 @@ def stages(job: RowJob, layout: Layout, indexes: Sequence[Index]) -> dict[str, s
 
 def ranking(c: Config) -> tuple[Any, ...]:
     """What decides which passages are found beside their vectors; nothing where that is all."""
-    return (c.retrieval.hybrid,) if c.retrieval.hybrid else ()
+    words = (c.retrieval.hybrid,) if c.retrieval.hybrid else ()
+    reads = named(c.rerank)
+    return (*words, reads.fingerprint) if reads else words
 
 
 def _answers(c: Config, method: str) -> tuple[Any, ...]:
@@ -237,7 +242,7 @@ class _NoDistiller(Distiller):
 async def _replayed(job: EnrichJob, examples: Sequence[Example], known: Mapping[str, Known]) -> list[Row]:
     """The rows as Algorithm 1 makes them from what is `known` alone, of those examples for which that is enough."""
     nobody, settings = cast(Any, None), job.config.enrich
-    distiller = _NoDistiller(nobody, nobody, settings)
+    distiller = _NoDistiller(nobody, nobody, settings) if job.distils else None
     rows = []
     for example in examples:
         enricher = Enricher(_no_method, Rag(nobody, _NoRetriever(), task(example.task)), distiller, settings)

@@ -19,7 +19,7 @@ from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, sha256_of, write_atomically
 from wbrag.core.progress import bar
 from wbrag.core.types import Example, Generator, Hit
-from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, Handles, RowJob, documents_of
+from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, Handles, RowJob, Searched, documents_of
 from wbrag.enrich.rows import Row, Run
 from wbrag.enrich.start_check import start_check
 from wbrag.executor.reuse import ROWS_VERSION, Reuse, ranking, stages
@@ -32,6 +32,7 @@ from wbrag.retrieval.external.source_cache import save_passages
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import open_shard, open_shards
 from wbrag.retrieval.index.words import index_words
+from wbrag.retrieval.reranker import RerankerModel, named, open_reranker
 from wbrag.retrieval.retriever import Base, IndexRetriever
 from wbrag.units.examine import nearest_passages
 from wbrag.units.layout import Index, Layout
@@ -85,13 +86,16 @@ class Runner:
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
-    def verdicts(self, examples: str, *, method: str = "naive", limit: int | None = None) -> Run:
-        """Algorithm 1 on every example of NAME/SPLIT, kept in `verdicts/<fingerprint>/`; no unit is stored."""
+    def verdicts(self, examples: str, *, method: str = "naive", limit: int | None = None, distils: bool = True) -> Run:
+        """Algorithm 1 on every example of NAME/SPLIT, kept in `verdicts/<fingerprint>/`; no unit is stored.
+
+        Without `distils` none is written either.
+        """
         asked = self.layout.examples(examples, limit)
         if self.config.enrich.gate_metric != "judge":
             _need_labels(examples, asked)
         label = f"finding and distilling what helped ({method})"
-        run = self._run(EnrichJob(self.config, method), examples, asked, self.layout.indexes("none"), label)
+        run = self._run(EnrichJob(self.config, method, distils), examples, asked, self.layout.indexes("none"), label)
         if is_external(self.config):
             save_passages(self.layout.path / "sources", run.folder.name, run.rows)
         return run
@@ -105,18 +109,22 @@ class Runner:
         limit: int | None = None,
         indexes: list[Index] | None = None,
         adapter: Adapter | None = None,
+        reranker: RerankerModel | None = None,
     ) -> list[Row]:
         """A row per question, kept in `answers/<fingerprint>/`.
 
-        Beside `indexes`, which are searched with `adapter`, `release` is only a label.
+        Beside `indexes`, which are searched with `adapter` and `reranker`, `release` is only a label.
         """
         asked = self.layout.examples(examples, limit)
         _need_labels(examples, asked)
         retrieve = indexes is not None or release != "closed-book"
-        if indexes is None:
+        if indexes is not None:
+            reranker = reranker or named(self.config.rerank)
+        else:
             indexes = self.layout.indexes(release) if retrieve else []
             adapter = self.layout.adapter(release) if retrieve else None
-        job = EvaluateJob(self.config, retrieve, method, adapter)
+            reranker = self.layout.reranker(release) if retrieve else None
+        job = EvaluateJob(self.config, retrieve, method, adapter, reranker)
         how = "" if method == "naive" else f", {method}"
         label = f"answering {examples} ({release if retrieve else 'closed book'}{how})"
         return self._run(job, examples, asked, indexes, label).rows
@@ -150,7 +158,8 @@ class Runner:
             {unit: sorted(sources) for unit, sources in (layout.unit_sources() or {}).items()},
             *(state(c) if job.retrieve else ()),
             *((*_models(c)[1:], *ranking(c)) if job.kind == "enrich" else ()),
-            *([job.adapter.fingerprint] if job.kind == "evaluate" and job.adapter else ()),
+            *(() if job.distils or job.kind != "enrich" else ("no units",)),
+            *(part.fingerprint for part in (job.adapter, job.reranker) if part) if job.kind == "evaluate" else (),
         )
         folder = layout.path / ("verdicts" if job.kind == "enrich" else "answers") / tag
         return self._rows(job, examples, folder, indexes, made_with, label)
@@ -171,9 +180,8 @@ class Runner:
 
         def handles() -> Handles:  # called only if there is a row to work on
             asyncio.run(check(job.config, job.needs))
-            distils = job.kind != "evaluate"
-            opened = self.session.handles(self.layout.path / "index", indexes, distils=distils)
-            self._check_model(job, opened, examples[0], distils)
+            opened = self.session.handles(self.layout.path / "index", indexes, distils=job.distils)
+            self._check_model(job, opened, examples[0])
             if base := open_base(job.config, opened.encoder) if job.retrieve else None:  # refused here, not row by row
                 asyncio.run(IndexRetriever(opened.encoder, [], base=base).search(["wbrag"], 1))
             return replace(opened, sources=self.layout.unit_sources())
@@ -193,14 +201,14 @@ class Runner:
         described |= {"config": config.model_dump(mode="json")}
         write_atomically(file, json.dumps({k: v for k, v in described.items() if v != ""}, indent=1) + "\n")
 
-    def _check_model(self, job: RowJob, models: Handles, first: Example, distils: bool) -> None:
+    def _check_model(self, job: RowJob, models: Handles, first: Example) -> None:
         """Once for models that run: whether they can do what this job asks of them, on its `first` example."""
-        asked = (*_models(job.config), first.task, distils)
+        asked = (*_models(job.config), first.task, job.distils)
         if asked in self.session.checked:
             return
 
         async def check_first() -> str:
-            if not distils:
+            if not job.distils:
                 return await start_check(models.generator, job.config, task_name=first.task)
             documents = await documents_of(job, models, first)
             own = {"question": first.question, "documents": documents} if documents else {}
@@ -230,6 +238,10 @@ class Runner:
         return manifest, pointer["manifest"]
 
     # -- what the library asks of models (`wbrag.units.library.Models`, `wbrag.units.publisher.Tester`) ---------------
+
+    def searched(self, indexes: Sequence[Index]) -> Searched:
+        """What `indexes` are searched with; no engine is started for it."""
+        return self.session.searched(self.layout.path / "index", indexes)
 
     def embed(self, contents: Sequence[str]) -> Vectors:
         """Passages to vectors [n, d]."""
@@ -279,14 +291,21 @@ class Runner:
             if origin == "writeback":
                 open_shards(self.layout.path / "index", manifest, origin, gpu=False)
         self.layout.adapter(release)
+        if reads := self.layout.reranker(release):
+            open_reranker(reads)
 
     def canary_rows(self, release: Release) -> list[Row]:
         """Answers over the questions of `canary.examples`."""
         c = self.config.canary
         assert c.examples is not None
-        indexes, adapter = self.layout.indexes(release), self.layout.adapter(release)
         return self.answers(
-            c.examples, release=release.id, method=c.method, limit=c.limit, indexes=indexes, adapter=adapter
+            c.examples,
+            release=release.id,
+            method=c.method,
+            limit=c.limit,
+            indexes=self.layout.indexes(release),
+            adapter=self.layout.adapter(release),
+            reranker=self.layout.reranker(release),
         )
 
 

@@ -1,29 +1,28 @@
 """Retriever training: labels through the runner, vectors out of the index, and what was learned as a stored part.
 
-The label pass resumes row by row like any enrichment; an adapter then learns in seconds, and the same way every time.
+The label pass resumes row by row like any enrichment, a transformer's training from its last checkpoint; an adapter
+learns in seconds, and the same way every time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from wbrag.core.errors import UsageError
+from wbrag.core.io.files import Location
 from wbrag.core.metrics import Interval, bootstrap_ci
-from wbrag.core.progress import bar
-from wbrag.enrich.rows import Run, verdict_of
+from wbrag.enrich.rows import Run
+from wbrag.executor.learners import Kind, Learner, Ranking
 from wbrag.executor.runner import Runner
-from wbrag.generators import generator_fingerprint
-from wbrag.retrieval.adapter import Adapter
+from wbrag.executor.taught import shuffled, teach
 from wbrag.retrieval.encoder import encoder_fingerprint
-from wbrag.retrieval.external import is_external
-from wbrag.retrieval.trained import TrainedRetriever, save_adapter
-from wbrag.training.adapter import Curves, Trained, measured, train_adapter
-from wbrag.training.lessons import Floats, Labelled, Left, Lessons, enough, labelled, lessons
-from wbrag.training.measures import Measured
+from wbrag.retrieval.trained import TrainedRetriever, open_adapter, trained
+from wbrag.training.adapter import Curves, scores
+from wbrag.training.lessons import Floats, Left, Lessons, split
+from wbrag.training.measures import Measured, measure
 from wbrag.units.releases import now
 
 ENOUGH_GOLD = 30  # held-out questions whose gold passage is a candidate: with fewer usefulness itself is the measure
@@ -44,106 +43,83 @@ class Held(NamedTuple):
     before: float
     after: float
     gain: Difference
-    control: Difference
+    control: Difference | None = None
 
 
 @dataclass(frozen=True)
 class TrainResult:
     """What was trained, from what, and how it does on questions that it has not seen."""
 
+    kind: Kind
     retriever: TrainedRetriever
     examples: str
     run: Run
     left: Left
     questions: Mapping[str, int]  # by part
-    epoch: int
+    epoch: float
     curves: Curves
     held: tuple[Held, ...]
+    folder: Location  # of the part
 
 
-def train_retriever(runner: Runner, examples: str, *, limit: int | None = None) -> TrainResult:
-    """Train a query adapter on the usefulness of the candidates of NAME/SPLIT, and store it; nothing is published.
+def train_retriever(runner: Runner, examples: str, *, kind: Kind = "adapter", limit: int | None = None) -> TrainResult:
+    """Train on the usefulness of the candidates of NAME/SPLIT, and store what was learned; nothing is published.
 
-    What enrichment has recorded is taken; other questions get `train.candidates` likelihoods each. Raises `WbragError`
-    where too few questions teach anything.
+    What enrichment has recorded is taken; other questions get `train.candidates` likelihoods each. A reranker is
+    trained over the newest adapter that did better, and released with it. Raises `WbragError` where too few questions
+    teach anything.
     """
     c = runner.config
-    if is_external(c):
-        raise UsageError(
-            f"expected wbrag's own index, whose vectors are needed, found retriever.kind {c.retriever.kind!r}: "
-            "ingest the corpus and set retriever.kind faiss"
-        )
-    settings = c.train.adapter
-    run = labels(runner, examples, limit)
-    asked = {example.id: example for example in runner.layout.examples(examples, limit)}
-    kept, left = labelled([(asked[row["id"]], verdict_of(row)) for row in run.rows])
-    enough(kept, left, examples)
-    found = _lessons(runner, kept)
-    top_k, seed = c.retrieval.top_k, c.seed
-    with bar("training the adapter", shown=runner.progress) as update:
-        trained = train_adapter(found, settings, top_k=top_k, seed=seed, update=update)
-    with bar("training its control", shown=runner.progress) as update:
-        control = train_adapter(shuffled(found, seed), settings, top_k=top_k, seed=seed, update=update)
-    held = compared(found, trained, control.adapter, seed)
-    questions = {name: len(rows) for name, rows in trained.parts._asdict().items()}
-    made = {
-        "examples": examples,
-        "run": run.folder.name,
-        "generator": generator_fingerprint(c),
-        "settings": settings.model_dump(mode="json"),
-        "seed": seed,
-        "questions": questions,
-        "epoch": trained.epoch,
-    }
-    part = save_adapter(runner.layout.retrievers, trained.adapter, made, {one.name: one._asdict() for one in held})
+    taught = teach(runner, examples, kind, limit)
+    found = taught.lessons
+    over = _over(runner) if kind == "reranker" else None
+    adapter = open_adapter(runner.layout.retrievers, over) if over else None
+    learn = Learner(runner, kind, taught.texts, adapter)
+    learned = learn(found, f"training the {kind}")
+    control = learn(shuffled(found, c.seed), "training its control") if c.train.control else None
+    parts = split(found.ids, c.seed)
+    before = scores(found.part(parts.held_out), adapter)
+    held = compared(found.part(parts.held_out), before, learned, control, c.seed)
+    questions = {name: len(rows) for name, rows in parts._asdict().items()}
+    made = taught.made | {"questions": questions, "epoch": learned.epoch}
+    part = learned.keep(made, {one.name: one._asdict() for one in held})
     retriever = TrainedRetriever(
         encoder_fingerprint(c.encoder),
         c.encoder.model,
         found.queries.shape[1],
-        (part,),
+        (*(over.parts if over else ()), part),
         now(),
-        better=deciding(held).gain.ci95.low > 0,
+        parents=(over.name,) if over else (),
+        better=kind != "encoder" and deciding(held).gain.ci95.low > 0,
     )
     retriever.write(runner.layout.retrievers)
-    return TrainResult(retriever, examples, run, left, questions, trained.epoch, trained.curves, held)
+    folder = runner.layout.retrievers / part.folder
+    return TrainResult(
+        kind, retriever, examples, taught.run, taught.left, questions, learned.epoch, learned.curves, held, folder
+    )
 
 
-def labels(runner: Runner, examples: str, limit: int | None) -> Run:
-    """Verdicts with usefulness; no unit is written."""
-    c = runner.config
-    wanted = {"candidates": c.train.candidates, "candidate_depth": c.train.candidate_depth}
-    if c.enrich.candidates:
-        wanted = {"candidates": c.enrich.candidates, "candidate_depth": c.enrich.candidate_depth}
-    own = {"distiller": "extractive", "round_trip": False}
-    return runner.varied(enrich=own | wanted).verdicts(examples, limit=limit)
+def _over(runner: Runner) -> TrainedRetriever | None:
+    """The newest that is an adapter alone, and did better."""
+    known = trained(runner.layout.retrievers, encoder_fingerprint(runner.config.encoder))
+    alone = [one for one in known if one.better and [part.kind for part in one.parts] == ["adapter"]]
+    return alone[-1] if alone else None
 
 
-def _lessons(runner: Runner, kept: Sequence[Labelled]) -> Lessons:
-    queries = runner.embed_queries([found.example.question for found in kept])
-    wanted = {candidate.id for found in kept for candidate in found.candidates}
-    return lessons(kept, queries, runner.base_vectors(wanted))
-
-
-def shuffled(found: Lessons, seed: int) -> Lessons:
-    """The control: every question's likelihoods dealt anew among the candidates that were asked about."""
-    rng = np.random.default_rng(seed)
-    logprob = found.logprob.copy()
-    for row, asked in enumerate(found.asked):
-        logprob[row, asked] = rng.permutation(logprob[row, asked])
-    return replace(found, logprob=logprob)
-
-
-def compared(found: Lessons, trained: Trained, control: Adapter, seed: int) -> tuple[Held, ...]:
-    """Every measure that some held-out question has, paired by question, beside the control's."""
-    rows = trained.parts.held_out
-    before, after, by_control = (measured(found, rows, adapter) for adapter in (None, trained.adapter, control))
+def compared(found: Lessons, before: Floats, learned: Ranking, control: Ranking | None, seed: int) -> tuple[Held, ...]:
+    """Every measure that some question of `found` has, paired by question, beside the control's."""
+    was = measure(found, before)
+    after = measure(found, learned.scores)
+    other = measure(found, control.scores) if control else None
     held: list[Held] = []
     for name in Measured._fields:
-        was, now_, other = (getattr(m, name) for m in (before, after, by_control))
-        known = np.isfinite(was)
-        if known.any():
-            gains = (_gain((values - was)[known], seed) for values in (now_, other))
-            held.append(Held(name, int(known.sum()), float(was[known].mean()), float(now_[known].mean()), *gains))
+        base, now_ = getattr(was, name), getattr(after, name)
+        if (known := np.isfinite(base)).any():
+            by_control = _gain((getattr(other, name) - base)[known], seed) if other else None
+            gain = _gain((now_ - base)[known], seed)
+            held.append(
+                Held(name, int(known.sum()), float(base[known].mean()), float(now_[known].mean()), gain, by_control)
+            )
     return tuple(held)
 
 

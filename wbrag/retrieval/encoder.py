@@ -63,7 +63,7 @@ class Encoder:
     def __init__(self, settings: EncoderConfig) -> None:
         self.settings = settings
         self.model = _load(settings)
-        self.query_prefix, self.passage_prefix = _prefixes(settings, self.model)
+        self.query_prefix, self.passage_prefix = prefixes_of(settings, self.model)
 
     @cached_property
     def passage_model(self) -> Any:
@@ -128,7 +128,7 @@ class BatchedEncoder:
 
 
 def _load(settings: EncoderConfig) -> Any:
-    path = _path(settings.model)
+    path = path_of(settings.model)
     if Path(path).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     check_torchvision()
@@ -164,7 +164,7 @@ def _multiplies_bfloat16(device: str) -> bool:
     return device == "cpu" and any(has.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
-def _path(model: str) -> str:
+def path_of(model: str) -> str:
     if model != "embedded":
         return model
     try:
@@ -176,7 +176,7 @@ def _path(model: str) -> str:
     return str(get_model_path())
 
 
-def _prefixes(settings: EncoderConfig, model: Any) -> tuple[str, str]:
+def prefixes_of(settings: EncoderConfig, model: Any) -> tuple[str, str]:
     """The configured prefixes, else the model's own prompts, else E5's where the name says so."""
     own: dict[str, str] = {k: v for k, v in (model.prompts or {}).items() if v}
     e5 = "e5" in settings.model.lower().split("/")[-1]

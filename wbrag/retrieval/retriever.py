@@ -20,6 +20,7 @@ from wbrag.retrieval.encoder import QueryEncoder, Vectors
 from wbrag.retrieval.hybrid import Words
 from wbrag.retrieval.index.shard import Shard
 from wbrag.retrieval.merge import best, merge
+from wbrag.retrieval.reranker import Reranker, RerankerModel, reranked
 
 
 class ShardSearcher(Protocol):
@@ -85,8 +86,10 @@ class IndexRetriever:
         settings: RetrievalConfig = RetrievalConfig(),
         sources: Mapping[str, frozenset[str]] | None = None,
         base: Base | None = None,
+        reranker: tuple[Reranker, RerankerModel] | None = None,
     ) -> None:
         self.encoder, self.shards, self.settings, self.base = encoder, shards, settings, base
+        self.reranker = reranker
         self.sources = sources if settings.displace_sources else None
         self.max_displaced = max(map(len, self.sources.values()), default=0) if self.sources else 0
 
@@ -94,7 +97,16 @@ class IndexRetriever:
         """The best `k` hits of each query over both indexes, best first; ties by id."""
         if not queries:
             return []
-        vectors, weight = await self.encoder.queries(queries), self.settings.hybrid
+        vectors = await self.encoder.queries(queries)
+        if self.reranker is None:
+            return await self._ranked(queries, vectors, k)
+        reads, model = self.reranker
+        found = await self._ranked(queries, vectors, max(k, model.settings.candidates))
+        return [self._merge(hits, k) for hits in await reranked(reads, model, queries, found)]
+
+    async def _ranked(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
+        """By vectors, and by words where the settings say so."""
+        weight = self.settings.hybrid
         if not weight:
             return await self.search_vectors(queries, vectors, k)
         words = Words(list(queries), weight)

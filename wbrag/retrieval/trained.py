@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from wbrag.core.errors import WbragError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, folder_in_one_step, listed, sha256_of, write_atomically
+from wbrag.core.model_sections import RerankConfig
 from wbrag.retrieval.adapter import Adapter
+from wbrag.retrieval.index.manifest import ShardFiles
+from wbrag.retrieval.reranker import RerankerModel
 
 FORMAT = 1
 ADAPTER_FILE = "adapter.safetensors"
-Kind = Literal["adapter"]
+Kind = Literal["adapter", "reranker", "encoder"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,25 @@ def open_adapter(root: Location, retriever: TrainedRetriever) -> Adapter | None:
     return Adapter.read(raw, str(file), retriever.dimension)
 
 
+def save_model(root: Location, kind: Kind, model: Path, made: Mapping[str, Any], held_out: Mapping[str, Any]) -> Part:
+    """Copy the model's folder below `root`, under a name of its contents; of a reranker `made` holds the `slope`."""
+    files = sorted(file for file in model.rglob("*") if file.is_file())
+    digests = {str(file.relative_to(model)): sha256_of(file) for file in files}
+    folder = f"{kind}-{fingerprint(digests)}"
+    with folder_in_one_step(root / folder) as place:
+        shutil.copytree(model, place, dirs_exist_ok=True)
+    return Part(kind, folder, digests, made, held_out)
+
+
+def reranker_of(root: Location, retriever: TrainedRetriever, settings: RerankConfig) -> RerankerModel | None:
+    """Its reranker, to be opened where it reads; None where it has none."""
+    part = retriever.part("reranker")
+    if part is None:
+        return None
+    files = ShardFiles(part.folder, 0, dict(part.sha256))
+    return RerankerModel(settings, str(root), files, float(part.made["slope"]))
+
+
 def trained(root: Location, encoder: str) -> list[TrainedRetriever]:
     """Every retriever trained for this encoder, oldest first."""
     found = [TrainedRetriever.read(file) for file in listed(root, "*.json")]
@@ -132,5 +156,10 @@ def named(root: Location, encoder: str, model: str, name: str) -> TrainedRetriev
         raise WbragError(
             f"expected a retriever trained for the encoder {model!r} as it is set, found {name!r}: choose one of "
             f"{there}, latest or none"
+        )
+    if part := known[name].part("encoder"):
+        raise WbragError(
+            f"expected an adapter or a reranker, found {name!r}, an encoder, which needs an index of its own: run "
+            f"`wbrag index --encoder.model {root / part.folder}`, then publish with that setting"
         )
     return known[name]

@@ -20,8 +20,10 @@ from wbrag.core.types import Hit, Origin
 from wbrag.retrieval.adapter import adapted
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder, Vectors, encoder_fingerprint
 from wbrag.retrieval.external import open_base
+from wbrag.retrieval.index.copies import shard_name
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
-from wbrag.retrieval.index.shard import Shard, open_shard, shard_name
+from wbrag.retrieval.index.shard import Shard, open_shard
+from wbrag.retrieval.reranker import LocalReranker, Pair, RerankerModel, open_reranker
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
@@ -45,6 +47,7 @@ class ReleaseCache:
         self._base = open_base(layout.config, self.queries)
         self._releases: OrderedDict[str, asyncio.Task[IndexRetriever]] = OrderedDict()
         self._shards: WeakValueDictionary[str, Shard] = WeakValueDictionary()  # held by the retrievers
+        self._rerankers: WeakValueDictionary[str, LocalReranker] = WeakValueDictionary()
         self._opener = ThreadPoolExecutor(1, "open")  # one at a time, and in no search's way
 
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
@@ -90,7 +93,20 @@ class ReleaseCache:
                 self.layout.config.retrieval,
                 self.layout.unit_sources(),
                 self._base,
+                self._reranker(release),
             )
+
+    def _reranker(self, release: Release) -> tuple[LocalReranker, RerankerModel] | None:
+        """One of the releases that are open shares its own."""
+        model = self.layout.reranker(release)
+        if model is None:
+            return None
+        found = self._rerankers.get(model.fingerprint)
+        if found is None:
+            found = open_reranker(model)
+            found.read([Pair("a question", "a passage")])  # what fails, fails before the release answers
+            self._rerankers[model.fingerprint] = found
+        return found, model
 
     def _check(self, manifest: Manifest, release: Release) -> None:
         model, dimension = self.layout.config.encoder.model, self.encoder.dimension

@@ -5,31 +5,30 @@ Seeds decide everything: the same lessons and settings give the same adapter on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wbrag.core.train_sections import AdapterConfig
+from wbrag.core.train_sections import AdapterConfig, TransformerConfig
 from wbrag.retrieval.adapter import Adapter
 from wbrag.training.lessons import Bools, Floats, Lessons, Split, split
 from wbrag.training.losses import Loss, loss
-from wbrag.training.measures import Measured, measure
 
 BATCH = 64  # questions
 
 
 @dataclass
 class Curves:
-    """By epoch, from 0 (the base) on: the loss on the taught part; on the stopping part perplexity distillation's.
+    """Epochs, from 0 (the base) on, and the loss there: on the taught part, and on the stopping part.
 
-    The latter is smooth where a loss chooses hard, so all losses stop by it.
+    There it is an adapter's perplexity distillation, whatever it learns by: smooth where a loss chooses hard.
     """
 
-    taught: list[float] = field(default_factory=list)
-    stopping: list[float] = field(default_factory=list)
+    taught: list[tuple[float, float]] = field(default_factory=list)
+    stopping: list[tuple[float, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,20 @@ def train_adapter(
 ) -> Trained:
     """Learns from one part and stops by another; the third is left to measure by.
 
-    `update` hears epochs done, of how many at most.
+    `update` hears epochs done, of how many at most. One thread: the products are small, and several add them up in an
+    order that depends on what else the machine does.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _train(lessons, settings, top_k, seed, update)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(
+    lessons: Lessons, settings: AdapterConfig, top_k: int, seed: int, update: Callable[[int, int], None]
+) -> Trained:
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -69,8 +80,8 @@ def train_adapter(
     course = _Course(lessons, settings, top_k)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     best, weights = 0, _weights(model)
-    curves.taught.append(course.mean(model, parts.taught))
-    curves.stopping.append(course.mean(model, parts.stopping, course.distance))
+    curves.taught.append((0, course.mean(model, parts.taught)))
+    curves.stopping.append((0, course.mean(model, parts.stopping, course.distance)))
     for epoch in range(1, settings.epochs + 1):
         order = torch.randperm(len(parts.taught), generator=generator).tolist()
         seen: list[float] = []
@@ -81,20 +92,14 @@ def train_adapter(
             found.backward()
             optimizer.step()
             seen += [float(found.detach())] * len(batch)
-        curves.taught.append(float(np.mean(seen)))
-        curves.stopping.append(course.mean(model, parts.stopping, course.distance))
-        if curves.stopping[-1] < curves.stopping[best]:
+        curves.taught.append((epoch, float(np.mean(seen))))
+        curves.stopping.append((epoch, course.mean(model, parts.stopping, course.distance)))
+        if curves.stopping[-1][1] < curves.stopping[best][1]:
             best, weights = epoch, _weights(model)
         update(epoch, settings.epochs)
         if epoch - best >= settings.patience:
             break
     return Trained(Adapter(weights["down"], weights["up"]), curves, parts, best)
-
-
-def measured(lessons: Lessons, rows: Sequence[int], adapter: Adapter | None) -> Measured:
-    """How the candidates of these questions are ranked, with or without an adapter."""
-    part = lessons.part(rows)
-    return measure(part, scores(part, adapter))
 
 
 def scores(lessons: Lessons, adapter: Adapter | None) -> Floats:
@@ -144,7 +149,7 @@ class _Course:
             return sum(float(self.loss(model, part, of)) * len(part) for part in parts) / max(1, len(rows))
 
 
-def teacher(lessons: Lessons, settings: AdapterConfig) -> Floats:
+def teacher(lessons: Lessons, settings: AdapterConfig | TransformerConfig) -> Floats:
     """Log-weights [n, k] that sum to one over the candidates asked about, -inf elsewhere.
 
     `both` adds likelihood and similarity, each over its spread within the question.

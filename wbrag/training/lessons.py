@@ -52,6 +52,7 @@ class Lessons:
 
     ids: tuple[str, ...]
     queries: Vectors  # [n, d]
+    passage_ids: tuple[str, ...]  # [m]
     passages: Vectors  # [m, d], each candidate once
     places: npt.NDArray[np.int64]  # [n, k] into `passages`; 0 where padded
     present: Bools  # [n, k]
@@ -74,6 +75,7 @@ class Lessons:
         return Lessons(
             tuple(self.ids[row] for row in rows),
             self.queries[at],
+            self.passage_ids,
             self.passages,
             *(getattr(self, name)[at] for name in ("places", "present", "similarity", "logprob", "logprob_nr", "gold")),
         )
@@ -133,6 +135,7 @@ def lessons(kept: Sequence[Labelled], queries: Vectors, vectors: Mapping[str, Fl
     return Lessons(
         tuple(found.example.id for found in kept),
         queries,
+        tuple(ids),
         np.stack([vectors[id] for id in ids]).astype(np.float32),
         places,
         present,

@@ -29,7 +29,8 @@ from wbrag.retrieval.adapter import Adapter
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.external import is_external
 from wbrag.retrieval.index.manifest import Manifest
-from wbrag.retrieval.trained import TrainedRetriever, open_adapter
+from wbrag.retrieval.reranker import RerankerModel, named
+from wbrag.retrieval.trained import TrainedRetriever, open_adapter, reranker_of
 from wbrag.units.decisions import Decisions
 from wbrag.units.examinations import Examinations
 from wbrag.units.releases import Release, Releases
@@ -246,6 +247,12 @@ class Layout:
         """The adapter of `release`, None where it has none."""
         found = self.retriever(release)
         return open_adapter(self.retrievers, found) if found else None
+
+    def reranker(self, release: str | Release) -> RerankerModel | None:
+        """What reads the best hits of `release` again: the model that the settings name, else its own, else none."""
+        settings = self.config.rerank
+        found = None if settings.model else self.retriever(release)
+        return reranker_of(self.retrievers, found, settings) if found else named(settings)
 
     def unit_sources(self) -> dict[str, frozenset[str]] | None:
         """The passages that each unit was distilled from, where units displace them (`retrieval.displace_sources`)."""

@@ -14,8 +14,9 @@ import torch
 from wbrag.core.errors import WbragError
 from wbrag.core.train_sections import AdapterConfig
 from wbrag.retrieval.adapter import Adapter
-from wbrag.training.adapter import Trained, measured, scores, train_adapter
+from wbrag.training.adapter import Trained, scores, train_adapter
 from wbrag.training.lessons import Lessons
+from wbrag.training.measures import measure
 
 D, K = 24, 8
 
@@ -46,9 +47,18 @@ def world(n: int = 300, seed: int = 0) -> Lessons:
     order = np.argsort(-similarity, axis=1)
     places, similarity, gold, logprob = (np.take_along_axis(a, order, 1) for a in (places, similarity, gold, logprob))
     ids = tuple(f"q{i}" for i in range(n))
-    nr = np.full(n, -5.0, np.float32)
+    nr, names = np.full(n, -5.0, np.float32), tuple(map(str, range(len(passages))))
     return Lessons(
-        ids, queries, passages, places, np.ones((n, K), bool), similarity, logprob.astype(np.float32), nr, gold
+        ids,
+        queries,
+        names,
+        passages,
+        places,
+        np.ones((n, K), bool),
+        similarity,
+        logprob.astype(np.float32),
+        nr,
+        gold,
     )
 
 
@@ -59,8 +69,9 @@ def trained(lessons: Lessons, seed: int = 0, **options: Any) -> Trained:
 
 
 def gain(lessons: Lessons, found: Trained) -> float:
-    before, after = (measured(lessons, found.parts.held_out, adapter) for adapter in (None, found.adapter))
-    return float(np.nanmean(after.recall_at_1) - np.nanmean(before.recall_at_1))
+    own = lessons.part(found.parts.held_out)
+    before, after = (measure(own, scores(own, adapter)).recall_at_1 for adapter in (None, found.adapter))
+    return float(np.nanmean(after) - np.nanmean(before))
 
 
 @pytest.mark.parametrize("name", ["pdist", "emdr2", "st_topk"])
@@ -91,7 +102,7 @@ def test_the_parts_do_not_meet_and_the_best_epoch_is_kept() -> None:
     assert (
         taught | stopping | held_out == set(range(200)) and not taught & stopping and not held_out & (taught | stopping)
     )
-    assert found.curves.stopping[found.epoch] == min(found.curves.stopping)
+    assert found.curves.stopping[found.epoch][1] == min(loss for _, loss in found.curves.stopping)
     assert len(found.curves.stopping) == len(found.curves.taught) <= found.epoch + 4
 
 

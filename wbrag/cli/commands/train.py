@@ -35,7 +35,12 @@ def add(verb: Verb, verbs: Any) -> None:
     )
     taught = "a retriever learns which documents helped; publish puts it into a release"
     trained = verb("retriever", _retriever, taught, "wbrag train retriever --examples nq/train", parts)
-    trained.add_argument("--kind", choices=["adapter"], default="adapter", help="adapter: of questions' vectors")
+    trained.add_argument(
+        "--kind",
+        choices=["adapter", "reranker", "encoder"],
+        default="adapter",
+        help="adapter: of questions' vectors; reranker: a second look at the best; encoder: a new index",
+    )
     trained.add_argument("--out", metavar="FILE", help="the page (default: reports/retriever-NAME.html)")
     trained.set_defaults(method=None)
     for sub in (enrich, evaluate, trained):
@@ -72,7 +77,7 @@ def _retriever(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.evaluation.report.retriever_page import tables, to_json, write_training
 
     examples, options = work_of(a, w)
-    found = w.train_retriever(examples, limit=options["limit"])
+    found = w.train_retriever(examples, kind=a.kind, limit=options["limit"])
     page = location(a.out) if a.out else w.path / "reports" / f"retriever-{found.retriever.name}.html"
     write_training(found, page)
     return to_json(found, str(page)) if a.json else tables(found, str(page))

@@ -16,6 +16,7 @@ from wbrag.core.tasks import task
 from wbrag.core.types import Cost, PassageText
 from wbrag.enrich.rows import Row
 from wbrag.enrich.summary import summarise
+from wbrag.evaluation.bench import retrievers
 from wbrag.evaluation.bench.libraries import copies, library, passages_of, raw, retained_passages, units
 from wbrag.evaluation.bench.studies import Study, against
 from wbrag.evaluation.bench.suite import QuestionSet, Suite
@@ -39,6 +40,7 @@ class Bench:
     points: list[Row]
     changed: list[Row]
     made: dict[str, Any] = field(default_factory=dict)  # what it takes to repeat it
+    rankings: list[Row] = field(default_factory=list)  # of retrievers that learn, a record a way
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
                     bench.points.extend(name | point for point in cell.points)
                     bench.changed.extend(name | row for row in cell.changed)
                     units_of[model, method, set_name] = cell.units
+                    yield bench
+            if suite.retrievers:
+                made_by = {name: units_of[model, suite.methods_of(name)[0], name] for name in suite.sets}
+                for rows in retrievers.run(opened, suite.retrievers, suite.sets, made_by):
+                    bench.rankings.extend({"model": model} | row for row in rows)
                     yield bench
     if suite.studies.cross:
         bench.points.extend(cross(suite, opener, units_of))

@@ -13,6 +13,7 @@ from wbrag.core.config import Config
 from wbrag.core.errors import UsageError
 from wbrag.core.io.files import Location
 from wbrag.core.model_sections import EncoderConfig, GeneratorConfig
+from wbrag.core.train_sections import TrainConfig
 from wbrag.enrich.scores import SCORING
 from wbrag.evaluation.bench.grid import Bench, run_grid
 from wbrag.evaluation.bench.page import write_figures, write_report
@@ -30,11 +31,13 @@ def run_suite(runner: Runner, suite: str | Location, data: str | Location | None
     """Run the grid of the suite file and write its page to `reports/suites/`; relative paths begin at `data`."""
     wanted = load_suite(suite)
     _check_settings(wanted, runner.config)
-    if not wanted.encoder:
+    if not wanted.encoder and not wanted.train:
         return _run(runner, wanted, data)
     runner.close()
-    encoder = EncoderConfig(**{**runner.config.encoder.model_dump(), **wanted.encoder})
-    config = runner.config.model_copy(update={"encoder": encoder})
+    c = runner.config
+    encoder = EncoderConfig(**{**c.encoder.model_dump(), **wanted.encoder})
+    train = TrainConfig(**{**c.train.model_dump(), **wanted.train})
+    config = c.model_copy(update={"encoder": encoder, "train": train})
     with Runner(Layout(runner.layout.path, config), progress=runner.progress) as other:
         return _run(other, wanted, data)
 

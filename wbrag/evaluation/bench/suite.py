@@ -59,6 +59,13 @@ class Studies(Section):
     cross: bool = Field(False, description="units made with one method or model, used by another")
 
 
+class RetrieverStudy(Section):
+    """Retrievers that learn from each set's usefulness, beside their controls; every set with gold passages."""
+
+    reranker: bool = Field(False, description="train one too: minutes a set on a CPU")
+    hybrid: float = Field(0.3, ge=0, lt=1, description="weight of words in the hybrid way; 0: without it")
+
+
 class Suite(Section):
     name: str = Field(pattern=r"^[\w.-]+$", description="also the name of its report")
     world: Literal["demo"] | None = Field(None, description="build the demo's world instead of reading data")
@@ -70,6 +77,8 @@ class Suite(Section):
     methods: tuple[str, ...] = Field(("naive",), min_length=1)
     controls: tuple[Control, ...] = ()
     studies: Studies = Studies()
+    retrievers: RetrieverStudy | None = None
+    train: dict[str, Any] = Field({}, description="settings of `train`")
 
     @property
     def needs_all_scores(self) -> bool:
@@ -116,7 +125,11 @@ def load_suite(file: str | Location) -> Suite:
 
 def _check_values(suite: Suite, path: Location) -> None:
     """What the settings themselves would refuse, refused before hours of work."""
-    points = [("encoder", suite.encoder), *(("generator", settings) for settings in suite.models.values())]
+    points = [
+        ("encoder", suite.encoder),
+        ("train", suite.train),
+        *(("generator", settings) for settings in suite.models.values()),
+    ]
     points += [("enrich", {knob: value}) for knob, values in suite.studies.sweeps.items() for value in values]
     for section, values in points:
         try:

@@ -30,6 +30,7 @@ def tables(bench: Bench) -> list[Table]:
     found = [_scores(bench, model) for model in _distinct(bench.scores, "model")]
     found += [_gains(bench, model) for model in _distinct(bench.comparisons, "model")]
     found += [_points(bench, study) for study in _distinct(bench.points, "study")]
+    found += rankings(bench)
     return [*found, _construction(bench), _costs(bench)]
 
 
@@ -89,6 +90,45 @@ def _points(bench: Bench, study: str) -> Table:
     return f"Study: {study}" + (f" ({agree})" if agree else ""), head, body
 
 
+RANKED = {
+    "test": "Retrievers on held-out questions, the whole index searched",
+    "candidates": "Candidate lists of questions that taught nothing; the teacher's ranking is the upper bound",
+}
+
+
+def rankings(bench: Bench) -> list[Table]:
+    """Retrievers that learn beside their controls, over the encoder alone, set by set."""
+    head = ["model", "set", "retriever", "questions", "recall@1", "MRR@10", "gain"]
+    found = []
+    for of in _distinct(bench.rankings, "of"):
+        own = [r for r in bench.rankings if r["of"] == of]
+        last = ["answers", "gain"] if of == "test" else ["utility nDCG@5", "gain"]
+        body = [
+            [r["model"], r["set"], r["arm"], str(r["n"]), _pct(r["recall_at_1"]) + ("*" if r["p_holm"] < 0.05 else "")]
+            + _measured(r, "mrr_at_10")
+            + (_answered(r) if of == "test" else _measured(r, "utility_ndcg_at_5"))
+            for r in own
+        ]
+        title = f"{RANKED[of]}; * p < 0.05 (McNemar, Holm over the ways of a set)"
+        found.append((title, [*head, *last], body))
+    return found
+
+
+def _measured(r: Row, name: str) -> list[str]:
+    return [f"{100 * r[name]:.1f}", _span(r[f"{name}_gain"], r[f"{name}_ci95"])]
+
+
+def _answered(r: Row) -> list[str]:
+    if "answers_score" not in r:
+        return ["", ""]
+    star = "*" if r["answers_p_holm"] < 0.05 else ""
+    return [_pct(r["answers_score"]) + star, _span(r["answers_gain"], r["answers_gain_ci95"])]
+
+
+def _span(gain: float, ci95: Sequence[float]) -> str:
+    return f"{100 * gain:+.1f} ({100 * ci95[0]:+.1f} to {100 * ci95[1]:+.1f})"
+
+
 def _construction(bench: Bench) -> Table:
     head = ["model", "method", "set", "accepted", "docs kept"]
     head += ["source words", "unit words", "compression", "fallback"]
@@ -126,10 +166,10 @@ def _costs(bench: Bench) -> Table:
     )
 
 
-def markdown(bench: Bench) -> str:
-    """GitHub tables under headings."""
+def markdown(bench: Bench, chosen: Sequence[Table] | None = None) -> str:
+    """GitHub tables under headings: all, or those that are `chosen`."""
     parts = []
-    for title, head, rows in tables(bench):
+    for title, head, rows in tables(bench) if chosen is None else chosen:
         lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
         parts.append(f"**{title}**\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"

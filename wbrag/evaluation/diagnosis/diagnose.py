@@ -87,10 +87,9 @@ def diagnose(runner: Runner, examples: str, *, limit: int | None = LIMIT, method
     What enrichment recorded with the same model, corpus and prompts is not asked again, and what is asked here is not
     asked by a later enrichment. Raises `WbragError` where no question could be asked.
     """
-    own = {"lossless_skip": False, "distiller": "extractive", "round_trip": False}
-    settings = runner.config.enrich
-    varied = runner.varied(enrich=own | {"candidate_depth": max(DEPTH, settings.candidate_depth)})
-    run = varied.verdicts(examples, method=method, limit=limit)
+    deeper = max(DEPTH, runner.config.enrich.candidate_depth)
+    varied = runner.varied(enrich={"lossless_skip": False, "candidate_depth": deeper})
+    run = varied.verdicts(examples, method=method, limit=limit, distils=False)
     asked = {example.id: example for example in runner.layout.examples(examples, limit)}
     return diagnosis_of(varied, examples, method, [(asked[row["id"]], row) for row in run.rows])
 

@@ -20,6 +20,7 @@ from wbrag.evaluation.report.story import Arm, Funnel, Gain, Score
 from wbrag.evaluation.report.wording import chance, count, duration, percent, percent_span, points, span
 
 Record = dict[str, Any]
+Point = tuple[float, float]
 SERIES = (
     (ACCENT, "-", "o"),
     (WARM, "--", "s"),
@@ -119,22 +120,23 @@ def differences(name: str, title: str, found: Sequence[tuple[str, str, float, In
     return _forest(name, rows, title=title)
 
 
-def losses(taught: Sequence[float], stopping: Sequence[float], kept: int) -> Markup:
-    """Both parts' loss by epoch, from 0 on, and the epoch whose weights were kept."""
+def losses(taught: Sequence[Point], stopping: Sequence[Point], kept: float) -> Markup:
+    """Both parts' loss by epoch, and the epoch whose weights were kept."""
 
     def draw(figure: Any) -> None:
         axes = _axes(figure)
         for label, values, (colour, line, _) in zip(("taught", "stopping"), (taught, stopping), SERIES):
-            axes.plot(range(len(values)), values, line, color=colour, label=label)
+            axes.plot(*zip(*values), line, color=colour, label=label)
         axes.axvline(kept, color=INK, linewidth=1, linestyle=":")
         axes.set_xlabel("epoch")
         axes.set_ylabel("loss")
         _legend(axes, ("taught", "stopping"))
 
+    best = min(loss for _, loss in stopping)
     said = (
-        f"taught from {taught[0]:.3g} to {taught[-1]:.3g}, stopping from {stopping[0]:.3g}, at best {min(stopping):.3g}"
+        f"taught from {taught[0][1]:.3g} to {taught[-1][1]:.3g}, stopping from {stopping[0][1]:.3g}, at best {best:.3g}"
     )
-    return _plot(draw, "losses", "Loss by epoch", f"{said}, epoch {kept} kept")
+    return _plot(draw, "losses", "Loss by epoch", f"{said}, epoch {kept:.3g} kept")
 
 
 # -- suites -----------------------------------------------------------------------------------------------------------

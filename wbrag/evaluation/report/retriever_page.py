@@ -21,6 +21,12 @@ LABELS = {
     "utility_ndcg_at_5": "Utility nDCG@5",
 }
 
+STAYS = {
+    "adapter": "Index, units and encoder stay as they are.",
+    "reranker": "Index, units and encoder stay as they are; the reranker reads their best hits again.",
+    "encoder": "Passages and units must be embedded anew with it, beside the index that is there.",
+}
+
 
 def write_training(found: TrainResult, path: Location) -> None:
     """Write the page to `path`, whole or not at all."""
@@ -28,8 +34,7 @@ def write_training(found: TrainResult, path: Location) -> None:
 
 
 def render(found: TrainResult) -> str:
-    part = found.retriever.part("adapter")
-    assert part is not None
+    part = found.retriever.parts[-1]
     settings = ", ".join(f"{name} {value}" for name, value in part.made["settings"].items())
     made = {
         "Name": found.retriever.name,
@@ -39,6 +44,7 @@ def render(found: TrainResult) -> str:
         "Seed": str(part.made["seed"]),
         "Generator": part.made["generator"],
         "Encoder": found.retriever.encoder_model,
+        "Over": ", ".join(found.retriever.parents),
         "Hardware": hardware(),
         "Made": found.retriever.created_at,
     }
@@ -48,6 +54,8 @@ def render(found: TrainResult) -> str:
             found=found,
             headline=headline(found),
             labels=LABELS,
+            stays=STAYS[found.kind],
+            before=f"the retriever {found.retriever.parents[0]}" if found.retriever.parents else "the encoder alone",
             gains=gains(found.held),
             curves=plots.losses(found.curves.taught, found.curves.stopping, found.epoch),
             made=made,
@@ -60,8 +68,8 @@ def headline(found: TrainResult) -> str:
     """The deciding measure in words; a gain that may be chance is called that."""
     one = deciding(found.held)
     said = f"{LABELS[one.name]} {points(one.gain.gain)} points on {one.n} held-out questions"
-    if found.retriever.better:
-        shared = "" if one.control.ci95.low <= 0 else ", but the control gains too"
+    if one.gain.ci95.low > 0:
+        shared = ", but the control gains too" if one.control and one.control.ci95.low > 0 else ""
         return f"Better: {said} (95% interval {span(one.gain.ci95)}){shared}."
     return f"Not shown to be better: {said} (95% interval {span(one.gain.ci95)})."
 
@@ -80,12 +88,15 @@ def gains(held: tuple[Held, ...]) -> Markup:
             _row(LABELS[one.name], one.n, one.gain, control=False),
             _row(f"{LABELS[one.name]}: shuffled labels", one.n, one.control, control=True),
         )
+        if row is not None
     ]
-    return plots.differences("held-out", "Gain over the encoder alone, in points", rows)
+    return plots.differences("held-out", "Gain over what was there before, in points", rows)
 
 
-def _row(label: str, n: int, gain: Difference, *, control: bool) -> tuple[str, str, float, Interval, bool]:
-    return label, f"{n} questions, {span(gain.ci95)}", gain.gain, gain.ci95, control
+def _row(
+    label: str, n: int, gain: Difference | None, *, control: bool
+) -> tuple[str, str, float, Interval, bool] | None:
+    return gain and (label, f"{n} questions, {span(gain.ci95)}", gain.gain, gain.ci95, control)
 
 
 def tables(found: TrainResult, page: str) -> list[Table]:
@@ -94,24 +105,40 @@ def tables(found: TrainResult, page: str) -> list[Table]:
         [LABELS[h.name], str(h.n), f"{h.before:.3f}", f"{h.after:.3f}", _points(h.gain), _points(h.control)]
         for h in found.held
     ]
-    following = "wbrag publish" if found.retriever.better else f"wbrag publish --retriever {found.retriever.name}"
     asked = found.questions
-    about = [[found.retriever.name, f"{asked['taught']} + {asked['stopping']}", left(found) or "none", following, page]]
-    head = ["held out", "questions", "encoder", "trained", "gain, points", "control's gain"]
+    about = [
+        [
+            found.retriever.name,
+            f"{asked['taught']} + {asked['stopping']}",
+            left(found) or "none",
+            following(found),
+            page,
+        ]
+    ]
+    head = ["held out", "questions", "before", "trained", "gain, points", "control's gain"]
     return [
         (headline(found), head, rows),
         ("", ["retriever", "learned from", "left out", "to answer with it", "page"], about),
     ]
 
 
-def _points(gain: Difference) -> str:
-    return f"{points(gain.gain)} ({span(gain.ci95)})"
+def following(found: TrainResult) -> str:
+    """The command that answers with it; an encoder needs an index of its own first."""
+    if found.kind == "encoder":
+        return f"wbrag index --encoder.model {found.folder}"
+    return "wbrag publish" if found.retriever.better else f"wbrag publish --retriever {found.retriever.name}"
+
+
+def _points(gain: Difference | None) -> str:
+    return f"{points(gain.gain)} ({span(gain.ci95)})" if gain else "not trained"
 
 
 def to_json(found: TrainResult, page: str) -> dict[str, Any]:
     """The result for programs."""
     return {
         "retriever": found.retriever.name,
+        "kind": found.kind,
+        "following": following(found),
         "better": found.retriever.better,
         "deciding": deciding(found.held).name,
         "examples": found.examples,
@@ -125,5 +152,5 @@ def to_json(found: TrainResult, page: str) -> dict[str, Any]:
 
 
 def _measure(h: Held) -> dict[str, Any]:
-    gain, control = ({"gain": g.gain, "ci95": list(g.ci95)} for g in (h.gain, h.control))
-    return {"n": h.n, "before": h.before, "after": h.after, **gain, "control": control}
+    gain, control = ({"gain": g.gain, "ci95": list(g.ci95)} if g else None for g in (h.gain, h.control))
+    return {"n": h.n, "before": h.before, "after": h.after, **(gain or {}), "control": control}

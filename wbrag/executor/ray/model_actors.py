@@ -19,6 +19,7 @@ from wbrag.retrieval.encoder import BatchedEncoder, Encoder, Vectors
 from wbrag.retrieval.hybrid import Words
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import open_shard
+from wbrag.retrieval.reranker import LocalReranker, Pair, RerankerModel, open_reranker
 from wbrag.retrieval.retriever import LocalShard
 
 
@@ -29,6 +30,7 @@ class EncoderActor:
             hide_gpus()
         self.encoder = Encoder(settings)
         self.batched = BatchedEncoder(self.encoder)
+        self._rerankers: dict[str, asyncio.Task[LocalReranker]] = {}
 
     async def dimension(self) -> int:
         return self.encoder.dimension
@@ -38,6 +40,13 @@ class EncoderActor:
 
     async def passages(self, contents: Sequence[str]) -> Vectors:
         return await asyncio.to_thread(self.encoder.encode_passages, contents)
+
+    async def logits(self, model: RerankerModel, pairs: Sequence[Pair]) -> list[float]:
+        """The reranker shares the encoder's process, and its GPU; it is loaded by the first who asks."""
+        key = model.fingerprint
+        if key not in self._rerankers:
+            self._rerankers[key] = asyncio.create_task(asyncio.to_thread(open_reranker, model))
+        return await (await self._rerankers[key]).logits(pairs)
 
 
 class ShardActor:
@@ -80,18 +89,29 @@ class RemoteEncoder:
     def __init__(self, actors: Sequence[Any]) -> None:
         self.actors, self._turn = actors, count()
 
-    def _next(self) -> Any:
+    def next_actor(self) -> Any:
+        """In turn."""
         return self.actors[next(self._turn) % len(self.actors)]
 
     async def queries(self, texts: Sequence[str]) -> Vectors:
-        return await self._next().queries.remote(list(texts))  # type: ignore[no-any-return]
+        return await self.next_actor().queries.remote(list(texts))  # type: ignore[no-any-return]
 
     async def passages(self, contents: Sequence[str]) -> Vectors:
         return await self.begin_passages(contents)  # type: ignore[no-any-return]
 
     def begin_passages(self, contents: Sequence[str]) -> Any:
         """The reference that resolves to their vectors."""
-        return self._next().passages.remote(list(contents))
+        return self.next_actor().passages.remote(list(contents))
+
+
+class RemoteReranker:
+    """The `Reranker` protocol over the encoder actors, which load it."""
+
+    def __init__(self, encoder: RemoteEncoder, model: RerankerModel) -> None:
+        self.encoder, self.model = encoder, model
+
+    async def logits(self, pairs: Sequence[Pair]) -> list[float]:
+        return await self.encoder.next_actor().logits.remote(self.model, list(pairs))  # type: ignore[no-any-return]
 
 
 class RemoteShard:

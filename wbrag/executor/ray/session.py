@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import ray
@@ -19,10 +20,10 @@ from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location
 from wbrag.core.types import Origin
-from wbrag.enrich.row_jobs import Handles
+from wbrag.enrich.row_jobs import Handles, Searched
 from wbrag.executor.ray.engines import CALLS_AT_ONCE, START_RETRIES, EngineActor, RemoteGenerator
 from wbrag.executor.ray.failures import translated
-from wbrag.executor.ray.model_actors import EncoderActor, RemoteEncoder, RemoteShard, ShardActor
+from wbrag.executor.ray.model_actors import EncoderActor, RemoteEncoder, RemoteReranker, RemoteShard, ShardActor
 from wbrag.executor.ray.quiet import quiet_start
 from wbrag.executor.ray.shares import Shares, shares
 from wbrag.executor.ray.watchdog import watch_head
@@ -140,8 +141,14 @@ class Session:
         """What a row's coroutine works with: generator, encoder, and the shards of `indexes`; all start together."""
         self.start()
         distiller = None if self.config.distils_itself or not distils else self.distiller()
+        found = self.searched(root, indexes)
+        return Handles(found.encoder, found.shards, self.generator(), distiller=distiller, rerank=found.rerank)
+
+    def searched(self, root: Location, indexes: Sequence[tuple[Manifest, Origin]]) -> Searched:
+        """The encoder and the shards of `indexes` alone."""
         shards = [s for m, origin in indexes for s in self.shards(root, m, origin)]
-        return Handles(self.generator(), self.encoder(), shards, distiller=distiller)
+        encoder = self.encoder()
+        return Searched(encoder, shards, rerank=partial(RemoteReranker, encoder))
 
     def shards(self, root: Location, manifest: Manifest, origin: Origin) -> list[RemoteShard]:
         """An actor for every shard of the index.

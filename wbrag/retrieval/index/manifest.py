@@ -92,15 +92,15 @@ def _files(shards: list[dict[str, Any]]) -> tuple[ShardFiles, ...]:
     return tuple(ShardFiles(**shard) for shard in shards)
 
 
-def verify(root: Path, shard: ShardFiles, *, of: Location | None = None) -> Path:
-    """The shard's folder, once every file's sha256 has been found right; an error speaks of the copied folder `of`."""
+AGAIN = "the shard is damaged; delete its folder and run `wbrag index` again"
+
+
+def verify(root: Path, shard: ShardFiles, *, of: Location | None = None, again: str = AGAIN) -> Path:
+    """The folder, once every file's sha256 has been found right; an error speaks of the copied folder `of`."""
     folder = root / shard.folder
     for name, expected in shard.sha256.items():
         found = sha256_of(folder / name) if (folder / name).is_file() else "no file"
         if found != expected:
             file = f"{of or folder}/{name}"
-            raise WbragError(
-                f"expected {file} with sha256 {expected[:12]}, found {found[:12]}: the shard is damaged; "
-                "delete its folder and run `wbrag index` again"
-            )
+            raise WbragError(f"expected {file} with sha256 {expected[:12]}, found {found[:12]}: {again}")
     return folder

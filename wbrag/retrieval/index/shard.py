@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wbrag.core.errors import WbragError
-from wbrag.core.fingerprint import fingerprint
-from wbrag.core.io.files import Location, cache_folder, folder_in_one_step, locked, sha256_of, write_atomically
+from wbrag.core.io.files import Location, folder_in_one_step, sha256_of, write_atomically
 from wbrag.core.io.schemas import schema_of
 from wbrag.core.types import Hit, Origin, PassageText
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.index import scan
 from wbrag.retrieval.index.build import add_exact, fill, new_index, reserve, write_index
+from wbrag.retrieval.index.copies import with_copy
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles, verify
 from wbrag.retrieval.keywords.index import KeywordIndex
 
@@ -223,52 +221,15 @@ def open_shard(
     cache: Path | None = None,
 ) -> Shard:
     """The shard, its checksums compared; by way of a copy in `cache`, or where `root` is no local folder."""
-    shard = _opened(root, files, cache, lambda root, files: Shard(root, files, manifest, origin, gpu=gpu))
+    shard = with_copy(root, files, cache, lambda root, files: Shard(root, files, manifest, origin, gpu=gpu))
     if manifest.keywords:
         part = manifest.keywords.shards[manifest.shards.index(files)]
-        places = [_opened(root, one, cache, verify) for one in (part, manifest.keywords.statistics)]
+        places = [with_copy(root, one, cache, verify) for one in (part, manifest.keywords.statistics)]
         shard.keywords = KeywordIndex.open(*places)
     return shard
-
-
-T = TypeVar("T")
-
-
-def _opened(root: Location, files: ShardFiles, cache: Path | None, read: Callable[[Path, ShardFiles], T]) -> T:
-    """What `read`, which compares checksums, makes of a folder of `root`; a copy that is damaged is fetched again."""
-    if cache is None:
-        if isinstance(root, Path):
-            return read(root, files)
-        cache = cache_folder() / "shards"
-    copy = replace(files, folder=shard_name(files))
-    with locked(cache / f".{copy.folder}.lock"):  # the processes of one machine share the cache
-        try:
-            return read(cache, copy)
-        except WbragError:
-            _fetch(root / files.folder, copy, cache)
-            return read(cache, copy)
 
 
 def open_shards(root: Location, manifest: Manifest, origin: Origin, *, gpu: bool = True) -> Sequence[Shard]:
     """Every shard of an index, checksums first."""
     with ThreadPoolExecutor(1 if isinstance(root, Path) else OPENED_TOGETHER) as pool:
         return list(pool.map(lambda files: open_shard(root, files, manifest, origin, gpu=gpu), manifest.shards))
-
-
-def shard_name(files: ShardFiles) -> str:
-    """Equal for shards of equal contents."""
-    return fingerprint(files.count, files.sha256)
-
-
-def _fetch(shared: Location, copy: ShardFiles, cache: Path) -> None:
-    """Copy the files of the folder `shared`; raises `WbragError` where one of them is not what the manifest says."""
-    with folder_in_one_step(cache / copy.folder) as scratch:
-        for name in copy.sha256:
-            source = shared / name
-            if not source.is_file():
-                continue
-            if isinstance(source, Path):
-                shutil.copyfile(source, scratch / name)
-            else:
-                source.fetch(scratch / name)
-        verify(scratch.parent, replace(copy, folder=scratch.name), of=shared)

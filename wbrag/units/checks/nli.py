@@ -5,14 +5,11 @@ Weights must be safetensors, and no code that comes with a model is run.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from wbrag.core.env import check_torchvision
 from wbrag.core.errors import WbragError
 from wbrag.core.sections import ChecksConfig
+from wbrag.retrieval.cross_encoder import load_cross_encoder
 from wbrag.units.checks.interface import Nli
 
 BATCH = 32
@@ -28,7 +25,7 @@ class CrossEncoderNli:
     """`model` is a folder or a Hugging Face name; its weights must be safetensors, and no code of its own is run."""
 
     def __init__(self, model: str) -> None:
-        self.model = _load(model)
+        self.model = load_cross_encoder(model, "checks.nli_model", "an entailment cross-encoder")
         labels = {int(i): str(label).lower() for i, label in self.model.config.id2label.items()}
         self.order = [[i for i, label in labels.items() if label.startswith(start)] for start in LABELS]
         if len(labels) != 3 or any(len(found) != 1 for found in self.order):
@@ -48,24 +45,3 @@ class CrossEncoderNli:
         )
         (e,), (n,), (c,) = self.order
         return [(float(row[e]), float(row[n]), float(row[c])) for row in found]
-
-
-def _load(model: str) -> Any:
-    if Path(model).is_dir():
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    check_torchvision()
-    import torch
-    from sentence_transformers import CrossEncoder
-
-    try:
-        return CrossEncoder(
-            model,
-            device="cuda" if torch.cuda.is_available() else "cpu",
-            trust_remote_code=False,
-            model_kwargs={"use_safetensors": True},
-        )
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WbragError(
-            f"expected an entailment cross-encoder at {model!r}, found {reason}: check checks.nli_model"
-        ) from None

@@ -7,44 +7,21 @@ from typing import Any
 
 import pytest
 
+from tests.support.tiny_bert import save_cross_encoder
 from wbrag.core.errors import WbragError
 from wbrag.core.sections import ChecksConfig
 from wbrag.units.checks.nli import CrossEncoderNli, open_nli
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "kite", "flies", "owl", "sees"]
+WORDS = "the kite flies owl sees".split()
 
 
 def save(folder: Path, labels: list[str], *, safetensors: bool = True) -> Any:
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
-
-    torch.manual_seed(0)
-    names = dict(enumerate(labels))
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=64,
-        id2label=names,
-        label2id={name: i for i, name in names.items()},
-    )
-    model = BertForSequenceClassification(config).eval()
-    with torch.no_grad():
-        model.classifier.weight.mul_(50)  # so that the three probabilities differ
-    folder.mkdir()
-    model.save_pretrained(folder)
+    model = save_cross_encoder(folder, WORDS, labels)
     if not safetensors:
+        import torch
+
         (folder / "model.safetensors").unlink()
         torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    ).save_pretrained(folder)
     return model
 
 

@@ -1,0 +1,68 @@
+"""Reranker training: a cross-encoder that ranks passages as useful ones were (ListNet), mixed with similarity.
+
+The loss is the cross-entropy between the teacher's and the reranker's distribution over a question's candidates
+(Cao et al., 2007). Distilling into a cross-encoder first is what FlagEmbedding's issue 553 recommends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wbrag.core.train_sections import TransformerConfig
+from wbrag.retrieval.cross_encoder import load_cross_encoder
+from wbrag.retrieval.reranker import LocalReranker, Pair
+from wbrag.training.adapter import teacher
+from wbrag.training.course import Course, Texts
+from wbrag.training.lessons import Floats, Lessons
+
+SLOPES = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)  # what a similarity of 1 adds to a logit
+PAIRS = 16  # read in one go
+SETTING = "train.reranker.base"
+
+
+def trainer(course: Course, folder: Path) -> Any:
+    """sentence-transformers' own, over a cross-encoder with one label."""
+    import torch
+    from datasets import Dataset
+    from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+    from sentence_transformers.cross_encoder.losses import ListNetLoss
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(course.seed)  # of a new head
+        model = load_cross_encoder(
+            course.base(), SETTING, num_labels=1, max_length=course.settings.max_tokens, config_kwargs={}
+        )
+    parts = {
+        name: Dataset.from_dict({"query": part.questions, "documents": part.documents, "labels": part.weights})
+        for name, part in (("train_dataset", course.taught), ("eval_dataset", course.stopping))
+    }
+    arguments = CrossEncoderTrainingArguments(**course.arguments(folder))
+    return CrossEncoderTrainer(model, arguments, loss=ListNetLoss(model, mini_batch_size=PAIRS), **parts)
+
+
+def logits(folder: Path, lessons: Lessons, rows: Sequence[int], texts: Texts, settings: TransformerConfig) -> Floats:
+    """Of every candidate [n, k] of these questions; NaN where padded."""
+    model = load_cross_encoder(str(folder), SETTING, max_length=settings.max_tokens)
+    places = [(row, at) for row in rows for at in np.flatnonzero(lessons.present[row])]
+    pairs = [Pair(texts.questions[row], texts.contents[lessons.places[row, at]]) for row, at in places]
+    found = np.full(lessons.present.shape, np.nan, np.float32)
+    for place, logit in zip(places, LocalReranker(model, PAIRS).read(pairs), strict=True):
+        found[place] = logit
+    return found[np.asarray(rows, np.int64)]
+
+
+def best_slope(lessons: Lessons, read: Floats, similarity: Floats, settings: TransformerConfig) -> float:
+    """Of `SLOPES`, the one that ranks these questions' candidates most as their teacher does (KL)."""
+    asked, taught = lessons.asked, teacher(lessons, settings)
+
+    def distance(slope: float) -> float:
+        mixed = np.where(asked, read + slope * similarity, -np.inf)
+        student = mixed - np.logaddexp.reduce(mixed, axis=1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            return float(np.where(asked, np.exp(taught) * (taught - student), 0.0).sum(1).mean())
+
+    return min(SLOPES, key=distance)
