@@ -94,6 +94,7 @@ class Course:
             "report_to": "none",
             "disable_tqdm": True,
             "dataloader_pin_memory": gpu,
+            "ddp_find_unused_parameters": False,
         }
 
     def base(self) -> str:

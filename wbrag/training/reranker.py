@@ -41,7 +41,8 @@ def trainer(course: Course, folder: Path) -> Any:
         for name, part in (("train_dataset", course.taught), ("eval_dataset", course.stopping))
     }
     arguments = CrossEncoderTrainingArguments(**course.arguments(folder))
-    return CrossEncoderTrainer(model, arguments, loss=ListNetLoss(model, mini_batch_size=PAIRS), **parts)
+    loss = ListNetLoss(model, mini_batch_size=-1)  # all pairs in one go, as several workers need it
+    return CrossEncoderTrainer(model, arguments, loss=loss, **parts)
 
 
 def logits(folder: Path, lessons: Lessons, rows: Sequence[int], texts: Texts, settings: TransformerConfig) -> Floats:
