@@ -16,19 +16,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 
 from tests.support.hung_up import Endpoint
 from tests.support.library import contents, index, proposed, published, shelve
 from tests.support.pipeline import ITEMS, reader, settings, wbrag
+from tests.support.tiny_bert import save_cross_encoder
 from wbrag.core.config import load
 from wbrag.core.types import Unit
-from wbrag.retrieval.encoder import Encoder
+from wbrag.retrieval.adapter import Adapter
+from wbrag.retrieval.encoder import Encoder, encoder_fingerprint
+from wbrag.retrieval.trained import TrainedRetriever, save_adapter, save_model
 from wbrag.serving.release_cache import ReleaseCache
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
@@ -183,9 +188,22 @@ def expected(served: Served, releases: Sequence[Release]) -> dict[tuple[str, str
     return asyncio.run(all_of())
 
 
+def retrievers(served: Served, scratch: Path) -> list[TrainedRetriever | None]:
+    """None, an adapter, and the same with a reranker that leans on similarity: three ways to rank."""
+    c, root = served.store.config.encoder, served.store.retrievers
+    rng, d = np.random.default_rng(0), served.encoder.dimension
+    down, up = (rng.standard_normal((4, d)) / d**0.5).astype(np.float32), rng.standard_normal((d, 4)) / d**0.5
+    adapter = save_adapter(root, Adapter(down, up.astype(np.float32)), {}, {})
+    save_cross_encoder(scratch / "model", [*"What is the code of Note . ?".split(), *ITEMS], ["useful"], scale=1)
+    reranker = save_model(root, "reranker", scratch / "model", {"slope": 80.0}, {})
+    parts = ((adapter,), (adapter, reranker))
+    return [None, *(TrainedRetriever(encoder_fingerprint(c), c.model, d, own, "2026-01-01") for own in parts)]
+
+
 @pytest.mark.slow
-def test_swap_and_rollback_under_load_lose_nothing(served: Served) -> None:
-    store, done = served.store, False
+def test_swap_and_rollback_under_load_lose_nothing(served: Served, tmp_path: Path) -> None:
+    """Of units and of retrievers: releases come with none, with an adapter, and with a reranker too."""
+    store, done, ways = served.store, False, retrievers(served, tmp_path)
     found: list[tuple[int, httpx.Headers, dict[str, Any], float]] = []
 
     async def scenario() -> None:
@@ -197,7 +215,7 @@ def test_swap_and_rollback_under_load_lose_nothing(served: Served) -> None:
                 await asyncio.to_thread(store.releases.rollback, "r0001")
             else:
                 await asyncio.to_thread(shelve, store, served.encoder, units(ITEMS[4 + step : 6 + step]))
-                await asyncio.to_thread(published, store)
+                await asyncio.to_thread(published, store, ways[step // 2])
         await asyncio.to_thread(served.answers_from, 7)
         await asyncio.sleep(0.5)
         done = True
@@ -214,7 +232,8 @@ def test_swap_and_rollback_under_load_lose_nothing(served: Served) -> None:
             item for item in ITEMS if [hit["id"] for hit in block["hits"]] == right.get((block["release"], item))
         )
         assert told["choices"][0]["message"]["content"] in (f"u{asked}", f"k{ITEMS.index(asked)}")
-    assert {"r0001", "r0007"} < set(seen), seen
+    assert {"r0001", "r0004", "r0006", "r0007"} <= set(seen), seen
+    assert [store.releases.get(f"r000{n}").retriever != "" for n in range(1, 8)] == [False] * 3 + [True, False] * 2
     assert len({tuple(right[name, ITEMS[4]]) for name in ("r0001", "r0002")}) == 2, "the releases differ"
 
 

@@ -13,6 +13,7 @@ from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import PASSAGES, build_once
+from wbrag.retrieval.trained import TrainedRetriever
 from wbrag.units.layout import Layout
 from wbrag.units.publish import propose
 from wbrag.units.releases import Release
@@ -51,12 +52,13 @@ def shelve(store: Layout, encoder: Encodes, units: Sequence[Unit]) -> None:
     store.shelf.add(units, vectors, encoder_fingerprint(store.config.encoder), 0.9999)
 
 
-def proposed(store: Layout) -> Release:
+def proposed(store: Layout, retriever: TrainedRetriever | None = None) -> Release:
     """The release of everything on the shelf: its files are there, its row is not."""
     _, path, digest = store.base()
     stock, history = store.shelf.read(), store.releases.all()
-    return propose(store.config, store.path, stock, store.shelf.version, history, path, digest)
+    file = retriever.write(store.retrievers) if retriever else None
+    return propose(store.config, store.path, stock, store.shelf.version, history, path, digest, retriever=file)
 
 
-def published(store: Layout) -> Release:
-    return store.releases.append(proposed(store))
+def published(store: Layout, retriever: TrainedRetriever | None = None) -> Release:
+    return store.releases.append(proposed(store, retriever))

@@ -59,6 +59,10 @@ class TrainedRetriever:
         """Equal for equal parts."""
         return fingerprint([(part.kind, dict(part.sha256)) for part in self.parts])
 
+    def described(self) -> str:
+        """Its parts and its name, for people."""
+        return f"{' and '.join(part.kind for part in self.parts)} {self.name}"
+
     def part(self, kind: Kind) -> Part | None:
         return next((part for part in self.parts if part.kind == kind), None)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Passage, Unit
+from wbrag.retrieval.trained import TrainedRetriever
 from wbrag.units.decisions import STATES, Decision, State
 from wbrag.units.examinations import Examination
 from wbrag.units.layout import Layout
@@ -124,6 +125,15 @@ class Governance:
             tuple(units[id] for id in sorted(old - new) if id in units),
             len(old & new),
         )
+
+    def retriever(self, release: Release) -> str:
+        """What `release` searches with beside the encoder, in words; "" for the encoder alone."""
+        if not release.retriever:
+            return ""
+        try:
+            return TrainedRetriever.read(self.layout.path / release.retriever, release.retriever_sha256).described()
+        except (WbragError, OSError):  # taken away since
+            return f"{release.retriever}, which cannot be read"
 
     def ids_in(self, release: Release) -> frozenset[str]:
         """The ids of the units that `release` answers from; its files are immutable."""

@@ -22,7 +22,7 @@ from wbrag.core.metrics import Interval
 from wbrag.evaluation.report.plots import forest
 from wbrag.evaluation.report.story import Gain
 from wbrag.serving.desk.pages import Admin, Desk, DeskRoute, Reader, learned, render, say, who_did
-from wbrag.units.governance import Governance
+from wbrag.units.governance import Difference, Governance
 from wbrag.units.releases import Release
 
 PAGE = 20  # releases on one page
@@ -50,6 +50,7 @@ class Line:
     removed: int | None
     canary: CanaryPlot | None
     refused: str  # why it does not answer, "" where it may
+    retriever: str  # "" for the encoder alone
 
 
 @dataclass(frozen=True)
@@ -104,13 +105,15 @@ def release_routes(desk: Desk) -> APIRouter:
     @router.get("/desk/releases/compare")
     def compare(request: Request, who: Reader, before: str, after: str) -> Response:
         found = desk.governance.compare(before, after)
-        return render(request, "compare.html.j2", found=found, all=desk.governance.releases()[::-1], SHOWN=SHOWN)
+        all, retrievers = desk.governance.releases()[::-1], _retrievers(desk.governance, found)
+        return render(request, "compare.html.j2", found=found, retrievers=retrievers, all=all, SHOWN=SHOWN)
 
     @router.get("/desk/releases/{id}/rollback")
     def confirm(request: Request, who: Admin, id: str) -> Response:
         newest = desk.governance.releases()[-1:]
         found = desk.governance.compare(newest[0].id if newest else "none", id)
-        return render(request, "rollback.html.j2", found=found, SHOWN=SHOWN)
+        retrievers = _retrievers(desk.governance, found)
+        return render(request, "rollback.html.j2", found=found, retrievers=retrievers, SHOWN=SHOWN)
 
     @router.post("/desk/releases/{id}/rollback")
     def rollback(
@@ -145,7 +148,15 @@ def _line(desk: Desk, release: Release) -> Line:
         added, removed = len(new - old), len(old - new)
     except (WbragError, OSError):  # files that were taken away
         added = removed = None
-    return Line(release, added, removed, canary_of(release), desk.watcher.refused.get(release.id, ""))
+    refused, retriever = desk.watcher.refused.get(release.id, ""), desk.governance.retriever(release)
+    return Line(release, added, removed, canary_of(release), refused, retriever)
+
+
+def _retrievers(governance: Governance, found: Difference) -> tuple[str, str]:
+    """Of both releases; both "" where they are the same."""
+    before, after = (governance.retriever(release) for release in (found.before, found.after))
+    alone = "the encoder alone"
+    return ("", "") if before == after else (before or alone, after or alone)
 
 
 def _next(governance: Governance, latest: Release | None) -> Next:

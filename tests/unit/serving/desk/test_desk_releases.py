@@ -24,6 +24,8 @@ from tests.support.desk import (
 )
 from tests.support.serving import browse
 from wbrag.core.errors import WbragError
+from wbrag.core.io.files import sha256_of
+from wbrag.retrieval.trained import Part, TrainedRetriever
 from wbrag.serving.desk.counters import quantile
 from wbrag.serving.desk.highlights import marked
 from wbrag.serving.desk.pages import age, figure, when
@@ -39,6 +41,25 @@ def test_releases_are_told_apart(bench: DeskBench, client: TestClient) -> None:
     compared = client.get("/desk/releases/compare?before=r0001&after=r0002").text
     assert "Subject 000" in compared and "Corvane gauge" not in compared
     assert client.get("/desk/releases/compare?before=r0001&after=r0009").status_code == 404
+
+
+def test_the_search_of_a_release_is_shown_where_it_is_listed_compared_and_taken_back(
+    bench: DeskBench, client: TestClient
+) -> None:
+    assert "Searched with" not in client.get("/desk/releases").text
+    found = TrainedRetriever("e", "m", 2, (Part("adapter", "a", {}), Part("reranker", "r", {})), "2026-01-01")
+    bench.store.path.joinpath("retrievers").mkdir()
+    path = found.write(bench.store.retrievers)
+    latest = bench.store.releases.get("r0002")
+    newer = replace(latest, id="r0003", number=3, parent="r0002", retriever=f"retrievers/{path.name}")
+    bench.store.releases.append(replace(newer, retriever_sha256=sha256_of(path)))
+    assert f"Searched with adapter and reranker {found.name}" in client.get("/desk/releases").text
+    compared = client.get("/desk/releases/compare?before=r0002&after=r0003").text
+    assert f"Search: from the encoder alone to adapter and reranker {found.name}" in compared
+    back = client.get("/desk/releases/r0002/rollback").text
+    assert f"goes back from adapter and reranker {found.name} to the encoder alone" in back
+    path.unlink()
+    assert "which cannot be read" in client.get("/desk/releases").text
 
 
 @pytest.mark.parametrize(
