@@ -14,6 +14,7 @@ from tests.support.openai_server import Body, OpenAIServer
 from tests.support.tiny_bert import save_cross_encoder, save_encoder
 from wbrag.core.errors import WbragError
 from wbrag.core.model_sections import EncoderConfig
+from wbrag.evaluation.bench.tables import markdown, rankings
 from wbrag.evaluation.report.retriever_page import render, tables, to_json
 from wbrag.retrieval.encoder import Encoder
 
@@ -133,6 +134,36 @@ def test_a_reranker_learns_over_the_adapter_and_is_released_with_it(
         model.write_bytes(model.read_bytes()[:-1] + b"x")
         with pytest.raises(WbragError, match="model.safetensors with sha256 .* train it again"):
             w.runner.prepare(release)
+
+
+def test_a_suite_compares_them_with_their_controls(life: Life, server: OpenAIServer, tmp_path: Path) -> None:
+    words = "They asked about . The answer for What was ? ,".split()
+    save_cross_encoder(tmp_path / "base", [*words, *TOPICS, *CODES.values()], ["useful"], scale=1)
+    suite = {
+        "name": "toy",
+        "sets": {name: {"train": "toy/train", "test": "toy/train", "test_limit": 40} for name in ("one", "other")},
+        "retrievers": {"reranker": True, "hybrid": 0.3},
+        "train": {"reranker": {"base": str(tmp_path / "base"), "learning_rate": 1e-2, "epochs": 4, "max_tokens": 32}},
+    }
+    (tmp_path / "toy.yaml").write_text(json.dumps(suite))
+    with open_life(str(life.path), server.url, Wide(), **SETTINGS, train=TRAIN) as w:
+        first = w.bench(tmp_path / "toy.yaml")
+        asked = len(server.requests)
+        again = w.bench(tmp_path / "toy.yaml")
+        assert len(server.requests) == asked and again.rankings == first.rankings
+    rows = {(r["of"], r["arm"]): r for r in first.rankings if r["set"] == "one"}
+    of_test = [arm for of, arm in rows if of == "test"]
+    assert of_test[0] == "base" and {"adapter", "reranker", "hybrid", "all together", "adapter of other"} < set(of_test)
+    base, adapter, reranker = (rows["test", arm] for arm in ("base", "adapter", "reranker"))
+    assert base["recall_at_1"] == 0 < adapter["recall_at_1"] < reranker["recall_at_1"]
+    assert adapter["answers_gain"] > 0.3 and adapter["p_holm"] < 0.05 and adapter["mrr_at_10_ci95"][0] > 0
+    assert (
+        rows["test", "adapter, shuffled labels"]["recall_at_1"] < 0.2
+        and "answers_gain" not in rows["test", "adapter, shuffled labels"]
+    )
+    assert rows["candidates", "likelihood"]["recall_at_1"] == 1 and rows["candidates", "similarity"]["p"] == 1
+    shown = markdown(first, rankings(first))
+    assert "| default | one | adapter |" in shown and "upper bound" in shown
 
 
 def test_an_encoder_is_trained_for_an_index_of_its_own(life: Life, tmp_path: Path) -> None:

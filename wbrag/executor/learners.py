@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from wbrag.core.fingerprint import fingerprint
-from wbrag.core.io.files import cache_folder
+from wbrag.core.io.files import cache_folder, model_contents
 from wbrag.core.model_sections import EncoderConfig
 from wbrag.core.progress import bar
 from wbrag.core.train_sections import TransformerConfig
@@ -40,6 +41,7 @@ class Ranking:
     curves: Curves
     epoch: float
     keep: Keep
+    forget: Callable[[], None] = lambda: None  # what was only needed to learn it
 
 
 @dataclass(frozen=True)
@@ -83,29 +85,32 @@ class Learner:
             Lists.of(lessons, rows, self.texts, self.settings) for rows in (parts.taught, parts.stopping)
         )
         c = self.runner.config
-        course = Course(self.kind, self.settings, c.seed, taught, stopping, c.encoder)
-        folder = cache_folder() / "training" / fingerprint(self.settings, asdict(course) | {"settings": ""})
+        course = Course(self.kind, absolute(self.settings), c.seed, taught, stopping, absolute(c.encoder))
+        base = Path(course.base())
+        made_of = model_contents(base) if base.is_dir() else course.base()
+        folder = cache_folder() / "training" / fingerprint(made_of, self.settings, asdict(course) | {"settings": ""})
         if not self.settings.workers:
             return fit_here(course, folder, update)
         from wbrag.executor.ray.train import fit_on_ray
 
-        self.runner.session.connect()
-        return fit_on_ray(course, folder, self.runner.layout.path, update)
+        session = self.runner.session
+        session.free_engines()  # labels are done, and training may want their GPUs
+        return fit_on_ray(course, folder, self.runner.layout.path, update, session.gpus())
 
     def _reranker(self, lessons: Lessons, parts: Split, learned: Learned) -> Ranking:
-        from wbrag.training.reranker import best_slope, logits
+        from wbrag.training.reranker import best_of, best_slope, logits, mixed
 
-        def read(rows: Sequence[int]) -> tuple[Floats, Floats]:
+        def read(rows: Sequence[int]) -> tuple[Lessons, Floats, Floats]:
             own = lessons.part(rows)
-            return logits(learned.folder, lessons, rows, self.texts, self.settings), scores(own, self.over)
+            similarity = scores(own, self.over)
+            seen = best_of(similarity, own.present, self.runner.config.rerank.candidates)
+            return own, logits(learned.folder, own, seen, self.texts.part(rows), self.settings), similarity
 
-        by_model, similarity = read(parts.stopping)
-        slope = best_slope(lessons.part(parts.stopping), by_model, similarity, self.settings)
-        by_model, similarity = read(parts.held_out)
-        ranked = np.nan_to_num(by_model, nan=-np.inf) + slope * similarity
-        return Ranking(
-            ranked, learned.curves, learned.epoch, partial(self._keep, "reranker", learned, {"slope": slope})
-        )
+        slope = best_slope(*read(parts.stopping), self.settings)
+        _, by_model, similarity = read(parts.held_out)
+        ranked = mixed(by_model, similarity, slope)
+        keep = partial(self._keep, "reranker", learned, {"slope": slope})
+        return Ranking(ranked, learned.curves, learned.epoch, keep, partial(_forget, learned))
 
     def _encoder(self, lessons: Lessons, parts: Split, learned: Learned) -> Ranking:
         model = Encoder(EncoderConfig(model=str(learned.folder), max_tokens=self.settings.max_tokens))
@@ -115,11 +120,30 @@ class Learner:
         vectors[places] = model.encode_passages([self.texts.contents[place] for place in places])
         queries = model.encode_queries([self.texts.questions[row] for row in parts.held_out])
         ranked: Floats = np.einsum("nd,nkd->nk", queries, vectors[own.places])
-        return Ranking(ranked, learned.curves, learned.epoch, partial(self._keep, "encoder", learned, {}))
+        return Ranking(
+            ranked,
+            learned.curves,
+            learned.epoch,
+            partial(self._keep, "encoder", learned, {}),
+            partial(_forget, learned),
+        )
 
     def _keep(
         self, kind: Literal["reranker", "encoder"], learned: Learned, found: Facts, made: Facts, held: Facts
     ) -> Part:
-        part = save_model(self.runner.layout.retrievers, kind, learned.folder, {**made, **found}, held)
-        shutil.rmtree(learned.folder.parent, ignore_errors=True)  # its checkpoints
-        return part
+        return save_model(self.runner.layout.retrievers, kind, learned.folder, {**made, **found}, held)
+
+
+S = TypeVar("S", TransformerConfig, EncoderConfig)
+
+
+def absolute(settings: S) -> S:
+    """With a folder's whole path: workers of Ray Train have another working directory."""
+    name = "base" if isinstance(settings, TransformerConfig) else "model"
+    folder = Path(getattr(settings, name) or "").expanduser()
+    return settings.model_copy(update={name: str(folder.resolve())}) if folder.is_dir() and folder.name else settings
+
+
+def _forget(learned: Learned) -> None:
+    """Its model and its checkpoints."""
+    shutil.rmtree(learned.folder.parent, ignore_errors=True)

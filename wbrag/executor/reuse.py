@@ -37,6 +37,7 @@ from wbrag.generators import reply_fingerprint
 from wbrag.methods import Rag, prompt_owners
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.external import is_external, state
+from wbrag.retrieval.keywords.index import VERSION as WORDS_VERSION
 from wbrag.retrieval.reranker import named
 from wbrag.units.layout import Index, Layout
 
@@ -55,8 +56,9 @@ def stages(job: RowJob, layout: Layout, indexes: Sequence[Index]) -> dict[str, s
         looked_up = (c.retrieval, _shards(indexes), sources, *state(c)) if job.retrieve else ()
         moved = tuple(part.fingerprint for part in (job.adapter, job.reranker) if part)
         return {"answers": fingerprint(*_answers(c, job.method), *looked_up, *_encoder(c, job.retrieve), *moved)}
-    corpus = (_shards(indexes), *state(c), *ranking(c))
+    corpus = (_shards(indexes), *state(c))
     units = fingerprint(ROWS_VERSION, *_distilling(c, e), encoder_fingerprint(c.encoder), corpus)
+    corpus = (*corpus, *ranking(c))
     if isinstance(job, DistilJob):
         read = (*_answers(c, "naive"), e.top_k) if job.round_trip else ()
         return {"units": fingerprint(units, *read)}
@@ -75,7 +77,7 @@ def stages(job: RowJob, layout: Layout, indexes: Sequence[Index]) -> dict[str, s
 
 def ranking(c: Config) -> tuple[Any, ...]:
     """What decides which passages are found beside their vectors; nothing where that is all."""
-    words = (c.retrieval.hybrid,) if c.retrieval.hybrid else ()
+    words = (c.retrieval.hybrid, WORDS_VERSION) if c.retrieval.hybrid else ()
     reads = named(c.rerank)
     return (*words, reads.fingerprint) if reads else words
 

@@ -18,6 +18,7 @@ from wbrag.executor.runner import Runner
 from wbrag.generators import generator_fingerprint
 from wbrag.retrieval.external import is_external
 from wbrag.training.course import Texts, need_packages
+from wbrag.training.encoder import FEWEST
 from wbrag.training.lessons import Labelled, Left, Lessons, enough, labelled, lessons
 
 
@@ -42,13 +43,19 @@ def teach(runner: Runner, examples: str, kind: Kind, limit: int | None) -> Taugh
         )
     if kind != "adapter":
         need_packages()
+    if kind == "encoder" and (c.enrich.candidates or c.train.candidates) < FEWEST:
+        raise UsageError(
+            f"expected at least {FEWEST} candidates a question for an encoder, found "
+            f"{c.enrich.candidates or c.train.candidates}: raise train.candidates"
+        )
     run = labels(runner, examples, limit)
     asked = {example.id: example for example in runner.layout.examples(examples, limit)}
     kept, left = labelled([(asked[row["id"]], verdict_of(row)) for row in run.rows])
     enough(kept, left, examples)
     found = _lessons(runner, kept)
-    passages = runner.layout.passages(found.passage_ids)
-    texts = Texts([asked[id].question for id in found.ids], [passages[id].contents for id in found.passage_ids])
+    passages = {} if kind == "adapter" else runner.layout.passages(found.passage_ids)
+    contents = [passages[id].contents for id in found.passage_ids] if passages else []  # an adapter reads none
+    texts = Texts([asked[id].question for id in found.ids], contents)
     made = {
         "examples": examples,
         "run": run.folder.name,

@@ -93,6 +93,9 @@ def train_retriever(runner: Runner, examples: str, *, kind: Kind = "adapter", li
         better=kind != "encoder" and deciding(held).gain.ci95.low > 0,
     )
     retriever.write(runner.layout.retrievers)
+    for ranking in (learned, control):
+        if ranking:
+            ranking.forget()
     folder = runner.layout.retrievers / part.folder
     return TrainResult(
         kind, retriever, examples, taught.run, taught.left, questions, learned.epoch, learned.curves, held, folder

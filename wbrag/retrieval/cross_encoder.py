@@ -29,7 +29,7 @@ def load_cross_encoder(model: str, setting: str, what: str = "a cross-encoder", 
             model,
             device="cuda" if torch.cuda.is_available() else "cpu",
             trust_remote_code=False,
-            model_kwargs={"use_safetensors": True},
+            model_kwargs={"use_safetensors": True, "dtype": torch.float32},  # halves round with the batch
             **options,
         )
     except Exception as error:

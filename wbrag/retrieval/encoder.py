@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +63,7 @@ class Encoder:
 
     def __init__(self, settings: EncoderConfig) -> None:
         self.settings = settings
-        self.model = _load(settings)
+        self.model = load_encoder(settings)
         self.query_prefix, self.passage_prefix = prefixes_of(settings, self.model)
 
     @cached_property
@@ -127,7 +128,8 @@ class BatchedEncoder:
         return await asyncio.get_running_loop().run_in_executor(self._thread, encode, contents)
 
 
-def _load(settings: EncoderConfig) -> Any:
+def load_encoder(settings: EncoderConfig) -> Any:
+    """The sentence-transformers model; raises `WbragError` where none loads."""
     path = path_of(settings.model)
     if Path(path).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -179,7 +181,7 @@ def path_of(model: str) -> str:
 def prefixes_of(settings: EncoderConfig, model: Any) -> tuple[str, str]:
     """The configured prefixes, else the model's own prompts, else E5's where the name says so."""
     own: dict[str, str] = {k: v for k, v in (model.prompts or {}).items() if v}
-    e5 = "e5" in settings.model.lower().split("/")[-1]
+    e5 = re.search(r"(?<![a-z0-9])e5(?![a-z0-9])", settings.model.lower().split("/")[-1]) is not None
     query = own.get("query", "query: " if e5 else "")
     passage = own.get("passage", own.get("document", "passage: " if e5 else ""))
     return (

@@ -1,8 +1,9 @@
 """Reranker: a cross-encoder reads question and passage together, for the best hits alone.
 
-    score = sigmoid(logit + slope x similarity)
+    score = sigmoid(logit + slope x (similarity - 1))
 
-The slope is 0 for a model that is named, and learned for one that was trained here. A score does not depend on which
+The slope is 0 for a model that is named, and learned for one that was trained here; similarity less 1 keeps the sigmoid
+away from 1, where floats cannot tell hits apart. A score does not depend on which
 pairs were read together.
 """
 
@@ -117,5 +118,5 @@ async def reranked(
 def _scored(hit: Hit, logit: float, slope: float) -> Hit:
     """The logistic function, for logits of any size."""
     ways = hit.ways or Ways(hit.score)
-    x = logit + slope * ways.similarity
+    x = logit + slope * (ways.similarity - 1)
     return replace(hit, score=1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)), ways=ways)

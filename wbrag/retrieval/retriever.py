@@ -99,27 +99,30 @@ class IndexRetriever:
             return []
         vectors = await self.encoder.queries(queries)
         if self.reranker is None:
-            return await self._ranked(queries, vectors, k)
+            return [self._merge(hits, k) for hits in await self._found(queries, vectors, k)]
         reads, model = self.reranker
-        found = await self._ranked(queries, vectors, max(k, model.settings.candidates))
+        wanted = max(k, model.settings.candidates)
+        found = [best(hits, wanted) for hits in await self._found(queries, vectors, wanted)]
         return [self._merge(hits, k) for hits in await reranked(reads, model, queries, found)]
-
-    async def _ranked(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
-        """By vectors, and by words where the settings say so."""
-        weight = self.settings.hybrid
-        if not weight:
-            return await self.search_vectors(queries, vectors, k)
-        words = Words(list(queries), weight)
-        found = await asyncio.gather(*(shard.search(vectors, self._depth(k), words) for shard in self.shards))
-        return [self._merge(hybrid.found_by(hits, k), k) for hits in _by_query(found, len(queries))]
 
     async def search_vectors(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
         """The nearest to these `vectors` [n, d] of `queries`, by nothing else."""
-        depth = self._depth(k)
-        searches = [shard.search(vectors, depth) for shard in self.shards]
+        return [self._merge(hits, k) for hits in await self._near(queries, vectors, k)]
+
+    async def _found(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
+        """All that shards give each query, by vectors, and by words where the settings say so."""
+        weight = self.settings.hybrid
+        if not weight:
+            return await self._near(queries, vectors, k)
+        words = Words(list(queries), weight)
+        found = await asyncio.gather(*(shard.search(vectors, self._depth(k), words) for shard in self.shards))
+        return [hybrid.found_by(hits, k) for hits in _by_query(found, len(queries))]
+
+    async def _near(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
+        searches = [shard.search(vectors, self._depth(k)) for shard in self.shards]
         if self.base is not None:
-            searches.append(self.base.search(queries, vectors, depth))
-        return [self._merge(hits, k) for hits in _by_query(await asyncio.gather(*searches), len(queries))]
+            searches.append(self.base.search(queries, vectors, self._depth(k)))
+        return _by_query(await asyncio.gather(*searches), len(queries))
 
     def _depth(self, k: int) -> int:
         return k * (1 + self.max_displaced)  # each of k units may displace so many

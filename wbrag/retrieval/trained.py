@@ -56,8 +56,9 @@ class TrainedRetriever:
 
     @property
     def name(self) -> str:
-        """Equal for equal parts."""
-        return fingerprint([(part.kind, dict(part.sha256)) for part in self.parts])
+        """Equal for equal parts that were measured alike."""
+        parts = [(part.kind, dict(part.sha256), dict(part.held_out)) for part in self.parts]
+        return fingerprint(parts, self.parents, self.better)
 
     def described(self) -> str:
         """Its parts and its name, for people."""
@@ -67,9 +68,13 @@ class TrainedRetriever:
         return next((part for part in self.parts if part.kind == kind), None)
 
     def write(self, root: Location) -> Location:
-        """Put the manifest below `root` in one step; returns its path."""
+        """Put the manifest below `root` in one step; returns its path.
+
+        One that is there stays: releases name its very bytes.
+        """
         path = root / f"{self.name}.json"
-        write_atomically(path, json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
+        if not path.is_file():
+            write_atomically(path, json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
         return path
 
     @staticmethod
@@ -143,7 +148,8 @@ def reranker_of(root: Location, retriever: TrainedRetriever, settings: RerankCon
     if part is None:
         return None
     files = ShardFiles(part.folder, 0, dict(part.sha256))
-    return RerankerModel(settings, str(root), files, float(part.made["slope"]))
+    read = part.made.get("settings", {}).get("max_tokens", settings.max_tokens)  # as it was trained and measured
+    return RerankerModel(settings.model_copy(update={"max_tokens": read}), str(root), files, float(part.made["slope"]))
 
 
 def trained(root: Location, encoder: str) -> list[TrainedRetriever]:

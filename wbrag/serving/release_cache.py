@@ -117,7 +117,9 @@ class ReleaseCache:
             )
 
     def _shard(self, files: ShardFiles, manifest: Manifest, origin: Origin) -> Shard:
-        key = f"{origin} {shard_name(files)}"
+        words = manifest.only(manifest.shards.index(files)).keywords
+        made_of = (words.statistics.folder, words.shards[0].folder) if words else ()
+        key = " ".join([origin, shard_name(files), *made_of])
         shard = self._shards.get(key)
         if shard is None:
             try:

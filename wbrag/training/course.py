@@ -52,6 +52,10 @@ class Texts:
     questions: Sequence[str]
     contents: Sequence[str]
 
+    def part(self, rows: Sequence[int]) -> Texts:
+        """Those of these questions, and of all passages."""
+        return Texts([self.questions[row] for row in rows], self.contents)
+
 
 @dataclass(frozen=True)
 class Course:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wbrag.retrieval.encoder import prefixes_of
+from wbrag.retrieval.encoder import load_encoder, prefixes_of
 from wbrag.training.course import Course, Lists
 
 FEWEST = 4  # candidates of a question that lists are cut to; one with fewer is left out
@@ -17,17 +17,15 @@ FEWEST = 4  # candidates of a question that lists are cut to; one with fewer is 
 def trainer(course: Course, folder: Path) -> Any:
     """sentence-transformers' own, over the encoder."""
     from datasets import Dataset
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss
     from sentence_transformers.util import pairwise_cos_sim
 
-    model = SentenceTransformer(course.base(), trust_remote_code=False, model_kwargs={"use_safetensors": True})
-    model.max_seq_length = course.settings.max_tokens
-    settings = course.encoder.model_copy(update={"model": course.settings.base or course.encoder.model})
+    own = {"dtype": "float32", "max_tokens": course.settings.max_tokens}
+    if course.settings.base:
+        own |= {"model": course.settings.base, "revision": None}
+    settings = course.encoder.model_copy(update=own)
+    model = load_encoder(settings)
     prefixes = prefixes_of(settings, model)
     model.prompts = dict(zip(("query", "document"), prefixes))  # kept with it: whoever loads it uses them
     size = max(FEWEST, min((len(own) for own in course.taught.documents if len(own) >= FEWEST), default=FEWEST))

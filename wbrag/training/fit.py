@@ -40,7 +40,12 @@ class Learned:
 
 def trainer_of(course: Course, folder: Path) -> Any:
     """A Hugging Face trainer over the model, which keeps its checkpoints in `folder`."""
-    return (reranker if course.kind == "reranker" else encoder).trainer(course, folder)
+    from transformers.trainer_callback import PrinterCallback
+
+    found = (reranker if course.kind == "reranker" else encoder).trainer(course, folder)
+    found.remove_callback(PrinterCallback)
+    found.add_callback(finite())
+    return found
 
 
 def save(trainer: Any, folder: Path) -> None:
@@ -60,9 +65,6 @@ def fit_here(course: Course, folder: Path, update: Update) -> Learned:
         return Learned.read(folder)
     folder.mkdir(parents=True, exist_ok=True)
     trainer = trainer_of(course, folder)
-    from transformers.trainer_callback import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(progress(update))
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     save(trainer, folder)
@@ -83,6 +85,14 @@ def progress(update: Update) -> Any:
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             update(state.global_step, state.max_steps)
 
+    return Told()
+
+
+def finite() -> Any:
+    """A callback that ends a training whose loss is no number."""
+    from transformers import TrainerCallback
+
+    class Finite(TrainerCallback):
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
             for name in ("loss", "eval_loss"):
                 if logs and name in logs and not np.isfinite(logs[name]):
@@ -91,4 +101,4 @@ def progress(update: Update) -> Any:
                         "lower the learning rate"
                     )
 
-    return Told()
+    return Finite()

@@ -6,7 +6,6 @@ The loss is the cross-entropy between the teacher's and the reranker's distribut
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from wbrag.retrieval.cross_encoder import load_cross_encoder
 from wbrag.retrieval.reranker import LocalReranker, Pair
 from wbrag.training.adapter import teacher
 from wbrag.training.course import Course, Texts
-from wbrag.training.lessons import Floats, Lessons
+from wbrag.training.lessons import Bools, Floats, Lessons
 
 SLOPES = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)  # what a similarity of 1 adds to a logit
 PAIRS = 16  # read in one go
+UNREAD = 1e4  # below any logit
 SETTING = "train.reranker.base"
 
 
@@ -45,25 +45,40 @@ def trainer(course: Course, folder: Path) -> Any:
     return CrossEncoderTrainer(model, arguments, loss=loss, **parts)
 
 
-def logits(folder: Path, lessons: Lessons, rows: Sequence[int], texts: Texts, settings: TransformerConfig) -> Floats:
-    """Of every candidate [n, k] of these questions; NaN where padded."""
+def best_of(similarity: Floats, present: Bools, count: int) -> Bools:
+    """[n, k]: the `count` most similar candidates of each question, which are all that a reranker reads."""
+    ranked = np.argsort(np.where(present, -similarity, np.inf), axis=1, kind="stable")
+    seen = np.zeros_like(present)
+    np.put_along_axis(seen, ranked[:, :count], True, axis=1)
+    return seen & present
+
+
+def logits(folder: Path, lessons: Lessons, seen: Bools, texts: Texts, settings: TransformerConfig) -> Floats:
+    """Of the candidates [n, k] that are `seen`; NaN for the others. `texts` are those of `lessons`."""
     model = load_cross_encoder(str(folder), SETTING, max_length=settings.max_tokens)
-    places = [(row, at) for row in rows for at in np.flatnonzero(lessons.present[row])]
+    places = list(zip(*np.nonzero(seen)))
     pairs = [Pair(texts.questions[row], texts.contents[lessons.places[row, at]]) for row, at in places]
-    found = np.full(lessons.present.shape, np.nan, np.float32)
+    found = np.full(seen.shape, np.nan, np.float32)
     for place, logit in zip(places, LocalReranker(model, PAIRS).read(pairs), strict=True):
         found[place] = logit
-    return found[np.asarray(rows, np.int64)]
+    return found
+
+
+def mixed(read: Floats, similarity: Floats, slope: float) -> Floats:
+    """Scores [n, k] that rank as the endpoint does: what was read first, the others below by similarity."""
+    return np.where(np.isfinite(read), read + slope * (similarity - 1), similarity - UNREAD).astype(np.float32)
 
 
 def best_slope(lessons: Lessons, read: Floats, similarity: Floats, settings: TransformerConfig) -> float:
     """Of `SLOPES`, the one that ranks these questions' candidates most as their teacher does (KL)."""
-    asked, taught = lessons.asked, teacher(lessons, settings)
+    known = lessons.asked & np.isfinite(read)
+    taught = np.where(known, teacher(lessons, settings), -np.inf)
+    taught = taught - np.logaddexp.reduce(taught, axis=1, keepdims=True)
 
     def distance(slope: float) -> float:
-        mixed = np.where(asked, read + slope * similarity, -np.inf)
-        student = mixed - np.logaddexp.reduce(mixed, axis=1, keepdims=True)
+        student = np.where(known, read + slope * similarity, -np.inf)
+        student = student - np.logaddexp.reduce(student, axis=1, keepdims=True)
         with np.errstate(invalid="ignore"):
-            return float(np.where(asked, np.exp(taught) * (taught - student), 0.0).sum(1).mean())
+            return float(np.nansum(np.where(known, np.exp(taught) * (taught - student), 0.0)))
 
     return min(SLOPES, key=distance)

@@ -202,6 +202,7 @@ class Layout:
     def indexes(self, release: str | Release = "latest") -> list[Index]:
         """The indexes that `release` answers from, by name or by row; an outside store is none of them."""
         row = self.release(release) if isinstance(release, str) else release
+        external.check_words(self.config)
         if bool(row.base_manifest) == is_external(self.config):
             made = "wbrag's own index" if row.base_manifest else "an outside store"
             raise WbragError(
@@ -210,20 +211,20 @@ class Layout:
             )
         found: list[Index] = []
         if row.base_manifest:
-            found.append((self._searched(row.base_manifest, row.base_sha256, "wbrag index"), "base"))
+            found.append((self._searched(row, row.base_manifest, row.base_sha256), "base"))
         if row.writeback_manifest:
-            manifest = self._searched(row.writeback_manifest, row.writeback_sha256, "wbrag publish")
-            found.append((manifest, "writeback"))
+            found.append((self._searched(row, row.writeback_manifest, row.writeback_sha256), "writeback"))
         return found
 
-    def _searched(self, path: str, sha256: str, verb: str) -> Manifest:
+    def _searched(self, row: Release, path: str, sha256: str) -> Manifest:
         """The index at `path`, with its words only where these settings search them."""
         manifest = Manifest.read(self.path / path, sha256)
         if not self.config.retrieval.hybrid:
             return replace(manifest, keywords=None)
         if manifest.keywords is None:
+            verbs = "`wbrag index` and `wbrag publish`" if row.number else "`wbrag index`"
             raise WbragError(
-                f"expected an index of words beside {path} for retrieval.hybrid, found none: run `{verb}` with it"
+                f"expected an index of words beside {path} for retrieval.hybrid, found none: run {verbs} with it"
             )
         return manifest
 

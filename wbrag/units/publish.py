@@ -108,7 +108,7 @@ def _sweep(root: Location) -> None:
     """Remove what killed builds left aside: whoever holds the lock is the only one who builds."""
     if not isinstance(root, Path):  # built on this machine, and uploaded under its own name
         return
-    for stray in [*root.glob(".units-*"), *root.glob(".writeback-*"), *root.glob(".words-*")]:
+    for stray in [*root.glob(".units-*"), *root.glob(".writeback-*")]:
         if stray.is_dir():
             shutil.rmtree(stray)
         else:

@@ -71,7 +71,7 @@ class Publisher:
         path = self.layout.path / manifest if manifest else None
         history = self.layout.releases.all()
         chosen = self.retriever(retriever, history)
-        file = self.layout.retrievers / f"{chosen.name}.json" if chosen else None
+        file = chosen.write(self.layout.retrievers) if chosen else None
         return propose(
             self.config, self.layout.path, stock, version, history, path, digest, retriever=file, note=note, by=by
         )

@@ -82,11 +82,11 @@ def test_only_the_candidates_are_read_and_the_best_are_returned() -> None:
 
 
 def test_similarity_counts_as_much_as_was_learned() -> None:
-    reads = Says({"a": 0.0, "b": 0.5})
-    by_model = search(reads, RerankerModel(RerankConfig()), [Shard(["a", "b"])], 2)
-    mixed = search(reads, RerankerModel(RerankConfig(), slope=80.0), [Shard(["a", "b"])], 2)
-    assert [[hit.id for hit in hits] for hits in (by_model, mixed)] == [["b", "a"], ["a", "b"]]
-    assert all(0 <= hit.score <= 1 for hit in mixed)
+    reads = Says({"z": 0.0, "a": 0.5})  # the nearer one comes later by its id
+    by_model = search(reads, RerankerModel(RerankConfig()), [Shard(["z", "a"])], 2)
+    mixed = search(reads, RerankerModel(RerankConfig(), slope=80.0), [Shard(["z", "a"])], 2)
+    assert [[hit.id for hit in hits] for hits in (by_model, mixed)] == [["a", "z"], ["z", "a"]]
+    assert all(0 < hit.score < 1 for hit in mixed) and mixed[0].score > mixed[1].score
 
 
 def test_the_share_of_units_holds_after_the_second_look() -> None:

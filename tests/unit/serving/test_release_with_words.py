@@ -19,6 +19,7 @@ from wbrag.core.types import Hit
 from wbrag.executor.reuse import ranking
 from wbrag.retrieval.external import open_base
 from wbrag.retrieval.index.words import in_turn, index_words
+from wbrag.retrieval.keywords.index import VERSION
 from wbrag.units.layout import Layout
 
 HYBRID = {"hybrid": 0.6}
@@ -92,7 +93,7 @@ def words(layout: Layout) -> None:
 def test_publishing_gives_units_words_too(old: Layout) -> None:
     hybrid = old.varied(retrieval=HYBRID)
     words(hybrid)
-    with pytest.raises(WbragError, match=re.escape("found none: run `wbrag index` with it")):
+    with pytest.raises(WbragError, match=re.escape("found none: run `wbrag index` and `wbrag publish` with it")):
         hybrid.indexes("latest")  # a release of before
     row = published(hybrid)
     assert row.number == 3
@@ -108,4 +109,4 @@ def test_an_outside_store_searches_by_its_own_words() -> None:
 
 
 def test_what_is_found_decides_what_is_asked_again() -> None:
-    assert ranking(load()) == () and ranking(load(retrieval=HYBRID)) == (0.6,)
+    assert ranking(load()) == () and ranking(load(retrieval=HYBRID)) == (0.6, VERSION)

@@ -38,7 +38,9 @@ def library(runner: Runner, documents: Sequence[PassageText]) -> list[Index]:
     name = f"library-{fingerprint(base.encoder, documents)}"
     files = build_once(root, name, FACTORY, base.dimension, blocks())
     manifest = Manifest(base.encoder, base.encoder_model, base.dimension, FACTORY, (files,))
-    return [(base, "base"), (with_keywords(root, manifest, base) if base.keywords else manifest, "writeback")]
+    if base.keywords:
+        manifest = with_keywords(root, manifest, base, "library")
+    return [(base, "base"), (manifest, "writeback")]
 
 
 def units(verdicts: Sequence[Row]) -> list[PassageText]:

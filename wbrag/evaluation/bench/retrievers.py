@@ -98,10 +98,12 @@ def known(runner: Runner, taught: Taught, kind: Kind) -> TrainedRetriever:
     for one in trained(root, encoder_fingerprint(c.encoder)):
         if [part.kind for part in one.parts] == [kind] and made.items() <= dict(one.parts[0].made).items():
             return one
-    part = Learner(runner, kind, taught.texts)(taught.lessons, f"training the {kind}").keep(made, {})
+    learned = Learner(runner, kind, taught.texts)(taught.lessons, f"training the {kind}")
+    part = learned.keep(made, {})
     dimension = taught.lessons.queries.shape[1]
     found = TrainedRetriever(encoder_fingerprint(c.encoder), c.encoder.model, dimension, (part,), now())
     found.write(root)
+    learned.forget()
     return found
 
 
@@ -128,13 +130,14 @@ def candidates(runner: Runner, own: Learned) -> list[Row]:
     }
     ranked |= {f"adapter, {name}": scores(part, adapter) for name, adapter in own.controls.items()}
     if own.reranker:
-        from wbrag.training.reranker import logits
+        from wbrag.training.reranker import best_of, logits, mixed
 
         assert own.reranker.files is not None
         folder = with_copy(runner.layout.retrievers, own.reranker.files, None, verify)
-        read = logits(folder, lessons, rows, own.taught.texts, c.train.reranker)
-        ranked["reranker"] = np.nan_to_num(read, nan=-np.inf) + own.reranker.slope * similarity
-    only = replace(part, present=part.asked)  # what the teacher knows: the others it cannot rank
+        seen = best_of(similarity, part.present, own.reranker.settings.candidates) & part.asked
+        read = logits(folder, part, seen, own.taught.texts.part(rows), c.train.reranker)
+        ranked["reranker"] = mixed(read, similarity, own.reranker.slope)
+    only = replace(part, present=part.asked, gold=part.gold & part.asked)  # the others the teacher cannot rank
     measured = {name: measure(only, found) for name, found in ranked.items()}
     return [_record("candidates", name, found, measured["similarity"]) for name, found in measured.items()]
 
@@ -175,7 +178,7 @@ def tested(
 
 
 def _indexes(runner: Runner, way: Way, units: Sequence[PassageText]) -> tuple[Runner, list[Index]]:
-    varied = runner.varied(retrieval={"hybrid": way.hybrid}) if way.hybrid else runner
+    varied = runner.varied(retrieval={"hybrid": way.hybrid}, rerank={"model": None})
     return varied, library(varied, units if way.units else [])
 
 

@@ -15,6 +15,7 @@ from wbrag.core.config import Config
 from wbrag.core.errors import UsageError, unknown
 from wbrag.core.io.files import Location, location, write_atomically
 from wbrag.core.model_sections import Section
+from wbrag.enrich.usefulness import gold_ids
 from wbrag.evaluation.demo_world import prepare as prepare_demo
 from wbrag.executor.runner import Runner
 from wbrag.methods import NAMES
@@ -154,8 +155,19 @@ def prepare(runner: Runner, suite: Suite, data: str | Location | None) -> None:
     for question_set in suite.sets.values():  # a missing one is named now, not after an hour
         layout.examples(question_set.train, 1)
         layout.examples(question_set.test, 1)
+        if suite.retrievers:
+            _need_gold(layout, question_set)
     if not layout.indexed():
         runner.index()
+
+
+def _need_gold(layout: Layout, questions: QuestionSet) -> None:
+    for name, limit in ((questions.train, questions.train_limit), (questions.test, questions.test_limit)):
+        if not any(gold_ids(example) for example in layout.examples(name, limit)):
+            raise UsageError(
+                f"expected gold passages of some questions of {name} for the suite's retrievers, found none: "
+                'give metadata {"gold": [ids]}, or leave retrievers out'
+            )
 
 
 def _read_corpus(layout: Layout, source: DatasetSource, path: Location, progress: bool) -> None:

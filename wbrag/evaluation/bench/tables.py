@@ -181,6 +181,7 @@ def as_csv(bench: Bench) -> str:
     records = [{"record": "score", **{k: v for k, v in r.items() if k != "details"}} for r in bench.scores]
     records += [{"record": "comparison", **r} for r in bench.comparisons]
     records += [{"record": "point", **r} for r in bench.points]
+    records += [{"record": "ranking", **r} for r in bench.rankings]
     records += [{"record": "construction", **{k: v for k, v in r.items() if k != "words"}} for r in bench.construction]
     names = list(dict.fromkeys(name for record in records for name in record))
     writer = csv.DictWriter(out, names, lineterminator="\n")

@@ -22,6 +22,8 @@ from wbrag.retrieval.index.shard import open_shard
 from wbrag.retrieval.reranker import LocalReranker, Pair, RerankerModel, open_reranker
 from wbrag.retrieval.retriever import LocalShard
 
+RERANKERS = 2  # kept open in one process
+
 
 class EncoderActor:
     def __init__(self, settings: EncoderConfig) -> None:
@@ -41,12 +43,18 @@ class EncoderActor:
     async def passages(self, contents: Sequence[str]) -> Vectors:
         return await asyncio.to_thread(self.encoder.encode_passages, contents)
 
-    async def logits(self, model: RerankerModel, pairs: Sequence[Pair]) -> list[float]:
-        """The reranker shares the encoder's process, and its GPU; it is loaded by the first who asks."""
-        key = model.fingerprint
-        if key not in self._rerankers:
-            self._rerankers[key] = asyncio.create_task(asyncio.to_thread(open_reranker, model))
-        return await (await self._rerankers[key]).logits(pairs)
+    async def logits(self, key: str, model: RerankerModel, pairs: Sequence[Pair]) -> list[float]:
+        """The reranker shares the encoder's process, and its GPU; it is loaded by the first who asks.
+
+        `key` is its fingerprint, which takes long to work out for a folder.
+        """
+        task = self._rerankers.pop(key, None)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):  # what failed is tried again
+            task = asyncio.create_task(asyncio.to_thread(open_reranker, model))
+        self._rerankers[key] = task
+        while len(self._rerankers) > RERANKERS:
+            del self._rerankers[next(iter(self._rerankers))]
+        return await (await task).logits(pairs)
 
 
 class ShardActor:
@@ -108,10 +116,10 @@ class RemoteReranker:
     """The `Reranker` protocol over the encoder actors, which load it."""
 
     def __init__(self, encoder: RemoteEncoder, model: RerankerModel) -> None:
-        self.encoder, self.model = encoder, model
+        self.encoder, self.model, self.key = encoder, model, model.fingerprint
 
     async def logits(self, pairs: Sequence[Pair]) -> list[float]:
-        return await self.encoder.next_actor().logits.remote(self.model, list(pairs))  # type: ignore[no-any-return]
+        return await self.encoder.next_actor().logits.remote(self.key, self.model, list(pairs))  # type: ignore[no-any-return]
 
 
 class RemoteShard:

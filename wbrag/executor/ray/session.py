@@ -168,15 +168,27 @@ class Session:
         _wait(opening, "the index's shards", self.config.ray.start_timeout_s)
         return found
 
+    def gpus(self) -> float:
+        """How many GPUs the cluster has, or brings."""
+        self.connect()
+        return gpus()
+
+    def free_engines(self) -> None:
+        """Stop the engines in order; the next call starts them anew."""
+        engines = [engine for pool, _ in self._engines.values() for engine in pool]
+        if closing := [engine.close.remote() for engine in engines]:  # one that is dead is passed over
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)
+        for engine in engines:
+            ray.kill(engine)
+        self._engines = {}
+
     def close(self) -> None:
         """Stop the engines in order, then leave Ray, unless it was there before this session."""
         if not self._connected:
             return
         if ray.is_initialized():
-            engines = [engine for pool, _ in self._engines.values() for engine in pool]
-            if closing := [engine.close.remote() for engine in engines]:  # one that is dead is passed over
-                ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)
-            for actor in [*engines, *self._encoders, *self._shards.values()]:
+            self.free_engines()
+            for actor in [*self._encoders, *self._shards.values()]:
                 ray.kill(actor)
             if self._started:
                 self._head.set()

@@ -117,14 +117,19 @@ def open_base(config: Config, encoder: TextEncoder) -> Base | None:
     """The outside store as the base of an `IndexRetriever`; None where the base is wbrag's own index."""
     if not is_external(config):
         return None
-    if config.retrieval.hybrid:
+    check_words(config)
+    store = open_store(config.retriever)
+    by_vectors: bool = config.retriever.kind == "pgvector"
+    return store if by_vectors else TextSearchBase(store, encoder, config.retriever.rescore)
+
+
+def check_words(config: Config) -> None:
+    """Raises `UsageError` where words are to be searched in a store that wbrag does not own."""
+    if config.retrieval.hybrid and is_external(config):
         raise UsageError(
             f"expected wbrag's own index for retrieval.hybrid, found retriever.kind {config.retriever.kind!r}: let the "
             "store search by words, or set retrieval.hybrid 0"
         )
-    store = open_store(config.retriever)
-    by_vectors: bool = config.retriever.kind == "pgvector"
-    return store if by_vectors else TextSearchBase(store, encoder, config.retriever.rescore)
 
 
 def state(config: Config) -> list[str]:

@@ -53,8 +53,9 @@ class Manifest:
     @property
     def name(self) -> str:
         """Equal for equal contents."""
-        parts = [shard.sha256 for shard in self.shards]
-        return fingerprint(parts, *([shard.sha256 for shard in self.keywords.shards] if self.keywords else []))
+        vectors = [shard.sha256 for shard in self.shards]
+        words = (self.keywords.statistics, *self.keywords.shards) if self.keywords else ()
+        return fingerprint(vectors, *(files.sha256 for files in words))
 
     def only(self, place: int) -> Manifest:
         """The index of the one shard at `place`."""

@@ -22,9 +22,9 @@ Progress = Callable[[int, int], None]
 Spread = Callable[[Callable[..., Any], Location, Sequence[tuple[Any, ...]]], Iterable[Any]]  # gives results in order
 
 
-def count_shard(root: Location, shard: ShardFiles) -> str:
+def count_shard(root: Location, shard: ShardFiles, of: str = "base") -> str:
     """Count the terms of the passages in a shard of `root`, if that is not done; returns the folder of the counts."""
-    name = part_name("terms", shard.sha256)
+    name = part_name(f"{of}-terms", shard.sha256)
     if not (root / name / "times.npy").is_file():  # the last of its files, where they come one by one
         count(_contents(read_passages(root / shard.folder))).write(root / name)
     return name
@@ -42,9 +42,9 @@ def add_up(root: Location, counts: Sequence[str]) -> ShardFiles:
     return once(root, name, make)
 
 
-def weigh(root: Location, counts: str, statistics: ShardFiles) -> ShardFiles:
+def weigh(root: Location, counts: str, statistics: ShardFiles, of: str = "base") -> ShardFiles:
     """The index of words of the shard with these `counts`."""
-    name = part_name("words", counts, statistics.sha256)
+    name = part_name(f"{of}-words", counts, statistics.sha256)
 
     def make() -> ShardFiles:
         counted = Counts.read(root / counts)
@@ -72,12 +72,12 @@ def in_turn(function: Callable[..., Any], root: Location, over: Sequence[tuple[A
     return (function(root, *rest) for rest in over)
 
 
-def with_keywords(root: Location, manifest: Manifest, base: Manifest) -> Manifest:
-    """`manifest`, of units, with an index of words for each shard, weighed as the base's are."""
+def with_keywords(root: Location, manifest: Manifest, base: Manifest, of: str = "units") -> Manifest:
+    """`manifest`, of units, with an index of words for each shard, weighed as the base's are; `of` begins its names."""
     if base.keywords is None:
         raise WbragError("expected an index of words of the base for retrieval.hybrid, found none: run `wbrag index`")
     statistics = base.keywords.statistics
-    parts = tuple(weigh(root, count_shard(root, shard), statistics) for shard in manifest.shards)
+    parts = tuple(weigh(root, count_shard(root, shard, of), statistics, of) for shard in manifest.shards)
     return replace(manifest, keywords=Keywords(statistics, parts))
 
 

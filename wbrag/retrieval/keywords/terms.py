@@ -45,4 +45,4 @@ def terms(text: str) -> list[str]:
 
 def numbers(words: list[str]) -> npt.NDArray[np.uint64]:
     """A number for each word, the same on every machine."""
-    return np.frombuffer(b"".join(blake2b(word.encode(), digest_size=8).digest() for word in words), np.uint64)
+    return np.frombuffer(b"".join(blake2b(word.encode(), digest_size=8).digest() for word in words), "<u8")
