@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 TOPICS = [f"{first}{last}" for first in "amber birch cedar delta ember fjord grove haven".split() for last in
           "lamp gate mill boat yard rope bell kiln dock loom pier tarn weir oven".split()]  # fmt: skip
 SETTINGS = {"retrieval": {"top_k": 1}, "enrich": {"top_k": 1}}
+WORDED = SETTINGS | {"retrieval": {"top_k": 1, "hybrid": 0.3}}
 TRAIN = {"candidates": 4, "candidate_depth": 4}
 CODES = {topic: f"k{n}" for n, topic in enumerate(TOPICS)}
 TOPIC = re.compile(r"asked about (\w+),")
@@ -105,6 +106,7 @@ def test_it_learns_and_answers_better_and_is_taken_back(life: Life, server: Open
     again = life.train_retriever("toy/train")
     assert again.retriever.name == found.retriever.name and len(server.requests) == asked
     assert again.curves == found.curves
+    assert life.layout.adapter(release.id) is not None, "what a release names was written over"
 
     page, shown = render(found), str(tables(found, "x.html"))
     assert "<h1>Better: " in page and found.retriever.name in page and "wbrag publish" in shown
@@ -146,6 +148,8 @@ def test_a_suite_compares_them_with_their_controls(life: Life, server: OpenAISer
         "train": {"reranker": {"base": str(tmp_path / "base"), "learning_rate": 1e-2, "epochs": 4, "max_tokens": 32}},
     }
     (tmp_path / "toy.yaml").write_text(json.dumps(suite))
+    with open_life(str(life.path), server.url, Wide(), **WORDED, train=TRAIN) as w:
+        w.index()
     with open_life(str(life.path), server.url, Wide(), **SETTINGS, train=TRAIN) as w:
         first = w.bench(tmp_path / "toy.yaml")
         asked = len(server.requests)
@@ -155,7 +159,7 @@ def test_a_suite_compares_them_with_their_controls(life: Life, server: OpenAISer
     of_test = [arm for of, arm in rows if of == "test"]
     assert of_test[0] == "base" and {"adapter", "reranker", "hybrid", "all together", "adapter of other"} < set(of_test)
     base, adapter, reranker = (rows["test", arm] for arm in ("base", "adapter", "reranker"))
-    assert base["recall_at_1"] == 0 < adapter["recall_at_1"] < reranker["recall_at_1"]
+    assert base["recall_at_1"] == 0 < adapter["recall_at_1"] <= reranker["recall_at_1"]
     assert adapter["answers_gain"] > 0.3 and adapter["p_holm"] < 0.05 and adapter["mrr_at_10_ci95"][0] > 0
     assert (
         rows["test", "adapter, shuffled labels"]["recall_at_1"] < 0.2

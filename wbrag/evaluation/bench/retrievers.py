@@ -63,7 +63,9 @@ def run(
 ) -> Iterator[list[Row]]:
     """The records of one set after the other; `units` are those that write-back made of each."""
     if study.hybrid:
-        runner.varied(retrieval={"hybrid": study.hybrid}).index()
+        worded = runner.varied(retrieval={"hybrid": study.hybrid})
+        if not worded.layout.indexed():
+            worded.index()
     learned = {name: learn(runner, study, questions) for name, questions in sets.items()}
     for name, questions in sets.items():
         own = learned[name]

@@ -6,7 +6,7 @@ Figures are written after every cell, so that a killed run keeps what it has; th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from wbrag.core.config import Config
@@ -31,21 +31,21 @@ def run_suite(runner: Runner, suite: str | Location, data: str | Location | None
     """Run the grid of the suite file and write its page to `reports/suites/`; relative paths begin at `data`."""
     wanted = load_suite(suite)
     _check_settings(wanted, runner.config)
-    if not wanted.encoder and not wanted.train:
-        return _run(runner, wanted, data)
+    train = TrainConfig(**{**runner.config.train.model_dump(), **wanted.train})
+    own = runner.varied(train=dict(train)) if wanted.train else runner
+    if not wanted.encoder:
+        return _run(own, wanted, data, runner.close)
     runner.close()
-    c = runner.config
-    encoder = EncoderConfig(**{**c.encoder.model_dump(), **wanted.encoder})
-    train = TrainConfig(**{**c.train.model_dump(), **wanted.train})
-    config = c.model_copy(update={"encoder": encoder, "train": train})
+    encoder = EncoderConfig(**{**own.config.encoder.model_dump(), **wanted.encoder})
+    config = own.config.model_copy(update={"encoder": encoder})
     with Runner(Layout(runner.layout.path, config), progress=runner.progress) as other:
-        return _run(other, wanted, data)
+        return _run(other, wanted, data, other.close)
 
 
-def _run(runner: Runner, wanted: Suite, data: str | Location | None) -> Bench:
+def _run(runner: Runner, wanted: Suite, data: str | Location | None, close: Callable[[], None]) -> Bench:
     prepare(runner, wanted, data)
     if any(wanted.models.values()):
-        runner.close()  # each model opens a session of its own, and needs the GPUs
+        close()  # each model opens a session of its own, and needs the GPUs
 
     def configured(generator: dict[str, Any]) -> Config:
         changed = GeneratorConfig(**{**runner.config.generator.model_dump(), **generator})
