@@ -28,11 +28,12 @@ def build(folder: Location, counts: Counts, statistics: Statistics) -> dict[str,
     import bm25s
 
     entries = np.diff(counts.starts)
-    size = K1 * (1 - B + B * counts.lengths[counts.rows] / statistics.mean_length)
+    sizes = (K1 * (1 - B + B * counts.lengths / statistics.mean_length)).astype(np.float32)  # half of the memory
+    times = counts.times.astype(np.float32)
     weights = np.repeat(statistics.weights(counts.terms), entries)
     index = bm25s.BM25(k1=K1, b=B, method="lucene")
     index.scores = {
-        "data": (weights * (counts.times / (counts.times + size))).astype(np.float32),
+        "data": weights * (times / (times + sizes[counts.rows])),
         "indices": counts.rows,
         "indptr": counts.starts,
         "num_docs": len(counts.lengths),

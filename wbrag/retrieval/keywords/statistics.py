@@ -48,7 +48,10 @@ class Counts:
 
 
 def count(contents: Iterable[str]) -> Counts:
-    """The terms of a shard's passages. Memory: 12 bytes for each term of a passage, twice while they are sorted."""
+    """The terms of a shard's passages.
+
+    Memory: some 40 bytes for each term of each passage while they are sorted, 2.5 GB for a million passages.
+    """
     known: dict[str, int] = {}
     columns, rows, times, lengths, read = list[Array](), list[Array](), list[Array](), list[Array](), 0
     for piece in _pieces(contents):
