@@ -28,11 +28,14 @@ class Batcher(Generic[Item, Result]):
     """`work` turns a batch of items into as many results, one batch of an event loop at a time.
 
     It runs in `thread`, or in a thread of the loop, which then waits for it before it closes. What it raises, every
-    caller of that batch is told.
+    caller of that batch is told. `most` items are one batch: where an item takes long, those who came first are
+    answered first.
     """
 
-    def __init__(self, work: Callable[[list[Item]], Iterable[Result]], thread: Executor | None = None) -> None:
-        self._work, self._thread = work, thread
+    def __init__(
+        self, work: Callable[[list[Item]], Iterable[Result]], thread: Executor | None = None, most: int | None = None
+    ) -> None:
+        self._work, self._thread, self._most = work, thread, most
         self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
 
     async def __call__(self, items: Sequence[Item]) -> list[Result]:
@@ -48,8 +51,8 @@ class Batcher(Generic[Item, Result]):
     async def _drain(self, queue: _Queue) -> None:
         await asyncio.sleep(0)  # let the coroutines that woke together join the batch
         while queue.waiting:
-            batch = [(item, future) for item, future in queue.waiting if not future.done()]  # else its caller has left
-            queue.waiting = []
+            wanted = [(item, future) for item, future in queue.waiting if not future.done()]  # else its caller has left
+            batch, queue.waiting = wanted[: self._most], wanted[self._most :] if self._most else []
             if not batch:
                 continue
             try:

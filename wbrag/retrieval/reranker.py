@@ -26,6 +26,7 @@ from wbrag.retrieval.index.copies import with_copy
 from wbrag.retrieval.index.manifest import ShardFiles, verify
 
 DIGITS = 5  # of a logit: what is read together in one batch changes the seventh
+AT_ONCE = 4  # batches of pairs: whoever asked first does not wait for all who came since
 AGAIN = "it is damaged; delete its folder and train it again"
 
 
@@ -89,7 +90,7 @@ class LocalReranker:
 
     def __init__(self, model: Any, batch_size: int) -> None:
         self.model, self.batch_size = model, batch_size
-        self._batches: Batcher[Pair, float] = Batcher(self.read)
+        self._batches: Batcher[Pair, float] = Batcher(self.read, most=AT_ONCE * batch_size)
 
     async def logits(self, pairs: Sequence[Pair]) -> list[float]:
         return await self._batches(pairs)

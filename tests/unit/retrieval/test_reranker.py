@@ -71,6 +71,28 @@ def test_its_scores_are_the_models_whatever_is_read_with_them(folder: Path) -> N
     assert len(set(alone)) == len(alone)
 
 
+def test_who_asked_first_is_answered_first() -> None:
+    """A hundred questions at once are read in turn, not in one batch that all of them wait for."""
+    read: list[int] = []
+
+    class Slow:
+        def predict(self, pairs: Sequence[Pair], **options: object) -> list[float]:
+            read.append(len(pairs))
+            return [0.0] * len(pairs)
+
+    model, done = LocalReranker(Slow(), batch_size=5), list[int]()
+
+    async def ask(number: int) -> None:
+        await model.logits([Pair("q", str(i)) for i in range(20)])
+        done.append(number)
+
+    async def all_of() -> None:
+        await asyncio.gather(*(ask(number) for number in range(6)))
+
+    asyncio.run(all_of())
+    assert max(read) == 20 and sum(read) == 120 and done == list(range(6))
+
+
 def test_only_the_candidates_are_read_and_the_best_are_returned() -> None:
     ids = [f"p{i}" for i in range(9)]
     reads = Says({id: float(i) for i, id in enumerate(ids)})
