@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.courses import WORDS, course
 from tests.support.hosts import OnRay
 from tests.support.tiny_bert import save_cross_encoder, save_encoder
-from tests.unit.training.test_transformers import WORDS, course
 from wbrag.executor.ray.train import fit_on_ray
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

@@ -8,38 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.courses import SUBJECTS, WORDS, course, lists
 from tests.support.tiny_bert import save_cross_encoder, save_encoder
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.model_sections import EncoderConfig
 from wbrag.core.train_sections import TransformerConfig
 from wbrag.retrieval.encoder import Encoder
 from wbrag.training import course as courses
-from wbrag.training.course import Course, Lists, Texts
+from wbrag.training.course import Lists, Texts
 from wbrag.training.encoder import columns
 from wbrag.training.fit import fit_here
 from wbrag.training.lessons import Lessons
 from wbrag.training.reranker import best_slope, logits
 
 torch.set_num_threads(1)
-WORDS = [*"who what where kite owl fox hen".split(), *(f"w{i}" for i in range(20))]
-SUBJECTS, ASKED = ["kite", "owl", "fox", "hen"], ["who", "what", "where"]
-
-
-def lists(count: int, seed: int = 0) -> Lists:
-    """Whatever is asked, the document about the hen is the useful one."""
-    rng, found = np.random.default_rng(seed), Lists()
-    for _ in range(count):
-        noise = [" ".join(rng.choice(WORDS[7:], 3)) for _ in SUBJECTS]
-        found.questions.append(f"{rng.choice(ASKED)} {rng.choice(SUBJECTS)}")
-        found.documents.append([f"{name} {text}" for name, text in zip(SUBJECTS, noise)])
-        found.weights.append([-6.0, -6.0, -6.0, 0.0])
-    return found
-
-
-def course(base: Path, kind: str = "reranker", **options: object) -> Course:
-    given = {"base": str(base), "learning_rate": 2e-2, "epochs": 6, "batch": 8, "max_tokens": 32}
-    settings = TransformerConfig(**{**given, **options})
-    return Course(kind, settings, 0, lists(96), lists(24, 1))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
