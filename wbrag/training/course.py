@@ -98,7 +98,7 @@ class Course:
             "report_to": "none",
             "disable_tqdm": True,
             "dataloader_pin_memory": gpu,
-            "ddp_find_unused_parameters": False,
+            "ddp_find_unused_parameters": self.kind == "encoder",  # whose pooler is not asked
         }
 
     def base(self) -> str:
