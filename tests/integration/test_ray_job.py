@@ -25,17 +25,12 @@ import yaml
 from tests.support.openai_server import OpenAIServer
 from tests.support.outcome import assert_same
 from tests.support.pipeline import ITEMS, ROOT, Stalling, config, finished, reader, settings
+from tests.support.processes import free_port
 from wbrag.workspace import Workspace
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 RAY = str(Path(sys.executable).with_name("ray"))
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid4().hex * 2}  # as on a cluster of cluster.yaml's
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

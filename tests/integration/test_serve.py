@@ -21,19 +21,17 @@ from statistics import median
 from typing import Any
 
 import httpx
-import numpy as np
 import psutil
 import pytest
 
 from tests.support.hung_up import Endpoint
 from tests.support.library import contents, index, proposed, published, shelve
 from tests.support.pipeline import ITEMS, reader, settings, wbrag
-from tests.support.tiny_bert import save_cross_encoder
+from tests.support.processes import free_port
+from tests.support.retrievers import retrievers
 from wbrag.core.config import load
 from wbrag.core.types import Unit
-from wbrag.retrieval.adapter import Adapter
-from wbrag.retrieval.encoder import Encoder, encoder_fingerprint
-from wbrag.retrieval.trained import TrainedRetriever, save_adapter, save_model
+from wbrag.retrieval.encoder import Encoder
 from wbrag.serving.release_cache import ReleaseCache
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
@@ -85,12 +83,6 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 300) -> N
                 return
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 def question(item: str) -> str:
@@ -188,22 +180,10 @@ def expected(served: Served, releases: Sequence[Release]) -> dict[tuple[str, str
     return asyncio.run(all_of())
 
 
-def retrievers(served: Served, scratch: Path) -> list[TrainedRetriever | None]:
-    """None, an adapter, and the same with a reranker that leans on similarity: three ways to rank."""
-    c, root = served.store.config.encoder, served.store.retrievers
-    rng, d = np.random.default_rng(0), served.encoder.dimension
-    down, up = (rng.standard_normal((4, d)) / d**0.5).astype(np.float32), rng.standard_normal((d, 4)) / d**0.5
-    adapter = save_adapter(root, Adapter(down, up.astype(np.float32)), {}, {})
-    save_cross_encoder(scratch / "model", [*"What is the code of Note . ?".split(), *ITEMS], ["useful"], scale=1)
-    reranker = save_model(root, "reranker", scratch / "model", {"slope": 80.0}, {})
-    parts = ((adapter,), (adapter, reranker))
-    return [None, *(TrainedRetriever(encoder_fingerprint(c), c.model, d, own, "2026-01-01") for own in parts)]
-
-
 @pytest.mark.slow
 def test_swap_and_rollback_under_load_lose_nothing(served: Served, tmp_path: Path) -> None:
     """Of units and of retrievers: releases come with none, with an adapter, and with a reranker too."""
-    store, done, ways = served.store, False, retrievers(served, tmp_path)
+    store, done, ways = served.store, False, retrievers(served.store, served.encoder, tmp_path, ITEMS)
     found: list[tuple[int, httpx.Headers, dict[str, Any], float]] = []
 
     async def scenario() -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from wbrag.core.errors import WbragError
 from wbrag.core.fingerprint import fingerprint
-from wbrag.core.io.files import Location, folder_in_one_step, listed, sha256_of, write_atomically
+from wbrag.core.io.files import Location, digests, folder_in_one_step, listed, write_atomically
 from wbrag.core.model_sections import RerankConfig
 from wbrag.retrieval.adapter import Adapter
 from wbrag.retrieval.index.manifest import ShardFiles
@@ -112,8 +112,8 @@ def save_adapter(root: Location, adapter: Adapter, made: Mapping[str, Any], held
     folder = f"adapter-{adapter.fingerprint}"
     with folder_in_one_step(root / folder) as scratch:
         adapter.save(scratch / ADAPTER_FILE)
-        digests = {ADAPTER_FILE: sha256_of(scratch / ADAPTER_FILE)}
-    return Part("adapter", folder, digests, made, held_out)
+        found = digests(scratch)
+    return Part("adapter", folder, found, made, held_out)
 
 
 def open_adapter(root: Location, retriever: TrainedRetriever) -> Adapter | None:
@@ -134,12 +134,11 @@ def open_adapter(root: Location, retriever: TrainedRetriever) -> Adapter | None:
 
 def save_model(root: Location, kind: Kind, model: Path, made: Mapping[str, Any], held_out: Mapping[str, Any]) -> Part:
     """Copy the model's folder below `root`, under a name of its contents; of a reranker `made` holds the `slope`."""
-    files = sorted(file for file in model.rglob("*") if file.is_file())
-    digests = {str(file.relative_to(model)): sha256_of(file) for file in files}
-    folder = f"{kind}-{fingerprint(digests)}"
+    found = digests(model)
+    folder = f"{kind}-{fingerprint(found)}"
     with folder_in_one_step(root / folder) as place:
         shutil.copytree(model, place, dirs_exist_ok=True)
-    return Part(kind, folder, digests, made, held_out)
+    return Part(kind, folder, found, made, held_out)
 
 
 def reranker_of(root: Location, retriever: TrainedRetriever, settings: RerankConfig) -> RerankerModel | None:

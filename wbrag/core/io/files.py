@@ -62,6 +62,12 @@ def sha256_of(path: Location) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digests(folder: Path) -> dict[str, str]:
+    """The sha256 of every file below `folder`, by its path in it."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): sha256_of(file) for file in files}
+
+
 def model_contents(folder: Path) -> list[tuple[str, str]]:
     """Name and digest of every file of a model folder that decides what the model does.
 

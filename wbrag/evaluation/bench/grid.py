@@ -16,7 +16,6 @@ from wbrag.core.tasks import task
 from wbrag.core.types import Cost, PassageText
 from wbrag.enrich.rows import Row
 from wbrag.enrich.summary import summarise
-from wbrag.evaluation.bench import retrievers
 from wbrag.evaluation.bench.libraries import copies, library, passages_of, raw, retained_passages, units
 from wbrag.evaluation.bench.studies import Study, against
 from wbrag.evaluation.bench.suite import QuestionSet, Suite
@@ -78,6 +77,8 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
                     units_of[model, method, set_name] = cell.units
                     yield bench
             if suite.retrievers:
+                from wbrag.evaluation.bench import retrievers  # torch, which tables and pages do without
+
                 made_by = {name: units_of[model, suite.methods_of(name)[0], name] for name in suite.sets}
                 for rows in retrievers.run(opened, suite.retrievers, suite.sets, made_by):
                     bench.rankings.extend({"model": model} | row for row in rows)

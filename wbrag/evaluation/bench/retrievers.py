@@ -30,7 +30,7 @@ from wbrag.retrieval.index.manifest import verify
 from wbrag.retrieval.reranker import RerankerModel
 from wbrag.retrieval.retriever import IndexRetriever
 from wbrag.retrieval.trained import TrainedRetriever, open_adapter, reranker_of, trained
-from wbrag.training.adapter import scores, teacher
+from wbrag.training.adapter import scores, teacher, train_adapter
 from wbrag.training.lessons import Floats, Lessons, split
 from wbrag.training.measures import Measured, measure
 from wbrag.units.layout import Index
@@ -110,8 +110,6 @@ def known(runner: Runner, taught: Taught, kind: Kind) -> TrainedRetriever:
 
 
 def _adapter(runner: Runner, taught: Taught, lessons: Lessons) -> Adapter:
-    from wbrag.training.adapter import train_adapter
-
     c = runner.config
     return train_adapter(
         lessons, c.train.adapter, top_k=c.retrieval.top_k, seed=c.seed, update=lambda done, total: None

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wbrag.core.io.files import Location, folder_in_one_step, sha256_of, write_atomically
+from wbrag.core.io.files import Location, digests, folder_in_one_step, write_atomically
 from wbrag.core.io.schemas import schema_of
 from wbrag.core.types import Hit, Origin, PassageText
 from wbrag.retrieval.encoder import Vectors
@@ -71,8 +71,8 @@ def build_shard(
             fill(index, stored, count)
         write_index(index, scratch / "vectors.faiss")
         del index  # its memory, before the files are read again
-        digests = {file.name: sha256_of(file) for file in sorted(scratch.iterdir())}
-    return ShardFiles(name, count, digests)
+        found = digests(scratch)
+    return ShardFiles(name, count, found)
 
 
 def build_once(

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wbrag.core.fingerprint import fingerprint
-from wbrag.core.io.files import Location, folder_in_one_step
-from wbrag.retrieval.keywords.statistics import Counts, Statistics, digests, load
+from wbrag.core.io.files import Location, digests, folder_in_one_step
+from wbrag.retrieval.keywords.statistics import Counts, Statistics, load
 from wbrag.retrieval.keywords.terms import numbers, terms
 
 VERSION = 1  # raised whenever the same texts would give other terms or other scores

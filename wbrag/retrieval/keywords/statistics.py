@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wbrag.core.io.files import Location, folder_in_one_step, sha256_of
+from wbrag.core.io.files import Location, digests, folder_in_one_step
 from wbrag.retrieval.keywords.terms import numbers, terms
 
 Array = npt.NDArray[Any]
@@ -128,11 +128,6 @@ def load(folder: Location, name: str) -> Array:
     if isinstance(file, Path):
         return np.load(file, mmap_mode="r", allow_pickle=False)
     return np.load(io.BytesIO(file.read_bytes()), allow_pickle=False)
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """The sha256 of each file."""
-    return {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
 
 
 def _pieces(contents: Iterable[str]) -> Iterable[list[str]]:

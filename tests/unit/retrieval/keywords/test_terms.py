@@ -36,7 +36,7 @@ def test_a_word_has_one_number_everywhere() -> None:
     """An index is read on other machines and years later, so the numbers must not move."""
     assert numbers(["lighthouse", "水", "lighthouse"]).tolist() == [
         11622037077592006948,
-        numbers(["水"])[0],
+        8946697595557527262,
         11622037077592006948,
     ]
     assert numbers([]).dtype == np.uint64
