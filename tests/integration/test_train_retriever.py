@@ -160,10 +160,10 @@ def test_a_suite_compares_them_with_their_controls(life: Life, server: OpenAISer
     assert of_test[0] == "base" and {"adapter", "reranker", "hybrid", "all together", "adapter of other"} < set(of_test)
     base, adapter, reranker = (rows["test", arm] for arm in ("base", "adapter", "reranker"))
     assert base["recall_at_1"] == 0 < adapter["recall_at_1"] <= reranker["recall_at_1"]
-    assert adapter["answers_gain"] > 0.3 and adapter["p_holm"] < 0.05 and adapter["mrr_at_10_ci95"][0] > 0
+    assert adapter["acc_gain"] > 0.3 and adapter["p_holm"] < 0.05 and adapter["mrr_at_10_ci95"][0] > 0
     assert (
         rows["test", "adapter, shuffled labels"]["recall_at_1"] < 0.2
-        and "answers_gain" not in rows["test", "adapter, shuffled labels"]
+        and "acc_gain" not in rows["test", "adapter, shuffled labels"]
     )
     assert rows["candidates", "likelihood"]["recall_at_1"] == 1 and rows["candidates", "similarity"]["p"] == 1
     shown = markdown(first, rankings(first))

@@ -1,10 +1,10 @@
 """Reranker: a cross-encoder reads question and passage together, for the best hits alone.
 
-    score = sigmoid(logit + slope x (similarity - 1))
+    score = sigmoid(logit + slope x (found - 1))
 
-The slope is 0 for a model that is named, and learned for one that was trained here; similarity less 1 keeps the sigmoid
-away from 1, where floats cannot tell hits apart. A score does not depend on which
-pairs were read together.
+`found` is what the hit was found with: its similarity, mixed with words where `retrieval.hybrid` says so. The slope is
+0 for a model that is named, and learned for one that was trained here; less 1 keeps the sigmoid away from 1, where
+floats cannot tell hits apart. A score does not depend on which pairs were read together.
 """
 
 from __future__ import annotations
@@ -118,6 +118,6 @@ async def reranked(
 
 def _scored(hit: Hit, logit: float, slope: float) -> Hit:
     """The logistic function, for logits of any size."""
-    ways = hit.ways or Ways(hit.score)
-    x = logit + slope * (ways.similarity - 1)
-    return replace(hit, score=1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)), ways=ways)
+    x = logit + slope * (hit.score - 1)
+    score = 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+    return replace(hit, score=score, ways=hit.ways or Ways(hit.score))

@@ -111,6 +111,18 @@ def test_similarity_counts_as_much_as_was_learned() -> None:
     assert all(0 < hit.score < 1 for hit in mixed) and mixed[0].score > mixed[1].score
 
 
+def test_words_count_in_the_mixture_as_they_do_without_a_reranker() -> None:
+    """Else a reranker that leans on the first pass would undo what hybrid retrieval gained."""
+    near, worded = (
+        Hit(id, "t", id, score, ways=Ways(similarity))
+        for id, score, similarity in (("near", 0.5, 0.7), ("worded", 0.6, 0.5))
+    )
+    [hits] = asyncio.run(
+        reranked(Says({"near": 0.1, "worded": 0.0}), RerankerModel(RerankConfig(), slope=20.0), ["q"], [[near, worded]])
+    )
+    assert max(hits, key=lambda hit: hit.score).id == "worded" and hits[0].ways == near.ways
+
+
 def test_the_share_of_units_holds_after_the_second_look() -> None:
     reads = Says({"u1": 9.0, "u2": 8.0, "p1": 1.0, "p2": 0.5, "p3": 0.1})
     shards = [Shard(["p1", "p2", "p3"]), Shard(["u1", "u2"], "writeback")]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wbrag.core.metrics import bootstrap_ci, compare, holm
+from wbrag.core.tasks import Task, task
 from wbrag.core.types import PassageText
 from wbrag.enrich.rows import Row
 from wbrag.enrich.usefulness import gold_ids, is_gold
@@ -37,6 +38,7 @@ from wbrag.units.layout import Index
 from wbrag.units.releases import now
 
 DEPTH = 10  # hits of a held-out question that are looked at
+ANSWERED = ("acc", "f1")  # how answers are scored
 
 
 class Way(NamedTuple):
@@ -152,13 +154,13 @@ def tested(
 ) -> Iterator[Row]:
     """The index searched for the set's held-out questions in every way, and answers where an arm is no control."""
     own = learned[name]
-    whole = Way(own.adapter, own.reranker, study.hybrid, units=True)
+    whole = Way(own.adapter, own.reranker, study.hybrid)
     answering = {"base": Way(), "write-back": Way(units=True), "adapter": Way(own.adapter)}
     if own.reranker:
         answering["reranker"] = Way(reranker=own.reranker)
     if study.hybrid:
         answering["hybrid"] = Way(hybrid=study.hybrid)
-    answering["all together"] = whole
+    answering |= {"all but write-back": whole, "all together": whole._replace(units=True)}
     ways = answering | {f"adapter, {control}": Way(adapter) for control, adapter in own.controls.items()}
     for other, theirs in learned.items():
         if other != name:
@@ -166,6 +168,7 @@ def tested(
             if theirs.reranker:
                 ways[f"reranker of {other}"] = Way(reranker=theirs.reranker)
     base, answers = None, None
+    tasks = {e.id: task(e.task) for e in runner.layout.examples(questions.test, questions.test_limit)}
     for arm, way in ways.items():
         found = _ranked(runner, questions, way, units)
         base = base or found
@@ -173,8 +176,20 @@ def tested(
         if arm in answering:
             given = _answers(runner, questions, arm, way, units)
             answers = answers or given
-            row |= {f"answers_{key}": value for key, value in against(answers, given).items()}
+            for metric in ANSWERED:
+                both = (_scored(given_rows, tasks, metric) for given_rows in (answers, given))
+                row |= {f"{metric}_{key}": value for key, value in against(*both).items()}
         yield row
+
+
+def _scored(rows: Sequence[Row], tasks: Mapping[str, Task], metric: str) -> list[Row]:
+    """The same answers under another metric: few models answer in a task's own form, as exact match wants."""
+    return [
+        row | {"score": tasks[row["id"]].score(row["prediction"], row["golden_answers"], metric)}
+        if not row["error"]
+        else row
+        for row in rows
+    ]
 
 
 def _indexes(runner: Runner, way: Way, units: Sequence[PassageText]) -> tuple[Runner, list[Index]]:
@@ -229,9 +244,9 @@ def _record(of: str, arm: str, found: Measured, base: Measured) -> Row:
 
 
 def corrected(rows: Sequence[Row]) -> None:
-    """Sets `p_holm` and `answers_p_holm`: over the ways of one set, in each kind of record apart."""
+    """Sets `p_holm`, and that of each metric of answers: over the ways of one set, in each kind of record apart."""
     for of in {row["of"] for row in rows}:
-        for name in ("p", "answers_p"):
+        for name in ("p", *(f"{metric}_p" for metric in ANSWERED)):
             family = [row for row in rows if row["of"] == of and name in row]
             for row, p in zip(family, holm([row[name] for row in family])):
                 row[f"{name}_holm"] = p

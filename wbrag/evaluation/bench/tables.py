@@ -102,11 +102,11 @@ def rankings(bench: Bench) -> list[Table]:
     found = []
     for of in _distinct(bench.rankings, "of"):
         own = [r for r in bench.rankings if r["of"] == of]
-        last = ["answers", "gain"] if of == "test" else ["utility nDCG@5", "gain"]
+        last = ["accuracy", "gain", "F1", "gain"] if of == "test" else ["utility nDCG@5", "gain"]
         body = [
             [r["model"], r["set"], r["arm"], str(r["n"]), _pct(r["recall_at_1"]) + ("*" if r["p_holm"] < 0.05 else "")]
             + _measured(r, "mrr_at_10")
-            + (_answered(r) if of == "test" else _measured(r, "utility_ndcg_at_5"))
+            + ([*_answered(r, "acc"), *_answered(r, "f1")] if of == "test" else _measured(r, "utility_ndcg_at_5"))
             for r in own
         ]
         title = f"{RANKED[of]}; * p < 0.05 (McNemar, Holm over the ways of a set)"
@@ -118,11 +118,11 @@ def _measured(r: Row, name: str) -> list[str]:
     return [f"{100 * r[name]:.1f}", _span(r[f"{name}_gain"], r[f"{name}_ci95"])]
 
 
-def _answered(r: Row) -> list[str]:
-    if "answers_score" not in r:
+def _answered(r: Row, metric: str) -> list[str]:
+    if f"{metric}_score" not in r:
         return ["", ""]
-    star = "*" if r["answers_p_holm"] < 0.05 else ""
-    return [_pct(r["answers_score"]) + star, _span(r["answers_gain"], r["answers_gain_ci95"])]
+    star = "*" if r[f"{metric}_p_holm"] < 0.05 else ""
+    return [_pct(r[f"{metric}_score"]) + star, _span(r[f"{metric}_gain"], r[f"{metric}_gain_ci95"])]
 
 
 def _span(gain: float, ci95: Sequence[float]) -> str:
