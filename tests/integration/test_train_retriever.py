@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,8 @@ def test_it_learns_and_answers_better_and_is_taken_back(life: Life, server: Open
 
     page, shown = render(found), str(tables(found, "x.html"))
     assert "<h1>Better: " in page and found.retriever.name in page and "wbrag publish" in shown
+    alone = replace(found, held=[one._replace(control=None) for one in found.held])
+    assert "Control's gain" in page and "ontrol" not in render(alone)
     assert json.loads(json.dumps(to_json(found, "x.html")))["held_out"]["mrr_at_10"]["gain"] == mrr.gain.gain
 
 

@@ -120,19 +120,20 @@ def _train(course: Course, folder: Path, before: Any, first: bool) -> None:
 
 
 def _reports() -> Any:
-    """A callback that hands every checkpoint to Ray Train, with the best one so far beside the newest."""
+    """A callback that hands every checkpoint to Ray Train, with the best one so far beside the newest.
+
+    Ray Train puts the files of all workers together; those that are not the first add the state of their dice.
+    """
     import ray.train
     from transformers import TrainerCallback
 
     class Reports(TrainerCallback):
         def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-            checkpoint = None
-            if state.is_world_process_zero:
-                whole = Path(args.output_dir) / "report"
-                shutil.rmtree(whole, ignore_errors=True)
-                for one in Path(args.output_dir).glob("checkpoint-*"):
-                    shutil.copytree(one, whole / CHECKPOINT / one.name)
-                checkpoint = ray.train.Checkpoint.from_directory(whole)
-            ray.train.report({}, checkpoint=checkpoint)
+            whole = Path(args.output_dir) / "report"
+            shutil.rmtree(whole, ignore_errors=True)
+            wanted = "*" if state.is_world_process_zero else str(state.global_step)
+            for one in Path(args.output_dir).glob(f"checkpoint-{wanted}"):
+                shutil.copytree(one, whole / CHECKPOINT / one.name)
+            ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(whole))
 
     return Reports()
