@@ -147,7 +147,7 @@ def test_a_suite_compares_them_with_their_controls(life: Life, server: OpenAISer
     suite = {
         "name": "toy",
         "sets": {name: {"train": "toy/train", "test": "toy/train", "test_limit": 40} for name in ("one", "other")},
-        "retrievers": {"reranker": True, "hybrid": 0.3},
+        "retrievers": {"reranker": True, "hybrid": 0.3, "unseen": ["toy/train"], "unseen_limit": 10},
         "train": {"reranker": {"base": str(tmp_path / "base"), "learning_rate": 1e-2, "epochs": 4, "max_tokens": 32}},
     }
     (tmp_path / "toy.yaml").write_text(json.dumps(suite))
@@ -169,6 +169,9 @@ def test_a_suite_compares_them_with_their_controls(life: Life, server: OpenAISer
         and "acc_gain" not in rows["test", "adapter, shuffled labels"]
     )
     assert rows["candidates", "likelihood"]["recall_at_1"] == 1 and rows["candidates", "similarity"]["p"] == 1
+    unseen = {r["arm"]: r for r in first.rankings if r["of"] == "unseen" and r["set"] == "toy/train"}
+    assert unseen["base"]["n"] == 10 and unseen["reranker of one"]["recall_at_1"] > unseen["base"]["recall_at_1"]
+    assert "acc_score" not in unseen["hybrid, both of other"]
     shown = markdown(first, rankings(first))
     assert "| default | one | adapter |" in shown and "upper bound" in shown
 

@@ -1,7 +1,8 @@
 """Retriever study: how trained and hybrid retrieval rank gold passages and answer, beside their controls.
 
-Two kinds of records. `test`: the whole index is searched for held-out questions. `candidates`: the lists of the fifth
-of the training questions that no retriever learned from, where the teacher's own ranking is the upper bound.
+Three kinds of records. `test`: the whole index is searched for held-out questions. `unseen`: the same for sets that
+taught nothing. `candidates`: the lists of the fifth of the training questions that no retriever learned from, where the
+teacher's own ranking is the upper bound.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wbrag.core.metrics import bootstrap_ci, compare, holm
+from wbrag.core.progress import bar
 from wbrag.core.tasks import Task, task
-from wbrag.core.types import PassageText
+from wbrag.core.types import Hit, PassageText
 from wbrag.enrich.rows import Row
 from wbrag.enrich.usefulness import gold_ids, is_gold
 from wbrag.evaluation.bench.libraries import library
@@ -37,6 +39,7 @@ from wbrag.training.measures import Measured, measure
 from wbrag.units.layout import Index
 from wbrag.units.releases import now
 
+AT_ONCE = 32  # questions
 DEPTH = 10  # hits of a held-out question that are looked at
 ANSWERED = ("acc", "f1")  # how answers are scored
 
@@ -72,6 +75,10 @@ def run(
     for name, questions in sets.items():
         own = learned[name]
         rows = [*candidates(runner, own), *tested(runner, study, name, questions, learned, units[name])]
+        corrected(rows)
+        yield [{"set": name} | row for row in rows]
+    for name in study.unseen:
+        rows = list(untaught(runner, study, name, learned))
         corrected(rows)
         yield [{"set": name} | row for row in rows]
 
@@ -182,6 +189,23 @@ def tested(
         yield row
 
 
+def untaught(runner: Runner, study: RetrieverStudy, name: str, learned: Mapping[str, Learned]) -> Iterator[Row]:
+    """The index searched for the questions of a set that taught nothing, by whatever the others taught."""
+    ways = {"base": Way()}
+    if study.hybrid:
+        ways["hybrid"] = Way(hybrid=study.hybrid)
+    for other, theirs in learned.items():
+        ways[f"adapter of {other}"] = Way(theirs.adapter)
+        if theirs.reranker:
+            ways[f"reranker of {other}"] = Way(reranker=theirs.reranker)
+            ways[f"hybrid, both of {other}"] = Way(theirs.adapter, theirs.reranker, study.hybrid)
+    questions, base = QuestionSet(train=name, test=name, test_limit=study.unseen_limit), None
+    for arm, way in ways.items():
+        found = _ranked(runner, questions, way, [])
+        base = base or found
+        yield _record("unseen", arm, found, base)
+
+
 def _scored(rows: Sequence[Row], tasks: Mapping[str, Task], metric: str) -> list[Row]:
     """The same answers under another metric: few models answer in a task's own form, as exact match wants."""
     return [
@@ -217,7 +241,12 @@ def _ranked(runner: Runner, questions: QuestionSet, way: Way, units: Sequence[Pa
     reader = (opened.rerank(way.reranker), way.reranker) if way.reranker else None
     encoder = adapted(opened.encoder, way.adapter)
     retriever = IndexRetriever(encoder, opened.shards, varied.config.retrieval, reranker=reader)
-    hits = asyncio.run(retriever.search([e.question for e in examples], DEPTH))
+    hits: list[list[Hit]] = []
+    with bar(f"ranking {questions.test}", shown=runner.progress) as update:
+        for at in range(0, len(examples), AT_ONCE):
+            asked = [e.question for e in examples[at : at + AT_ONCE]]
+            hits += asyncio.run(retriever.search(asked, DEPTH))
+            update(len(hits), len(examples))
     firsts = [
         next((at for at, hit in enumerate(own) if is_gold(hit.id, gold_ids(example))), None)
         for example, own in zip(examples, hits, strict=True)

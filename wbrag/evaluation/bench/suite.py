@@ -65,6 +65,8 @@ class RetrieverStudy(Section):
 
     reranker: bool = Field(False, description="train one too: minutes a set on a CPU")
     hybrid: float = Field(0.3, ge=0, lt=1, description="weight of words in the hybrid way; 0: without it")
+    unseen: tuple[str, ...] = Field((), description="NAME/SPLIT that teach nothing: ranked by what the sets taught")
+    unseen_limit: int | None = Field(None, ge=1)
 
 
 class Suite(Section):
@@ -157,6 +159,8 @@ def prepare(runner: Runner, suite: Suite, data: str | Location | None) -> None:
         layout.examples(question_set.test, 1)
         if suite.retrievers:
             _need_gold(layout, question_set)
+    for name in suite.retrievers.unseen if suite.retrievers else ():
+        _need_gold(layout, QuestionSet(train=name, test=name))
     if not layout.indexed():
         runner.index()
 

@@ -91,6 +91,7 @@ def _points(bench: Bench, study: str) -> Table:
 
 
 RANKED = {
+    "unseen": "Retrievers on sets that taught none of them, the whole index searched",
     "test": "Retrievers on held-out questions, the whole index searched",
     "candidates": "Candidate lists of questions that taught nothing; the teacher's ranking is the upper bound",
 }
@@ -102,11 +103,12 @@ def rankings(bench: Bench) -> list[Table]:
     found = []
     for of in _distinct(bench.rankings, "of"):
         own = [r for r in bench.rankings if r["of"] == of]
-        last = ["accuracy", "gain", "F1", "gain"] if of == "test" else ["utility nDCG@5", "gain"]
+        last = {"test": ["accuracy", "gain", "F1", "gain"], "candidates": ["utility nDCG@5", "gain"]}.get(of, [])
         body = [
             [r["model"], r["set"], r["arm"], str(r["n"]), _pct(r["recall_at_1"]) + ("*" if r["p_holm"] < 0.05 else "")]
             + _measured(r, "mrr_at_10")
-            + ([*_answered(r, "acc"), *_answered(r, "f1")] if of == "test" else _measured(r, "utility_ndcg_at_5"))
+            + ([*_answered(r, "acc"), *_answered(r, "f1")] if of == "test" else [])
+            + (_measured(r, "utility_ndcg_at_5") if of == "candidates" else [])
             for r in own
         ]
         title = f"{RANKED[of]}; * p < 0.05 (McNemar, Holm over the ways of a set)"
