@@ -30,7 +30,7 @@ from wbrag.retrieval.adapter import Adapter, adapted
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.copies import with_copy
 from wbrag.retrieval.index.manifest import verify
-from wbrag.retrieval.reranker import RerankerModel
+from wbrag.retrieval.reranker import Pair, Reranker, RerankerModel
 from wbrag.retrieval.retriever import IndexRetriever
 from wbrag.retrieval.trained import TrainedRetriever, open_adapter, reranker_of, trained
 from wbrag.training.adapter import scores, teacher, train_adapter
@@ -42,6 +42,18 @@ from wbrag.units.releases import now
 AT_ONCE = 32  # questions
 DEPTH = 10  # hits of a held-out question that are looked at
 ANSWERED = ("acc", "f1")  # how answers are scored
+
+
+class Remembering:
+    """A reranker that reads no pair twice: most ways find the same passages in another order."""
+
+    def __init__(self, reader: Reranker) -> None:
+        self.reader, self._read = reader, dict[Pair, float]()
+
+    async def logits(self, pairs: Sequence[Pair]) -> list[float]:
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._read]
+        self._read.update(zip(new, await self.reader.logits(new), strict=True) if new else ())
+        return [self._read[pair] for pair in pairs]
 
 
 class Way(NamedTuple):
@@ -174,10 +186,10 @@ def tested(
             ways[f"adapter of {other}"] = Way(theirs.adapter)
             if theirs.reranker:
                 ways[f"reranker of {other}"] = Way(reranker=theirs.reranker)
-    base, answers = None, None
+    base, answers, readers = None, None, dict[str, Remembering]()
     tasks = {e.id: task(e.task) for e in runner.layout.examples(questions.test, questions.test_limit)}
     for arm, way in ways.items():
-        found = _ranked(runner, questions, way, units)
+        found = _ranked(runner, questions, way, units, readers)
         base = base or found
         row = _record("test", arm, found, base)
         if arm in answering:
@@ -200,8 +212,9 @@ def untaught(runner: Runner, study: RetrieverStudy, name: str, learned: Mapping[
             ways[f"reranker of {other}"] = Way(reranker=theirs.reranker)
             ways[f"hybrid, both of {other}"] = Way(theirs.adapter, theirs.reranker, study.hybrid)
     questions, base = QuestionSet(train=name, test=name, test_limit=study.unseen_limit), None
+    readers: dict[str, Remembering] = {}
     for arm, way in ways.items():
-        found = _ranked(runner, questions, way, [])
+        found = _ranked(runner, questions, way, [], readers)
         base = base or found
         yield _record("unseen", arm, found, base)
 
@@ -233,12 +246,19 @@ def _answers(runner: Runner, questions: QuestionSet, arm: str, way: Way, units: 
     )
 
 
-def _ranked(runner: Runner, questions: QuestionSet, way: Way, units: Sequence[PassageText]) -> Measured:
+def _ranked(
+    runner: Runner, questions: QuestionSet, way: Way, units: Sequence[PassageText], readers: dict[str, Remembering]
+) -> Measured:
     """Recall@1 and MRR@10 of gold passages, for held-out questions that name some; a unit stands for none."""
     varied, indexes = _indexes(runner, way, units)
     examples = [e for e in runner.layout.examples(questions.test, questions.test_limit) if gold_ids(e)]
     opened = varied.searched(indexes)
-    reader = (opened.rerank(way.reranker), way.reranker) if way.reranker else None
+    reader = None
+    if way.reranker:
+        key = way.reranker.fingerprint
+        if key not in readers:
+            readers[key] = Remembering(opened.rerank(way.reranker))
+        reader = (readers[key], way.reranker)
     encoder = adapted(opened.encoder, way.adapter)
     retriever = IndexRetriever(encoder, opened.shards, varied.config.retrieval, reranker=reader)
     hits: list[list[Hit]] = []
