@@ -24,7 +24,7 @@ def test_a_grid_runs_and_a_second_run_asks_nothing(
         "examples": {"toy/test": {"path": "train.jsonl"}},
         "sets": {"toy": {"train": "toy/train", "test": "toy/test", "train_limit": 8, "test_limit": 6}},
         "methods": ["naive", "iter_retgen"],
-        "controls": ["copies"],
+        "controls": ["copies", "rows"],
     }
     file = tmp_path / "toy.yaml"
     file.write_text(yaml.safe_dump(suite), encoding="utf-8")
@@ -34,10 +34,13 @@ def test_a_grid_runs_and_a_second_run_asks_nothing(
         again = workspace.bench(file, data)
         assert len(endpoint.requests) == asked, "a finished row was asked again"
     arms = {(r["method"], r["arm"]): r for r in first.scores}
-    assert len(arms) == 2 * 4 and all(r["n"] == 6 and r["errors"] == 0 for r in first.scores)
+    assert len(arms) == 2 * 5 and all(r["n"] == 6 and r["errors"] == 0 for r in first.scores)
     assert arms["naive", "closed_book"]["score"] == 0 < arms["naive", "base"]["score"]
     assert arms["iter_retgen", "base"]["retrievals"] == 3 and arms["naive", "writeback"]["writeback_share"] > 0
-    assert {r["over"] for r in first.comparisons} == {"closed_book", "base", "control_copies"}
+    assert {r["over"] for r in first.comparisons} == {"closed_book", "base", "control_copies", "control_rows"}
+    assert {r["stratum"] for r in first.strata} == {"unknown"}, "these questions name no gold passage"
+    of_base = {r["method"]: r["gain"] for r in first.comparisons if r["over"] == "base"}
+    assert {r["method"]: r["gain"] for r in first.strata if r["over"] == "base"} == of_base
     assert all(r["units"] > 0 and r["examples"] == 8 < len(ITEMS) for r in first.construction)
     assert markdown(again) == markdown(first)
     assert json.loads(json.dumps(again.comparisons)) == first.comparisons

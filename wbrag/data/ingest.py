@@ -124,11 +124,13 @@ def ingest_examples(
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
     unlabelled: bool = False,
+    keep: Callable[[Example], bool] = lambda example: True,
 ) -> IngestResult:
     """Write the labelled questions at `path` (the first `limit`) as one Parquet file with EXAMPLES_SCHEMA's columns.
 
     `task` is stored with every example. `out_file` changes only at the end. An example without golden
-    answers is an error; one whose answers are all blank is quarantined and counted; `unlabelled` reads no answers.
+    answers is an error; one whose answers are all blank is quarantined and counted; `unlabelled` reads no answers;
+    those that `keep` denies are left out.
     Raises UsageError for an unknown format or column or a limit below 1, WbragError for input that does not fit.
     """
     if limit is not None and limit < 1:
@@ -144,7 +146,9 @@ def ingest_examples(
         with pq.ParquetWriter(staging / "examples", EXAMPLES_SCHEMA, compression="zstd") as writer:
             while batch := list(islice(records, BATCH if limit is None else min(BATCH, limit - rows))):
                 fresh = _new(batch, seen.fresh([(e.id, "\n".join((e.question, *e.golden_answers))) for e in batch]))
-                rows, dropped = rows + len(fresh), dropped + len(batch) - len(fresh)
+                dropped += len(batch) - len(fresh)
+                fresh = [item for item in fresh if keep(item)]
+                rows += len(fresh)
                 writer.write_table(to_table(Example, [replace(item, task=task) for item in fresh]))
         if not rows:
             raise WbragError(f"{path}: expected examples, found no records; check the file and the format ({format})")

@@ -6,7 +6,7 @@ It starts no model. Corpus and examples come in through it; it opens the tables 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -106,6 +106,7 @@ class Layout:
         *,
         columns: Mapping[str, str] | None = None,
         unlabelled: bool = False,
+        keep: Callable[[Example], bool] = lambda example: True,
     ) -> IngestResult:
         """Read questions into `examples/NAME/SPLIT.parquet`; `unlabelled` ones are for the judge."""
         known_task(task)
@@ -115,7 +116,7 @@ class Layout:
                     f"expected a plain name for the examples, found {part!r}: use letters, digits and dashes"
                 )
         out = self.examples_file(f"{name}/{split}")
-        return ingest_examples(path, out, format=format, task=task, columns=columns, unlabelled=unlabelled)
+        return ingest_examples(path, out, format=format, task=task, columns=columns, unlabelled=unlabelled, keep=keep)
 
     def examples(self, name: str, limit: int | None = None) -> list[Example]:
         """NAME/SPLIT, or `limit` of its examples: always the same ones, and among those of any larger limit.
@@ -141,6 +142,10 @@ class Layout:
         files = listed(self.path / "examples", "*/*.parquet")
         found = [e for file in files for e in self.examples(f"{file.parent.name}/{file.stem}")]
         return {e.id: e for e in reversed(found)}
+
+    def splits(self, name: str) -> list[str]:
+        """The splits of the examples called `name`."""
+        return sorted(file.stem for file in listed(self.path / "examples" / name, "*.parquet"))
 
     def passages(self, ids: Collection[str]) -> dict[str, Passage]:
         """Those of the corpus's passages that `ids` name, as they are now.

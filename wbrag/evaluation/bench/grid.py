@@ -11,15 +11,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from wbrag.core.errors import UsageError
 from wbrag.core.metrics import bootstrap_ci, compare, holm, paired
 from wbrag.core.tasks import task
 from wbrag.core.types import Cost, PassageText
 from wbrag.enrich.rows import Row
 from wbrag.enrich.summary import summarise
-from wbrag.evaluation.bench.libraries import copies, library, passages_of, raw, retained_passages, units
+from wbrag.evaluation.bench.libraries import copies, library, passages_of, question_rows, raw, retained_passages, units
 from wbrag.evaluation.bench.studies import Study, against
 from wbrag.evaluation.bench.suite import QuestionSet, Suite
+from wbrag.evaluation.pooled import pool_effects, standard_error
+from wbrag.evaluation.strata import counts, strata
 from wbrag.executor.runner import Runner
+from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.retrieval.reranker import RerankerModel
+from wbrag.retrieval.trained import named, reranker_of
 from wbrag.units.layout import Index
 
 SHOWN = 8  # changed questions of each kind in a cell
@@ -40,6 +46,8 @@ class Bench:
     changed: list[Row]
     made: dict[str, Any] = field(default_factory=dict)  # what it takes to repeat it
     rankings: list[Row] = field(default_factory=list)  # of retrievers that learn, a record a way
+    strata: list[Row] = field(default_factory=list)  # comparisons, among questions of one stratum
+    pooled: list[Row] = field(default_factory=list)  # comparisons over several sets
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
     generator settings, and `made` says what it takes to repeat it."""
     bench = Bench(suite.name, [], [], [], [], [], made)
     units_of: dict[tuple[str, str, str], list[PassageText]] = {}
+    strata_of: dict[str, dict[str, str]] = {}
     for model, settings in suite.models.items():
         with opener(settings) as opened:
             for set_name, questions in suite.sets.items():
@@ -71,6 +80,10 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
                     over = [arm for arm in arms if arm != "writeback"]
                     bench.comparisons.extend(name | {"over": arm} | _compare(arms, arm) for arm in over)
                     _correct(bench.comparisons)
+                    if set_name not in strata_of:
+                        strata_of[set_name] = shared(opened, questions)
+                    bench.strata.extend(name | row for row in by_stratum(strata_of[set_name], arms))
+                    _correct(bench.strata)
                     bench.construction.append(name | cell.built)
                     bench.points.extend(name | point for point in cell.points)
                     bench.changed.extend(name | row for row in cell.changed)
@@ -83,6 +96,9 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
                 for rows in retrievers.run(opened, suite.retrievers, suite.sets, made_by):
                     bench.rankings.extend({"model": model} | row for row in rows)
                     yield bench
+    if suite.pools:
+        bench.pooled.extend(pooled_over(bench.comparisons, suite.pools))
+        yield bench
     if suite.studies.cross:
         bench.points.extend(cross(suite, opener, units_of))
         yield bench
@@ -91,8 +107,9 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
 def run_cell(runner: Runner, suite: Suite, method: str, questions: QuestionSet) -> Cell:
     """Base answers, units, and every library's answers to the same questions."""
 
-    def answers(name: str, indexes: list[Index]) -> list[Row]:
-        return runner.answers(questions.test, release=name, method=method, limit=questions.test_limit, indexes=indexes)
+    def answers(name: str, indexes: list[Index], reranker: RerankerModel | None = None) -> list[Row]:
+        options: dict[str, Any] = {"method": method, "limit": questions.test_limit, "reranker": reranker}
+        return runner.answers(questions.test, release=name, indexes=indexes, **options)
 
     arms = {"base": answers("base", runner.layout.indexes("none"))}
     study = Study(runner, method, questions, arms["base"]) if suite.needs_all_scores else None
@@ -106,9 +123,25 @@ def run_cell(runner: Runner, suite: Suite, method: str, questions: QuestionSet) 
         documents |= study.controls(suite.controls) if study else {}
     for name, found in documents.items():
         arms[name] = answers(name, library(runner, found))
+    if "rows" in suite.controls:
+        told = question_rows(runner.layout.examples(questions.train, limit))
+        arms["control_rows"] = answers(
+            "control_rows", library(runner, told), rows_reranker(runner, suite.rows_reranker)
+        )
     points = list(study.run(suite.studies)) if study else []
     changed = changed_answers(runner, arms["base"], arms["writeback"], documents["writeback"])
     return Cell(arms, construction(verdicts, runner.config.enrich.top_k), documents["writeback"], points, changed)
+
+
+def rows_reranker(runner: Runner, name: str) -> RerankerModel | None:
+    """Of the trained retriever called `name`; None where the suite names none."""
+    if not name:
+        return None
+    c, root = runner.config, runner.layout.retrievers
+    found = reranker_of(root, named(root, encoder_fingerprint(c.encoder), c.encoder.model, name), c.rerank)
+    if found is None:
+        raise UsageError(f"expected a retriever with a reranker in rows_reranker, found {name!r} without: name another")
+    return found
 
 
 def construction(verdicts: list[Row], top_k: int) -> dict[str, Any]:
@@ -196,12 +229,49 @@ def means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _compare(arms: dict[str, list[Row]], other: str) -> dict[str, Any]:
     before, after = paired(arms[other], arms["writeback"])
     c = compare(before, after)
-    return {"n": len(after), "gain": c.gain, "gain_ci95": list(c.ci95), "p": c.p, "wins": c.wins, "losses": c.losses}
+    se = standard_error([b - a for a, b in zip(before, after)])
+    found = {"n": len(after), "gain": c.gain, "gain_ci95": list(c.ci95), "se": se}
+    return found | {"p": c.p, "wins": c.wins, "losses": c.losses}
+
+
+def pooled_over(comparisons: Sequence[Row], pools: Mapping[str, Sequence[str]]) -> list[Row]:
+    """The gains over each library, pooled over the sets of each pool."""
+    found = []
+    for pool, sets in pools.items():
+        for key in dict.fromkeys((r["model"], r["method"], r["over"]) for r in comparisons):
+            own = [r for r in comparisons if (r["model"], r["method"], r["over"]) == key and r["set"] in sets]
+            own = [r for r in own if r["n"] > 1]
+            if len(own) > 1:
+                effect = pool_effects([r["gain"] for r in own], [r["se"] for r in own])
+                name = dict(zip(("model", "method", "over"), key))
+                found.append({"pool": pool, "sets": len(own), "n": sum(r["n"] for r in own)} | name | effect._asdict())
+    _correct(found)
+    return found
+
+
+def shared(runner: Runner, questions: QuestionSet) -> dict[str, str]:
+    """The stratum of every held-out question, by its id."""
+    tests = runner.layout.examples(questions.test, questions.test_limit)
+    return strata(runner.layout, tests, runner.layout.examples(questions.train, questions.train_limit))
+
+
+def by_stratum(found: Mapping[str, str], arms: dict[str, list[Row]]) -> list[Row]:
+    """The comparisons of one cell, stratum by stratum, by what a question shares with the training questions."""
+    rows = []
+    for stratum in counts(found):
+        own = {arm: [row for row in given if found[row["id"]] == stratum] for arm, given in arms.items()}
+        means = {arm: _score(given)["score"] for arm, given in own.items()}
+        rows += [
+            {"stratum": stratum, "over": over, "before": means[over], "after": means["writeback"]} | _compare(own, over)
+            for over in own
+            if over != "writeback"
+        ]
+    return rows
 
 
 def _correct(comparisons: list[Row]) -> None:
-    """Sets `p_holm`: corrected over all cells of the grid, for each of the libraries that write-back is compared to."""
-    for over in {row["over"] for row in comparisons}:
-        family = [row for row in comparisons if row["over"] == over]
+    """Sets `p_holm`: over all cells of the grid, for each library (and stratum) that write-back is compared in."""
+    for over in {(row["over"], row.get("stratum")) for row in comparisons}:
+        family = [row for row in comparisons if (row["over"], row.get("stratum")) == over]
         for row, p in zip(family, holm([row["p"] for row in family])):
             row["p_holm"] = p

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location
-from wbrag.core.types import PassageText, unit_id
+from wbrag.core.types import Example, PassageText, unit_id
 from wbrag.enrich.leakage_audit import leaks
 from wbrag.enrich.rows import Row
 from wbrag.executor.runner import Runner
@@ -69,6 +69,11 @@ def copies(verdicts: Sequence[Row], passages: Mapping[str, PassageText]) -> list
     """A copy of every retained passage: copies alone crowd noise out of the top k."""
     ids = {s["id"] for row in verdicts if row["accepted"] for s in row["sources"]}
     return [PassageText("copy-" + id, passages[id].title, passages[id].text) for id in sorted(ids)]
+
+
+def question_rows(examples: Sequence[Example]) -> list[PassageText]:
+    """Every labelled question with its answer, as it stands: no document, no gate, nothing distilled (RAW-RAG)."""
+    return [PassageText(f"row-{e.id}", e.question, f"{e.question} {e.golden_answers[0]}") for e in examples]
 
 
 def retained_passages(root: Location, base: Manifest, verdicts: Sequence[Row]) -> dict[str, PassageText]:

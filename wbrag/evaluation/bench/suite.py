@@ -15,13 +15,14 @@ from wbrag.core.config import Config
 from wbrag.core.errors import UsageError, unknown
 from wbrag.core.io.files import Location, location, write_atomically
 from wbrag.core.model_sections import Section
+from wbrag.core.types import Example, content_hash
 from wbrag.enrich.usefulness import gold_ids
 from wbrag.evaluation.demo_world import prepare as prepare_demo
 from wbrag.executor.runner import Runner
 from wbrag.methods import NAMES
 from wbrag.units.layout import Layout
 
-Control = Literal["raw", "copies", "random", "no_utility_gate", "no_document_gate"]
+Control = Literal["raw", "copies", "rows", "random", "no_utility_gate", "no_document_gate"]
 Knob = Literal["tau_s", "tau_delta", "tau_doc", "n_min"]
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -32,6 +33,14 @@ class DatasetSource(Section):
     path: str
     format: str = "flashrag"
     task: str = "qa"
+    half: Literal["tuning", "report"] | None = Field(
+        None, description="of examples, by the hash of each id: one to choose settings on, the other to report once"
+    )
+
+    def holds(self, example: Example) -> bool:
+        """Whether an example is of that half."""
+        first = int(content_hash(f"half {example.id}")[:8], 16) % 2 == 0
+        return self.half is None or first == (self.half == "tuning")
 
 
 class QuestionSet(Section):
@@ -72,6 +81,9 @@ class RetrieverStudy(Section):
 class Suite(Section):
     name: str = Field(pattern=r"^[\w.-]+$", description="also the name of its report")
     world: Literal["demo"] | None = Field(None, description="build the demo's world instead of reading data")
+    draws: tuple[PositiveInt, ...] = Field(
+        (), description="of the demo's questions: demo-1/train, demo-1/new_facts ..."
+    )
     corpus: DatasetSource | None = None
     examples: dict[str, DatasetSource] = Field({}, description="NAME/SPLIT -> where it comes from")
     encoder: dict[str, Any] = Field({}, description="settings of `encoder`")
@@ -82,6 +94,8 @@ class Suite(Section):
     studies: Studies = Studies()
     retrievers: RetrieverStudy | None = None
     train: dict[str, Any] = Field({}, description="settings of `train`")
+    rows_reranker: str = Field("", description="the trained retriever whose reranker reads the control `rows`, by name")
+    pools: dict[str, tuple[str, ...]] = Field({}, description="name -> sets whose gains are pooled (random effects)")
 
     @property
     def needs_all_scores(self) -> bool:
@@ -122,6 +136,9 @@ def load_suite(file: str | Location) -> Suite:
         for name in suite.methods_of(set_name):
             if name not in suite.methods:
                 raise unknown("method of the suite", name, list(suite.methods))
+    for name in (name for pool in suite.pools.values() for name in pool):
+        if name not in suite.sets:
+            raise unknown("set of a pool", name, list(suite.sets))
     _check_values(suite, path)
     return suite
 
@@ -147,13 +164,15 @@ def prepare(runner: Runner, suite: Suite, data: str | Location | None) -> None:
     """Bring the suite's data and its base index into the workspace, where they are not there yet."""
     layout = runner.layout
     if suite.world == "demo":
-        prepare_demo(layout)
+        prepare_demo(layout, draws=suite.draws)
     if suite.corpus:
         _read_corpus(layout, suite.corpus, _path(suite.corpus, data), runner.progress)
     for name, source in suite.examples.items():
-        if not layout.examples_file(name).is_file():
+        if layout.examples_file(name).is_file():
+            _check_half(layout, name, source)
+        else:
             set_name, _, split = name.partition("/")
-            layout.ingest_examples(_path(source, data), set_name, split, source.format, source.task)
+            layout.ingest_examples(_path(source, data), set_name, split, source.format, source.task, keep=source.holds)
     for question_set in suite.sets.values():  # a missing one is named now, not after an hour
         layout.examples(question_set.train, 1)
         layout.examples(question_set.test, 1)
@@ -163,6 +182,15 @@ def prepare(runner: Runner, suite: Suite, data: str | Location | None) -> None:
         _need_gold(layout, QuestionSet(train=name, test=name))
     if not layout.indexed():
         runner.index()
+
+
+def _check_half(layout: Layout, name: str, source: DatasetSource) -> None:
+    """Examples that are there already may be the whole, or the other half."""
+    if foreign := sum(not source.holds(example) for example in layout.examples(name)):
+        raise UsageError(
+            f"expected the {source.half} half in {name}, found {foreign} questions of the other one: "
+            "give each half a split of its own, such as nq/report"
+        )
 
 
 def _need_gold(layout: Layout, questions: QuestionSet) -> None:

@@ -19,6 +19,7 @@ ARMS = {
     "writeback": "write-back",
     "control_raw": "control: raw",
     "control_copies": "control: copies",
+    "control_rows": "control: question-answer rows",
     "control_random": "control: random documents distilled",
     "control_no_utility_gate": "control: no utility gate",
     "control_no_document_gate": "control: no document gate",
@@ -29,6 +30,8 @@ def tables(bench: Bench) -> list[Table]:
     """Everything that a suite measured, for people."""
     found = [_scores(bench, model) for model in _distinct(bench.scores, "model")]
     found += [_gains(bench, model) for model in _distinct(bench.comparisons, "model")]
+    found += [_strata(bench, model) for model in _distinct(bench.strata, "model")]
+    found += [_pooled(bench)] if bench.pooled else []
     found += [_points(bench, study) for study in _distinct(bench.points, "study")]
     found += rankings(bench)
     return [*found, _construction(bench), _costs(bench)]
@@ -66,6 +69,42 @@ def _gains(bench: Bench, model: str) -> Table:
     ]
     title = f"{model}: gain of write-back in points, McNemar p; * below 0.05 after Holm over the grid"
     return title, ["method", "over", *sets], body
+
+
+def _pooled(bench: Bench) -> Table:
+    head = ["model", "method", "pool", "sets", "questions", "over", "gain", "p", "spread between sets"]
+    body = [
+        [
+            *(str(r[name]) for name in ("model", "method", "pool", "sets", "n")),
+            str(ARMS.get(r["over"], r["over"])),
+            _span(r["gain"], r["ci95"]),
+            f"{r['p']:.2g}" + ("*" if r["p_holm"] < 0.05 else ""),
+            f"{100 * r['tau']:.1f}",
+        ]
+        for r in bench.pooled
+    ]
+    return (
+        "Gain of write-back in points, pooled over sets (random effects; 95% intervals by Hartung and Knapp)",
+        head,
+        body,
+    )
+
+
+def _strata(bench: Bench, model: str) -> Table:
+    rows = [r for r in bench.strata if r["model"] == model]
+    overs = _distinct(rows, "over")
+
+    def gain(r: Row) -> str:
+        return _span(r["gain"], r["gain_ci95"]) + ("*" if clear(r) else "")
+
+    body = []
+    for r in (r for r in rows if r["over"] == "base"):
+        name = {key: r[key] for key in ("method", "set", "stratum")}
+        gains = [_one(rows, gain, over=over, **name) for over in overs]
+        body.append([*name.values(), str(r["n"]), _pct(r["before"]), _pct(r["after"]), *gains])
+    head = ["method", "set", "shares with training", "questions", "base", "write-back"]
+    title = f"{model}: by what a question shares with training questions; gain in points, * below 0.05 after Holm"
+    return title, [*head, *(f"over {ARMS.get(over, over)}" for over in overs)], body
 
 
 def clear(r: Row) -> bool:
@@ -184,6 +223,8 @@ def as_csv(bench: Bench) -> str:
     records += [{"record": "comparison", **r} for r in bench.comparisons]
     records += [{"record": "point", **r} for r in bench.points]
     records += [{"record": "ranking", **r} for r in bench.rankings]
+    records += [{"record": "stratum", **r} for r in bench.strata]
+    records += [{"record": "pooled", **r} for r in bench.pooled]
     records += [{"record": "construction", **{k: v for k, v in r.items() if k != "words"}} for r in bench.construction]
     names = list(dict.fromkeys(name for record in records for name in record))
     writer = csv.DictWriter(out, names, lineterminator="\n")

@@ -6,7 +6,7 @@ It reads what an enrichment run found out, and asks what that left open; no unit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from wbrag.core.errors import WbragError
@@ -17,6 +17,7 @@ from wbrag.enrich.enrich import Verdict
 from wbrag.enrich.rows import verdict_of
 from wbrag.enrich.usefulness import Usefulness, gold_ids
 from wbrag.evaluation.diagnosis.causes import CAUSES, Cause, cause_of, distracting
+from wbrag.evaluation.strata import STRATA, touching
 from wbrag.executor.runner import Runner
 
 DEPTH = 50  # passages that are looked through
@@ -62,6 +63,7 @@ class Diagnosis:
     depth: int
     parts: tuple[Part, ...]  # of every cause that a question has, in the order of `CAUSES`
     distracting: tuple[int, int] = (0, 0)  # of documents in the top k whose usefulness is known: harmful ones, all
+    touching: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # other split -> stratum -> questions
 
     def part(self, name: str) -> Part | None:
         return next((part for part in self.parts if part.cause.name == name), None)
@@ -135,6 +137,7 @@ def diagnosis_of(
             if members
         ),
         (sum(bad for bad, _ in harmful), sum(n for _, n in harmful)),
+        touching(runner.layout, examples),
     )
 
 
@@ -179,9 +182,11 @@ def tables(found: Diagnosis, page: str) -> list[Table]:
         for part in found.parts
     ]
     levers = [[part.cause.title, part.cause.lever.replace("`", "")] for part in found.parts if not part.cause.right]
+    shared = [[other, *(str(counts.get(name, 0)) for name in STRATA)] for other, counts in found.touching.items()]
     about = [[found.model, found.encoder, found.method, str(found.failed), page]]
     return [
         (title, ["", "cause", "questions", "share", "95% interval"], rows),
         *([("", ["wrong because", "what helps"], levers)] if levers else []),
+        *([("", ["shares with", *STRATA], shared)] if shared else []),
         ("", ["model", "encoder", "method", "failed", "page"], about),
     ]

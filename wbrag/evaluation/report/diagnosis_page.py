@@ -10,6 +10,7 @@ from wbrag.evaluation.report import plots
 from wbrag.evaluation.report.page import environment, write_html
 from wbrag.evaluation.report.provenance import hardware
 from wbrag.evaluation.report.wording import count, diagnosed
+from wbrag.evaluation.strata import STRATA
 from wbrag.units.releases import now
 
 
@@ -32,4 +33,4 @@ def render(found: Diagnosis) -> str:
         "Made": now(),
     }
     page = environment().get_template("diagnosis.html.j2")
-    return page.render(found=found, headline=diagnosed(found), plots=plots, made=made).lstrip() + "\n"
+    return page.render(found=found, headline=diagnosed(found), plots=plots, made=made, strata=STRATA).lstrip() + "\n"
