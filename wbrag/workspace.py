@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from wbrag.executor.learners import Kind
     from wbrag.executor.local import LocalExecutor
     from wbrag.executor.ray.session import Session
+    from wbrag.executor.reader import ReaderResult
     from wbrag.executor.trainer import TrainResult
 
 
@@ -170,6 +171,14 @@ class Workspace:
         from wbrag.executor.trainer import train_retriever  # torch
 
         return train_retriever(self.runner, examples, kind=kind, limit=limit)
+
+    def train_reader(
+        self, examples: Sequence[str], *, apart: Sequence[str] = (), measured: Sequence[str] = ()
+    ) -> ReaderResult:
+        """A LoRA adapter that `generator.model` reads better with, out of questions that are not kept `apart`."""
+        from wbrag.executor.reader import train_reader  # torch
+
+        return train_reader(self.runner, examples, apart=apart, measured=measured)
 
     def diagnose(self, examples: str, *, limit: int | None = DIAGNOSED, method: str = "naive") -> Diagnosis:
         """Where the base library fails NAME/SPLIT, question by question, over `limit` of them."""

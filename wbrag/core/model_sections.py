@@ -68,9 +68,11 @@ class RequestConfig(Section):
 class GeneratorConfig(Section):
     backend: Literal["vllm", "openai"] = "vllm"
     model: str = Field(
-        "embedded", description="'embedded', 'smollm2', a folder, a Hugging Face name, or the endpoint's model name"
+        "embedded",
+        description="'embedded', 'smollm2', 'smollm2-reader', a folder, a Hugging Face name, or an endpoint's name",
     )
     revision: str | None = None
+    adapter: str | None = Field(None, description="a folder with a LoRA adapter of the model, such as a trained reader")
     base_url: str | None = Field(None, description="OpenAI-compatible endpoint, such as http://localhost:8001/v1")
     api_key_env: str = Field("OPENAI_API_KEY", description="name of the environment variable that holds the key")
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs of one engine")
@@ -96,6 +98,12 @@ class GeneratorConfig(Section):
     )
     thinking_tokens: int = Field(0, ge=0, description="tokens that a model may think for, beside those of its answer")
     request: RequestConfig = RequestConfig()
+
+    @model_validator(mode="after")
+    def _own_weights(self) -> GeneratorConfig:
+        if self.adapter and self.backend != "vllm":
+            raise ValueError("an adapter only with backend vllm: an endpoint serves it under a model name of its own")
+        return self
 
 
 class DistillerConfig(Section):

@@ -40,7 +40,26 @@ class TransformerConfig(Section):
     epochs: int = Field(2, ge=1, description="the best one by the stopping part is kept")
     batch: int = Field(4, ge=1, description="questions in one step of one worker, each with all of its candidates")
     max_tokens: int = Field(256, ge=16, description="tokens that are read, of question and passage together")
-    workers: int = Field(0, ge=0, description="Ray Train workers; 0: in this process, no Ray Train")
+    workers: int = Field(
+        0, ge=0, description="Ray Train workers; 0: one with a GPU, or this process where there is none"
+    )
+    gpus_per_worker: float = Field(0.0, ge=0)
+
+
+class ReaderConfig(Section):
+    """How a language model learns to read documents: a LoRA adapter on every linear layer, the model stays."""
+
+    exercises: int = Field(3000, ge=20, description="questions that are read, an exercise each")
+    archive: float = Field(0.0, ge=0, lt=1, description="share of exercises in the language of the demo's archive")
+    rank: int = Field(16, ge=1, le=512)
+    alpha: int = Field(32, ge=1, description="the adapter counts alpha / rank times")
+    learning_rate: float = Field(3e-4, gt=0)
+    epochs: int = Field(1, ge=1, description="the best quarter by the stopping part is kept")
+    batch: int = Field(8, ge=1, description="exercises in one step of one worker")
+    max_tokens: int = Field(1280, ge=64, description="of prompt and reply; longer ones are left out")
+    workers: int = Field(
+        0, ge=0, description="Ray Train workers; 0: one with a GPU, or this process where there is none"
+    )
     gpus_per_worker: float = Field(0.0, ge=0)
 
 
@@ -51,3 +70,4 @@ class TrainConfig(Section):
     adapter: AdapterConfig = AdapterConfig()
     reranker: TransformerConfig = TransformerConfig()
     encoder: TransformerConfig = TransformerConfig(learning_rate=2e-5, epochs=1)
+    reader: ReaderConfig = ReaderConfig()

@@ -19,13 +19,14 @@ from wbrag.core.io.files import cache_folder, model_contents
 from wbrag.core.model_sections import EncoderConfig
 from wbrag.core.progress import bar
 from wbrag.core.train_sections import TransformerConfig
+from wbrag.executor.fitting import fitted
 from wbrag.executor.runner import Runner
 from wbrag.retrieval.adapter import Adapter
 from wbrag.retrieval.encoder import Encoder
 from wbrag.retrieval.trained import Part, save_adapter, save_model
 from wbrag.training.adapter import Curves, scores, train_adapter
 from wbrag.training.course import Course, Lists, Texts
-from wbrag.training.fit import Learned, fit_here
+from wbrag.training.fit import Learned
 from wbrag.training.lessons import Floats, Lessons, Split, split
 
 Kind = Literal["adapter", "reranker", "encoder"]
@@ -89,13 +90,7 @@ class Learner:
         base = Path(course.base())
         made_of = model_contents(base) if base.is_dir() else course.base()
         folder = cache_folder() / "training" / fingerprint(made_of, self.settings, asdict(course) | {"settings": ""})
-        if not self.settings.workers:
-            return fit_here(course, folder, update)
-        from wbrag.executor.ray.train import fit_on_ray
-
-        session = self.runner.session
-        session.free_engines()  # labels are done, and training may want their GPUs
-        return fit_on_ray(course, folder, self.runner.layout.path, update, session.gpus())
+        return fitted(self.runner, course, folder, update)
 
     def _reranker(self, lessons: Lessons, parts: Split, learned: Learned) -> Ranking:
         from wbrag.training.reranker import best_of, best_slope, logits, mixed

@@ -16,7 +16,7 @@ from wbrag.core.fingerprint import deciding, fingerprint
 from wbrag.core.io.files import model_contents
 from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.types import Generator
-from wbrag.generators import smollm2
+from wbrag.generators import lora, smollm2, smollm2_reader
 from wbrag.generators.hub import commit_of
 from wbrag.generators.logprobs import TOP_LOGPROBS
 
@@ -59,18 +59,26 @@ async def check(config: Config, needs: Collection[str]) -> None:
         await generator.close()
 
 
+MADE = {module.NAME: module for module in (smollm2, smollm2_reader)}  # models that wbrag makes out of a wheel
+
+
 def model_path(settings: GeneratorConfig) -> str:
     """What the engine is asked to load: a shipped model's folder, or the name as given."""
-    if settings.backend == "vllm" and settings.model == smollm2.NAME:
-        return str(smollm2.folder())
+    if settings.backend == "vllm" and settings.model in MADE:
+        return str(MADE[settings.model].folder())
     return str(files("wbrag.generators").joinpath("embedded")) if settings.model == "embedded" else settings.model
 
 
 def fetched(settings: GeneratorConfig) -> str:
-    """`model_path`, once what it names is there: the model `smollm2` is made at its first use."""
-    if settings.backend == "vllm" and settings.model == smollm2.NAME:
-        smollm2.get()
+    """`model_path`, once what it names is there: some models are made at their first use."""
+    if settings.backend == "vllm" and settings.model in MADE:
+        MADE[settings.model].get()
     return model_path(settings)
+
+
+def _adapter(settings: GeneratorConfig) -> list[Any]:
+    """The adapter's contents, where there is one."""
+    return [lora.contents(settings.adapter)] if settings.adapter else []
 
 
 def generator_fingerprint(config: Config) -> str:
@@ -78,7 +86,7 @@ def generator_fingerprint(config: Config) -> str:
     g = config.generator
     chosen = g.engine.chosen() if g.backend == "vllm" else {}
     named = (g.backend, _weights(g), g.revision, g.base_url, g.dtype, g.max_model_len, g.max_answer_tokens, config.seed)
-    return fingerprint(*named, *([chosen] if chosen else []), *_manners(g))  # older runs had none
+    return fingerprint(*named, *([chosen] if chosen else []), *_manners(g), *_adapter(g))  # older runs had none
 
 
 def reply_fingerprint(config: Config) -> str:
@@ -89,7 +97,7 @@ def reply_fingerprint(config: Config) -> str:
     if chosen.get("load_format") == "dummy":  # no weights at all
         engine["load_format"] = "dummy"
     named = (g.backend, _weights(g), commit_of(g) or g.revision, g.base_url, g.dtype, config.seed)
-    return fingerprint(*named, engine if g.backend == "vllm" else {}, *_manners(g))
+    return fingerprint(*named, engine if g.backend == "vllm" else {}, *_manners(g), *_adapter(g))
 
 
 MANNERS = ("chat_template_kwargs", "system_prompt", "reasoning", "thinking_tokens", "request")
@@ -103,7 +111,7 @@ def _manners(settings: GeneratorConfig) -> list[dict[str, Any]]:
 
 def _weights(settings: GeneratorConfig) -> str | list[tuple[str, str]]:
     """A model folder's contents, or the model's name."""
-    if settings.backend == "vllm" and settings.model == smollm2.NAME:
-        return f"{smollm2.NAME}@{smollm2.GGUF_SHA256}"
+    if settings.backend == "vllm" and settings.model in MADE:
+        return f"{settings.model}@{MADE[settings.model].contents()}"
     folder = Path(model_path(settings)).expanduser()
     return model_contents(folder) if settings.backend == "vllm" and folder.is_dir() else settings.model

@@ -87,8 +87,12 @@ class ChatTemplate:
 
     def opened(self, ids: Sequence[int]) -> bool:
         """Whether these ids end inside a thinking block, so that the reply begins with thoughts."""
+        return bool(self.closing(ids))
+
+    def closing(self, ids: Sequence[int]) -> str:
+        """What ends the thinking block that these ids end inside; empty where there is none."""
         tail = str(self.tokenizer.decode(list(ids[-16:]))).rstrip()
-        return any(tail.endswith(start) for start, _ in TAGS)
+        return next((end for start, end in TAGS if tail.endswith(start)), "")
 
     def _render(self, turns: Sequence[Mapping[str, Any]]) -> str:
         more = {"add_generation_prompt": True, "tokenize": False, **self.arguments}

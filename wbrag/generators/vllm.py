@@ -20,12 +20,13 @@ from wbrag.core.env import ENGINE, check_torchvision
 from wbrag.core.errors import EngineDied, PromptTooLong, UsageError, WbragError
 from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
-from wbrag.generators import fetched, model_path, smollm2
+from wbrag.generators import MADE, fetched, lora, model_path
 from wbrag.generators.chat_template import ChatTemplate
 from wbrag.generators.reaper import die_with_this_process
 from wbrag.generators.reasoning import AnswerFilter, answered
 
 STALLED_S, LOOKS_S = 900.0, 10.0  # without an output for anybody: the engine hangs
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # of adapters that vLLM takes
 LOADERS = {"runai_streamer": "runai_model_streamer", "fastsafetensors": "fastsafetensors"}  # in no set of ours
 
 
@@ -40,8 +41,9 @@ class VLLMGenerator:
         self._guard: Popen[bytes] | None = None
         self._starting = asyncio.Lock()
         self._numbers = count()
-        if settings.model != smollm2.NAME:
+        if settings.model not in MADE:
             _check_path(self.path, settings.model)
+        self.adapter = lora.local(settings.adapter) if settings.adapter else None
 
     @property
     def fingerprint(self) -> str:
@@ -189,7 +191,8 @@ class VLLMGenerator:
             )
         request = f"wbrag-{next(self._numbers)}"
         try:
-            async with aclosing(self._engine.generate(TokensPrompt(prompt_token_ids=ids), params, request)) as outputs:
+            asked = self._engine.generate(TokensPrompt(prompt_token_ids=ids), params, request, **self._adapter())
+            async with aclosing(asked) as outputs:
                 while (output := await self._heard_within(anext(outputs, None))) is not None:
                     yield output
         except EngineDeadError:
@@ -197,6 +200,13 @@ class VLLMGenerator:
                 f"expected vLLM to answer with model {self.settings.model!r}, found its engine process dead: "
                 "run the command again, and look at the free memory"
             ) from None
+
+    def _adapter(self) -> dict[str, Any]:
+        if self.adapter is None:
+            return {}
+        from vllm.lora.request import LoRARequest
+
+        return {"lora_request": LoRARequest("adapter", 1, str(self.adapter))}
 
     async def _heard_within(self, asked: Any) -> Any:
         """An output of the engine; `EngineDied` where it has had none for anybody in `STALLED_S`."""
@@ -228,6 +238,12 @@ def _end_ids(tokenizer: Any, hf_config: Any) -> set[int]:
     eos = getattr(hf_config, "eos_token_id", None)
     listed = eos if isinstance(eos, list) else [eos]
     return {int(id) for id in (*listed, tokenizer.eos_token_id) if id is not None}
+
+
+def _lora_rank(adapter: str) -> int:
+    """The least of vLLM's own ranks that holds the adapter's."""
+    rank = lora.rank(lora.local(adapter))
+    return next((known for known in RANKS if known >= rank), rank)
 
 
 def _check_path(path: str, name: str) -> None:
@@ -286,5 +302,6 @@ def engine_options(settings: GeneratorConfig, path: str, seed: int) -> dict[str,
         "load_format": "safetensors",  # never a pickle, of the hub neither
         "disable_log_stats": True,
         "generation_config": "vllm",
+        **({"enable_lora": True, "max_lora_rank": _lora_rank(settings.adapter)} if settings.adapter else {}),
         **settings.engine.chosen(),
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wbrag.retrieval.encoder import load_encoder, prefixes_of
-from wbrag.training.course import Course, Lists
+from wbrag.training.course import Course, Lists, arguments
 
 FEWEST = 4  # candidates of a question that lists are cut to; one with fewer is left out
 
@@ -36,8 +36,8 @@ def trainer(course: Course, folder: Path) -> Any:
     loss = DistillKLDivLoss(  # by cosine: wbrag's vectors are of unit length, whatever the model's own are
         model, pairwise_cos_sim, student_temperature=course.settings.temperature, teacher_temperature=1.0
     )
-    arguments = SentenceTransformerTrainingArguments(**course.arguments(folder))
-    return SentenceTransformerTrainer(model, arguments, loss=loss, **parts)
+    told = SentenceTransformerTrainingArguments(**arguments(course, folder))
+    return SentenceTransformerTrainer(model, told, loss=loss, **parts)
 
 
 def columns(lists: Lists, size: int, of_question: str = "", of_document: str = "") -> dict[str, Any]:

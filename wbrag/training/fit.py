@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from wbrag.core.errors import WbragError
-from wbrag.training import encoder, reranker
+from wbrag.training import encoder, reader, reranker
 from wbrag.training.adapter import Curves
-from wbrag.training.course import Course
+from wbrag.training.course import Course, ReadingCourse
 
 HISTORY = "history.json"
 Update = Callable[[int, int], None]
+AnyCourse = Course | ReadingCourse
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,20 @@ class Learned:
         return Learned(folder / "model", curves, found["epoch"])
 
 
-def trainer_of(course: Course, folder: Path) -> Any:
+def trainer_of(course: AnyCourse, folder: Path) -> Any:
     """A Hugging Face trainer over the model, which keeps its checkpoints in `folder`."""
     from transformers.trainer_callback import PrinterCallback
 
-    found = (reranker if course.kind == "reranker" else encoder).trainer(course, folder)
+    found = _trainer(course, folder)
     found.remove_callback(PrinterCallback)
     found.add_callback(finite())
     return found
+
+
+def _trainer(course: AnyCourse, folder: Path) -> Any:
+    if isinstance(course, ReadingCourse):
+        return reader.trainer(course, folder)
+    return (reranker if course.kind == "reranker" else encoder).trainer(course, folder)
 
 
 def save(trainer: Any, folder: Path) -> None:
@@ -59,7 +66,7 @@ def save(trainer: Any, folder: Path) -> None:
     (folder / HISTORY).write_text(json.dumps(history), encoding="utf-8")
 
 
-def fit_here(course: Course, folder: Path, update: Update) -> Learned:
+def fit_here(course: AnyCourse, folder: Path, update: Update) -> Learned:
     """Train in this process; what an earlier one of the same course left in `folder` is gone on with."""
     if (folder / HISTORY).is_file():
         return Learned.read(folder)

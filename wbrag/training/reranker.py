@@ -15,7 +15,7 @@ from wbrag.core.train_sections import TransformerConfig
 from wbrag.retrieval.cross_encoder import load_cross_encoder
 from wbrag.retrieval.reranker import LocalReranker, Pair
 from wbrag.training.adapter import teacher
-from wbrag.training.course import Course, Texts
+from wbrag.training.course import Course, Texts, arguments
 from wbrag.training.lessons import Bools, Floats, Lessons
 
 SLOPES = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)  # what a similarity of 1 adds to a logit
@@ -40,9 +40,9 @@ def trainer(course: Course, folder: Path) -> Any:
         name: Dataset.from_dict({"query": part.questions, "documents": part.documents, "labels": part.weights})
         for name, part in (("train_dataset", course.taught), ("eval_dataset", course.stopping))
     }
-    arguments = CrossEncoderTrainingArguments(**course.arguments(folder))
+    told = CrossEncoderTrainingArguments(**arguments(course, folder))
     loss = ListNetLoss(model, mini_batch_size=-1)  # all pairs in one go, as several workers need it
-    return CrossEncoderTrainer(model, arguments, loss=loss, **parts)
+    return CrossEncoderTrainer(model, told, loss=loss, **parts)
 
 
 def best_of(similarity: Floats, present: Bools, count: int) -> Bools:

@@ -43,6 +43,12 @@ def add(verb: Verb, verbs: Any) -> None:
     )
     trained.add_argument("--out", metavar="FILE", help="the page (default: reports/retriever-NAME.html)")
     trained.set_defaults(method=None)
+    read = "the language model learns to read documents and to distil them: a LoRA adapter"
+    reader = verb("reader", _reader, read, "wbrag train reader --examples nq/train --apart nq/dev", parts)
+    names: dict[str, Any] = {"nargs": "+", "metavar": "NAME/SPLIT", "default": []}
+    reader.add_argument("--examples", required=True, **names, help="questions that name their gold passages")
+    reader.add_argument("--apart", **names, help="questions and gold passages that must stay unseen")
+    reader.add_argument("--measured", **names, help="what quality is measured on, unseen (default: a fifth)")
     for sub in (enrich, evaluate, trained):
         sub.add_argument("--examples", metavar="NAME/SPLIT", help="default: the setting job.examples")
         if sub is not trained:
@@ -71,6 +77,14 @@ def _evaluate(a: argparse.Namespace, w: Workspace) -> Any:
 
 def _publish(a: argparse.Namespace, w: Workspace) -> Any:
     return plain(w.publish(a.note, by=a.by or current_user(), policy=a.policy, retriever=a.retriever))
+
+
+def _reader(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.evaluation.report.reader_tables import tables
+    from wbrag.executor.reader import record
+
+    found = w.train_reader(a.examples, apart=a.apart, measured=a.measured)
+    return record(found) if a.json else tables(found)
 
 
 def _retriever(a: argparse.Namespace, w: Workspace) -> Any:

@@ -13,8 +13,7 @@ from typing import Any
 from wbrag.core.env import cores, hide_gpus
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.io.files import Location, cache_folder, folder_in_one_step
-from wbrag.training.course import Course
-from wbrag.training.fit import HISTORY, Learned, Update, last_checkpoint, save, trainer_of
+from wbrag.training.fit import HISTORY, AnyCourse, Learned, Update, last_checkpoint, save, trainer_of
 
 FAILURES = 3  # of workers, and as often of the controller, that a training survives
 KEPT = 2  # checkpoints
@@ -22,7 +21,7 @@ MODEL = "learned"  # in the last report of the first worker
 CHECKPOINT = "checkpoint"  # in the others
 
 
-def fit_on_ray(course: Course, folder: Path, workspace: Location, update: Update, gpus: float = 0) -> Learned:
+def fit_on_ray(course: AnyCourse, folder: Path, workspace: Location, update: Update, gpus: float = 0) -> Learned:
     """Train on `workers` workers; the model is fetched into `folder` of this machine. `gpus`: of the cluster.
 
     Raises `UsageError` where the workers' GPUs are more than those, `WbragError` for what fails in a worker.
@@ -81,7 +80,7 @@ def _work(config: dict[str, Any]) -> None:
     import ray.train
     import torch
 
-    course: Course = config["course"]
+    course: AnyCourse = config["course"]
     if not course.settings.gpus_per_worker:
         hide_gpus()
         torch.set_num_threads(max(1, cores() // course.settings.workers))  # Ray's default is one
@@ -101,7 +100,7 @@ def _work(config: dict[str, Any]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _train(course: Course, folder: Path, before: Any, first: bool) -> None:
+def _train(course: AnyCourse, folder: Path, before: Any, first: bool) -> None:
     import ray.train
     from ray.train.huggingface.transformers import prepare_trainer
 

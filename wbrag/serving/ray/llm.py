@@ -21,6 +21,7 @@ from wbrag.core.config import Config
 from wbrag.core.env import ENGINE, openmp
 from wbrag.generators import fetched
 from wbrag.generators.hub import pinned
+from wbrag.generators.lora import merged
 
 
 class ChatServer(LLMServer):
@@ -73,6 +74,8 @@ def build_generator(config: Config, gpus: bool, options: dict[str, Any]) -> Any:
 def llm_config(config: Config, gpus: bool) -> LLMConfig:
     """The generator's settings in Ray's words."""
     g, path = pinned(config.generator), fetched(config.generator)
+    if g.adapter:  # one adapter for all requests costs nothing once it is in the weights
+        path, g = str(merged(path, g.adapter, g.revision)), g.model_copy(update={"revision": None})
     local = Path(path).expanduser().is_dir()
     engine: dict[str, Any] = {
         "dtype": ("auto" if gpus else "float32") if g.dtype == "auto" else g.dtype,

@@ -1,0 +1,73 @@
+"""Reader training: a language model learns to answer from documents, to name evidence and to rewrite it (LoRA, SFT).
+
+The loss is that of the reply's tokens alone, after the very prompt tokens that an engine reads (Hu et al., 2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wbrag.core.model_sections import GeneratorConfig
+from wbrag.generators import fetched
+from wbrag.generators.chat_template import ChatTemplate
+from wbrag.generators.lora import loaded
+from wbrag.training.course import ReadingCourse, arguments, fast_bfloat16
+from wbrag.training.exercises import Exercise, Taught
+
+UNTAUGHT = -100  # the label of a token that is no reply, by PyTorch's convention
+
+
+def trainer(course: ReadingCourse, folder: Path) -> Any:
+    """TRL's, over a LoRA adapter on every linear layer; one exercise at a time, so that nothing is padded."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    g, s = course.generator, course.settings
+    gpu = torch.cuda.is_available()
+    half = torch.bfloat16 if gpu or fast_bfloat16() else torch.float32
+    attention = {} if gpu else {"attn_implementation": "eager"}  # faster than sdpa there
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(course.seed)  # of the adapter's first weights
+        model, tokenizer = loaded(fetched(g), g.revision, half, **attention)
+        template = ChatTemplate(tokenizer, g.chat_template_kwargs, g.system_prompt == "fold")
+        parts = {
+            name: Dataset.from_list([row(prompt, reply, template) for prompt, reply in zip(part.prompts, part.replies)])
+            for name, part in (("train_dataset", course.taught), ("eval_dataset", course.stopping))
+        }
+        lora = LoraConfig(r=s.rank, lora_alpha=s.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+        told = arguments(course, folder) | {
+            "per_device_train_batch_size": 1,
+            "per_device_eval_batch_size": 1,
+            "gradient_accumulation_steps": s.batch,
+            "max_length": None,  # what is longer was left out before: TRL would cut its reply off
+        }
+        return SFTTrainer(model, args=SFTConfig(**told), peft_config=lora, processing_class=tokenizer, **parts)
+
+
+def fitting(exercises: Sequence[Exercise], generator: GeneratorConfig, max_tokens: int) -> list[Exercise]:
+    """Those whose prompt and reply are at most so many tokens of this model."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(fetched(generator), revision=generator.revision, trust_remote_code=False)
+    template = ChatTemplate(tokenizer, generator.chat_template_kwargs, generator.system_prompt == "fold")
+    all_of = Taught.of(exercises)
+    rows = (row(prompt, reply, template) for prompt, reply in zip(all_of.prompts, all_of.replies, strict=True))
+    return [one for one, found in zip(exercises, rows, strict=True) if len(found["input_ids"]) <= max_tokens]
+
+
+def row(prompt: Sequence[tuple[str, str]], reply: str, template: ChatTemplate) -> dict[str, list[int]]:
+    """Token ids of prompt, reply and the end of the turn, with labels for the last two.
+
+    Where the template has opened a thinking block, the reply begins by closing it: the model learns not to think.
+    """
+    tokenizer = template.tokenizer
+    start = template.ids(Taught.messages(prompt))
+    closing = template.closing(start)
+    said = f"{closing}\n\n{reply}" if closing else f" {reply}" if template.base else reply
+    rest = [*tokenizer.encode(said, add_special_tokens=False), tokenizer.eos_token_id]
+    return {"input_ids": [*start, *rest], "labels": [UNTAUGHT] * len(start) + rest}
