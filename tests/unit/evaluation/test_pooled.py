@@ -9,6 +9,7 @@ from scipy.stats import t
 
 from wbrag.core.errors import UsageError
 from wbrag.data.demo.facts import TEST_NEW, TRAIN, examples, well_known
+from wbrag.evaluation.bench.grid import Bench, pooled_over
 from wbrag.evaluation.pooled import pool_effects, standard_error
 
 
@@ -47,3 +48,16 @@ def test_draws_are_about_other_subjects_that_the_model_knows_nothing_of() -> Non
         assert taught.isdisjoint(e.question for part in found.values() for e in part)
     with pytest.raises(UsageError, match="expected a draw of 1 to"):
         examples(99)
+
+
+def test_a_pool_counts_each_stratum_apart() -> None:
+    def row(of: str, gain: float, **more: object) -> dict[str, object]:
+        name = {"model": "m", "method": "naive", "over": "base", "set": of}
+        return name | {"n": 50, "gain": gain, "se": 0.02, "p": 0.5, "wins": 1, "losses": 0} | more
+
+    bench = Bench("b", [], [row("one", 0.1), row("two", 0.3), row("other", 0.9)], [], [], [])
+    bench.strata.extend([row("one", 0.2, stratum="same passage"), row("two", 0.4, stratum="same passage")])
+    bench.strata.append(row("one", 0.0, stratum="neither"))
+    found = {r["stratum"]: r for r in pooled_over(bench, {"both": ["one", "two"]})}
+    assert {name: round(r["gain"], 3) for name, r in found.items()} == {"all": 0.2, "same passage": 0.3}
+    assert found["all"]["n"] == 100 and all(r["p_holm"] >= r["p"] for r in found.values())

@@ -29,6 +29,7 @@ from wbrag.retrieval.trained import named, reranker_of
 from wbrag.units.layout import Index
 
 SHOWN = 8  # changed questions of each kind in a cell
+POOLED_BY = ("model", "method", "stratum", "over")
 COSTS = tuple(field.name for field in fields(Cost) if field.name != "ends")  # means a question
 Opener = Callable[[dict[str, Any]], Runner]  # generator settings -> a runner that uses them
 
@@ -97,7 +98,7 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
                     bench.rankings.extend({"model": model} | row for row in rows)
                     yield bench
     if suite.pools:
-        bench.pooled.extend(pooled_over(bench.comparisons, suite.pools))
+        bench.pooled.extend(pooled_over(bench, suite.pools))
         yield bench
     if suite.studies.cross:
         bench.points.extend(cross(suite, opener, units_of))
@@ -234,17 +235,20 @@ def _compare(arms: dict[str, list[Row]], other: str) -> dict[str, Any]:
     return found | {"p": c.p, "wins": c.wins, "losses": c.losses}
 
 
-def pooled_over(comparisons: Sequence[Row], pools: Mapping[str, Sequence[str]]) -> list[Row]:
-    """The gains over each library, pooled over the sets of each pool."""
+def pooled_over(bench: Bench, pools: Mapping[str, Sequence[str]]) -> list[Row]:
+    """The gains over each library, pooled over the sets of each pool, of all questions and stratum by stratum."""
     found = []
+    records: list[Row] = [{"stratum": "all"} | row for row in bench.comparisons] + bench.strata
     for pool, sets in pools.items():
-        for key in dict.fromkeys((r["model"], r["method"], r["over"]) for r in comparisons):
-            own = [r for r in comparisons if (r["model"], r["method"], r["over"]) == key and r["set"] in sets]
-            own = [r for r in own if r["n"] > 1]
+        groups: dict[tuple[Any, ...], list[Row]] = {}
+        for row in records:
+            if row["set"] in sets and int(row["n"]) > 1:
+                groups.setdefault(tuple(row[name] for name in POOLED_BY), []).append(row)
+        for key, own in groups.items():
             if len(own) > 1:
                 effect = pool_effects([r["gain"] for r in own], [r["se"] for r in own])
-                name = dict(zip(("model", "method", "over"), key))
-                found.append({"pool": pool, "sets": len(own), "n": sum(r["n"] for r in own)} | name | effect._asdict())
+                about = {"pool": pool, "sets": len(own), "n": sum(r["n"] for r in own)}
+                found.append(about | dict(zip(POOLED_BY, key)) | effect._asdict())
     _correct(found)
     return found
 

@@ -72,10 +72,10 @@ def _gains(bench: Bench, model: str) -> Table:
 
 
 def _pooled(bench: Bench) -> Table:
-    head = ["model", "method", "pool", "sets", "questions", "over", "gain", "p", "spread between sets"]
+    head = ["model", "method", "pool", "shares", "sets", "questions", "over", "gain", "p", "spread between sets"]
     body = [
         [
-            *(str(r[name]) for name in ("model", "method", "pool", "sets", "n")),
+            *(str(r[name]) for name in ("model", "method", "pool", "stratum", "sets", "n")),
             str(ARMS.get(r["over"], r["over"])),
             _span(r["gain"], r["ci95"]),
             f"{r['p']:.2g}" + ("*" if r["p_holm"] < 0.05 else ""),
