@@ -50,6 +50,7 @@ class ReaderConfig(Section):
     """How a language model learns to read documents: a LoRA adapter on every linear layer, the model stays."""
 
     exercises: int = Field(3000, ge=20, description="questions that are read, an exercise each")
+    measured: int = Field(60, ge=10, description="questions of each set that quality is measured on, before and after")
     archive: float = Field(0.0, ge=0, lt=1, description="share of exercises in the language of the demo's archive")
     rank: int = Field(16, ge=1, le=512)
     alpha: int = Field(32, ge=1, description="the adapter counts alpha / rank times")

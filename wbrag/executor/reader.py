@@ -38,7 +38,6 @@ from wbrag.units.releases import now
 
 log = logging.getLogger(__name__)
 FEWEST = 100  # exercises: fewer change the form of answers at most
-MEASURED = 120  # questions of each set that quality is measured on
 STOPPING = 100  # exercises that say when to stop: more cost more than they tell
 RECORD, SEEN = "reader.json", "seen.json"
 
@@ -119,7 +118,7 @@ def _lessons(runner: Runner, examples: Sequence[str], apart: Sequence[str], meas
     with bar("looking up what is read", shown=runner.progress) as update:
         found = readings(runner, drawn(runner, examples, held, own, seed), held)
         update(1, 2)
-        asked = [Drawn(name, e) for name in measured for e in runner.layout.examples(name, MEASURED)]
+        asked = [Drawn(name, e) for name in measured for e in runner.layout.examples(name, settings.measured)]
         measured_on = readings(runner, asked, Apart.of([])) if asked else []
         update(2, 2)
     taught, stopping, held_out = parts(found + archive(settings.exercises - own, seed), seed)
@@ -135,7 +134,7 @@ def _lessons(runner: Runner, examples: Sequence[str], apart: Sequence[str], meas
             f"some more to stop by and to measure on, found {len(kept[0])}, {len(kept[1])} and {len(held_out)}: "
             "name more sets, keep fewer apart, or raise it"
         )
-    return _Lessons(kept[0], kept[1][:STOPPING], held_out[: MEASURED * max(1, len(measured))])
+    return _Lessons(kept[0], kept[1][:STOPPING], held_out[: settings.measured * max(1, len(measured))])
 
 
 def _fit(runner: Runner, lessons: _Lessons) -> Learned:
