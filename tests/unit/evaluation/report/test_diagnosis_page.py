@@ -58,3 +58,14 @@ def test_page_and_figures_are_written(tmp_path: Path) -> None:
     figures = json.loads((tmp_path / "reports" / "d.json").read_text(encoding="utf-8"))
     assert [part["cause"]["name"] for part in figures["parts"]] == ["known", "ranking"]
     assert (tmp_path / "reports" / "d.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_what_other_splits_share_is_told_where_there_are_some() -> None:
+    touching = {"nq/dev": {"same passage": 3, "neither": 5}}
+    shared = replace(found(known=3, ranking=5), touching=touching)
+    page = render(shared)
+    assert "What these questions share" in page and "<td>3</td><td>0</td><td>5</td><td>0</td>" in page
+    assert "What these questions share" not in render(found(known=1))
+    [rows] = [rows for _, head, rows in tables(shared, "x.html") if head[0] == "shares with"]
+    assert rows == [["nq/dev", "3", "0", "5", "0"]]
+    assert json.loads(json.dumps(shared.to_json()))["touching"] == touching
