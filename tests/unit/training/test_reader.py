@@ -34,7 +34,7 @@ def taught(count: int, seed: int) -> Taught:
 
 def course(**options: object) -> ReadingCourse:
     settings = ReaderConfig(**{"rank": 4, "alpha": 8, "batch": 4, "learning_rate": 1e-3, **options})  # type: ignore[arg-type]
-    return ReadingCourse(GeneratorConfig(model=str(BASE)), settings, 0, taught(24, 0), taught(6, 1))
+    return ReadingCourse(GeneratorConfig(model=str(BASE)), settings, 0, taught(16, 0), taught(3, 1))
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +76,10 @@ def test_the_loss_falls_and_the_adapter_is_small(learned: Learned, tmp_path: Pat
     assert config["base_model_name_or_path"] == "some/model" and str(BASE) not in json.dumps(config)
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on(tmp_path: Path, learned: Learned) -> None:
     def killed(done: int, total: int) -> None:
-        if done == 8:
+        if done == 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
