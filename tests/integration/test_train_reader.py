@@ -21,7 +21,7 @@ from wbrag.generators.vllm import VLLMGenerator
 from wbrag.workspace import Workspace
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
-READER = {"exercises": 160, "archive": 0.2, "rank": 4, "alpha": 8, "learning_rate": 1e-3}
+READER = {"exercises": 240, "archive": 0.75, "measured": 12, "rank": 4, "alpha": 8, "learning_rate": 1e-3}
 
 
 @pytest.fixture(scope="module")
