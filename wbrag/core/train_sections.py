@@ -26,7 +26,16 @@ class AdapterConfig(Section):
     in_batch: bool = Field(True, description="other questions' candidates are documents that do not help")
 
 
-class TransformerConfig(Section):
+class WorkersConfig(Section):
+    """Where a transformer is trained."""
+
+    workers: int = Field(
+        0, ge=0, description="Ray Train workers; 0: one with a GPU, or this process where there is none"
+    )
+    gpus_per_worker: float = Field(0.0, ge=0)
+
+
+class TransformerConfig(WorkersConfig):
     """How a reranker or an encoder learns: every weight of a transformer."""
 
     base: str | None = Field(
@@ -40,13 +49,9 @@ class TransformerConfig(Section):
     epochs: int = Field(2, ge=1, description="the best one by the stopping part is kept")
     batch: int = Field(4, ge=1, description="questions in one step of one worker, each with all of its candidates")
     max_tokens: int = Field(256, ge=16, description="tokens that are read, of question and passage together")
-    workers: int = Field(
-        0, ge=0, description="Ray Train workers; 0: one with a GPU, or this process where there is none"
-    )
-    gpus_per_worker: float = Field(0.0, ge=0)
 
 
-class ReaderConfig(Section):
+class ReaderConfig(WorkersConfig):
     """How a language model learns to read documents: a LoRA adapter on every linear layer, the model stays."""
 
     exercises: int = Field(3000, ge=20, description="questions that are read, an exercise each")
@@ -58,10 +63,6 @@ class ReaderConfig(Section):
     epochs: int = Field(1, ge=1, description="the best quarter by the stopping part is kept")
     batch: int = Field(8, ge=1, description="exercises in one step of one worker")
     max_tokens: int = Field(1280, ge=64, description="of prompt and reply; longer ones are left out")
-    workers: int = Field(
-        0, ge=0, description="Ray Train workers; 0: one with a GPU, or this process where there is none"
-    )
-    gpus_per_worker: float = Field(0.0, ge=0)
 
 
 class TrainConfig(Section):

@@ -102,7 +102,13 @@ def held_again(found: Usefulness, example: Example) -> Usefulness:
 
 def is_gold(id: str, gold: Collection[str]) -> bool:
     """Whether a passage is one of these; a document counts by any of its chunks."""
-    return id in gold or id.rpartition("#")[0] in gold
+    return id in gold or document_of(id) in gold
+
+
+def document_of(id: str) -> str:
+    """The document that a passage was cut from; itself where it was not cut."""
+    document, cut, number = id.rpartition("#")
+    return document if cut and number.isdigit() else id
 
 
 def gold_ids(example: Example) -> frozenset[str]:

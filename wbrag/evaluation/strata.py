@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from wbrag.core.types import Example
-from wbrag.enrich.usefulness import gold_ids
+from wbrag.enrich.usefulness import document_of, gold_ids
 from wbrag.units.layout import Layout
 
 STRATA = ("same passage", "same article", "neither", "unknown")  # unknown: it names no gold passage
@@ -55,4 +55,4 @@ def _titles(layout: Layout, examples: Sequence[Example]) -> dict[str, str]:
     """The titles of all gold passages by the ids that the examples name; a long document was cut into `id#0` ..."""
     named = {id for example in examples for id in gold_ids(example)}
     found = layout.passages([*named, *(f"{id}#0" for id in named)])
-    return {id.removesuffix("#0") if id not in named else id: passage.title.casefold() for id, passage in found.items()}
+    return {id if id in named else document_of(id): passage.title.casefold() for id, passage in found.items()}

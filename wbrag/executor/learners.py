@@ -16,7 +16,7 @@ import numpy as np
 
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import cache_folder, model_contents
-from wbrag.core.model_sections import EncoderConfig
+from wbrag.core.model_sections import EncoderConfig, GeneratorConfig
 from wbrag.core.progress import bar
 from wbrag.core.train_sections import TransformerConfig
 from wbrag.executor.fitting import fitted
@@ -129,7 +129,7 @@ class Learner:
         return save_model(self.runner.layout.retrievers, kind, learned.folder, {**made, **found}, held)
 
 
-S = TypeVar("S", TransformerConfig, EncoderConfig)
+S = TypeVar("S", TransformerConfig, EncoderConfig, GeneratorConfig)
 
 
 def absolute(settings: S) -> S:

@@ -22,6 +22,7 @@ from wbrag.core.io.files import Location, cache_folder, folder_in_one_step, writ
 from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.progress import bar
 from wbrag.executor.fitting import fitted
+from wbrag.executor.learners import absolute
 from wbrag.executor.readings import Apart, Drawn, archive, drawn, parts, readings
 from wbrag.executor.runner import Runner
 from wbrag.generators import generator_fingerprint
@@ -139,10 +140,9 @@ def _lessons(runner: Runner, examples: Sequence[str], apart: Sequence[str], meas
 
 def _fit(runner: Runner, lessons: _Lessons) -> Learned:
     """Trained in a folder named by what is learned, which a killed training goes on from."""
-    c, own = runner.config, pinned(runner.config.generator)  # one commit for all nodes
-    path = Path(own.model).expanduser()
-    generator = own.model_copy(update={"model": str(path.resolve())}) if path.is_dir() else own
-    course = ReadingCourse(generator, c.train.reader, c.seed, Taught.of(lessons.taught), Taught.of(lessons.stopping))
+    c = runner.config
+    own = absolute(pinned(c.generator))  # one commit for all nodes
+    course = ReadingCourse(own, c.train.reader, c.seed, Taught.of(lessons.taught), Taught.of(lessons.stopping))
     made_of = (generator_fingerprint(c), own.revision, c.train.reader, c.seed)
     name = fingerprint("reader", *made_of, asdict(course.taught), asdict(course.stopping))
     with bar("teaching the reader", shown=runner.progress) as update:

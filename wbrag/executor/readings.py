@@ -17,7 +17,7 @@ from wbrag.core.sentences import sentences
 from wbrag.core.types import Example, Passage, content_hash
 from wbrag.data.demo.facts import demo_world
 from wbrag.data.demo.world import Fact, World, build_world
-from wbrag.enrich.usefulness import gold_ids, is_gold
+from wbrag.enrich.usefulness import document_of, gold_ids, is_gold
 from wbrag.executor.models import Models
 from wbrag.retrieval.external import is_external
 from wbrag.retrieval.retriever import IndexRetriever
@@ -177,12 +177,6 @@ def parts(found: Sequence[Reading], seed: int) -> tuple[list[Reading], list[Read
 
 def _without(found: Sequence[Reading], documents: Collection[str]) -> list[Reading]:
     return [one for one in found if not any(document_of(id) in documents for id in gold_ids(one.example))]
-
-
-def document_of(id: str) -> str:
-    """The document that a passage was cut from; itself where it was not cut."""
-    document, cut, number = id.rpartition("#")
-    return document if cut and number.isdigit() else id
 
 
 def _plain(question: str) -> str:

@@ -6,6 +6,7 @@ An adapter is a folder in PEFT's format: `adapter_config.json` and `adapter_mode
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ from wbrag.core.io.files import cache_folder, folder_in_one_step, location, lock
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
-def contents(adapter: str) -> list[tuple[str, str]]:
-    """Name and checksum of its two files. Raises `UsageError` where the folder holds no adapter."""
+@cache
+def contents(adapter: str) -> tuple[tuple[str, str], ...]:
+    """Name and checksum of its two files, read once, since every fingerprint asks.
+
+    Raises `UsageError` where the folder holds no adapter.
+    """
     place = location(adapter).expanduser()
     lacking = [name for name in (CONFIG, WEIGHTS) if not (place / name).is_file()]
     if lacking:
@@ -25,7 +30,7 @@ def contents(adapter: str) -> list[tuple[str, str]]:
             f"expected a LoRA adapter with {CONFIG} and {WEIGHTS} at {adapter}, found no {lacking[0]}: "
             "check generator.adapter"
         )
-    return [(name, sha256_of(place / name)) for name in (CONFIG, WEIGHTS)]
+    return tuple((name, sha256_of(place / name)) for name in (CONFIG, WEIGHTS))
 
 
 def local(adapter: str) -> Path:
@@ -65,15 +70,10 @@ def merged(base: str, adapter: str, revision: str | None = None) -> Path:
     """`merge`, once, into a folder of the cache that is named by both: for engines that take no adapter."""
     named = (model_contents(Path(base)) if Path(base).is_dir() else base, revision)
     out = cache_folder() / "models" / f"merged-{fingerprint(named, contents(adapter))}"
-    merge_once(base, adapter, out, revision)
-    return out
-
-
-def merge_once(base: str, adapter: str, out: Path, revision: str | None = None) -> None:
-    """`merge`, unless it is done; the processes of one machine wait for the first of them."""
-    with locked(out.parent / f".{out.name}.lock"):
+    with locked(out.parent / f".{out.name}.lock"):  # the processes of one machine share the cache
         if not (out / "config.json").is_file():
             merge(base, adapter, out, revision)
+    return out
 
 
 def merge(base: str, adapter: str, out: Path, revision: str | None = None) -> None:
@@ -107,12 +107,22 @@ def merge(base: str, adapter: str, out: Path, revision: str | None = None) -> No
 
 def loaded(base: str, revision: str | None, dtype: Any, **options: Any) -> tuple[Any, Any]:
     """A causal language model and its tokenizer by transformers. Raises `UsageError` for what is none."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    safe: dict[str, Any] = {"trust_remote_code": False, "revision": revision}
+    more: dict[str, Any] = {"use_safetensors": True, "dtype": dtype, **options}
+    return _loaded(AutoModelForCausalLM, base, revision, more), tokenizer_of(base, revision)
+
+
+def tokenizer_of(base: str, revision: str | None) -> Any:
+    """A model's tokenizer. Raises `UsageError` where it has none."""
+    from transformers import AutoTokenizer
+
+    return _loaded(AutoTokenizer, base, revision, {})
+
+
+def _loaded(of: Any, base: str, revision: str | None, options: dict[str, Any]) -> Any:
     try:
-        model = AutoModelForCausalLM.from_pretrained(base, use_safetensors=True, dtype=dtype, **safe, **options)
-        return model, AutoTokenizer.from_pretrained(base, **safe)
+        return of.from_pretrained(base, trust_remote_code=False, revision=revision, **options)
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split())[:200]
         raise UsageError(

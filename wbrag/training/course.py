@@ -89,10 +89,6 @@ class ReadingCourse:
     stopping: Taught
     kind: Literal["reader"] = "reader"
 
-    def base(self) -> str:
-        """The folder or name of what it starts from."""
-        return self.generator.model
-
 
 def arguments(course: Course | ReadingCourse, folder: Path) -> dict[str, Any]:
     """What every kind of trainer is told; from a seed to the last step the same on one machine."""

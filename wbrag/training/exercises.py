@@ -95,7 +95,9 @@ def answer_of(reading: Reading) -> str:
     known = sorted(example.golden_answers, key=len)
     if task(example.task).closed:
         return known[0] if known else ""
-    stated = (a for a in known if a.lower() in ("yes", "no") or any(_states(passage, a) for passage in reading.gold))
+    stated = (
+        a for a in known if a.lower() in ("yes", "no") or any(states(passage.contents, a) for passage in reading.gold)
+    )
     return next(stated, "")
 
 
@@ -103,14 +105,15 @@ def documents(reading: Reading, answer: str, rng: random.Random, kind: Kind) -> 
     """None, gold passages alone, or similar ones beside them, in any order; those that state the answer are there."""
     if kind == "closed":
         return []
-    gold = sorted(reading.gold, key=lambda passage: not _states(passage, answer))
+    gold = sorted(reading.gold, key=lambda passage: not states(passage.contents, answer))
     shown = gold[:DOCUMENTS] if kind == "gold" else [*gold[: DOCUMENTS - 1], *reading.near][:DOCUMENTS]
     rng.shuffle(shown)
     return shown
 
 
-def _states(passage: Passage, answer: str) -> bool:
-    return f" {normalise(answer)} " in f" {normalise(passage.contents)} "
+def states(text: str, answer: str) -> bool:
+    """Whether a text has the answer's words, whole and in their order."""
+    return f" {normalise(answer)} " in f" {normalise(text)} "
 
 
 def _distilling(
@@ -146,7 +149,6 @@ def evidence_of(reading: Reading, answer: str) -> list[tuple[int, str]]:
 
     In the order of the passages; those that state it come first where there are too many.
     """
-    wanted = f" {normalise(answer)} "
     found: list[tuple[bool, float, int, int, str]] = []
     for place, (passage, similar) in enumerate(zip(reading.gold, reading.similar, strict=True)):
         spans = sentences(passage.text)
@@ -154,9 +156,9 @@ def evidence_of(reading: Reading, answer: str) -> list[tuple[int, str]]:
             said = one_line(passage.text[start:end])
             if len(said.split()) > WORDS:
                 continue
-            found.append((wanted not in f" {normalise(said)} ", -score, place, at, said))
-    states = sum(not lacks for lacks, *_ in found)
-    count = min(SENTENCES, max(2, states))
+            found.append((not states(said, answer), -score, place, at, said))
+    stating = sum(not lacks for lacks, *_ in found)
+    count = min(SENTENCES, max(2, stating))
     return [(place, said) for _, _, place, _, said in sorted(sorted(found)[:count], key=lambda one: one[2:4])]
 
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from wbrag.core.errors import EngineDied, WbragError
-from wbrag.core.metrics import Interval, bootstrap_ci, normalise
+from wbrag.core.metrics import Interval, bootstrap_ci
 from wbrag.core.reading import read_answer
 from wbrag.core.sections import ChecksConfig
 from wbrag.core.tasks import task
 from wbrag.core.types import Evidence, Generator, Hit, Sampling, Unit
 from wbrag.enrich.distil import EVIDENCE_TOKENS
 from wbrag.enrich.distil_replies import parse_evidence, parse_unit
-from wbrag.training.exercises import SENTENCES, SHARES, Exercise, Reading, answer_of, evidence_of, exercise
+from wbrag.training.exercises import SENTENCES, SHARES, Exercise, Reading, answer_of, evidence_of, exercise, states
 from wbrag.units.checks.grounding import grounding
 from wbrag.units.checks.interface import CheckInput
 
@@ -112,4 +112,4 @@ def _states(name: str, reading: Reading, text: str) -> dict[str, float]:
     """Whether the answer is in a text; labels of a closed set stand in none."""
     if task(reading.example.task).closed:
         return {}
-    return {f"{name} states the answer": float(f" {normalise(answer_of(reading))} " in f" {normalise(text)} ")}
+    return {f"{name} states the answer": float(states(text, answer_of(reading)))}

@@ -12,7 +12,7 @@ from typing import Any
 from wbrag.core.model_sections import GeneratorConfig
 from wbrag.generators import fetched
 from wbrag.generators.chat_template import ChatTemplate
-from wbrag.generators.lora import loaded
+from wbrag.generators.lora import loaded, tokenizer_of
 from wbrag.training.course import ReadingCourse, arguments, fast_bfloat16
 from wbrag.training.exercises import Exercise, Taught
 
@@ -51,9 +51,7 @@ def trainer(course: ReadingCourse, folder: Path) -> Any:
 
 def fitting(exercises: Sequence[Exercise], generator: GeneratorConfig, max_tokens: int) -> list[Exercise]:
     """Those whose prompt and reply are at most so many tokens of this model."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(fetched(generator), revision=generator.revision, trust_remote_code=False)
+    tokenizer = tokenizer_of(fetched(generator), generator.revision)
     template = ChatTemplate(tokenizer, generator.chat_template_kwargs, generator.system_prompt == "fold")
     all_of = Taught.of(exercises)
     rows = (row(prompt, reply, template) for prompt, reply in zip(all_of.prompts, all_of.replies, strict=True))

@@ -168,11 +168,11 @@ def prepare(runner: Runner, suite: Suite, data: str | Location | None) -> None:
     if suite.corpus:
         _read_corpus(layout, suite.corpus, _path(suite.corpus, data), runner.progress)
     for name, source in suite.examples.items():
-        if layout.examples_file(name).is_file():
-            _check_half(layout, name, source)
-        else:
+        if not layout.examples_file(name).is_file():
             set_name, _, split = name.partition("/")
             layout.ingest_examples(_path(source, data), set_name, split, source.format, source.task, keep=source.holds)
+        elif source.half:
+            _check_half(layout, name, source)
     for question_set in suite.sets.values():  # a missing one is named now, not after an hour
         layout.examples(question_set.train, 1)
         layout.examples(question_set.test, 1)
