@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -46,11 +47,13 @@ class Everything:
     vector: npt.NDArray[np.float32] = field(compare=False)
 
 
+# A record has a dozen collections, some within others; short ones leave room for all.
+_few, _named = partial(st.lists, max_size=3), partial(st.dictionaries, max_size=3)
 INT32 = st.integers(-(2**31), 2**31 - 1)
 FLOATS = st.floats(allow_nan=False)
 POINTS = st.builds(Point, FLOATS, st.none() | st.text())
 JSON = st.recursive(
-    st.none() | st.booleans() | INT32 | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    st.none() | st.booleans() | INT32 | st.text(), lambda x: _few(x) | _named(st.text(), x), max_leaves=8
 )
 EVERYTHING = st.builds(
     Everything,
@@ -60,16 +63,16 @@ EVERYTHING = st.builds(
     narrow=st.integers(-128, 127),
     state=st.sampled_from(["on", "off"]),
     maybe=st.none() | INT32,
-    ranks=st.lists(INT32).map(tuple),
-    texts=st.lists(st.text()),
-    gaps=st.lists(st.none() | FLOATS).map(tuple),
-    sources=st.lists(st.tuples(st.text(), st.text())).map(tuple),
+    ranks=_few(INT32).map(tuple),
+    texts=_few(st.text()),
+    gaps=_few(st.none() | FLOATS).map(tuple),
+    sources=_few(st.tuples(st.text(), st.text())).map(tuple),
     point=POINTS,
-    points=st.none() | st.lists(POINTS).map(tuple),
-    scores=st.dictionaries(st.text(), FLOATS),
-    other=st.dictionaries(st.text(), JSON),
-    told=st.lists(POINTS).map(tuple),
-    vector=st.lists(st.floats(width=32, allow_nan=False)).map(lambda values: np.array(values, np.float32)),
+    points=st.none() | _few(POINTS).map(tuple),
+    scores=_named(st.text(), FLOATS),
+    other=_named(st.text(), JSON),
+    told=_few(POINTS).map(tuple),
+    vector=_few(st.floats(width=32, allow_nan=False)).map(lambda values: np.array(values, np.float32)),
 )
 
 
