@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Literal, NamedTuple
 
 from wbrag.core.metrics import normalise
@@ -28,6 +29,7 @@ BESIDE = 0.5  # chance of a document without evidence beside those that have som
 
 _ASIDE = re.compile(r"\s*\([^()]*\)")
 _REFERS = re.compile(r"^(He|She|It|They|His|Her|Its|Their)\b(?=\s)")
+_WORD = re.compile(r"\w[\w'’-]*")
 _OWNS = frozenset(("His", "Her", "Its", "Their"))
 
 
@@ -163,15 +165,33 @@ def evidence_of(reading: Reading, answer: str) -> list[tuple[int, str]]:
 
 
 def rewritten(title: str, said: Sequence[str], question: str, answer: str) -> str:
-    """Title line and paragraph out of evidence; empty where nobody who reads the evidence could know the title."""
+    """Title line and paragraph out of evidence, titled as the passage is or by the name that the question asks about.
+
+    Empty where nobody who reads the evidence could know either.
+    """
     read = set(normalise(f"{question} {' '.join(said)}").split())
     subject = one_line(_ASIDE.sub("", title))
     if not subject or not set(normalise(subject).split()) <= read:
+        subject = _name_in_both(question, " ".join(said))
+    if not subject:
         return ""
     kept = [_without_asides(sentence, answer) for sentence in dict.fromkeys(said)]
     if refers := _REFERS.match(kept[0]):
         kept[0] = f"{subject}{_possessive(subject) if refers[1] in _OWNS else ''}{kept[0][refers.end() :]}"
     return f"{subject}\n{_plain(' '.join(kept))}"
+
+
+def _name_in_both(question: str, said: str) -> str:
+    """The longest run of words that both texts have, from its first capital letter on; empty where that is no name."""
+    asked, read = _WORD.findall(question.casefold()), _WORD.findall(said)
+    matcher = SequenceMatcher(a=asked, b=[word.casefold() for word in read], autojunk=False)
+    same = matcher.find_longest_match()
+    shared = read[same.b : same.b + same.size]
+    while shared and (len(shared[0]) <= 3 or not shared[0][0].isupper()):
+        del shared[0]
+    while shared and len(shared[-1]) <= 3 and shared[-1].islower():
+        del shared[-1]
+    return " ".join(shared)
 
 
 def _plain(text: str) -> str:

@@ -65,6 +65,13 @@ def test_what_cannot_be_read_there_is_no_exercise() -> None:
     assert rewritten("Some Other Title", ["It burns oil."], "what does it burn", "oil") == ""
 
 
+def test_a_rewrite_whose_passage_has_no_telling_title_is_named_by_what_both_name() -> None:
+    said = ["Oil of the Mirrow Light in use came from whales."]
+    assert rewritten("Staff letter 4", said, "where did oil of the mirrow light in storms come from", "whales") == (
+        f"Mirrow Light\n{said[0]}"
+    )
+
+
 def test_a_rewrite_is_written_as_people_write() -> None:
     said = ["It 's a `` cult film '' , made ( in 1977 ) for $ 5 by the boys ' club ."]
     assert rewritten("Jaws (film)", said, "who made jaws", "1977") == (
