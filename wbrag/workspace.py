@@ -37,7 +37,7 @@ from wbrag.units.table import UnitTable
 from wbrag.units.usage import Usage
 
 if TYPE_CHECKING:
-    from wbrag.evaluation.bench.grid import Bench
+    from wbrag.evaluation.bench.figures import Bench
     from wbrag.executor.learners import Kind
     from wbrag.executor.local import LocalExecutor
     from wbrag.executor.ray.session import Session
@@ -184,11 +184,19 @@ class Workspace:
         """Where the base library fails NAME/SPLIT, question by question, over `limit` of them."""
         return diagnose(self.runner, examples, limit=limit, method=method)
 
-    def bench(self, suite: str | Location, data: str | Location | None = None) -> Bench:
-        """Run the grid of a suite file over this workspace; relative paths in it are taken from `data`."""
+    def bench(
+        self,
+        suite: str | Location,
+        data: str | Location | None = None,
+        *,
+        sets: Sequence[str] = (),
+        models: Sequence[str] = (),
+    ) -> Bench:
+        """Run the grid of a suite file over this workspace, or these sets and models of it; relative paths in it are
+        taken from `data`."""
         from wbrag.evaluation.bench.run import run_suite  # matplotlib
 
-        return run_suite(self.runner, suite, data)
+        return run_suite(self.runner, suite, data, sets=sets, models=models)
 
     def search(self, question: str, k: int = 5, *, release: str | None = None) -> list[Hit]:
         """The best `k` hits from base and write-back index, in this process, without Ray."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,8 +13,10 @@ import yaml
 from tests.support.hosts import Host
 from tests.support.openai_server import OpenAIServer
 from tests.support.pipeline import ITEMS, reader
+from wbrag.core.errors import UsageError
 from wbrag.evaluation.bench.tables import markdown
 
+RECORDS = ("scores", "comparisons", "construction", "strata")
 pytestmark = pytest.mark.integration
 
 
@@ -22,17 +26,29 @@ def test_a_grid_runs_and_a_second_run_asks_nothing(
     suite = {
         "name": "toy",
         "examples": {"toy/test": {"path": "train.jsonl"}},
-        "sets": {"toy": {"train": "toy/train", "test": "toy/test", "train_limit": 8, "test_limit": 6}},
+        "sets": {
+            "toy": {"train": "toy/train", "test": "toy/test", "train_limit": 8, "test_limit": 6},
+            "few": {"train": "toy/train", "test": "toy/test", "train_limit": 8, "test_limit": 3, "methods": ["naive"]},
+        },
         "methods": ["naive", "iter_retgen"],
         "controls": ["copies", "rows"],
+        "pools": {"both": ["toy", "few"]},
     }
     file = tmp_path / "toy.yaml"
     file.write_text(yaml.safe_dump(suite), encoding="utf-8")
     with host.workspace(copy, endpoint, ray={"block_rows": 12}) as workspace:
-        first = workspace.bench(file, data)
+        part = workspace.bench(file, data, sets=["toy"])
+        first = workspace.bench(file, data, sets=["few"])
         asked = len(endpoint.requests)
         again = workspace.bench(file, data)
         assert len(endpoint.requests) == asked, "a finished row was asked again"
+        with pytest.raises(UsageError, match="expected one of few, toy"):
+            workspace.bench(file, data, sets=["other"])
+    assert {r["set"] for r in part.scores} == {"toy"} and not part.pooled
+    assert {r["sets"] for r in again.pooled} == {2} and again.pooled == first.pooled
+    assert {r["set"]: len(r["scores"]) for r in again.questions} == {"toy": 5, "few": 5}
+    first = replace(first, **{name: _of_set(getattr(first, name), "toy") for name in RECORDS})
+    again = replace(again, **{name: _of_set(getattr(again, name), "toy") for name in RECORDS})
     arms = {(r["method"], r["arm"]): r for r in first.scores}
     assert len(arms) == 2 * 5 and all(r["n"] == 6 and r["errors"] == 0 for r in first.scores)
     assert arms["naive", "closed_book"]["score"] == 0 < arms["naive", "base"]["score"]
@@ -44,6 +60,10 @@ def test_a_grid_runs_and_a_second_run_asks_nothing(
     assert all(r["units"] > 0 and r["examples"] == 8 < len(ITEMS) for r in first.construction)
     assert markdown(again) == markdown(first)
     assert json.loads(json.dumps(again.comparisons)) == first.comparisons
+
+
+def _of_set(rows: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [row for row in rows if row["set"] == name]
 
 
 def test_sweeps_and_controls_repeat_no_gate_call(

@@ -9,7 +9,7 @@ from scipy.stats import t
 
 from wbrag.core.errors import UsageError
 from wbrag.data.demo.facts import TEST_NEW, TRAIN, examples, well_known
-from wbrag.evaluation.bench.grid import Bench, pooled_over
+from wbrag.evaluation.bench.comparisons import pooled_over
 from wbrag.evaluation.pooled import pool_effects, standard_error
 
 
@@ -55,9 +55,9 @@ def test_a_pool_counts_each_stratum_apart() -> None:
         name = {"model": "m", "method": "naive", "over": "base", "set": of}
         return name | {"n": 50, "gain": gain, "se": 0.02, "p": 0.5, "wins": 1, "losses": 0} | more
 
-    bench = Bench("b", [], [row("one", 0.1), row("two", 0.3), row("other", 0.9)], [], [], [])
-    bench.strata.extend([row("one", 0.2, stratum="same passage"), row("two", 0.4, stratum="same passage")])
-    bench.strata.append(row("one", 0.0, stratum="neither"))
-    found = {r["stratum"]: r for r in pooled_over(bench, {"both": ["one", "two"]})}
+    comparisons = [row("one", 0.1), row("two", 0.3), row("other", 0.9)]
+    strata = [row("one", 0.2, stratum="same passage"), row("two", 0.4, stratum="same passage")]
+    strata.append(row("one", 0.0, stratum="neither"))
+    found = {r["stratum"]: r for r in pooled_over(comparisons, strata, {"both": ["one", "two"]})}
     assert {name: round(r["gain"], 3) for name, r in found.items()} == {"all": 0.2, "same passage": 0.3}
     assert found["all"]["n"] == 100 and all(r["p_holm"] >= r["p"] for r in found.values())

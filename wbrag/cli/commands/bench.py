@@ -19,6 +19,9 @@ def add(verb: Verb, verbs: Any) -> None:
     bench = verb("bench", _bench, grid, "wbrag bench --suite suites/demo.yaml --markdown")
     bench.add_argument("--suite", metavar="FILE", required=True)
     bench.add_argument("--data", metavar="DIR", help="where the suite's relative paths begin")
+    part: dict[str, Any] = {"metavar": "NAME", "nargs": "+", "default": ()}
+    bench.add_argument("--sets", help="only these of the suite's; cells of earlier runs stay", **part)
+    bench.add_argument("--models", help="only these of the suite's, likewise", **part)
     bench.add_argument("--markdown", action="store_true", help="GitHub tables on stdout")
     bench.add_argument("--csv", action="store_true", help="every score and comparison on stdout, one a line")
     report = verb("report", _report, "one page about a suite or an enrichment run", "wbrag report --suite demo")
@@ -30,7 +33,7 @@ def add(verb: Verb, verbs: Any) -> None:
 def _bench(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.evaluation.bench.tables import as_csv, markdown, tables
 
-    bench = w.bench(a.suite, a.data)
+    bench = w.bench(a.suite, a.data, sets=a.sets, models=a.models)
     if a.json:
         return plain(bench)
     return as_csv(bench) if a.csv else markdown(bench) if a.markdown else tables(bench)

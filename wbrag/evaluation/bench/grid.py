@@ -6,22 +6,21 @@ bench goes on at the row it was in and a second one repeats nothing.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from wbrag.core.errors import UsageError
-from wbrag.core.metrics import bootstrap_ci, compare, holm, paired
 from wbrag.core.tasks import task
-from wbrag.core.types import Cost, PassageText
+from wbrag.core.types import PassageText
 from wbrag.enrich.rows import Row
 from wbrag.enrich.summary import summarise
+from wbrag.evaluation.bench.comparisons import by_question, by_stratum, compared, scored
+from wbrag.evaluation.bench.figures import Bench
 from wbrag.evaluation.bench.libraries import copies, library, passages_of, question_rows, raw, retained_passages, units
 from wbrag.evaluation.bench.studies import Study, against
 from wbrag.evaluation.bench.suite import QuestionSet, Suite
-from wbrag.evaluation.pooled import pool_effects, standard_error
-from wbrag.evaluation.strata import counts, strata
+from wbrag.evaluation.strata import strata
 from wbrag.executor.runner import Runner
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.reranker import RerankerModel
@@ -29,26 +28,7 @@ from wbrag.retrieval.trained import named, reranker_of
 from wbrag.units.layout import Index
 
 SHOWN = 8  # changed questions of each kind in a cell
-POOLED_BY = ("model", "method", "stratum", "over")
-COSTS = tuple(field.name for field in fields(Cost) if field.name != "ends")  # means a question
 Opener = Callable[[dict[str, Any]], Runner]  # generator settings -> a runner that uses them
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What a suite came to, so far: a record per score, paired comparison, construction of a library, point of a study,
-    and held-out question whose verdict write-back changed (the first few of each cell)."""
-
-    name: str
-    scores: list[Row]
-    comparisons: list[Row]
-    construction: list[Row]
-    points: list[Row]
-    changed: list[Row]
-    made: dict[str, Any] = field(default_factory=dict)  # what it takes to repeat it
-    rankings: list[Row] = field(default_factory=list)  # of retrievers that learn, a record a way
-    strata: list[Row] = field(default_factory=list)  # comparisons, among questions of one stratum
-    pooled: list[Row] = field(default_factory=list)  # comparisons over several sets
 
 
 @dataclass(frozen=True)
@@ -77,14 +57,13 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
                     name = {"model": model, "method": method, "set": set_name}
                     cell = run_cell(opened, suite, method, questions)
                     arms = {"closed_book": closed, **cell.arms}
-                    bench.scores.extend(name | {"arm": arm, "metric": metric} | _score(arms[arm]) for arm in arms)
+                    bench.scores.extend(name | {"arm": arm, "metric": metric} | scored(arms[arm]) for arm in arms)
                     over = [arm for arm in arms if arm != "writeback"]
-                    bench.comparisons.extend(name | {"over": arm} | _compare(arms, arm) for arm in over)
-                    _correct(bench.comparisons)
+                    bench.comparisons.extend(name | {"over": arm} | compared(arms, arm) for arm in over)
                     if set_name not in strata_of:
                         strata_of[set_name] = shared(opened, questions)
                     bench.strata.extend(name | row for row in by_stratum(strata_of[set_name], arms))
-                    _correct(bench.strata)
+                    bench.questions.extend(name | row for row in by_question(strata_of[set_name], arms))
                     bench.construction.append(name | cell.built)
                     bench.points.extend(name | point for point in cell.points)
                     bench.changed.extend(name | row for row in cell.changed)
@@ -97,9 +76,6 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
                 for rows in retrievers.run(opened, suite.retrievers, suite.sets, made_by):
                     bench.rankings.extend({"model": model} | row for row in rows)
                     yield bench
-    if suite.pools:
-        bench.pooled.extend(pooled_over(bench, suite.pools))
-        yield bench
     if suite.studies.cross:
         bench.points.extend(cross(suite, opener, units_of))
         yield bench
@@ -204,78 +180,7 @@ def cross(suite: Suite, opener: Opener, made: dict[tuple[str, str, str], list[Pa
     return points
 
 
-def _score(rows: list[Row]) -> dict[str, Any]:
-    answered = [row for row in rows if not row["error"]]
-    values = [row["score"] for row in answered]
-    origins = [origin for row in rows for origin in row["hit_origins"] or []]
-    return {
-        "n": len(rows),
-        "score": sum(values) / max(1, len(values)),
-        "ci95": list(bootstrap_ci(values)),
-        "writeback_share": origins.count("writeback") / len(origins) if origins else 0.0,
-        "errors": sum(1 for row in rows if row["error"]),
-        **{name: sum(row[name] for row in answered) / max(1, len(answered)) for name in COSTS},
-        "details": means([json.loads(row["details"]) for row in answered]),
-    }
-
-
-def means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of every figure over the records that have it."""
-    found: dict[str, list[float]] = {}
-    for name, value in (pair for record in records for pair in record.items()):
-        found.setdefault(name, []).append(value)
-    return {name: sum(values) / len(values) for name, values in found.items()}
-
-
-def _compare(arms: dict[str, list[Row]], other: str) -> dict[str, Any]:
-    before, after = paired(arms[other], arms["writeback"])
-    c = compare(before, after)
-    se = standard_error([b - a for a, b in zip(before, after)])
-    found = {"n": len(after), "gain": c.gain, "gain_ci95": list(c.ci95), "se": se}
-    return found | {"p": c.p, "wins": c.wins, "losses": c.losses}
-
-
-def pooled_over(bench: Bench, pools: Mapping[str, Sequence[str]]) -> list[Row]:
-    """The gains over each library, pooled over the sets of each pool, of all questions and stratum by stratum."""
-    found = []
-    records: list[Row] = [{"stratum": "all"} | row for row in bench.comparisons] + bench.strata
-    for pool, sets in pools.items():
-        groups: dict[tuple[Any, ...], list[Row]] = {}
-        for row in records:
-            if row["set"] in sets and int(row["n"]) > 1:
-                groups.setdefault(tuple(row[name] for name in POOLED_BY), []).append(row)
-        for key, own in groups.items():
-            if len(own) > 1:
-                effect = pool_effects([r["gain"] for r in own], [r["se"] for r in own])
-                about = {"pool": pool, "sets": len(own), "n": sum(r["n"] for r in own)}
-                found.append(about | dict(zip(POOLED_BY, key)) | effect._asdict())
-    _correct(found)
-    return found
-
-
 def shared(runner: Runner, questions: QuestionSet) -> dict[str, str]:
     """The stratum of every held-out question, by its id."""
     tests = runner.layout.examples(questions.test, questions.test_limit)
     return strata(runner.layout, tests, runner.layout.examples(questions.train, questions.train_limit))
-
-
-def by_stratum(found: Mapping[str, str], arms: dict[str, list[Row]]) -> list[Row]:
-    """The comparisons of one cell, stratum by stratum, by what a question shares with the training questions."""
-    rows = []
-    for stratum in counts(found):
-        own = {arm: [row for row in given if found[row["id"]] == stratum] for arm, given in arms.items()}
-        means = {arm: _score(given)["score"] for arm, given in own.items()}
-        rows += [
-            {"stratum": stratum, "over": over, "before": means[over], "after": means["writeback"]} | _compare(own, over)
-            for over in own
-            if over != "writeback"
-        ]
-    return rows
-
-
-def _correct(comparisons: list[Row]) -> None:
-    """Sets `p_holm`: over all cells of the grid, for each library (and stratum) that write-back is compared in."""
-    for over in {(row["over"], row.get("stratum")) for row in comparisons}:
-        family = [row for row in comparisons if (row["over"], row.get("stratum")) == over]
-        for row, p in zip(family, holm([row["p"] for row in family])):
-            row["p_holm"] = p

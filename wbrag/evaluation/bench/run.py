@@ -1,22 +1,24 @@
-"""Suite runner: from a suite file to its report.
+"""Suite runner: from a suite file, or a part of it, to its report.
 
-Figures are written after every cell, so that a killed run keeps what it has; the page comes at the end.
+Figures are written after every cell, so that a killed run keeps what it has; the page comes at the end. A part adds its
+cells to those that are there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wbrag.core.config import Config
-from wbrag.core.errors import UsageError
+from wbrag.core.errors import UsageError, unknown
 from wbrag.core.io.files import Location
 from wbrag.core.model_sections import EncoderConfig, GeneratorConfig
 from wbrag.core.train_sections import TrainConfig
 from wbrag.enrich.scores import SCORING
-from wbrag.evaluation.bench.grid import Bench, run_grid
-from wbrag.evaluation.bench.page import write_figures, write_report
+from wbrag.evaluation.bench.figures import Bench, check_same, joined
+from wbrag.evaluation.bench.grid import run_grid
+from wbrag.evaluation.bench.page import read_bench, write_figures, write_report
 from wbrag.evaluation.bench.suite import Suite, load_suite, prepare
 from wbrag.evaluation.report.provenance import hardware, versions
 from wbrag.executor.runner import Runner
@@ -27,22 +29,44 @@ from wbrag.units.layout import Layout
 from wbrag.units.releases import now
 
 
-def run_suite(runner: Runner, suite: str | Location, data: str | Location | None = None) -> Bench:
-    """Run the grid of the suite file and write its page to `reports/suites/`; relative paths begin at `data`."""
-    wanted = load_suite(suite)
+def run_suite(
+    runner: Runner,
+    suite: str | Location,
+    data: str | Location | None = None,
+    *,
+    sets: Sequence[str] = (),
+    models: Sequence[str] = (),
+) -> Bench:
+    """Run the grid of the suite file and write its page to `reports/suites/`; relative paths begin at `data`.
+
+    With `sets` or `models` only these of the suite's run, and their cells replace or join those of earlier runs.
+    """
+    whole = load_suite(suite)
+    wanted = _part(whole, sets, models)
     _check_settings(wanted, runner.config)
     train = TrainConfig(**{**runner.config.train.model_dump(), **wanted.train})
     own = runner.varied(train=dict(train)) if wanted.train else runner
     if not wanted.encoder:
-        return _run(own, wanted, data, runner.close)
+        return _run(own, whole, wanted, data, runner.close)
     runner.close()
     encoder = EncoderConfig(**{**own.config.encoder.model_dump(), **wanted.encoder})
     config = own.config.model_copy(update={"encoder": encoder})
     with Runner(Layout(runner.layout.path, config), progress=runner.progress) as other:
-        return _run(other, wanted, data, other.close)
+        return _run(other, whole, wanted, data, other.close)
 
 
-def _run(runner: Runner, wanted: Suite, data: str | Location | None, close: Callable[[], None]) -> Bench:
+def _part(suite: Suite, sets: Sequence[str], models: Sequence[str]) -> Suite:
+    chosen = {}
+    for kind, names in (("sets", sets), ("models", models)):
+        known = getattr(suite, kind)
+        for name in names:
+            if name not in known:
+                raise unknown(f"{kind.removesuffix('s')} of the suite", name, list(known))
+        chosen[kind] = {name: found for name, found in known.items() if not names or name in names}
+    return suite.model_copy(update=chosen)
+
+
+def _run(runner: Runner, whole: Suite, wanted: Suite, data: str | Location | None, close: Callable[[], None]) -> Bench:
     prepare(runner, wanted, data)
     if any(wanted.models.values()):
         close()  # each model opens a session of its own, and needs the GPUs
@@ -59,8 +83,14 @@ def _run(runner: Runner, wanted: Suite, data: str | Location | None, close: Call
     configs = {name: configured(settings) for name, settings in wanted.models.items()}
     for config in configs.values():
         asyncio.run(check(config, _needs(wanted, config)))
-    folder = runner.layout.path / "reports" / "suites"
-    for bench in run_grid(wanted, opened, _provenance(wanted, runner, configs)):
+    made, folder = _provenance(whole, runner, configs), runner.layout.path / "reports" / "suites"
+    before, file = None, folder / f"{whole.name}.json"
+    if wanted != whole and file.is_file():
+        before = read_bench(file)
+        check_same(before, made, str(file))
+        made["generators"] = before.made["generators"] | made["generators"]
+    for part in run_grid(wanted, opened, made):
+        bench = joined(before, part)
         write_figures(bench, folder)
     write_report(bench, folder)
     return bench

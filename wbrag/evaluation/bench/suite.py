@@ -6,16 +6,21 @@ What is wrong with the file is named before anything starts.
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pyarrow.parquet as pq
 import yaml
 from pydantic import Field, PositiveInt, ValidationError
 
 from wbrag.core.config import Config
 from wbrag.core.errors import UsageError, unknown
 from wbrag.core.io.files import Location, location, write_atomically
+from wbrag.core.io.schemas import from_row
 from wbrag.core.model_sections import Section
 from wbrag.core.types import Example, content_hash
+from wbrag.data.ingest import ingest_examples
 from wbrag.enrich.usefulness import gold_ids
 from wbrag.evaluation.demo_world import prepare as prepare_demo
 from wbrag.executor.runner import Runner
@@ -171,8 +176,8 @@ def prepare(runner: Runner, suite: Suite, data: str | Location | None) -> None:
         if not layout.examples_file(name).is_file():
             set_name, _, split = name.partition("/")
             layout.ingest_examples(_path(source, data), set_name, split, source.format, source.task, keep=source.holds)
-        elif source.half:
-            _check_half(layout, name, source)
+        else:
+            _check_present(layout, name, source, data)
     for question_set in suite.sets.values():  # a missing one is named now, not after an hour
         layout.examples(question_set.train, 1)
         layout.examples(question_set.test, 1)
@@ -184,12 +189,25 @@ def prepare(runner: Runner, suite: Suite, data: str | Location | None) -> None:
         runner.index()
 
 
-def _check_half(layout: Layout, name: str, source: DatasetSource) -> None:
-    """Examples that are there already may be the whole, or the other half."""
-    if foreign := sum(not source.holds(example) for example in layout.examples(name)):
+def _check_present(layout: Layout, name: str, source: DatasetSource, data: str | Location | None) -> None:
+    """Examples that are there already may be another file's, the whole, or the other half; read again to compare."""
+    found = layout.examples(name)
+    if foreign := sum(not source.holds(example) for example in found):
         raise UsageError(
             f"expected the {source.half} half in {name}, found {foreign} questions of the other one: "
             "give each half a split of its own, such as nq/report"
+        )
+    path = None if data is None and not location(source.path).is_absolute() else _path(source, data)
+    if path is None or not path.is_file():
+        return  # read before, and gone since
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "examples.parquet"
+        ingest_examples(path, file, format=source.format, task=source.task, keep=source.holds)
+        wanted = {(e.id, e.question) for e in (from_row(Example, row) for row in pq.read_table(file).to_pylist())}
+    if other := len(wanted ^ {(e.id, e.question) for e in found}):
+        raise UsageError(
+            f"expected the questions of {path} in {name}, found {other} that are of one alone: "
+            "give the suite's a split of their own, such as nq/train-related"
         )
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 from wbrag.core.table import Table
 from wbrag.enrich.rows import Row
-from wbrag.evaluation.bench.grid import COSTS, Bench, means
+from wbrag.evaluation.bench.comparisons import COSTS, means
+from wbrag.evaluation.bench.figures import Bench
 
 ARMS = {
     "closed_book": "no retrieval",
@@ -77,7 +78,7 @@ def _pooled(bench: Bench) -> Table:
         [
             *(str(r[name]) for name in ("model", "method", "pool", "stratum", "sets", "n")),
             str(ARMS.get(r["over"], r["over"])),
-            _span(r["gain"], r["ci95"]),
+            points_of(r["gain"], r["ci95"]),
             f"{r['p']:.2g}" + ("*" if r["p_holm"] < 0.05 else ""),
             f"{100 * r['tau']:.1f}",
         ]
@@ -95,7 +96,7 @@ def _strata(bench: Bench, model: str) -> Table:
     overs = _distinct(rows, "over")
 
     def gain(r: Row) -> str:
-        return _span(r["gain"], r["gain_ci95"]) + ("*" if clear(r) else "")
+        return points_of(r["gain"], r["gain_ci95"]) + ("*" if clear(r) else "")
 
     body = []
     for r in (r for r in rows if r["over"] == "base"):
@@ -156,17 +157,18 @@ def rankings(bench: Bench) -> list[Table]:
 
 
 def _measured(r: Row, name: str) -> list[str]:
-    return [f"{100 * r[name]:.1f}", _span(r[f"{name}_gain"], r[f"{name}_ci95"])]
+    return [f"{100 * r[name]:.1f}", points_of(r[f"{name}_gain"], r[f"{name}_ci95"])]
 
 
 def _answered(r: Row, metric: str) -> list[str]:
     if f"{metric}_score" not in r:
         return ["", ""]
     star = "*" if r[f"{metric}_p_holm"] < 0.05 else ""
-    return [_pct(r[f"{metric}_score"]) + star, _span(r[f"{metric}_gain"], r[f"{metric}_gain_ci95"])]
+    return [_pct(r[f"{metric}_score"]) + star, points_of(r[f"{metric}_gain"], r[f"{metric}_gain_ci95"])]
 
 
-def _span(gain: float, ci95: Sequence[float]) -> str:
+def points_of(gain: float, ci95: Sequence[float]) -> str:
+    """A gain with its interval, in points."""
     return f"{100 * gain:+.1f} ({100 * ci95[0]:+.1f} to {100 * ci95[1]:+.1f})"
 
 

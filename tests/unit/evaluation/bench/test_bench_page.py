@@ -16,7 +16,8 @@ from wbrag.core.errors import WbragError
 from wbrag.core.types import Unit
 from wbrag.enrich.enrich import Verdict, WrittenUnit
 from wbrag.enrich.rows import verdict_row, write_rows
-from wbrag.evaluation.bench.grid import Bench, _correct
+from wbrag.evaluation.bench.comparisons import correct
+from wbrag.evaluation.bench.figures import Bench
 from wbrag.evaluation.bench.page import headline, of_run, provenance, read_bench, render, write_report
 
 HOSTILE = '<script>alert(1)</script><img src="https://example.org/x.png">'
@@ -66,7 +67,7 @@ def bench() -> Bench:
     changed = {"model": "tiny", "method": "naive", "set": "nq", "id": "q1", "question": HOSTILE, "golden": ["kite"]}
     changed |= {"better": True, "base_answer": "", "writeback_answer": HOSTILE}
     changed |= {"base_context": [], "writeback_context": context}
-    _correct(comparisons)
+    correct(comparisons)
     return Bench(
         "toy",
         scores,

@@ -61,3 +61,19 @@ def test_another_corpus_in_the_workspace_is_refused(tmp_path: Path) -> None:
         prepare(workspace, Suite(name="x", corpus=DatasetSource(path="corpus.jsonl"), sets=sets), tmp_path)
     with pytest.raises(UsageError, match="found another corpus"):
         prepare(workspace, Suite(name="x", corpus=DatasetSource(path="other.jsonl"), sets=sets), tmp_path)
+
+
+def test_examples_of_another_file_under_the_same_name_are_refused(tmp_path: Path) -> None:
+    """A name says nothing about which questions were read under it: those there are compared with the suite's file."""
+    line = '{{"id": "q{0}", "question": "what is {0}?", "golden_answers": ["{0}"]}}\n'
+    for name, numbers in (("whole", range(4)), ("part", range(2))):
+        (tmp_path / f"{name}.jsonl").write_text("".join(map(line.format, numbers)), encoding="utf-8")
+    suite = Suite(
+        name="x",
+        examples={"toy/train": DatasetSource(path="whole.jsonl")},
+        sets={"toy": QuestionSet(train="toy/train", test="toy/train")},
+    )
+    with Workspace(tmp_path / "w") as w:
+        w.ingest_examples(tmp_path / "part.jsonl", "toy", "train")
+        with pytest.raises(UsageError, match="whole.jsonl in toy/train, found 2 that are of one alone"):
+            prepare(w.runner, suite, tmp_path)

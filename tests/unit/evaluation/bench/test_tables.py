@@ -7,7 +7,8 @@ import io
 from typing import Any
 
 from wbrag.core.types import PassageText
-from wbrag.evaluation.bench.grid import Bench, _correct, means
+from wbrag.evaluation.bench.comparisons import correct, means
+from wbrag.evaluation.bench.figures import Bench
 from wbrag.evaluation.bench.libraries import copies, raw, units
 from wbrag.evaluation.bench.tables import as_csv, markdown, tables
 
@@ -21,7 +22,7 @@ def bench() -> Bench:
     built = CELL | {"accepted": 2, "examples": 8, "retained_docs_mean": 1.5, "source_words_mean": 150.0}
     built |= {"unit_words_mean": 50.0, "compression_mean": 3.0, "fallback_rate": 0.0}
     comparisons = [comparison, comparison | {"set": "squad", "p": 0.04}]
-    _correct(comparisons)
+    correct(comparisons)
     return Bench(
         "s",
         [
