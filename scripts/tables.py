@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from lib.measured import Figure, number
 
-from wbrag.evaluation.bench.grid import Bench
+from wbrag.evaluation.bench.figures import Bench
 from wbrag.evaluation.bench.page import headline, provenance
 from wbrag.evaluation.bench.tables import ARMS, clear, markdown, rankings
 

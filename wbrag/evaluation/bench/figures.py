@@ -11,7 +11,8 @@ from wbrag.evaluation.bench.comparisons import correct, pooled_over
 
 CELL = ("model", "method", "set")
 _RECORDS = ("scores", "comparisons", "construction", "points", "changed", "rankings", "strata", "questions")
-_DECIDING = ("corpus", "encoder", "prompts", "seed", "settings")
+_DECIDING = ("corpus", "encoder", "prompts", "seed")
+_SETTINGS = ("enrich", "distiller", "methods", "retrieval", "rerank", "retriever")  # the others decide no figure
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def joined(before: Bench | None, after: Bench) -> Bench:
 def check_same(before: Bench, made: dict[str, Any], where: str) -> None:
     """Raises `WbragError` where figures were made by another corpus, encoder, prompts, settings or model."""
     differ = [name for name in _DECIDING if before.made.get(name) != made.get(name)]
+    settings = before.made.get("settings", {}), made.get("settings", {})
+    differ += [f"settings of {name}" for name in _SETTINGS if settings[0].get(name) != settings[1].get(name)]
     models = before.made.get("generators", {}), made.get("generators", {})
     differ += [f"model {name}" for name in models[0].keys() & models[1].keys() if models[0][name] != models[1][name]]
     if differ:

@@ -1,0 +1,190 @@
+"""The results page: `python scripts/results.py [REPORT.json ...]` writes `docs/results.md` and its pictures.
+
+A REPORT is a suite's (`reports/suites/NAME.json`). Its cells join those stored in `benchmarks/results/suites/`, as
+figures in NAME.json and as every question's scores in NAME.parquet; texts of questions, passages and answers stay in
+the workspace. Everything on the page is made from what is stored there, which a test compares.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wbrag.evaluation.bench.figures import Bench, check_same, joined
+from wbrag.evaluation.bench.headlines import headlines
+from wbrag.evaluation.bench.page import provenance
+from wbrag.evaluation.bench.tables import clear, markdown
+from wbrag.evaluation.report import plots
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, IMAGES, STORE = ROOT / "docs" / "results.md", ROOT / "docs" / "img", ROOT / "benchmarks" / "results" / "suites"
+PAPER = ROOT / "docs" / "measured" / "paper.json"
+Json = dict[str, Any]
+FONTS = "-apple-system, BlinkMacSystemFont, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif"
+# The colours of reports, which a picture's own style sets: the reader's scheme chooses.
+STYLE = f"""svg {{ font-family: {FONTS};
+  --paper: #fdfcf9; --ink: #1d2228; --soft: #5b6168; --line: #dcd8ce;
+  --accent: #0b6b6b; --warm: #a6461f; --plain: #8b9097; --faint: #d5d6d4; }}
+@media (prefers-color-scheme: dark) {{ svg {{
+  --paper: #14171a; --ink: #e9e6df; --soft: #a4a9ae; --line: #343a40;
+  --accent: #5cc4bb; --warm: #ef9a6c; --plain: #8d949b; --faint: #3d444b; }} }}"""
+
+
+# -- what is stored ---------------------------------------------------------------------------------------------------
+
+
+def store(report: Json) -> None:
+    """Join a report's cells with those that are stored, without texts."""
+    new = Bench(**report)
+    file = STORE / f"{new.name}.json"
+    before = load(new.name) if file.is_file() else None
+    if before:
+        check_same(before, new.made, str(file))
+        generators = before.made["generators"] | new.made["generators"]
+        new = replace(new, made=new.made | {"generators": generators})
+    whole = replace(joined(before, new), changed=[])
+    STORE.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([_flat(row) for row in whole.questions]), file.with_suffix(".parquet"))
+    file.write_text(json.dumps(asdict(replace(whole, questions=[])), indent=1) + "\n", encoding="utf-8")
+
+
+def load(name: str) -> Bench:
+    """A suite's stored figures."""
+    found = json.loads((STORE / f"{name}.json").read_text(encoding="utf-8"))
+    rows = pq.read_table(STORE / f"{name}.parquet").to_pylist()
+    return Bench(**found | {"questions": [_nested(row) for row in rows]})
+
+
+def stored() -> list[Bench]:
+    """Every suite that has figures, by name."""
+    return [load(file.stem) for file in sorted(STORE.glob("*.json"))]
+
+
+def _flat(row: Json) -> Json:
+    return {**{name: value for name, value in row.items() if name != "scores"}, **row["scores"]}
+
+
+def _nested(row: Json) -> Json:
+    about = {name: row.pop(name) for name in ("model", "method", "set", "id", "stratum")}
+    return about | {"scores": {arm: score for arm, score in row.items() if score is not None}}
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+def blocks(benches: list[Bench]) -> dict[str, str]:
+    """What stands between each pair of markers of the page."""
+    found = {"headlines": "\n".join(f"- {line}" for bench in benches for line in headlines(bench))}
+    for bench in benches:
+        made = "; ".join(f"{name}: {value}" for name, value in provenance(bench))
+        images = "\n".join(_image(name, title) for name, title, _ in plotted(bench))
+        found[bench.name] = f"{images}\n\n{markdown(bench)}\nHow it was made: {made}."
+    return found | {"paper": beside_the_paper(benches)}
+
+
+def beside_the_paper(benches: list[Bench]) -> str:
+    """Gains of naive RAG, and how units came to be, beside the paper's figures and what neighbours report."""
+    paper = json.loads(PAPER.read_text(encoding="utf-8"))
+    rows = ["| set | ours, naive RAG, all questions | the paper, Gemma-3-12B | Llama-3.1-8B |", "|---|---|---|---|"]
+    for name, (gemma, llama) in paper["naive_gains"].items():
+        ours = [
+            f"{r['model']} {100 * r['gain']:+.1f}"
+            for bench in benches
+            for r in bench.comparisons
+            if (r["set"], r["over"], r["method"]) == (name, "base", "naive")
+        ]
+        rows.append(f"| {name} | {', '.join(ours) or 'not run'} | {gemma:+.2f} | {llama:+.2f} |")
+    rows += ["", "| set | accepted | docs kept | compression | document fallback |", "|---|---|---|---|---|"]
+    for bench in benches:
+        for r in (r for r in bench.construction if r["set"] in paper["construction"] and r["method"] == "naive"):
+            share = r["accepted"] / max(1, r["examples"])
+            own = (
+                f"{share:.1%}",
+                f"{r['retained_docs_mean']:.2f}",
+                f"{r['compression_mean']:.2f}x",
+                f"{r['fallback_rate']:.1%}",
+            )
+            rows.append(f"| {r['set']}, {r['model']} | {' | '.join(own)} |")
+            rows.append(f"| {r['set']}, the paper | {' | '.join(paper['construction'][r['set']])} |")
+    rows += ["", "| kept documents by rank | 1 | 2 | 3 | 4 | 5 |", "|---|---|---|---|---|---|"]
+    for bench in benches:
+        for r in (r for r in bench.construction if r["set"] in paper["ranks"] and r["method"] == "naive"):
+            counts = r["retained_ranks"]
+            rows.append(_shares(f"{r['set']}, {r['model']}", [n / max(1, sum(counts)) for n in counts]))
+            rows.append(_shares(f"{r['set']}, the paper", paper["ranks"][r["set"]]))
+    rows += ["", "| neighbour | reports | how it differs |", "|---|---|---|"]
+    return "\n".join([*rows, *(f"| {' | '.join(row)} |" for row in paper["neighbours"])])
+
+
+def _shares(name: str, shares: list[float]) -> str:
+    return f"| {name} | {' | '.join(f'{share:.0%}' for share in shares)} |"
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def plotted(bench: Bench) -> Iterator[tuple[str, str, str]]:
+    """Name, title and SVG of every picture of a suite; the wide one and the narrow one of a forest plot."""
+    over_base = [r for r in bench.strata or bench.comparisons if r["over"] == "base"]
+    for model, method in dict.fromkeys((r["model"], r["method"]) for r in over_base):
+        own = [r | {"clear": clear(r)} for r in over_base if (r["model"], r["method"]) == (model, method)]
+        labelled = [r | {"set": ", ".join(filter(None, (r["set"], r.get("stratum"))))} for r in own]
+        title = f"Gain of write-back over the base, {model}, {method}"
+        yield f"{bench.name}-gains-{model}-{method}", title, str(plots.gains(labelled))
+    yield f"{bench.name}-ranks", "Kept documents by retrieval rank", str(plots.ranks(bench.construction))
+    yield f"{bench.name}-compression", "Words of units and of their sources", str(plots.compression(bench.construction))
+
+
+def pictures(benches: list[Bench]) -> dict[str, str]:
+    """Every picture of the page by its file's name."""
+    found = {}
+    for bench in benches:
+        for name, _, plot in plotted(bench):
+            forms = re.findall(r"<svg.*?</svg>", plot, flags=re.DOTALL)
+            for suffix, svg in zip(("", "-narrow"), forms, strict=False):
+                found[f"results-{name}{suffix}.svg"] = _alone(svg)
+    return found
+
+
+def _alone(svg: str) -> str:
+    """An element of a page as a file of its own."""
+    width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0]
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    svg = svg.replace("<svg", f'<svg {names} width="{width}" height="{height}"', 1)
+    return svg.replace("<title>", f"<style>{STYLE}</style><title>", 1) + "\n"
+
+
+def _image(name: str, title: str) -> str:
+    narrow = (
+        f'\n  <source media="(max-width: 600px)" srcset="img/results-{name}-narrow.svg">' if "gains" in name else ""
+    )
+    return f'<picture>{narrow}\n  <img alt="{title}" src="img/results-{name}.svg">\n</picture>'
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    from tables import write_block
+
+    for report in sys.argv[1:]:
+        store(json.loads(Path(report).read_text(encoding="utf-8")))
+    benches = stored()
+    for old in IMAGES.glob("results-*.svg"):
+        old.unlink()
+    for name, text in pictures(benches).items():
+        (IMAGES / name).write_text(text, encoding="utf-8")
+    for name, text in blocks(benches).items():
+        write_block(PAGE, name, text)
+
+
+if __name__ == "__main__":
+    main()
