@@ -53,12 +53,13 @@ def test_adapter_and_merged_model_answer_alike(trained: tuple[Workspace, ReaderR
     w, found = trained
     merge(str(Path(generator_folder())), str(found.folder), tmp_path / "merged")
     prompt = [Message("user", f"Who is behind {e.question}") for e in w.examples("demo/test", 1)]
-    plain, adapted, merged = (
+    adapted, merged = (
         asyncio.run(scored(load(generator=settings), prompt))
-        for settings in ({}, {"adapter": str(found.folder)}, {"model": str(tmp_path / "merged")})
+        for settings in ({"adapter": str(found.folder)}, {"model": str(tmp_path / "merged")})
     )
     assert adapted.logprob == pytest.approx(merged.logprob, abs=0.05)
-    assert abs(adapted.logprob - plain.logprob) > 0.2
+    before, after = ({one.name: one.mean for one in part} for part in (found.before, found.after))
+    assert before != after, "the engine read with the adapter as without it"
     assert len({generator_fingerprint(load(generator=g)) for g in ({}, {"adapter": str(found.folder)})}) == 2
 
 

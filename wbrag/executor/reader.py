@@ -79,7 +79,6 @@ def train_reader(
         found = "generator.backend openai" if c.generator.backend != "vllm" else "generator.adapter set"
         raise UsageError(f"expected a model of wbrag's own engine as it is, to teach it, found {found}: change that")
     lessons = _lessons(runner, examples, apart, measured)
-    before = _quality(runner, None, lessons.held_out)
     learned = _fit(runner, lessons)
     kinds = [one.kind for one in lessons.taught]
     made = {
@@ -96,7 +95,7 @@ def train_reader(
         "created_at": now(),
     }
     folder = _kept(runner, learned, c.generator.model, [*lessons.taught, *lessons.stopping])
-    after = _quality(runner, str(folder), lessons.held_out)
+    before, after = (_quality(runner, adapter, lessons.held_out) for adapter in (None, str(folder)))
     result = ReaderResult(folder.name, folder, made, learned.curves, learned.epoch, before, after)
     write_atomically(folder / RECORD, json.dumps(record(result), indent=1) + "\n")
     shutil.rmtree(learned.folder.parent, ignore_errors=True)

@@ -25,7 +25,6 @@ def trainer(course: ReadingCourse, folder: Path) -> Any:
     from datasets import Dataset
     from peft import LoraConfig
     from trl.trainer.sft_config import SFTConfig
-    from trl.trainer.sft_trainer import SFTTrainer
 
     g, s = course.generator, course.settings
     gpu = torch.cuda.is_available()
@@ -44,9 +43,35 @@ def trainer(course: ReadingCourse, folder: Path) -> Any:
             "per_device_train_batch_size": 1,
             "per_device_eval_batch_size": 1,
             "gradient_accumulation_steps": s.batch,
+            "gradient_checkpointing": gpu,  # there memory is short; here time is
             "max_length": None,  # what is longer was left out before: TRL would cut its reply off
         }
-        return SFTTrainer(model, args=SFTConfig(**told), peft_config=lora, processing_class=tokenizer, **parts)
+        return _trainer(gpu)(model, args=SFTConfig(**told), peft_config=lora, processing_class=tokenizer, **parts)
+
+
+def _trainer(gpu: bool) -> Any:
+    """TRL's class; on a CPU with a loss that asks for the replies' tokens alone.
+
+    There TRL scores every position, in float32: half of the time, for replies of some ten tokens in five hundred.
+    """
+    from torch.nn.functional import cross_entropy
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    if gpu:
+        return SFTTrainer
+
+    class OnCPU(SFTTrainer):  # type: ignore[misc]
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            [labels] = inputs.pop("labels")  # one exercise at a time
+            told = (labels[1:] != UNTAUGHT).nonzero().squeeze(1)  # places that tell the next token
+            found = model(**inputs, logits_to_keep=told, use_cache=False)
+            loss = cross_entropy(found.logits[0].float(), labels[told + 1], reduction="sum")
+            loss = loss / (len(told) if num_items_in_batch is None else num_items_in_batch)
+            return (loss, found) if return_outputs else loss
+
+    return OnCPU
 
 
 def fitting(exercises: Sequence[Exercise], generator: GeneratorConfig, max_tokens: int) -> list[Exercise]:
