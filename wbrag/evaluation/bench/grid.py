@@ -28,7 +28,8 @@ from wbrag.retrieval.trained import named, reranker_of
 from wbrag.units.layout import Index
 
 SHOWN = 8  # changed questions of each kind in a cell
-Opener = Callable[[dict[str, Any]], Runner]  # generator settings -> a runner that uses them
+Sections = dict[str, dict[str, Any]]  # settings by their section
+Opener = Callable[[Sections], Runner]  # settings -> a runner that uses them
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
     bench = Bench(suite.name, [], [], [], [], [], made)
     units_of: dict[tuple[str, str, str], list[PassageText]] = {}
     strata_of: dict[str, dict[str, str]] = {}
-    for model, settings in suite.models.items():
+    for model, settings in suite.settings.items():
         with opener(settings) as opened:
             for set_name, questions in suite.sets.items():
                 closed = opened.answers(questions.test, release="closed-book", limit=questions.test_limit)
@@ -162,7 +163,7 @@ def changed_answers(runner: Runner, base: list[Row], writeback: list[Row], docum
 def cross(suite: Suite, opener: Opener, made: dict[tuple[str, str, str], list[PassageText]]) -> list[Row]:
     """Units made with one method or model, used by another (paper, Fig. 4): `value` names where they came from."""
     points: list[Row] = []
-    for model, settings in suite.models.items():
+    for model, settings in suite.settings.items():
         with opener(settings) as opened:
             for (maker, made_with, set_name), documents in made.items():
                 for method in suite.methods_of(set_name):

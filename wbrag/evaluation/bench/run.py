@@ -13,11 +13,11 @@ from typing import Any
 from wbrag.core.config import Config
 from wbrag.core.errors import UsageError, unknown
 from wbrag.core.io.files import Location
-from wbrag.core.model_sections import EncoderConfig, GeneratorConfig
+from wbrag.core.model_sections import EncoderConfig, Section
 from wbrag.core.train_sections import TrainConfig
 from wbrag.enrich.scores import SCORING
 from wbrag.evaluation.bench.figures import Bench, check_same, joined
-from wbrag.evaluation.bench.grid import run_grid
+from wbrag.evaluation.bench.grid import Sections, run_grid
 from wbrag.evaluation.bench.page import read_bench, write_figures, write_report
 from wbrag.evaluation.bench.suite import Suite, load_suite, prepare
 from wbrag.evaluation.report.provenance import hardware, versions
@@ -68,19 +68,19 @@ def _part(suite: Suite, sets: Sequence[str], models: Sequence[str]) -> Suite:
 
 def _run(runner: Runner, whole: Suite, wanted: Suite, data: str | Location | None, close: Callable[[], None]) -> Bench:
     prepare(runner, wanted, data)
-    if any(wanted.models.values()):
+    if any(any(sections.values()) for sections in wanted.settings.values()):
         close()  # each model opens a session of its own, and needs the GPUs
 
-    def configured(generator: dict[str, Any]) -> Config:
-        changed = GeneratorConfig(**{**runner.config.generator.model_dump(), **generator})
-        return runner.config.model_copy(update={"generator": changed})
+    def configured(settings: Sections) -> Config:
+        changed = {name: _changed(getattr(runner.config, name), own) for name, own in settings.items() if own}
+        return runner.config.model_copy(update=changed)
 
-    def opened(generator: dict[str, Any]) -> Runner:
-        if not generator:
+    def opened(settings: Sections) -> Runner:
+        if not any(settings.values()):
             return runner
-        return Runner(Layout(runner.layout.path, configured(generator)), progress=runner.progress)
+        return Runner(Layout(runner.layout.path, configured(settings)), progress=runner.progress)
 
-    configs = {name: configured(settings) for name, settings in wanted.models.items()}
+    configs = {name: configured(settings) for name, settings in wanted.settings.items()}
     for config in configs.values():
         asyncio.run(check(config, _needs(wanted, config)))
     made, folder = _provenance(whole, runner, configs), runner.layout.path / "reports" / "suites"
@@ -94,6 +94,10 @@ def _run(runner: Runner, whole: Suite, wanted: Suite, data: str | Location | Non
         write_figures(bench, folder)
     write_report(bench, folder)
     return bench
+
+
+def _changed(section: Section, settings: dict[str, Any]) -> Section:
+    return type(section)(**{**section.model_dump(), **settings})
 
 
 def _check_settings(suite: Suite, config: Config) -> None:

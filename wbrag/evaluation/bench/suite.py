@@ -29,6 +29,7 @@ from wbrag.units.layout import Layout
 
 Control = Literal["raw", "copies", "rows", "random", "no_utility_gate", "no_document_gate"]
 Knob = Literal["tau_s", "tau_delta", "tau_doc", "n_min"]
+Varied = Literal["enrich", "distiller", "retrieval", "rerank", "methods"]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -93,6 +94,9 @@ class Suite(Section):
     examples: dict[str, DatasetSource] = Field({}, description="NAME/SPLIT -> where it comes from")
     encoder: dict[str, Any] = Field({}, description="settings of `encoder`")
     models: dict[str, dict[str, Any]] = Field({"default": {}}, description="name -> settings of `generator`")
+    variants: dict[str, dict[Varied, dict[str, Any]]] = Field(
+        {}, description="name -> section -> its settings: every model runs with each, such as to choose among them"
+    )
     sets: dict[str, QuestionSet] = Field(min_length=1)
     methods: tuple[str, ...] = Field(("naive",), min_length=1)
     controls: tuple[Control, ...] = ()
@@ -116,8 +120,19 @@ class Suite(Section):
         return self.methods if only is None else only
 
     @property
+    def settings(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Section -> settings of every model, or of every model in each variant, by the name that its cells have."""
+        if not self.variants:
+            return {model: {"generator": own} for model, own in self.models.items()}
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for model, own in self.models.items():
+            for variant, more in self.variants.items():
+                found[f"{model}, {variant}"] = {"generator": own} | {str(name): values for name, values in more.items()}
+        return found
+
+    @property
     def cells(self) -> int:
-        return len(self.models) * sum(len(self.methods_of(name)) for name in self.sets)
+        return len(self.settings) * sum(len(self.methods_of(name)) for name in self.sets)
 
 
 def load_suite(file: str | Location) -> Suite:
@@ -150,11 +165,12 @@ def load_suite(file: str | Location) -> Suite:
 
 def _check_values(suite: Suite, path: Location) -> None:
     """What the settings themselves would refuse, refused before hours of work."""
-    points = [
+    points: list[tuple[str, dict[str, Any]]] = [
         ("encoder", suite.encoder),
         ("train", suite.train),
         *(("generator", settings) for settings in suite.models.values()),
     ]
+    points += [(section, values) for variant in suite.variants.values() for section, values in variant.items()]
     points += [("enrich", {knob: value}) for knob, values in suite.studies.sweeps.items() for value in values]
     for section, values in points:
         try:

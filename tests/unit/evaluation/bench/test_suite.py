@@ -38,6 +38,8 @@ def test_the_papers_suite_is_its_whole_table() -> None:
         ("name: x\nsets: {a: {train: a/b, test: a/c}}\ncontrols: [none]\n", "controls"),
         ("name: ../x\nsets: {a: {train: a/b, test: a/c}}\n", "'name'"),
         ("name: x\nsets: {a: {train: a/b, test: a/c}}\nmodels: {m: {modle: z}}\n", "generator.modle"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\nvariants: {v: {enrich: {tau: 1}}}\n", "enrich.tau"),
+        ("name: x\nsets: {a: {train: a/b, test: a/c}}\nvariants: {v: {seed: {}}}\n", "variants.v.seed"),
         ("name: x\nsets: {a: {train: a/b, test: a/c}}\nstudies: {sweeps: {n_min: [0]}}\n", "enrich.n_min"),
         ("name: x\nsets: {a: {train: a/b, test: a/c}}\nstudies: {training_size: [2]}\n", "training_size"),
     ],
@@ -77,3 +79,14 @@ def test_examples_of_another_file_under_the_same_name_are_refused(tmp_path: Path
         w.ingest_examples(tmp_path / "part.jsonl", "toy", "train")
         with pytest.raises(UsageError, match="whole.jsonl in toy/train, found 2 that are of one alone"):
             prepare(w.runner, suite, tmp_path)
+
+
+def test_every_model_runs_in_every_variant() -> None:
+    sets = {"a": QuestionSet(train="a/train", test="a/test")}
+    plain = Suite(name="x", sets=sets, models={"m": {"model": "n"}})
+    assert plain.settings == {"m": {"generator": {"model": "n"}}} and plain.cells == 1
+    varied = plain.model_copy(
+        update={"variants": {"as it is": {}, "extractive": {"enrich": {"distiller": "extractive"}}}}
+    )
+    assert list(varied.settings) == ["m, as it is", "m, extractive"] and varied.cells == 2
+    assert varied.settings["m, extractive"] == {"generator": {"model": "n"}, "enrich": {"distiller": "extractive"}}
