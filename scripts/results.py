@@ -18,14 +18,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wbrag.evaluation.bench.figures import Bench, check_same, joined
+from wbrag.evaluation.bench.figures import Bench, joined
 from wbrag.evaluation.bench.headlines import headlines
 from wbrag.evaluation.bench.page import provenance
 from wbrag.evaluation.bench.tables import clear, markdown
 from wbrag.evaluation.report import plots
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE, IMAGES, STORE = ROOT / "docs" / "results.md", ROOT / "docs" / "img", ROOT / "benchmarks" / "results" / "suites"
+PAGE, IMAGES = ROOT / "docs" / "results.md", ROOT / "docs" / "img" / "results"
+STORE = ROOT / "benchmarks" / "results" / "suites"
+TRIED = ("tuning",)  # suites that settings are chosen by, which claim nothing
+MADE = ("created", "hardware", "versions", "prompts", "seed", "generators", "encoder", "corpus", "cells", "suite")
 PAPER = ROOT / "docs" / "measured" / "paper.json"
 Json = dict[str, Any]
 FONTS = "-apple-system, BlinkMacSystemFont, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif"
@@ -42,25 +45,33 @@ STYLE = f"""svg {{ font-family: {FONTS};
 
 
 def store(report: Json) -> None:
-    """Join a report's cells with those that are stored, without texts."""
+    """Join a report's cells with those that are stored, without texts, addresses and folders."""
     new = Bench(**report)
-    file = STORE / f"{new.name}.json"
-    before = load(new.name) if file.is_file() else None
-    if before:
-        check_same(before, new.made, str(file))
-        generators = before.made["generators"] | new.made["generators"]
-        new = replace(new, made=new.made | {"generators": generators})
-    whole = replace(joined(before, new), changed=[])
+    if f"<!-- {new.name}:start -->" not in PAGE.read_text(encoding="utf-8"):
+        sys.exit(
+            f"expected <!-- {new.name}:start --> and its end in {PAGE}, found none: add them where the suite belongs"
+        )
+    before = load(new.name) if (STORE / f"{new.name}.json").is_file() else None
+    whole = replace(joined(before, new), changed=[], made={name: new.made[name] for name in MADE})
+    rows = [
+        {name: row[name] for name in ("model", "method", "set", "id", "stratum")} | {"arm": arm, "score": score}
+        for row in whole.questions
+        for arm, score in row["scores"].items()
+    ]
     STORE.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist([_flat(row) for row in whole.questions]), file.with_suffix(".parquet"))
-    file.write_text(json.dumps(asdict(replace(whole, questions=[])), indent=1) + "\n", encoding="utf-8")
+    pq.write_table(pa.Table.from_pylist(rows), STORE / f"{new.name}.parquet")
+    text = json.dumps(asdict(replace(whole, questions=[])), indent=1) + "\n"
+    (STORE / f"{new.name}.json").write_text(text, encoding="utf-8")
 
 
 def load(name: str) -> Bench:
-    """A suite's stored figures."""
+    """A suite's stored figures; a score that is null is of an answer that failed."""
     found = json.loads((STORE / f"{name}.json").read_text(encoding="utf-8"))
-    rows = pq.read_table(STORE / f"{name}.parquet").to_pylist()
-    return Bench(**found | {"questions": [_nested(row) for row in rows]})
+    questions: dict[tuple[str, ...], Json] = {}
+    for row in pq.read_table(STORE / f"{name}.parquet").to_pylist():
+        arm, score = row.pop("arm"), row.pop("score")
+        questions.setdefault(tuple(row.values()), row | {"scores": {}})["scores"][arm] = score
+    return Bench(**found | {"questions": list(questions.values())})
 
 
 def stored() -> list[Bench]:
@@ -68,35 +79,27 @@ def stored() -> list[Bench]:
     return [load(file.stem) for file in sorted(STORE.glob("*.json"))]
 
 
-def _flat(row: Json) -> Json:
-    return {**{name: value for name, value in row.items() if name != "scores"}, **row["scores"]}
-
-
-def _nested(row: Json) -> Json:
-    about = {name: row.pop(name) for name in ("model", "method", "set", "id", "stratum")}
-    return about | {"scores": {arm: score for arm, score in row.items() if score is not None}}
-
-
 # -- the page ---------------------------------------------------------------------------------------------------------
 
 
 def blocks(benches: list[Bench]) -> dict[str, str]:
     """What stands between each pair of markers of the page."""
-    found = {"headlines": "\n".join(f"- {line}" for bench in benches for line in headlines(bench))}
+    lines = [f"- {line}" for bench in benches if bench.name not in TRIED for line in headlines(bench)]
+    found = {"headlines": "\n".join(lines) or "Nothing yet: no suite of this page has been run."}
     for bench in benches:
         made = "; ".join(f"{name}: {value}" for name, value in provenance(bench))
         images = "\n".join(_image(name, title) for name, title, _ in plotted(bench))
         found[bench.name] = f"{images}\n\n{markdown(bench)}\nHow it was made: {made}."
-    return found | {"paper": beside_the_paper(benches)}
+    return found | {"beside": beside_the_paper([bench for bench in benches if bench.name not in TRIED])}
 
 
 def beside_the_paper(benches: list[Bench]) -> str:
     """Gains of naive RAG, and how units came to be, beside the paper's figures and what neighbours report."""
     paper = json.loads(PAPER.read_text(encoding="utf-8"))
-    rows = ["| set | ours, naive RAG, all questions | the paper, Gemma-3-12B | Llama-3.1-8B |", "|---|---|---|---|"]
+    rows = ["| set | ours, naive RAG (suite, model) | the paper, Gemma-3-12B | Llama-3.1-8B |", "|---|---|---|---|"]
     for name, (gemma, llama) in paper["naive_gains"].items():
         ours = [
-            f"{r['model']} {100 * r['gain']:+.1f}"
+            f"{bench.name}, {r['model']} {100 * r['gain']:+.1f}"
             for bench in benches
             for r in bench.comparisons
             if (r["set"], r["over"], r["method"]) == (name, "base", "naive")
@@ -138,7 +141,8 @@ def plotted(bench: Bench) -> Iterator[tuple[str, str, str]]:
         own = [r | {"clear": clear(r)} for r in over_base if (r["model"], r["method"]) == (model, method)]
         labelled = [r | {"set": ", ".join(filter(None, (r["set"], r.get("stratum"))))} for r in own]
         title = f"Gain of write-back over the base, {model}, {method}"
-        yield f"{bench.name}-gains-{model}-{method}", title, str(plots.gains(labelled))
+        name = re.sub(r"[^\w.-]+", "-", f"{bench.name}-gains-{model}-{method}")
+        yield name, title, str(plots.gains(labelled))
     yield f"{bench.name}-ranks", "Kept documents by retrieval rank", str(plots.ranks(bench.construction))
     yield f"{bench.name}-compression", "Words of units and of their sources", str(plots.compression(bench.construction))
 
@@ -150,7 +154,7 @@ def pictures(benches: list[Bench]) -> dict[str, str]:
         for name, _, plot in plotted(bench):
             forms = re.findall(r"<svg.*?</svg>", plot, flags=re.DOTALL)
             for suffix, svg in zip(("", "-narrow"), forms, strict=False):
-                found[f"results-{name}{suffix}.svg"] = _alone(svg)
+                found[f"{name}{suffix}.svg"] = _alone(svg)
     return found
 
 
@@ -164,9 +168,9 @@ def _alone(svg: str) -> str:
 
 def _image(name: str, title: str) -> str:
     narrow = (
-        f'\n  <source media="(max-width: 600px)" srcset="img/results-{name}-narrow.svg">' if "gains" in name else ""
+        f'\n  <source media="(max-width: 600px)" srcset="img/results/{name}-narrow.svg">' if "gains" in name else ""
     )
-    return f'<picture>{narrow}\n  <img alt="{title}" src="img/results-{name}.svg">\n</picture>'
+    return f'<picture>{narrow}\n  <img alt="{title}" src="img/results/{name}.svg">\n</picture>'
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -178,7 +182,8 @@ def main() -> None:
     for report in sys.argv[1:]:
         store(json.loads(Path(report).read_text(encoding="utf-8")))
     benches = stored()
-    for old in IMAGES.glob("results-*.svg"):
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    for old in IMAGES.glob("*.svg"):
         old.unlink()
     for name, text in pictures(benches).items():
         (IMAGES / name).write_text(text, encoding="utf-8")

@@ -30,6 +30,7 @@ BESIDE = 0.5  # chance of a document without evidence beside those that have som
 _ASIDE = re.compile(r"\s*\([^()]*\)")
 _REFERS = re.compile(r"^(He|She|It|They|His|Her|Its|Their)\b(?=\s)")
 _WORD = re.compile(r"\w[\w'’-]*")
+_NO_NAME = frozenset("the a an in on at of to from by for with when where who what which how and or but i".split())
 _OWNS = frozenset(("His", "Her", "Its", "Their"))
 
 
@@ -172,7 +173,7 @@ def rewritten(title: str, said: Sequence[str], question: str, answer: str) -> st
     read = set(normalise(f"{question} {' '.join(said)}").split())
     subject = one_line(_ASIDE.sub("", title))
     if not subject or not set(normalise(subject).split()) <= read:
-        subject = _name_in_both(question, " ".join(said))
+        subject = _name_in_both(question, said)
     if not subject:
         return ""
     kept = [_without_asides(sentence, answer) for sentence in dict.fromkeys(said)]
@@ -181,17 +182,23 @@ def rewritten(title: str, said: Sequence[str], question: str, answer: str) -> st
     return f"{subject}\n{_plain(' '.join(kept))}"
 
 
-def _name_in_both(question: str, said: str) -> str:
-    """The longest run of words that both texts have, from its first capital letter on; empty where that is no name."""
-    asked, read = _WORD.findall(question.casefold()), _WORD.findall(said)
-    matcher = SequenceMatcher(a=asked, b=[word.casefold() for word in read], autojunk=False)
-    same = matcher.find_longest_match()
-    shared = read[same.b : same.b + same.size]
-    while shared and (len(shared[0]) <= 3 or not shared[0][0].isupper()):
-        del shared[0]
-    while shared and len(shared[-1]) <= 3 and shared[-1].islower():
-        del shared[-1]
-    return " ".join(shared)
+def _name_in_both(question: str, said: Sequence[str]) -> str:
+    """The longest run of words, from one capital letter to another, that question and a sentence share; or nothing.
+
+    A sentence's first word is a name's only where the second has a capital letter too.
+    """
+    asked, found = _WORD.findall(question.casefold()), ""
+    for sentence in said:
+        read = _WORD.findall(sentence)
+        capital = [word[0].isupper() for word in read]
+        capital[:1] = [all(capital[:2])]
+        matcher = SequenceMatcher(a=asked, b=[word.casefold() for word in read], autojunk=False)
+        for _, start, size in matcher.get_matching_blocks():
+            places = [at for at in range(start, start + size) if capital[at] and read[at].casefold() not in _NO_NAME]
+            if places:
+                last = places[-1] + (len(places) == 1 and places[0] + 1 < start + size)  # the Dunwick motor
+                found = max(found, " ".join(read[places[0] : last + 1]), key=len)
+    return found
 
 
 def _plain(text: str) -> str:

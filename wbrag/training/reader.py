@@ -16,6 +16,7 @@ from wbrag.generators.lora import loaded, tokenizer_of
 from wbrag.training.course import ReadingCourse, arguments, fast_bfloat16
 from wbrag.training.exercises import Exercise, Taught
 
+SMALL = 500_000_000  # parameters
 UNTAUGHT = -100  # the label of a token that is no reply, by PyTorch's convention
 
 
@@ -43,7 +44,7 @@ def trainer(course: ReadingCourse, folder: Path) -> Any:
             "per_device_train_batch_size": 1,
             "per_device_eval_batch_size": 1,
             "gradient_accumulation_steps": s.batch,
-            "gradient_checkpointing": gpu,  # there memory is short; here time is
+            "gradient_checkpointing": gpu or model.num_parameters() > SMALL,  # a small model's activations fit
             "max_length": None,  # what is longer was left out before: TRL would cut its reply off
         }
         return _trainer(gpu)(model, args=SFTConfig(**told), peft_config=lora, processing_class=tokenizer, **parts)
@@ -68,7 +69,10 @@ def _trainer(gpu: bool) -> Any:
             told = (labels[1:] != UNTAUGHT).nonzero().squeeze(1)  # places that tell the next token
             found = model(**inputs, logits_to_keep=told, use_cache=False)
             loss = cross_entropy(found.logits[0].float(), labels[told + 1], reduction="sum")
-            loss = loss / (len(told) if num_items_in_batch is None else num_items_in_batch)
+            if num_items_in_batch is None:
+                loss = loss / len(told)
+            else:  # of all workers, whose gradients are averaged
+                loss = loss / num_items_in_batch * self.accelerator.num_processes
             return (loss, found) if return_outputs else loss
 
     return OnCPU

@@ -60,3 +60,48 @@ def test_a_gain_that_may_be_chance_is_drawn_hollow(monkeypatch: pytest.MonkeyPat
         return sum(line.get_markerfacecolor() == light.accent for line in axes.lines if line.get_marker() == "o")
 
     assert (dots(0.01), dots(0.3)) == (2, 1)
+
+
+def test_the_results_page_is_made_from_stored_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    results, tables = script("results", monkeypatch), script("tables", monkeypatch)
+    benches = results.stored()
+    for name, text in results.blocks(benches).items():
+        assert tables.block(results.PAGE, name) == text, f"{name}: run `python scripts/results.py`"
+    assert set(results.pictures(benches)) == {file.name for file in results.IMAGES.glob("*.svg")}
+
+
+def test_a_suites_figures_are_stored_without_texts_and_join(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    results = script("results", monkeypatch)
+    monkeypatch.setattr(results, "STORE", tmp_path / "suites")
+
+    def report(name: str, **scores: float | None) -> dict[str, Any]:
+        cell = {"model": "m, as it is", "method": "naive", "set": name}
+        found = {"n": 2, "p": 0.2, "wins": 1, "losses": 0, "se": 0.5}
+        compared = cell | found | {"over": "base", "gain": 0.5, "gain_ci95": [0.0, 1.0]}
+        made: dict[str, Any] = {key: {} for key in results.MADE} | {
+            "cells": {f"m, as it is; naive; {of}": "1" for of in ("a", "b")}
+        }
+        return {
+            "name": "real",
+            "scores": [cell],
+            "comparisons": [compared],
+            "construction": [cell | {"retained_ranks": [1, 0], "words": [[9, 3]]}],
+            "points": [],
+            "changed": [cell | {"question": "what is secret?"}],
+            "made": made | {"settings": {"generator": {"base_url": "http://secret"}}},
+            "questions": [cell | {"id": "q", "stratum": "neither", "scores": scores}],
+        }
+
+    results.store(report("a", base=None, writeback=1.0))
+    results.store(report("b", base=0.0, writeback=1.0, control_rows=0.0))
+    [bench] = results.stored()
+    assert {row["set"]: row["scores"] for row in bench.questions} == {
+        "a": {"base": None, "writeback": 1.0},
+        "b": {"base": 0.0, "writeback": 1.0, "control_rows": 0.0},
+    }
+    assert [row["p_holm"] for row in bench.comparisons] == [0.4, 0.4]
+    assert "secret" not in "".join(file.read_text(errors="replace") for file in results.STORE.iterdir())
+    pictures = results.pictures([bench])
+    assert "real-gains-m-as-it-is-naive-narrow.svg" in pictures and all(
+        "<svg xmlns" in svg for svg in pictures.values()
+    )

@@ -53,7 +53,7 @@ def compared(arms: dict[str, list[Row]], other: str) -> dict[str, Any]:
 def by_stratum(found: Mapping[str, str], arms: dict[str, list[Row]]) -> list[Row]:
     """The comparisons of one cell, stratum by stratum, by what a question shares with the training questions."""
     rows = []
-    for stratum in counts(found):
+    for stratum in (name for name, count in counts(found).items() if count > 1):  # one has no spread
         own = {arm: [row for row in given if found[row["id"]] == stratum] for arm, given in arms.items()}
         means = {arm: scored(given)["score"] for arm, given in own.items()}
         rows += [

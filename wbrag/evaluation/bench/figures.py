@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from wbrag.core.errors import WbragError
 from wbrag.enrich.rows import Row
 from wbrag.evaluation.bench.comparisons import correct, pooled_over
 
+log = logging.getLogger(__name__)
 CELL = ("model", "method", "set")
-_RECORDS = ("scores", "comparisons", "construction", "points", "changed", "rankings", "strata", "questions")
-_DECIDING = ("corpus", "encoder", "prompts", "seed")
-_SETTINGS = ("enrich", "distiller", "methods", "retrieval", "rerank", "retriever")  # the others decide no figure
+_RECORDS = ("scores", "comparisons", "construction", "points", "changed", "strata", "questions")
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,12 @@ class Bench:
 
 
 def joined(before: Bench | None, after: Bench) -> Bench:
-    """The cells of two runs of one suite, those of `after` where both have them; corrected and pooled over all."""
-    cells: dict[str, Any] = {} if before is None else {name: _cells(before, after, name) for name in _RECORDS}
+    """The cells of two runs of one suite in its order, corrected and pooled over all; those of `after` replace others.
+
+    Of `before` only those stay that the suite still has, and that were made of what it would make them of now: both
+    name that in `made["cells"]`. Rankings and points across cells are of whole runs, which join nothing.
+    """
+    cells = _together(before, after) if before else {}
     whole = replace(after, **cells)
     for family in (whole.comparisons, whole.strata):
         correct(family)
@@ -43,21 +46,22 @@ def joined(before: Bench | None, after: Bench) -> Bench:
     return replace(whole, pooled=pooled_over(whole.comparisons, whole.strata, pools))
 
 
-def check_same(before: Bench, made: dict[str, Any], where: str) -> None:
-    """Raises `WbragError` where figures were made by another corpus, encoder, prompts, settings or model."""
-    differ = [name for name in _DECIDING if before.made.get(name) != made.get(name)]
-    settings = before.made.get("settings", {}), made.get("settings", {})
-    differ += [f"settings of {name}" for name in _SETTINGS if settings[0].get(name) != settings[1].get(name)]
-    models = before.made.get("generators", {}), made.get("generators", {})
-    differ += [f"model {name}" for name in models[0].keys() & models[1].keys() if models[0][name] != models[1][name]]
-    if differ:
-        raise WbragError(
-            f"expected the suite's earlier figures in {where} to be of the same {', '.join(differ)}, "
-            "found others: run the whole suite, or move that file away"
+def _together(before: Bench, after: Bench) -> dict[str, Any]:
+    then, now = before.made.get("cells", {}), after.made.get("cells", {})
+    order = {cell: place for place, cell in enumerate(now)}
+    run = {cell_of(row) for row in after.scores}
+    kept = {cell for cell, made_of in now.items() if then.get(cell) == made_of} - run
+    if lost := {cell_of(row) for row in before.scores} - kept - run:
+        log.warning("earlier cells that the suite would make otherwise now are left out: %s", ", ".join(sorted(lost)))
+    return {
+        name: sorted(
+            [row for row in getattr(before, name) if cell_of(row) in kept] + getattr(after, name),
+            key=lambda row: order.get(cell_of(row), len(order)),
         )
+        for name in _RECORDS
+    }
 
 
-def _cells(before: Bench, after: Bench, name: str) -> list[Row]:
-    new = getattr(after, name)
-    keys = {tuple(row.get(key) for key in CELL) for row in new}
-    return [row for row in getattr(before, name) if tuple(row.get(key) for key in CELL) not in keys] + new
+def cell_of(row: Row) -> str:
+    """The name of a record's cell in `made["cells"]`."""
+    return "; ".join(str(row[name]) for name in CELL)

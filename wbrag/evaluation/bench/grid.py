@@ -29,7 +29,7 @@ from wbrag.units.layout import Index
 
 SHOWN = 8  # changed questions of each kind in a cell
 Sections = dict[str, dict[str, Any]]  # settings by their section
-Opener = Callable[[Sections], Runner]  # settings -> a runner that uses them
+Opener = Callable[[Sections], Runner]  # settings -> a runner that uses them, open until the next is asked for
 
 
 @dataclass(frozen=True)
@@ -50,33 +50,33 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
     units_of: dict[tuple[str, str, str], list[PassageText]] = {}
     strata_of: dict[str, dict[str, str]] = {}
     for model, settings in suite.settings.items():
-        with opener(settings) as opened:
-            for set_name, questions in suite.sets.items():
-                closed = opened.answers(questions.test, release="closed-book", limit=questions.test_limit)
-                metric = task(opened.layout.examples(questions.test, 1)[0].task).metric
-                for method in suite.methods_of(set_name):
-                    name = {"model": model, "method": method, "set": set_name}
-                    cell = run_cell(opened, suite, method, questions)
-                    arms = {"closed_book": closed, **cell.arms}
-                    bench.scores.extend(name | {"arm": arm, "metric": metric} | scored(arms[arm]) for arm in arms)
-                    over = [arm for arm in arms if arm != "writeback"]
-                    bench.comparisons.extend(name | {"over": arm} | compared(arms, arm) for arm in over)
-                    if set_name not in strata_of:
-                        strata_of[set_name] = shared(opened, questions)
-                    bench.strata.extend(name | row for row in by_stratum(strata_of[set_name], arms))
-                    bench.questions.extend(name | row for row in by_question(strata_of[set_name], arms))
-                    bench.construction.append(name | cell.built)
-                    bench.points.extend(name | point for point in cell.points)
-                    bench.changed.extend(name | row for row in cell.changed)
-                    units_of[model, method, set_name] = cell.units
-                    yield bench
-            if suite.retrievers:
-                from wbrag.evaluation.bench import retrievers  # torch, which tables and pages do without
+        opened = opener(settings)
+        for set_name, questions in suite.sets.items():
+            closed = opened.answers(questions.test, release="closed-book", limit=questions.test_limit)
+            metric = task(opened.layout.examples(questions.test, 1)[0].task).metric
+            for method in suite.methods_of(set_name):
+                name = {"model": model, "method": method, "set": set_name}
+                cell = run_cell(opened, suite, method, questions)
+                arms = {"closed_book": closed, **cell.arms}
+                bench.scores.extend(name | {"arm": arm, "metric": metric} | scored(arms[arm]) for arm in arms)
+                over = [arm for arm in arms if arm != "writeback"]
+                bench.comparisons.extend(name | {"over": arm} | compared(arms, arm) for arm in over)
+                if set_name not in strata_of:
+                    strata_of[set_name] = shared(opened, questions)
+                bench.strata.extend(name | row for row in by_stratum(strata_of[set_name], arms))
+                bench.questions.extend(name | row for row in by_question(strata_of[set_name], arms))
+                bench.construction.append(name | cell.built)
+                bench.points.extend(name | point for point in cell.points)
+                bench.changed.extend(name | row for row in cell.changed)
+                units_of[model, method, set_name] = cell.units
+                yield bench
+        if suite.retrievers:
+            from wbrag.evaluation.bench import retrievers  # torch, which tables and pages do without
 
-                made_by = {name: units_of[model, suite.methods_of(name)[0], name] for name in suite.sets}
-                for rows in retrievers.run(opened, suite.retrievers, suite.sets, made_by):
-                    bench.rankings.extend({"model": model} | row for row in rows)
-                    yield bench
+            made_by = {name: units_of[model, suite.methods_of(name)[0], name] for name in suite.sets}
+            for rows in retrievers.run(opened, suite.retrievers, suite.sets, made_by):
+                bench.rankings.extend({"model": model} | row for row in rows)
+                yield bench
     if suite.studies.cross:
         bench.points.extend(cross(suite, opener, units_of))
         yield bench
@@ -164,20 +164,18 @@ def cross(suite: Suite, opener: Opener, made: dict[tuple[str, str, str], list[Pa
     """Units made with one method or model, used by another (paper, Fig. 4): `value` names where they came from."""
     points: list[Row] = []
     for model, settings in suite.settings.items():
-        with opener(settings) as opened:
-            for (maker, made_with, set_name), documents in made.items():
-                for method in suite.methods_of(set_name):
-                    if (maker, made_with) != (model, method):
-                        questions = suite.sets[set_name]
-                        limit = questions.test_limit
-                        base = opened.answers(questions.test, release="none", method=method, limit=limit)
-                        indexes = library(opened, documents)
-                        found = opened.answers(
-                            questions.test, release="cross", method=method, limit=limit, indexes=indexes
-                        )
-                        cell = {"model": model, "method": method, "set": set_name}
-                        point = {"study": "cross", "value": f"{maker} {made_with}", "units": len(set(documents))}
-                        points.append(cell | point | against(base, found))
+        opened = opener(settings)
+        for (maker, made_with, set_name), documents in made.items():
+            for method in suite.methods_of(set_name):
+                if (maker, made_with) != (model, method):
+                    questions = suite.sets[set_name]
+                    limit = questions.test_limit
+                    base = opened.answers(questions.test, release="none", method=method, limit=limit)
+                    indexes = library(opened, documents)
+                    found = opened.answers(questions.test, release="cross", method=method, limit=limit, indexes=indexes)
+                    cell = {"model": model, "method": method, "set": set_name}
+                    point = {"study": "cross", "value": f"{maker} {made_with}", "units": len(set(documents))}
+                    points.append(cell | point | against(base, found))
     return points
 
 

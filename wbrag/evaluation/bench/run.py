@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from wbrag.core.config import Config
 from wbrag.core.errors import UsageError, unknown
+from wbrag.core.fingerprint import deciding, fingerprint
 from wbrag.core.io.files import Location
 from wbrag.core.model_sections import EncoderConfig, Section
 from wbrag.core.train_sections import TrainConfig
 from wbrag.enrich.scores import SCORING
-from wbrag.evaluation.bench.figures import Bench, check_same, joined
+from wbrag.evaluation.bench.figures import Bench, cell_of, joined
 from wbrag.evaluation.bench.grid import Sections, run_grid
 from wbrag.evaluation.bench.page import read_bench, write_figures, write_report
 from wbrag.evaluation.bench.suite import Suite, load_suite, prepare
@@ -43,7 +47,6 @@ def run_suite(
     """
     whole = load_suite(suite)
     wanted = _part(whole, sets, models)
-    _check_settings(wanted, runner.config)
     train = TrainConfig(**{**runner.config.train.model_dump(), **wanted.train})
     own = runner.varied(train=dict(train)) if wanted.train else runner
     if not wanted.encoder:
@@ -63,37 +66,64 @@ def _part(suite: Suite, sets: Sequence[str], models: Sequence[str]) -> Suite:
             if name not in known:
                 raise unknown(f"{kind.removesuffix('s')} of the suite", name, list(known))
         chosen[kind] = {name: found for name, found in known.items() if not names or name in names}
-    return suite.model_copy(update=chosen)
+    part = suite.model_copy(update=chosen)
+    if part != suite and (suite.retrievers or suite.studies.cross):
+        found = "retrievers" if suite.retrievers else "studies.cross"
+        raise UsageError(
+            f"expected a whole run of a suite with {found}, which compare its cells, found a part: run all"
+        )
+    return part
 
 
 def _run(runner: Runner, whole: Suite, wanted: Suite, data: str | Location | None, close: Callable[[], None]) -> Bench:
-    prepare(runner, wanted, data)
-    if any(any(sections.values()) for sections in wanted.settings.values()):
-        close()  # each model opens a session of its own, and needs the GPUs
-
     def configured(settings: Sections) -> Config:
         changed = {name: _changed(getattr(runner.config, name), own) for name, own in settings.items() if own}
         return runner.config.model_copy(update=changed)
 
-    def opened(settings: Sections) -> Runner:
-        if not any(settings.values()):
-            return runner
-        return Runner(Layout(runner.layout.path, configured(settings)), progress=runner.progress)
-
-    configs = {name: configured(settings) for name, settings in wanted.settings.items()}
+    configs = {name: configured(settings) for name, settings in whole.settings.items()}
     for config in configs.values():
-        asyncio.run(check(config, _needs(wanted, config)))
+        _check_settings(wanted, config)
+    prepare(runner, wanted, data)
+    if any(wanted.models.values()):
+        close()  # each model opens a session of its own, and needs the GPUs
+    for name in wanted.settings:
+        if not Layout(runner.layout.path, configs[name]).indexed():
+            raise UsageError("expected an index with words for retrieval.hybrid, found one without: run `wbrag index`")
+        asyncio.run(check(configs[name], _needs(wanted, configs[name])))
+
     made, folder = _provenance(whole, runner, configs), runner.layout.path / "reports" / "suites"
-    before, file = None, folder / f"{whole.name}.json"
-    if wanted != whole and file.is_file():
-        before = read_bench(file)
-        check_same(before, made, str(file))
-        made["generators"] = before.made["generators"] | made["generators"]
-    for part in run_grid(wanted, opened, made):
-        bench = joined(before, part)
-        write_figures(bench, folder)
+    before = read_bench(file) if wanted != whole and (file := folder / f"{whole.name}.json").is_file() else None
+    with closing(_Opener(runner)) as opener:
+        for part in run_grid(wanted, opener, made):
+            bench = joined(before, part)
+            write_figures(bench, folder)
     write_report(bench, folder)
     return bench
+
+
+class _Opener:
+    """Runners over one workspace: of one model at a time, whose variants share its engines."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = self.base = runner
+        self.generator: dict[str, Any] = {}
+
+    def __call__(self, settings: Sections) -> Runner:
+        if settings["generator"] != self.generator:
+            self.base.close()  # the next model needs its GPUs
+            self.generator = settings["generator"]
+            self.base = self.runner
+            if self.generator:
+                config = self.runner.config
+                config = config.model_copy(update={"generator": _changed(config.generator, self.generator)})
+                self.base = Runner(Layout(self.runner.layout.path, config), progress=self.runner.progress)
+        more = {name: values for name, values in settings.items() if name != "generator" and values}
+        return self.base.varied(**more) if more else self.base
+
+    def close(self) -> None:
+        """Stop the engines that were started here; the caller's go on."""
+        if self.base is not self.runner:
+            self.base.close()
 
 
 def _changed(section: Section, settings: dict[str, Any]) -> Section:
@@ -123,11 +153,37 @@ def _provenance(suite: Suite, runner: Runner, configs: Mapping[str, Config]) -> 
         "prompts": runner.layout.prompt_version(),
         "seed": config.seed,
         "generators": {name: generator_fingerprint(c) for name, c in configs.items()},
+        "cells": _cells(suite, runner, configs),
         "encoder": f"{config.encoder.model} {encoder_fingerprint(config.encoder)}",
         "corpus": runner.layout.corpus_fingerprint(),
         "settings": config.model_dump(mode="json", exclude_defaults=True, exclude={"workspace"}),
         "suite": suite.model_dump(mode="json", exclude_defaults=True),
     }
+
+
+def _cells(suite: Suite, runner: Runner, configs: Mapping[str, Config]) -> dict[str, str]:
+    """Every cell of the suite, with a fingerprint of all that decides its figures."""
+    shared = (
+        runner.layout.corpus_fingerprint(),
+        runner.layout.prompt_version(),
+        encoder_fingerprint(runner.config.encoder),
+    )
+    found = {}
+
+    @cache
+    def asked(name: str) -> str:
+        there = runner.layout.examples_file(name).is_file()
+        return fingerprint([asdict(example) for example in runner.layout.examples(name)]) if there else ""
+
+    for model, c in configs.items():
+        own = (generator_fingerprint(c), generator_fingerprint(c.for_distiller()), c.seed, c.index.factory)
+        sections = [deciding(getattr(c, name)) for name in ("enrich", "retrieval", "rerank", "retriever", "methods")]
+        for set_name in suite.sets:
+            about = (suite.of_set(set_name), *(asked(name) for name in suite.named(set_name)))
+            for method in suite.methods_of(set_name):
+                cell = cell_of({"model": model, "method": method, "set": set_name})
+                found[cell] = fingerprint(*shared, *own, sections, *about)
+    return found
 
 
 def _needs(suite: Suite, config: Config) -> set[Needs]:

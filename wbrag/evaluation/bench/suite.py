@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,7 +30,7 @@ from wbrag.units.layout import Layout
 
 Control = Literal["raw", "copies", "rows", "random", "no_utility_gate", "no_document_gate"]
 Knob = Literal["tau_s", "tau_delta", "tau_doc", "n_min"]
-Varied = Literal["enrich", "distiller", "retrieval", "rerank", "methods"]
+Varied = Literal["enrich", "retrieval"]  # what one running engine serves in any setting
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -130,6 +131,16 @@ class Suite(Section):
                 found[f"{model}, {variant}"] = {"generator": own} | {str(name): values for name, values in more.items()}
         return found
 
+    def of_set(self, set_name: str) -> dict[str, Any]:
+        """What the suite says that decides the figures of a set's cells."""
+        questions = self.sets[set_name].model_dump(mode="json", exclude={"methods"})
+        own = self.model_dump(mode="json", include={"controls", "rows_reranker", "studies", "train", "encoder"})
+        return {"questions": questions} | own
+
+    def named(self, set_name: str) -> tuple[str, str]:
+        """The examples that a set trains with and is tested on."""
+        return self.sets[set_name].train, self.sets[set_name].test
+
     @property
     def cells(self) -> int:
         return len(self.settings) * sum(len(self.methods_of(name)) for name in self.sets)
@@ -188,7 +199,9 @@ def prepare(runner: Runner, suite: Suite, data: str | Location | None) -> None:
         prepare_demo(layout, draws=suite.draws)
     if suite.corpus:
         _read_corpus(layout, suite.corpus, _path(suite.corpus, data), runner.progress)
-    for name, source in suite.examples.items():
+    asked = {name for set_name in suite.sets for name in suite.named(set_name)}
+    asked |= set(suite.retrievers.unseen if suite.retrievers else ())
+    for name, source in ((name, source) for name, source in suite.examples.items() if name in asked):
         if not layout.examples_file(name).is_file():
             set_name, _, split = name.partition("/")
             layout.ingest_examples(_path(source, data), set_name, split, source.format, source.task, keep=source.holds)
@@ -219,12 +232,16 @@ def _check_present(layout: Layout, name: str, source: DatasetSource, data: str |
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "examples.parquet"
         ingest_examples(path, file, format=source.format, task=source.task, keep=source.holds)
-        wanted = {(e.id, e.question) for e in (from_row(Example, row) for row in pq.read_table(file).to_pylist())}
-    if other := len(wanted ^ {(e.id, e.question) for e in found}):
+        wanted = {_told(from_row(Example, row)) for row in pq.read_table(file).to_pylist()}
+    if other := len(wanted ^ set(map(_told, found))):
         raise UsageError(
             f"expected the questions of {path} in {name}, found {other} that are of one alone: "
             "give the suite's a split of their own, such as nq/train-related"
         )
+
+
+def _told(example: Example) -> str:
+    return content_hash(json.dumps(asdict(example), sort_keys=True, default=str))
 
 
 def _need_gold(layout: Layout, questions: QuestionSet) -> None:

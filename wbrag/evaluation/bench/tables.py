@@ -198,6 +198,8 @@ def _costs(bench: Bench) -> Table:
     for model in _distinct(bench.scores, "model"):
         for method in _distinct(bench.scores, "method"):
             rows = [r for r in bench.scores if (r["model"], r["method"], r["arm"]) == (model, method, "base")]
+            if not rows:
+                continue  # a part of the grid
             own = ", ".join(
                 f"{name.replace('_', ' ')} {value:.3g}" for name, value in means([r["details"] for r in rows]).items()
             )
