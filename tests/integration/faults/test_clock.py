@@ -52,6 +52,7 @@ def date_anew(folder: Path, draw: random.Random) -> None:
         os.utime(file, (at, at))
 
 
+@pytest.mark.slow
 def test_a_life_under_a_jumping_clock_ends_as_under_a_steady_one(mortals: Mortals, tmp_path: Path) -> None:
     print(f"WBRAG_FAULT_SEED={SEED}")
     draw = random.Random(SEED)

@@ -47,6 +47,7 @@ def test_a_reranker_learns_which_documents_are_useful(cross_encoder: Path, tmp_p
     )
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_from_its_last_checkpoint(cross_encoder: Path, tmp_path: Path) -> None:
     whole = fit_here(course(cross_encoder), tmp_path / "whole", lambda done, total: None)
 
