@@ -32,13 +32,9 @@ MADE = ("created", "hardware", "versions", "prompts", "seed", "generators", "enc
 PAPER = ROOT / "docs" / "measured" / "paper.json"
 Json = dict[str, Any]
 FONTS = "-apple-system, BlinkMacSystemFont, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif"
-# The colours of reports, which a picture's own style sets: the reader's scheme chooses.
-STYLE = f"""svg {{ font-family: {FONTS};
-  --paper: #fdfcf9; --ink: #1d2228; --soft: #5b6168; --line: #dcd8ce;
-  --accent: #0b6b6b; --warm: #a6461f; --plain: #8b9097; --faint: #d5d6d4; }}
-@media (prefers-color-scheme: dark) {{ svg {{
-  --paper: #14171a; --ink: #e9e6df; --soft: #a4a9ae; --line: #343a40;
-  --accent: #5cc4bb; --warm: #ef9a6c; --plain: #8d949b; --faint: #3d444b; }} }}"""
+# The reports' own colours, set by a picture itself: the reader's scheme chooses.
+COLOURS = (ROOT / "wbrag" / "evaluation" / "report" / "colours.css.j2").read_text(encoding="utf-8")
+STYLE = f"svg {{ font-family: {FONTS}; }} {COLOURS.replace(':root', 'svg')}"
 
 
 # -- what is stored ---------------------------------------------------------------------------------------------------

@@ -157,7 +157,8 @@ def _kept(runner: Runner, learned: Learned, model: str, shown: Sequence[Exercise
         (Path(scratch) / SEEN).write_text(json.dumps(seen, indent=0) + "\n", encoding="utf-8")
         place = runner.layout.path / "readers" / f"reader-{fingerprint(contents(scratch))}"
         with folder_in_one_step(place) as folder:
-            shutil.copytree(scratch, folder, dirs_exist_ok=True)
+            for file in Path(scratch).iterdir():
+                shutil.copyfile(file, folder / file.name)  # without the scratch folder's modes, which shut others out
     return place
 
 

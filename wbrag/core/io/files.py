@@ -155,7 +155,8 @@ def folder_in_one_step(path: Location) -> Iterator[Path]:
                 (path / str(file.relative_to(folder))).put(file)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    scratch = path.parent / f".{path.name}.{uuid4().hex[:8]}"
+    scratch.mkdir()  # with the modes that the umask says: mkdtemp's would shut other users out of what it becomes
     try:
         yield scratch
         if path.exists():

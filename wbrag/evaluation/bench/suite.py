@@ -17,6 +17,7 @@ from pydantic import Field, PositiveInt, ValidationError
 
 from wbrag.core.config import Config
 from wbrag.core.errors import UsageError, unknown
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, location, write_atomically
 from wbrag.core.io.schemas import from_row
 from wbrag.core.model_sections import Section
@@ -232,16 +233,12 @@ def _check_present(layout: Layout, name: str, source: DatasetSource, data: str |
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "examples.parquet"
         ingest_examples(path, file, format=source.format, task=source.task, keep=source.holds)
-        wanted = {_told(from_row(Example, row)) for row in pq.read_table(file).to_pylist()}
-    if other := len(wanted ^ set(map(_told, found))):
+        wanted = {fingerprint(asdict(from_row(Example, row))) for row in pq.read_table(file).to_pylist()}
+    if other := len(wanted ^ {fingerprint(asdict(example)) for example in found}):
         raise UsageError(
             f"expected the questions of {path} in {name}, found {other} that are of one alone: "
             "give the suite's a split of their own, such as nq/train-related"
         )
-
-
-def _told(example: Example) -> str:
-    return content_hash(json.dumps(asdict(example), sort_keys=True, default=str))
 
 
 def _need_gold(layout: Layout, questions: QuestionSet) -> None:
