@@ -49,8 +49,12 @@ def test_it_is_kept_with_what_it_saw_and_how_it_reads(trained: tuple[Workspace, 
     assert names == {one.name for one in found.after} and "--generator.adapter" in str(tables(found))
 
 
-def test_adapter_and_merged_model_answer_alike(trained: tuple[Workspace, ReaderResult], tmp_path: Path) -> None:
+def test_adapter_and_merged_model_answer_alike(
+    trained: tuple[Workspace, ReaderResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is served on a GPU too, which no CPU does of itself."""
     w, found = trained
+    monkeypatch.setattr(VLLMGenerator, "_whole", lambda self: (self.settings, self.path))
     merge(str(Path(generator_folder())), str(found.folder), tmp_path / "merged")
     prompt = [Message("user", f"Who is behind {e.question}") for e in w.examples("demo/test", 1)]
     adapted, merged = (

@@ -60,7 +60,8 @@ class VLLMGenerator:
             if self._engine is None:
                 try:
                     await asyncio.to_thread(fetched, self.settings)
-                    self._engine = _start_engine(self.settings, self.path, self.seed)
+                    settings, path = await asyncio.to_thread(self._whole)
+                    self._engine = _start_engine(settings, path, self.seed)
                     self._guard = die_with_this_process()
                 except WbragError:
                     raise
@@ -77,6 +78,14 @@ class VLLMGenerator:
                         "check the model, its dtype and the free memory, and that a script's own code stands "
                         'under `if __name__ == "__main__":`, since the engine is a process that imports it'
                     ) from None
+
+    def _whole(self) -> tuple[GeneratorConfig, str]:
+        """What the engine is started with: on a CPU, where vLLM takes seconds a token over an adapter, it is merged."""
+        if self.adapter is None or not _on_cpu():
+            return self.settings, self.path
+        path = lora.merged(self.path, str(self.adapter), self.settings.revision)
+        self.adapter = None
+        return self.settings.model_copy(update={"adapter": None, "revision": None}), str(path)
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
         template = await self._template()
@@ -280,11 +289,15 @@ def prepare_environment(path: str) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def engine_options(settings: GeneratorConfig, path: str, seed: int) -> dict[str, Any]:
-    """vLLM's own names and values for the settings."""
+def _on_cpu() -> bool:
     from vllm.platforms import current_platform
 
-    cpu = current_platform.is_cpu()
+    return bool(current_platform.is_cpu())
+
+
+def engine_options(settings: GeneratorConfig, path: str, seed: int) -> dict[str, Any]:
+    """vLLM's own names and values for the settings."""
+    cpu = _on_cpu()
     # float32 on CPU: bfloat16 rounds differently in every batch, so that a resumed run could answer otherwise
     dtype = ("float32" if cpu else "auto") if settings.dtype == "auto" else settings.dtype
     return {
