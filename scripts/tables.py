@@ -35,10 +35,12 @@ def blocks() -> dict[tuple[str, str], str]:
     runs = {f"results/{file.name}": _read(file) for file in RESULTS.glob("*.json")}
     runs |= {f"results/earlier/{file.name}": _read(file) for file in (RESULTS / "earlier").glob("*.json")}
     embedded = _read(ROOT / "wbrag" / "generators" / "embedded" / "quality.json")
+    taught = _read(ROOT / "wbrag" / "generators" / "reader" / "reader.json")
     return {
         ("README.md", "demo"): caption(demo),
         ("docs/architecture.md", "modules"): modules(ROOT / "wbrag"),
         ("docs/experiments.md", "demo"): demo_tables(demo),
+        ("docs/models.md", "reader"): reader(taught),
         ("docs/security.md", "security"): security(attacks),
         ("benchmarks/README.md", "speed"): speed(latest),
         ("benchmarks/LOG.md", "runs"): history(runs),
@@ -101,6 +103,22 @@ def quality(found: Json) -> str:
     stages = {name: share for name, share in found.items() if name not in ("n", "seed")}
     rows = ["| stage | right |", "|---|---|", *(f"| {name} | {100 * share:.0f}% |" for name, share in stages.items())]
     return "\n".join([*rows, "", f"At most {found['n']} samples a line, measured under vLLM by `quality.py`."])
+
+
+def reader(found: Json) -> str:
+    """How the model reads without the adapter that ships and with it, and what the adapter was made of."""
+    after = {one["name"]: one for one in found["quality"]["after"]}
+    rows = ["| unseen questions | n | smollm2 | smollm2-reader |", "|---|---|---|---|"]
+    for one in found["quality"]["before"]:
+        cells = [_score({"score": part["mean"], "ci95": part["ci95"]}) for part in (one, after[one["name"]])]
+        rows.append(f"| {one['name']} | {one['n']} | {' | '.join(cells)} |")
+    exercises = ", ".join(f"{count} {kind}" for kind, count in found["exercises"].items())
+    note = (
+        f"In % with 95% bootstrap intervals, on questions of {', '.join(found['measured'])}. Taught with {exercises} "
+        f"exercises of {', '.join(found['examples'])} and of archives like the demo's; it has seen no question or gold "
+        f"passage of {', '.join(found['apart'])}."
+    )
+    return "\n".join([*rows, "", note])
 
 
 # -- suites -----------------------------------------------------------------------------------------------------------

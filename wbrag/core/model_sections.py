@@ -68,7 +68,8 @@ class RequestConfig(Section):
 class GeneratorConfig(Section):
     backend: Literal["vllm", "openai"] = "vllm"
     model: str = Field(
-        "embedded", description="'embedded', 'smollm2', a folder, a Hugging Face name, or the endpoint's model name"
+        "embedded",
+        description="'embedded', 'smollm2', 'smollm2-reader', a folder, a Hugging Face name, or an endpoint's name",
     )
     revision: str | None = None
     adapter: str | None = Field(None, description="a folder with a LoRA adapter of the model, such as a trained reader")

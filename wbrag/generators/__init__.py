@@ -16,7 +16,7 @@ from wbrag.core.fingerprint import deciding, fingerprint
 from wbrag.core.io.files import model_contents
 from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.types import Generator
-from wbrag.generators import lora, smollm2
+from wbrag.generators import lora, smollm2, smollm2_reader
 from wbrag.generators.hub import commit_of
 from wbrag.generators.logprobs import TOP_LOGPROBS
 
@@ -59,18 +59,27 @@ async def check(config: Config, needs: Collection[str]) -> None:
         await generator.close()
 
 
+MADE = {module.NAME: module for module in (smollm2, smollm2_reader)}  # models that wbrag makes out of a wheel
+
+
 def model_path(settings: GeneratorConfig) -> str:
     """What the engine is asked to load: a shipped model's folder, or the name as given."""
-    if settings.backend == "vllm" and settings.model == smollm2.NAME:
-        return str(smollm2.folder())
+    if settings.backend == "vllm" and settings.model in MADE:
+        return str(MADE[settings.model].folder())
     return str(files("wbrag.generators").joinpath("embedded")) if settings.model == "embedded" else settings.model
 
 
 def fetched(settings: GeneratorConfig) -> str:
-    """`model_path`, once what it names is there: the model `smollm2` is made at its first use."""
-    if settings.backend == "vllm" and settings.model == smollm2.NAME:
-        smollm2.get()
+    """`model_path`, once what it names is there: some models are made at their first use."""
+    if settings.backend == "vllm" and settings.model in MADE:
+        MADE[settings.model].get()
     return model_path(settings)
+
+
+def engine_name(settings: GeneratorConfig) -> str:
+    """What a unit says of the engine that wrote it: model, revision, precision, and the adapter where there is one."""
+    adapter = f"+{fingerprint(lora.contents(settings.adapter))}" if settings.adapter else ""
+    return f"vllm:{settings.model}@{settings.revision or 'default'}:{settings.dtype}{adapter}"
 
 
 def _adapter(settings: GeneratorConfig) -> list[Any]:
@@ -108,7 +117,7 @@ def _manners(settings: GeneratorConfig) -> list[dict[str, Any]]:
 
 def _weights(settings: GeneratorConfig) -> str | list[tuple[str, str]]:
     """A model folder's contents, or the model's name."""
-    if settings.backend == "vllm" and settings.model == smollm2.NAME:
-        return f"{smollm2.NAME}@{smollm2.GGUF_SHA256}"
+    if settings.backend == "vllm" and settings.model in MADE:
+        return f"{settings.model}@{MADE[settings.model].contents()}"
     folder = Path(model_path(settings)).expanduser()
     return model_contents(folder) if settings.backend == "vllm" and folder.is_dir() else settings.model

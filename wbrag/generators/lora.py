@@ -70,10 +70,15 @@ def merged(base: str, adapter: str, revision: str | None = None) -> Path:
     """`merge`, once, into a folder of the cache that is named by both: for engines that take no adapter."""
     named = (model_contents(Path(base)) if Path(base).is_dir() else base, revision)
     out = cache_folder() / "models" / f"merged-{fingerprint(named, contents(adapter))}"
-    with locked(out.parent / f".{out.name}.lock"):  # the processes of one machine share the cache
+    merge_once(base, adapter, out, revision)
+    return out
+
+
+def merge_once(base: str, adapter: str, out: Path, revision: str | None = None) -> None:
+    """`merge`, unless it is done; the processes of one machine, which share the cache, wait for the first of them."""
+    with locked(out.parent / f".{out.name}.lock"):
         if not (out / "config.json").is_file():
             merge(base, adapter, out, revision)
-    return out
 
 
 def merge(base: str, adapter: str, out: Path, revision: str | None = None) -> None:

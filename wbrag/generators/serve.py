@@ -19,6 +19,7 @@ from wbrag.core.errors import PromptTooLong, WbragError
 from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.retry import REPLICAS
 from wbrag.core.types import Completion, Prompt, Sampling
+from wbrag.generators import engine_name
 from wbrag.generators.openai import OpenAIGenerator
 from wbrag.generators.openai_dialect import Dialect
 from wbrag.generators.openai_stream import read_stream
@@ -53,7 +54,7 @@ class ServeGenerator(OpenAIGenerator):
     @property
     def fingerprint(self) -> str:
         """`VLLMGenerator`'s: the engine is the same."""
-        return f"vllm:{self.settings.model}@{self.settings.revision or 'default'}:{self.settings.dtype}"
+        return engine_name(self.settings)
 
     async def close(self) -> None:
         """Ray Serve stops the engine."""

@@ -36,6 +36,11 @@ def folder() -> Path:
     return Path(cache).expanduser() / "models" / f"{NAME}-{GGUF_SHA256[:12]}"
 
 
+def contents() -> str:
+    """A hash of what it is made of."""
+    return GGUF_SHA256
+
+
 def get(*, progress: bool = True) -> Path:
     """The model's folder, made at the first call. Raises `UsageError` where a package for it is missing."""
     made = folder()

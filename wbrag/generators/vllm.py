@@ -20,7 +20,7 @@ from wbrag.core.env import ENGINE, check_torchvision
 from wbrag.core.errors import EngineDied, PromptTooLong, UsageError, WbragError
 from wbrag.core.model_sections import GeneratorConfig
 from wbrag.core.types import Completion, Message, Messages, NextToken, NextTokens, Prompt, Sampling, Scored
-from wbrag.generators import fetched, lora, model_path, smollm2
+from wbrag.generators import MADE, engine_name, fetched, lora, model_path
 from wbrag.generators.chat_template import ChatTemplate
 from wbrag.generators.reaper import die_with_this_process
 from wbrag.generators.reasoning import AnswerFilter, answered
@@ -41,13 +41,13 @@ class VLLMGenerator:
         self._guard: Popen[bytes] | None = None
         self._starting = asyncio.Lock()
         self._numbers = count()
-        if settings.model != smollm2.NAME:
+        if settings.model not in MADE:
             _check_path(self.path, settings.model)
         self.adapter = lora.local(settings.adapter) if settings.adapter else None
 
     @property
     def fingerprint(self) -> str:
-        return f"vllm:{self.settings.model}@{self.settings.revision or 'default'}:{self.settings.dtype}"
+        return engine_name(self.settings)
 
     async def start(self) -> None:
         """Load the model, and have it write a token: an engine may also die of its first request."""

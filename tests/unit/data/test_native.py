@@ -1,19 +1,16 @@
 """The readers on slices of the real sets, where the shared data folder is at hand."""
 
-import os
 from itertools import islice
-from pathlib import Path
 
 import pytest
 
+from tests.support.shared_data import ABSENT, BENCH, SHARED
 from wbrag.core.errors import WbragError
 from wbrag.data.formats import FORMATS, beir_qrels, beir_queries
 from wbrag.data.readers import Input
 
-SHARED = Path(os.environ.get("WBRAG_SHARED_DATA") or Path(__file__).parents[4] / "shared" / "data")
-NATIVE, BENCH = SHARED / "native", SHARED / "small-bench"
-
-pytestmark = pytest.mark.skipif(not NATIVE.is_dir(), reason=f"no shared data at {SHARED}; set WBRAG_SHARED_DATA")
+NATIVE = SHARED / "native"
+pytestmark = pytest.mark.skipif(not NATIVE.is_dir(), reason=ABSENT)
 
 
 @pytest.mark.parametrize(

