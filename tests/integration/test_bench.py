@@ -142,3 +142,27 @@ def test_other_k_the_empty_prompt_and_scores_that_are_asked_for(
     }
     for asked in (p for p in bench.points if p["value"] in ("judge", "logprob")):
         assert 0 <= asked["agreement"] <= 1 and -1 <= asked["kappa"] <= 1
+
+
+def test_variants_in_which_units_take_the_place_of_their_sources(
+    copy: Path, data: Path, endpoint: OpenAIServer, host: Host, tmp_path: Path
+) -> None:
+    """So do the controls' passages; where a control has no sources, nothing gives way."""
+    file = tmp_path / "toy.yaml"
+    suite: dict[str, object] = {
+        "name": "toy",
+        "examples": {"toy/test": {"path": "train.jsonl"}},
+        "sets": {"toy": {"train": "toy/train", "test": "toy/test", "train_limit": 8, "test_limit": 8}},
+        "variants": {"beside": {}, "instead": {"retrieval": {"displace_sources": True}}},
+        "controls": ["raw", "copies", "rows"],
+    }
+    file.write_text(yaml.safe_dump(suite), encoding="utf-8")
+    with host.workspace(copy, endpoint, ray={"block_rows": 12}) as workspace:
+        bench = workspace.bench(file, data)
+        file.write_text(yaml.safe_dump({**suite, "studies": {"top_k": [1]}}), encoding="utf-8")
+        with pytest.raises(UsageError, match="expected retrieval.displace_sources off in a suite with studies"):
+            workspace.bench(file, data)
+    share = {(r["model"].partition(", ")[2], r["arm"]): r["writeback_share"] for r in bench.scores}
+    for arm in ("writeback", "control_raw", "control_copies"):
+        assert share["instead", arm] > share["beside", arm] > 0, arm
+    assert share["instead", "control_rows"] == share["beside", "control_rows"] and share["instead", "base"] == 0

@@ -203,5 +203,5 @@ def test_a_planner_asks_again_where_the_plain_tasks_prompt_is_another(tmp_path: 
     mine = own_prompts(tmp_path / "p", qa__rag="{documents}\n---\n{question}")
     other = load(workspace=str(tmp_path), prompts_dir=mine)
     for method, same in (("planner", False), ("naive", True)):
-        found = [stages(EvaluateJob(config, False, method), layout, []) for config in (layout.config, other)]
+        found = [stages(EvaluateJob(config, False, method), []) for config in (layout.config, other)]
         assert (found[0] == found[1]) is same

@@ -39,7 +39,6 @@ class Handles(Searched):
     """The models that a row's coroutine calls."""
 
     generator: Generator
-    sources: Mapping[str, frozenset[str]] | None = None  # unit id -> passages that it displaces
     distiller: Generator | None = None  # another model that writes units
 
 
@@ -112,6 +111,7 @@ class EvaluateJob:
     method: str = "naive"
     adapter: Adapter | None = None
     reranker: RerankerModel | None = None
+    sources: Mapping[str, frozenset[str]] | None = None  # unit id -> passages that it displaces
     distils: bool = False
     kind: Literal["evaluate"] = "evaluate"
 
@@ -124,7 +124,8 @@ class EvaluateJob:
         reranker = _reranker(self.reranker, handles)
 
         async def run(example: Example, known: Known) -> Row:
-            rag = _rag(self.config, handles, example, self.config.retrieval.top_k, base, self.adapter, reranker)
+            k = self.config.retrieval.top_k
+            rag = _rag(self.config, handles, example, k, base, self.adapter, reranker, self.sources)
             answer = await method(self.method)(example.question, rag, None if self.retrieve else [])
             row = answer_row(example, answer, rag.task.score(answer.text, example.golden_answers))
             return row | {"asked": asked_key(example, self.config.prompts_dir)}
@@ -197,9 +198,10 @@ def _rag(
     base: Base | None = None,
     adapter: Adapter | None = None,
     reranker: tuple[Reranker, RerankerModel] | None = None,
+    sources: Mapping[str, frozenset[str]] | None = None,
 ) -> Rag:
     encoder = adapted(handles.encoder, adapter)
-    retriever = IndexRetriever(encoder, handles.shards, config.retrieval, handles.sources, base, reranker)
+    retriever = IndexRetriever(encoder, handles.shards, config.retrieval, sources, base, reranker)
     sampling = Sampling(max_tokens=config.generator.max_answer_tokens, one_line=True)
     return Rag(handles.generator, retriever, task(example.task), top_k, sampling, config.prompts_dir, config.methods)
 

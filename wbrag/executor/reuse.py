@@ -48,11 +48,11 @@ UNREADABLE = (WbragError, ValueError, OSError, AttributeError)  # damaged, or no
 ROWS = 4096  # in one file of rows that are taken over
 
 
-def stages(job: RowJob, layout: Layout, indexes: Sequence[Index]) -> dict[str, str]:
+def stages(job: RowJob, indexes: Sequence[Index]) -> dict[str, str]:
     """A fingerprint of each stage of `job`, over what decides it and nothing else."""
     c, e = job.config, job.config.enrich
     if isinstance(job, EvaluateJob):
-        sources = {unit: sorted(found) for unit, found in (layout.unit_sources() or {}).items()}
+        sources = {unit: sorted(found) for unit, found in (job.sources or {}).items()}
         looked_up = (c.retrieval, _shards(indexes), sources, *state(c)) if job.retrieve else ()
         moved = tuple(part.fingerprint for part in (job.adapter, job.reranker) if part)
         return {"answers": fingerprint(*_answers(c, job.method), *looked_up, *_encoder(c, job.retrieve), *moved)}

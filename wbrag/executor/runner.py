@@ -73,21 +73,25 @@ class Runner(Models):
         indexes: list[Index] | None = None,
         adapter: Adapter | None = None,
         reranker: RerankerModel | None = None,
+        sources: Mapping[str, frozenset[str]] | None = None,
     ) -> list[Row]:
         """A row per question, kept in `answers/<fingerprint>/`.
 
-        Beside `indexes`, which are searched with `adapter` and `reranker`, `release` is only a label.
+        Beside `indexes`, which are searched with `adapter` and `reranker`, `release` is only a label; `sources` are the
+        passages that each document of theirs displaces, where `retrieval.displace_sources` is set.
         """
         asked = self.layout.examples(examples, limit)
         _need_labels(examples, asked)
         retrieve = indexes is not None or release != "closed-book"
         if indexes is not None:
             reranker = reranker or named(self.config.rerank)
+            sources = sources if self.config.retrieval.displace_sources else None
         else:
             indexes = self.layout.indexes(release) if retrieve else []
             adapter = self.layout.adapter(release) if retrieve else None
             reranker = self.layout.reranker(release) if retrieve else None
-        job = EvaluateJob(self.config, retrieve, method, adapter, reranker)
+            sources = self.layout.unit_sources() if retrieve else None
+        job = EvaluateJob(self.config, retrieve, method, adapter, reranker, sources)
         how = "" if method == "naive" else f", {method}"
         label = f"answering {examples} ({release if retrieve else 'closed book'}{how})"
         return self._run(job, examples, asked, indexes, label).rows
@@ -103,6 +107,7 @@ class Runner(Models):
 
     def _run(self, job: Any, name: str, examples: list[Example], indexes: list[Index], label: str) -> Run:
         c, layout = job.config, self.layout
+        sources = (job.sources if job.kind == "evaluate" and job.retrieve else layout.unit_sources()) or {}
         made_with = {
             "examples": name,
             "method": job.method,
@@ -118,7 +123,7 @@ class Runner(Models):
             c.enrich if job.kind == "enrich" else c.retrieval,
             getattr(c.methods, job.method, None),
             [[s.sha256 for s in manifest.shards] for manifest, _ in indexes],
-            {unit: sorted(sources) for unit, sources in (layout.unit_sources() or {}).items()},
+            {unit: sorted(found) for unit, found in sources.items()},
             *(state(c) if job.retrieve else ()),
             *((*_models(c)[1:], *ranking(c)) if job.kind == "enrich" else ()),
             *(() if job.distils or job.kind != "enrich" else ("no units",)),
@@ -138,7 +143,7 @@ class Runner(Models):
     ) -> Run:
         from wbrag.executor.ray.row_pass import run_rows
 
-        found = stages(job, self.layout, indexes)
+        found = stages(job, indexes)
         self._describe(job.config, folder, made_with, found)
 
         def handles() -> Handles:  # called only if there is a row to work on
@@ -147,7 +152,7 @@ class Runner(Models):
             self._check_model(job, opened, examples[0])
             if base := open_base(job.config, opened.encoder) if job.retrieve else None:  # refused here, not row by row
                 asyncio.run(IndexRetriever(opened.encoder, [], base=base).search(["wbrag"], 1))
-            return replace(opened, sources=self.layout.unit_sources())
+            return opened
 
         with bar(label, shown=self.progress) as update:
             reuse = Reuse(job, self.layout, folder, found)

@@ -17,7 +17,16 @@ from wbrag.enrich.rows import Row
 from wbrag.enrich.summary import summarise
 from wbrag.evaluation.bench.comparisons import by_question, by_stratum, compared, scored
 from wbrag.evaluation.bench.figures import Bench
-from wbrag.evaluation.bench.libraries import copies, library, passages_of, question_rows, raw, retained_passages, units
+from wbrag.evaluation.bench.libraries import (
+    copies,
+    displaced,
+    library,
+    passages_of,
+    question_rows,
+    raw,
+    retained_passages,
+    units,
+)
 from wbrag.evaluation.bench.studies import Study, against
 from wbrag.evaluation.bench.suite import QuestionSet, Suite
 from wbrag.evaluation.strata import strata
@@ -85,27 +94,26 @@ def run_grid(suite: Suite, opener: Opener, made: dict[str, Any]) -> Iterator[Ben
 def run_cell(runner: Runner, suite: Suite, method: str, questions: QuestionSet) -> Cell:
     """Base answers, units, and every library's answers to the same questions."""
 
-    def answers(name: str, indexes: list[Index], reranker: RerankerModel | None = None) -> list[Row]:
-        options: dict[str, Any] = {"method": method, "limit": questions.test_limit, "reranker": reranker}
-        return runner.answers(questions.test, release=name, indexes=indexes, **options)
+    def answers(name: str, indexes: list[Index], **options: Any) -> list[Row]:
+        limit = questions.test_limit
+        return runner.answers(questions.test, release=name, method=method, limit=limit, indexes=indexes, **options)
 
     arms = {"base": answers("base", runner.layout.indexes("none"))}
     study = Study(runner, method, questions, arms["base"]) if suite.needs_all_scores else None
     limit = questions.train_limit
     verdicts = study.verdicts if study else runner.verdicts(questions.train, method=method, limit=limit).rows
-    documents = {"writeback": units(verdicts)}
+    documents, sources = {"writeback": units(verdicts)}, displaced(verdicts)
     if suite.controls:
         passages = retained_passages(runner.layout.path / "index", runner.layout.base()[0], verdicts)
         kinds = {"raw": raw, "copies": copies}
         documents |= {f"control_{kind}": kinds[kind](verdicts, passages) for kind in suite.controls if kind in kinds}
         documents |= study.controls(suite.controls) if study else {}
     for name, found in documents.items():
-        arms[name] = answers(name, library(runner, found))
+        arms[name] = answers(name, library(runner, found), sources=sources)
     if "rows" in suite.controls:
         told = question_rows(runner.layout.examples(questions.train, limit))
-        arms["control_rows"] = answers(
-            "control_rows", library(runner, told), rows_reranker(runner, suite.rows_reranker)
-        )
+        reranker = rows_reranker(runner, suite.rows_reranker)
+        arms["control_rows"] = answers("control_rows", library(runner, told), reranker=reranker)
     points = list(study.run(suite.studies)) if study else []
     changed = changed_answers(runner, arms["base"], arms["writeback"], documents["writeback"])
     return Cell(arms, construction(verdicts, runner.config.enrich.top_k), documents["writeback"], points, changed)

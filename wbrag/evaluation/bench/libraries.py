@@ -54,13 +54,33 @@ def unit_document(row: Row) -> PassageText:
     return PassageText(unit_id(f"{title}\n{text}"), title, text)
 
 
+def displaced(verdicts: Sequence[Row]) -> dict[str, frozenset[str]]:
+    """The passages that each unit, joined passages or a copy of them displaces, where any displaces its sources."""
+    found: dict[str, frozenset[str]] = {}
+    for row in verdicts:
+        if row["accepted"]:
+            ids = [s["id"] for s in row["sources"]]
+            unit = unit_document(row).id
+            found |= {unit: found.get(unit, frozenset()) | frozenset(ids), raw_id(ids): frozenset(ids)}
+            found |= {copy_id(id): frozenset([id]) for id in ids}
+    return found
+
+
+def raw_id(ids: Sequence[str]) -> str:
+    """Of the passages of `ids`, joined."""
+    return "raw-" + "+".join(ids)
+
+
+def copy_id(id: str) -> str:
+    """Of a passage's copy."""
+    return "copy-" + id
+
+
 def raw(verdicts: Sequence[Row], passages: Mapping[str, PassageText]) -> list[PassageText]:
     """The retained passages of each accepted example, concatenated: what is distilled, undistilled."""
     groups = {tuple(s["id"] for s in row["sources"]) for row in verdicts if row["accepted"]}
     return [
-        PassageText(
-            "raw-" + "+".join(ids), " / ".join(passages[i].title for i in ids), " ".join(passages[i].text for i in ids)
-        )
+        PassageText(raw_id(ids), " / ".join(passages[i].title for i in ids), " ".join(passages[i].text for i in ids))
         for ids in sorted(groups)
     ]
 
@@ -68,7 +88,7 @@ def raw(verdicts: Sequence[Row], passages: Mapping[str, PassageText]) -> list[Pa
 def copies(verdicts: Sequence[Row], passages: Mapping[str, PassageText]) -> list[PassageText]:
     """A copy of every retained passage: copies alone crowd noise out of the top k."""
     ids = {s["id"] for row in verdicts if row["accepted"] for s in row["sources"]}
-    return [PassageText("copy-" + id, passages[id].title, passages[id].text) for id in sorted(ids)]
+    return [PassageText(copy_id(id), passages[id].title, passages[id].text) for id in sorted(ids)]
 
 
 def question_rows(examples: Sequence[Example]) -> list[PassageText]:

@@ -137,9 +137,11 @@ def _check_settings(suite: Suite, config: Config) -> None:
             f"expected gates decided by labels in a suite with studies, found enrich.gate_metric {metric}: "
             "leave it at task, and name the other among the studies' gate_metric"
         )
-    if config.retrieval.displace_sources:
+    if config.retrieval.displace_sources and (suite.needs_all_scores or suite.studies.cross or suite.retrievers):
         raise UsageError(
-            "expected retrieval.displace_sources off in a suite, found it on: it knows the units of the shelf alone"
+            "expected retrieval.displace_sources off in a suite with studies, retrievers, or controls without a gate, "
+            "found it on: what their units displace is not recorded; leave it off, or try it as a variant of another "
+            "suite"
         )
 
 
