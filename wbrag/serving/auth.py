@@ -1,8 +1,9 @@
 """Authentication: bearer keys for the API, a signed session for the pages, CSRF tokens for their forms.
 
-Without keys the gateway is open on this machine alone: then who comes from a loopback address is an admin, whatever
-address the host has bound, and the `Host` header must name a loopback address, because a foreign page that lets its own
-name point to 127.0.0.1 (DNS rebinding) cannot forge it.
+Without keys the gateway is open to the user who runs it, on this machine alone: then who comes from a loopback address,
+straight and by a program of that user, is an admin, whatever address the host has bound. A request that a proxy handed
+on is refused, and the `Host` header must name a loopback address, because a foreign page that lets its own name point
+to 127.0.0.1 (DNS rebinding) cannot forge it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
+from wbrag.serving import peers
 from wbrag.serving.keys import ROLES, Key, Keys, Role, is_loopback
 
 PAGES = "/desk"  # below it a session counts; everywhere else only a bearer key does
@@ -44,7 +46,8 @@ class Guard:
 
     @property
     def open(self) -> bool:
-        return is_loopback(self.host) and not self.keys.all()
+        """Whether no key is needed; where keys were seen once, one is, until the gateway starts again."""
+        return is_loopback(self.host) and not self.https and not self.keys.all() and not self.keys.known
 
     def open_to(self, client: tuple[str, int] | None) -> bool:
         """Whether this peer needs no key. Ray's proxy hands on the peer that it sees; an unknown one needs a key."""
@@ -121,10 +124,21 @@ def in_pages(request: Request) -> bool:
     return request.url.path == PAGES or request.url.path.startswith(f"{PAGES}/")
 
 
-def host_allowed(guard: Guard, host: str) -> bool:
-    """Whether a request with this `Host` header may be answered: on an open loopback only a loopback name."""
+def closed(guard: Guard, request: HTTPConnection) -> str:
+    """Why a gateway without keys does not answer a request, in one sentence; "" where it does, and where keys are."""
     if not guard.open:
-        return True
+        return ""
+    if by := peers.proxied(request.headers.keys(), request.scope.get("http_version", "1.1")):
+        return f"without keys nobody is answered through a proxy, and this came through one ({by}): set keys"
+    if not _names_loopback(request.headers.get("host", "")):
+        return "without keys this answers to localhost alone: use that name, or set keys"
+    client, server = request.client, request.scope.get("server")
+    if client and is_loopback(client.host) and peers.foreign(client, server[1] if server else None):
+        return "without keys this answers to the user who runs it, and this came from a program of another: set keys"
+    return ""
+
+
+def _names_loopback(host: str) -> bool:
     try:
         return is_loopback(urlsplit(f"//{host}").hostname or "")
     except ValueError:

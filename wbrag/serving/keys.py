@@ -57,21 +57,25 @@ class Keys:
         self.path = workspace / "keys.json"
         self._seen: tuple[int, int, int] | None = None
         self._keys: list[Key] = []
+        self.known = False  # once there were any: a share that is gone, or the last key removed, opens nothing
         self._read_at = -math.inf  # time.monotonic()
         self._reading = threading.Lock()
 
     def all(self) -> list[Key]:
         """Every key, oldest first. Raises `WbragError` where the file is not as wbrag writes it."""
-        if not isinstance(self.path, Path):
-            return self._cached(self.path)
+        found = self._cached(self.path) if not isinstance(self.path, Path) else self._of_file(self.path)
+        self.known = self.known or bool(found)
+        return found
+
+    def _of_file(self, path: Path) -> list[Key]:
         try:
-            found = self.path.stat()
+            found = path.stat()
         except FileNotFoundError:
             self._seen, self._keys = None, []
             return []
         state = (found.st_ino, found.st_mtime_ns, found.st_size)
         if state != self._seen:
-            self._keys, self._seen = _read(self.path), state
+            self._keys, self._seen = _read(path), state
         return list(self._keys)
 
     def _cached(self, path: ObjectPath) -> list[Key]:
@@ -151,12 +155,13 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def check_bind(host: str, keys: Keys) -> None:
-    """Raises `UsageError` for an address that others can reach, as long as no key is set."""
-    if not is_loopback(host) and not keys.all():
+def check_bind(host: str, https: bool, keys: Keys) -> None:
+    """Raises `UsageError` for what others can reach, an address or a proxy's https, as long as no key is set."""
+    if (https or not is_loopback(host)) and not keys.all():
+        where = "behind a proxy (serving.https)" if https else f"on {host!r}"
         raise UsageError(
-            f"expected keys before listening on {host!r}, found none: run `wbrag keys add --name NAME --role admin`, "
-            "or listen on 127.0.0.1"
+            f"expected keys before listening {where}, found none: run `wbrag keys add --name NAME --role admin`, "
+            "or serve this machine alone, on 127.0.0.1 without https"
         )
 
 

@@ -116,15 +116,17 @@ def test_the_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_only_loopback_may_be_bound_without_keys(keys: Keys, tmp_path: Path) -> None:
     for host in ("127.0.0.1", "localhost", "::1", "127.8.9.1"):
-        check_bind(host, keys)
+        check_bind(host, False, keys)
     for host in ("0.0.0.0", "::", "192.168.1.5", "example.org", "", "localhost.example.org", "127.0.0.1.example.org"):
         assert not is_loopback(host)
         with pytest.raises(UsageError, match="wbrag keys add"):
-            check_bind(host, keys)
+            check_bind(host, False, keys)
     with pytest.raises(UsageError, match="expected keys"):
         bench(tmp_path, host="0.0.0.0")
+    with pytest.raises(UsageError, match=r"behind a proxy \(serving.https\), found none: run `wbrag keys add"):
+        bench(tmp_path / "b", https=True)
     keys.add("ada", "admin")
-    check_bind("0.0.0.0", keys)
+    check_bind("0.0.0.0", True, keys)
 
 
 def test_open_on_loopback_everyone_is_admin_but_foreign_names_are_refused(tmp_path: Path) -> None:
@@ -148,6 +150,31 @@ def test_without_keys_nobody_else_gets_in_whatever_is_bound(tmp_path: Path, peer
     with browse(app_of(tmp_path / "b"), peer="::1") as client:
         assert client.get("/desk/page").json()["role"] == "admin"
     assert not app.state.guard.open_to(None)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["X-Real-IP", "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "Via", "CF-Connecting-IP", "X-Envoy-Peer"],
+)
+def test_without_keys_nobody_gets_in_through_a_proxy(tmp_path: Path, keys: Keys, header: str) -> None:
+    with browse(app_of(tmp_path), "127.0.0.1") as client:
+        assert client.get("/desk/page").status_code == 200
+        refused = client.get("/desk/page", headers={header: "1.2.3.4"})
+        assert refused.status_code == 403 and f"({header.lower()}): set keys" in refused.json()["error"]["message"]
+        bearer = {"authorization": f"Bearer {keys.add('ada', 'admin')}"}
+        assert client.get("/v1/models", headers={header: "1.2.3.4", **bearer}).status_code == 200
+
+
+@pytest.mark.parametrize("lose", [lambda keys: keys.path.unlink(), lambda keys: keys.remove("ada")])
+def test_losing_the_keys_opens_nothing(tmp_path: Path, keys: Keys, lose: Any) -> None:
+    keys.add("ada", "admin")
+    app = app_of(tmp_path)
+    with browse(app, "127.0.0.1") as client:
+        assert client.get("/v1/models").status_code == 401
+        lose(keys)
+        assert client.get("/v1/models").status_code == client.get("/desk/page").status_code == 401
+        again = {"authorization": f"Bearer {keys.add('bob', 'admin')}"}
+        assert client.get("/v1/models", headers=again).status_code == 200
 
 
 def test_with_keys_everything_needs_one(tmp_path: Path, keys: Keys) -> None:
@@ -254,9 +281,14 @@ def test_the_session_secret_is_made_once_and_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_every_response_carries_the_headers(tmp_path: Path) -> None:
-    app = app_of(tmp_path, https=True)
-    with browse(app, "127.0.0.1") as client:
+def test_every_response_carries_the_headers(tmp_path: Path, keys: Keys) -> None:
+    bearer = {"authorization": f"Bearer {keys.add('ada', 'reader')}"}
+    with browse(app_of(tmp_path, https=True), "127.0.0.1") as client:
+        secure = client.get("/healthz").headers["strict-transport-security"]
+        client.headers |= bearer
+        kept = [client.post("/v1/chat/completions", json=CHAT), client.get("/nothing")]
+    assert secure == "max-age=31536000" and [reply.status_code for reply in kept] == [200, 404]
+    with browse(app_of(tmp_path / "open"), "127.0.0.1") as client:
         replies = [
             client.get("/healthz"),
             client.get("/nothing"),
@@ -267,14 +299,13 @@ def test_every_response_carries_the_headers(tmp_path: Path) -> None:
             client.get("/healthz", headers={"host": "evil.example"}),
         ]
     assert [reply.status_code for reply in replies] == [200, 404, 405, 200, 200, 415, 403]
-    for reply in replies:
+    for reply in [*kept, *replies]:
         assert "default-src 'none'" in reply.headers["content-security-policy"]
         assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
         assert "unsafe" not in reply.headers["content-security-policy"]
         assert reply.headers["x-content-type-options"] == "nosniff"
         assert reply.headers["cache-control"] == "no-store"
         assert reply.headers["referrer-policy"] == "same-origin"
-        assert reply.headers["strict-transport-security"] == "max-age=31536000"
         assert re.fullmatch("[0-9a-f]{32}", reply.headers["x-request-id"])
 
 

@@ -46,7 +46,7 @@ def create_app(
     """
     settings = settings or layout.config.serving
     guard = Guard(Keys(layout.path), settings.host, settings.https)
-    check_bind(settings.host, guard.keys)
+    check_bind(settings.host, settings.https, guard.keys)
     logs.setup()
     service = AnswerService(layout, retriever, generator, watcher, settings)
     app = FastAPI(

@@ -14,10 +14,11 @@ from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wbrag.serving.admission import Admission
-from wbrag.serving.auth import Guard, host_allowed
+from wbrag.serving.auth import Guard, closed
 from wbrag.serving.errors import CLIENT_CLOSED_REQUEST, Refusal, internal, response
 from wbrag.serving.prometheus import Metrics
 
@@ -77,7 +78,7 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            if refused := self._refusal(headers):
+            if refused := self._refusal(scope, headers):
                 await response(refused)(scope, receive, sent)
             else:
                 await self.app(scope, _limited(receive, self.max_body_bytes), sent)
@@ -94,9 +95,9 @@ class RequestMiddleware:
         finally:
             self._report(scope, status or CLIENT_CLOSED_REQUEST, time.perf_counter() - start)
 
-    def _refusal(self, headers: Headers) -> HTTPException | None:
-        if not host_allowed(self.guard, headers.get("host", "")):
-            return Refusal(403, "without keys this answers to localhost alone: use that name, or set keys")
+    def _refusal(self, scope: Scope, headers: Headers) -> HTTPException | None:
+        if why := closed(self.guard, HTTPConnection(scope)):
+            return Refusal(403, why)
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > self.max_body_bytes:
             return _too_large(self.max_body_bytes)

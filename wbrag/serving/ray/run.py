@@ -42,7 +42,7 @@ STUCK_S = 120.0  # what has failed so long without any progress is not waited fo
 def run(config: Config, *, progress: bool = True) -> dict[str, Any]:
     """Serve until SIGINT or SIGTERM, then finish what was begun; a second signal does not wait for it."""
     s, layout = config.serving, Layout(config=config)
-    check_bind(s.host, Keys(layout.path))
+    check_bind(s.host, s.https, Keys(layout.path))
     layout.base_row()  # without an index nothing need start
     _check_port(s.host, s.port)
     stop = threading.Event()

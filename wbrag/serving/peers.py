@@ -1,0 +1,61 @@
+"""Peers: whether a request came straight from a program of the user who runs the gateway, or through somebody's proxy.
+
+A proxy on the same host has a loopback address as well. Most say what they are in a header; nginx as it comes says
+nothing, but speaks HTTP/1.0 and runs as a user of its own, which the kernel's table of connections tells.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))  # Linux; elsewhere headers alone tell
+LIVE = ("01", "04", "05", "08")  # established, or closed on one side: a socket that still has an owner
+SAID = frozenset(
+    "forwarded via x-real-ip x-client-ip client-ip x-cluster-client-ip true-client-ip fastly-client-ip x-host "
+    "x-azure-clientip x-appengine-user-ip x-proxyuser-ip wl-proxy-client-ip proxy-client-ip remote-addr".split()
+)
+PREFIXES = ("x-forwarded", "x-original-", "x-envoy-", "cf-", "x-amzn-", "x-proxy-", "x-arr-", "tailscale-")
+
+
+def proxied(names: Iterable[str], http_version: str) -> str:
+    """What shows that a proxy handed the request on, "" where nothing does; `names` are the headers', in lower case."""
+    said = [name for name in names if name in SAID or name.startswith(PREFIXES)]
+    return said[0] if said else "HTTP/1.0" if http_version == "1.0" else ""
+
+
+def foreign(client: tuple[str, int], server_port: int | None, tables: Iterable[Path] = TABLES) -> bool:
+    """Whether another user's program of this machine holds the client's end of the connection.
+
+    False too where the kernel knows no such connection, as of a peer that another machine's proxy saw.
+    """
+    return any(uid != os.geteuid() for uid in _owners(client, server_port, tables))
+
+
+def _owners(client: tuple[str, int], server_port: int | None, tables: Iterable[Path]) -> Iterator[int]:
+    try:
+        ends = {f"{address}:{client[1]:04X}" for address in _in_hex(client[0])}
+    except ValueError:
+        return
+    for table in tables:
+        try:
+            lines = table.read_text(encoding="ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            _, local, remote, state, _, _, _, uid, *_ = line.split()
+            port = int(remote.rpartition(":")[2], 16)
+            if local in ends and state in LIVE and server_port in (None, port):
+                yield int(uid)
+
+
+def _in_hex(address: str) -> list[str]:
+    """An address as the kernel writes it, words of 32 bits in the machine's own order; IPv4 also as IPv6."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    packed = [ip.packed] if ip.version == 6 else [ip.packed, bytes(10) + b"\xff\xff" + ip.packed]
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    packed += [mapped.packed] if mapped else []
+    return ["".join(f"{word:08X}" for word in struct.unpack(f"={len(p) // 4}I", p)) for p in packed]
