@@ -11,6 +11,10 @@ class WbragError(Exception):
     """The job cannot go on: one sentence that says what was expected, what was found, what to do (exit 1)."""
 
 
+class DamagedTable(WbragError):
+    """A table of the workspace that a power loss, or somebody, has damaged; `wbrag repair` mends what can be mended."""
+
+
 class StoreError(WbragError, OSError):
     """An object store that could not be read or written, after every retry; says nothing about what lies in it."""
 

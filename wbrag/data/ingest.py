@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wbrag.core.errors import StoreError, UsageError, WbragError, unknown
+from wbrag.core.io.durable import sync, sync_tree
 from wbrag.core.io.files import Location, location, put, write_atomically
 from wbrag.core.io.parquet import REPLACING
 from wbrag.core.io.schemas import schema_of, to_table
@@ -245,9 +246,11 @@ def _replace_folder(new: Path, target: Location, old: Path) -> None:
         _upload(new, target)
         return
     try:
+        sync_tree(new)
         if target.exists():
             os.rename(target, old)
         os.rename(new, target)
+        sync(target.parent)
     except BaseException:
         if old.exists() and not target.exists():
             os.rename(old, target)

@@ -20,6 +20,7 @@ from io import StringIO
 from pathlib import Path
 
 from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.io.durable import sync_tree
 from wbrag.core.progress import bar
 
 NAME, LICENCE = "smollm2", "Apache-2.0"
@@ -58,6 +59,7 @@ def get(*, progress: bool = True) -> Path:
         bar(f"getting {NAME} ({LICENCE})", shown=progress) as update,
     ):
         _convert(_gguf(Path(scratch)), Path(scratch) / "model", lambda done: update(done, STEPS))
+        sync_tree(Path(scratch) / "model")
         try:
             os.replace(Path(scratch) / "model", made)
         except OSError:  # another process was faster

@@ -24,6 +24,7 @@ from uuid import uuid4
 
 from wbrag.core.errors import UsageError, WbragError, unknown
 from wbrag.core.io.append_log import AppendLog
+from wbrag.core.io.durable import sync
 from wbrag.core.io.files import Location, file_in_one_step, locked
 from wbrag.units.releases import now
 
@@ -186,11 +187,13 @@ def session_secret(workspace: Location) -> str:
         try:
             scratch.touch(mode=0o600)
             scratch.write_text(secrets.token_hex(32), encoding="ascii")
+            sync(scratch)
             os.link(scratch, path)  # unlike a rename it fails where another replica was first
         except FileExistsError:
             pass
         finally:
             scratch.unlink(missing_ok=True)
+            sync(path.parent)
     return path.read_text(encoding="ascii")
 
 

@@ -11,14 +11,12 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from wbrag.core import prompts
 from wbrag.core.config import Config, load
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.fingerprint import fingerprint
-from wbrag.core.io.files import Location, inside, listed, location, opened, sha256_of
-from wbrag.core.io.parquet import corpus_files, rows_with_ids
+from wbrag.core.io.files import Location, inside, listed, location, sha256_of
+from wbrag.core.io.parquet import corpus_files, read_file, rows_with_ids
 from wbrag.core.io.schemas import from_row
 from wbrag.core.progress import bar
 from wbrag.core.tasks import task as known_task
@@ -131,7 +129,7 @@ class Layout:
             )
         if limit is not None and limit < 1:
             raise UsageError(f"expected a limit of at least 1, found {limit}")
-        rows = pq.read_table(opened(file)).to_pylist()
+        rows = read_file(file).to_pylist()
         if limit is not None and limit < len(rows):
             drawn = {row["id"] for row in sorted(rows, key=lambda row: content_hash(row["id"]))[:limit]}
             rows = [row for row in rows if row["id"] in drawn]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from wbrag.core.io.delta import ONCE, append, delta_errors, table_at
+from wbrag.core.io.delta import ONCE, append, delta_errors, durable, table_at
 from wbrag.core.io.files import Location, locked
 from wbrag.core.io.schemas import from_row, schema_of, to_row
 from wbrag.core.types import Unit
@@ -111,7 +111,7 @@ class UnitTable:
         if table is None:
             append(self.folder, rows, after=-1, configuration=KEEP_VERSIONS)
             return
-        with delta_errors("write", self.folder):
+        with delta_errors("write", self.folder), durable(self.folder):
             merge = table.merge(
                 rows, "target.id = source.id", source_alias="source", target_alias="target", commit_properties=ONCE
             )

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from wbrag.core.io.delta import append, delta_errors, table_at
+from wbrag.core.io.delta import append, delta_errors, durable, table_at
 from wbrag.core.io.files import Location
 from wbrag.core.io.schemas import from_table, schema_of, to_table
 
@@ -63,5 +63,5 @@ class AppendLog(Generic[T]):
     def compact(self) -> None:
         """The same rows in few files: a table that is appended to every few seconds has thousands."""
         if table := table_at(self.folder):
-            with delta_errors("write", self.folder):
+            with delta_errors("write", self.folder), durable(self.folder):
                 table.optimize.compact()

@@ -1,25 +1,32 @@
 """Delta tables: open, append with optimistic concurrency, and every failure in one sentence.
 
-A commit is all or nothing; with `after` it fails where another one came first.
+A commit is all or nothing; with `after` it fails where another one came first. On a local disk it is durable once
+written, and one that a power loss emptied is refused: without it a retired unit would be approved again.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from tenacity import wait_none
 
-from wbrag.core.errors import StoreError, WbragError, said
+from wbrag.core.errors import DamagedTable, StoreError, WbragError, said
+from wbrag.core.io.durable import make_folder, sync
 from wbrag.core.io.files import Location
 from wbrag.core.retry import retried
 
+LOG, PARQUET = "_delta_log", b"PAR1"  # what a file of rows begins and ends with
+COMMIT = re.compile(r"[0-9]{20}\.json")
 ONCE = CommitProperties(max_commit_retries=0)  # fails where another commit came first, also one that would not clash
 
 
@@ -27,6 +34,7 @@ def table_at(folder: Location, version: int | None = None) -> DeltaTable | None:
     """The table as of `version`, else as it is now; None where there is none."""
     with delta_errors("read", folder):
         if isinstance(folder, Path):
+            check_commits(folder)
             return DeltaTable(str(folder), version=version) if DeltaTable.is_deltatable(str(folder)) else None
         try:  # `is_deltatable` asks the network with Python's lock held: a slow store would stop every thread
             return DeltaTable(str(folder), version=version, storage_options=_options(folder))
@@ -42,6 +50,8 @@ def append(
     So no two machines that decided on the same state can both write what they decided. Raises `WbragError`.
     """
     table: Any = str(folder)
+    if isinstance(folder, Path):
+        check_commits(folder)
     if after is not None and after >= 0:
         table = table_at(folder, after)
     options = None if isinstance(table, DeltaTable) else _options(folder)
@@ -56,8 +66,72 @@ def append(
         configuration=configuration,
     )
     # Of two that make one table the later fails, and may append to what is there now.
-    with delta_errors("write", folder):
+    with delta_errors("write", folder), durable(folder):
         retried(write, 2, lambda error: after is None and isinstance(error, CommitFailedError), wait_none())
+
+
+@contextmanager
+def durable(folder: Location) -> Iterator[None]:
+    """The commits that the block adds to a local table are on the disk when it ends: rows first, names last."""
+    if not isinstance(folder, Path):
+        yield
+        return
+    make_folder(folder)
+    before = set(_names(folder))
+    yield
+    log = folder / LOG
+    for name in sorted(set(_names(folder)) - before) + ["_last_checkpoint"]:
+        if COMMIT.fullmatch(name):
+            for row in added(log / name):
+                sync(row)
+        if (log / name).is_file():
+            sync(log / name)
+    for names in (log, folder):
+        if names.is_dir():
+            sync(names)
+
+
+def added(commit: Path) -> list[Path]:
+    """The files of rows that a commit of a local table added. Raises `ValueError` for a commit that is not whole."""
+    lines = [json.loads(line) for line in commit.read_text(encoding="utf-8").splitlines() if line]
+    if not lines:
+        raise ValueError("empty")
+    paths = [unquote(line["add"]["path"]) for line in lines if "add" in line]
+    return [file for path in paths if (file := commit.parent.parent / path).is_file()]
+
+
+def _names(folder: Path) -> list[str]:
+    return [file.name for file in (folder / LOG).iterdir()] if (folder / LOG).is_dir() else []
+
+
+def check_commits(folder: Path) -> None:
+    """Raises `DamagedTable` for a commit that is empty or, the newest one, cut: delta-rs would read on without it."""
+    commits = sorted(name for name in _names(folder) if COMMIT.fullmatch(name))
+    for name in commits:
+        file = folder / LOG / name
+        try:
+            if file.stat().st_size and name != commits[-1]:
+                continue
+            added(file)
+        except FileNotFoundError:
+            continue  # cleaned up by another process
+        except (ValueError, KeyError, TypeError):
+            raise DamagedTable(
+                f"expected whole commits of the table {folder}, found {file.name} empty or cut, as a power loss leaves "
+                "it: run `wbrag repair`"
+            ) from None
+
+
+def damaged_rows(folder: Path) -> list[Path]:
+    """The files of rows of a local table that are no whole Parquet files."""
+    found = []
+    for file in sorted(folder.glob("**/*.parquet")):
+        if file.parent.name != LOG:
+            with file.open("rb") as opened:
+                size = opened.seek(0, 2)
+                opened.seek(max(0, size - len(PARQUET)))
+                found += [file] if size < 2 * len(PARQUET) or opened.read() != PARQUET else []
+    return found
 
 
 @contextmanager
@@ -67,7 +141,12 @@ def delta_errors(verb: str, folder: Location) -> Iterator[None]:
         yield
     except TableNotFoundError:
         raise
-    except (DeltaError, OSError) as error:
+    except (DeltaError, OSError, pa.ArrowInvalid) as error:
+        if isinstance(folder, Path) and (cut := damaged_rows(folder)):
+            raise DamagedTable(
+                f"expected whole files of rows in the table {folder}, found {cut[0].name} empty or cut, as a power "
+                "loss leaves it: run `wbrag repair`"
+            ) from None
         if isinstance(error, CommitFailedError) or "table already exists" in str(error):
             raise WbragError(
                 f"expected to be the only one to write {folder}, found another commit meanwhile: do it again"

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
+from wbrag.core.io.durable import make_folder, sync, sync_tree
+
 if TYPE_CHECKING:
     from wbrag.core.io.objects import ObjectPath
 
@@ -94,17 +96,20 @@ def _digest(file: Path) -> str:
 
 @contextmanager
 def file_in_one_step(path: Location) -> Iterator[Path]:
-    """A local scratch file that takes its place at `path` if the block succeeds, and vanishes if it does not."""
+    """A local scratch file that takes its place at `path` if the block succeeds, and vanishes if it does not.
+
+    It is on the disk when the block has ended, and so is its name.
+    """
     if not isinstance(path, Path):
         with _scratch_folder() as folder:
             yield folder / path.name
             path.put(folder / path.name)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     scratch = path.parent / f".{path.name}.{uuid4().hex[:8]}.tmp"
     try:
         yield scratch
-        os.replace(scratch, path)
+        put(scratch, path)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
@@ -113,17 +118,17 @@ def file_in_one_step(path: Location) -> Iterator[Path]:
 def put(file: Path, path: Location) -> None:
     """Move the local `file` to `path` in one step; both are on one disk where `path` is local."""
     if isinstance(path, Path):
+        sync(file)
         os.replace(file, path)
+        sync(path.parent)
     else:
         path.put(file)
 
 
 def write_atomically(path: Location, text: str) -> None:
     """All of `text` or nothing at `path`, also after a crash."""
-    with file_in_one_step(path) as scratch, scratch.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    with file_in_one_step(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
 
 
 @contextmanager
@@ -154,14 +159,16 @@ def folder_in_one_step(path: Location) -> Iterator[Path]:
             for file in sorted(file for file in folder.rglob("*") if file.is_file()):
                 (path / str(file.relative_to(folder))).put(file)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     scratch = path.parent / f".{path.name}.{uuid4().hex[:8]}"
     scratch.mkdir()  # with the modes that the umask says: mkdtemp's would shut other users out of what it becomes
     try:
         yield scratch
+        sync_tree(scratch)
         if path.exists():
             shutil.rmtree(path)
         scratch.rename(path)
+        sync(path.parent)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise

@@ -9,12 +9,13 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from wbrag.core.errors import WbragError
+from wbrag.core.errors import WbragError, said
 from wbrag.core.io.files import Location, listed, opened
 
 REPLACING = ".replacing"  # lies in a corpus of an object store while its files are exchanged, one after the other
@@ -54,7 +55,18 @@ def _rows_of(file: Location, wanted: pa.Array, columns: list[str] | None) -> pa.
     return pa.concat_tables(found)
 
 
+def read_file(file: Location, **options: Any) -> pa.Table:
+    """One file's rows; `options` are `pyarrow.parquet.read_table`'s. Raises `WbragError` for a damaged file."""
+    try:
+        return pq.read_table(opened(file), **options)
+    except pa.ArrowInvalid as error:
+        raise WbragError(
+            f"expected a whole Parquet file, found {file} damaged ({said(error)[:120]}), as a power loss leaves it: "
+            "remove it and run the command again"
+        ) from None
+
+
 def read_all(files: Sequence[Location], columns: list[str] | None = None) -> list[pa.Table]:
     """Each file's rows, in the order of `files`."""
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
-        return list(pool.map(lambda file: pq.read_table(opened(file), columns=columns), files))
+        return list(pool.map(lambda file: read_file(file, columns=columns), files))

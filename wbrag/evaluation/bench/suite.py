@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pyarrow.parquet as pq
 import yaml
 from pydantic import Field, PositiveInt, ValidationError
 
@@ -19,6 +18,7 @@ from wbrag.core.config import Config
 from wbrag.core.errors import UsageError, unknown
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, location, write_atomically
+from wbrag.core.io.parquet import read_file
 from wbrag.core.io.schemas import from_row
 from wbrag.core.model_sections import Section
 from wbrag.core.types import Example, content_hash
@@ -233,7 +233,7 @@ def _check_present(layout: Layout, name: str, source: DatasetSource, data: str |
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "examples.parquet"
         ingest_examples(path, file, format=source.format, task=source.task, keep=source.holds)
-        wanted = {fingerprint(asdict(from_row(Example, row))) for row in pq.read_table(file).to_pylist()}
+        wanted = {fingerprint(asdict(from_row(Example, row))) for row in read_file(file).to_pylist()}
     if other := len(wanted ^ {fingerprint(asdict(example)) for example in found}):
         raise UsageError(
             f"expected the questions of {path} in {name}, found {other} that are of one alone: "

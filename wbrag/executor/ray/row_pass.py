@@ -18,13 +18,13 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from ray.exceptions import RayError, RayTaskError
 
 from wbrag.core.config import Config
 from wbrag.core.errors import NoAnswer, WbragError
 from wbrag.core.fingerprint import fingerprint
-from wbrag.core.io.files import Location, listed, opened
+from wbrag.core.io.files import Location, listed
+from wbrag.core.io.parquet import read_file
 from wbrag.core.types import Example
 from wbrag.enrich.enrich import NOTHING, Known
 from wbrag.enrich.row_jobs import Handles, RowJob
@@ -257,5 +257,5 @@ class _Counter:
     def count(self) -> int:
         for file in set(listed(self.folder, "*.parquet")) - self.files:
             self.files.add(file)
-            self.done |= self.wanted & set(pq.read_table(opened(file), columns=["id"])["id"].to_pylist())
+            self.done |= self.wanted & set(read_file(file, columns=["id"])["id"].to_pylist())
         return len(self.done)

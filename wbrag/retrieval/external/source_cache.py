@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wbrag.core.io.files import Location, file_in_one_step, opened
+from wbrag.core.io.files import Location, file_in_one_step
+from wbrag.core.io.parquet import read_file
 from wbrag.core.io.schemas import from_table
 from wbrag.core.types import Passage
 from wbrag.retrieval.index.shard import PASSAGES
@@ -39,6 +40,6 @@ def load_passages(folder: Location, ids: Collection[str]) -> dict[str, Passage]:
     found: dict[str, Passage] = {}
     for file in sorted(folder.glob("*.parquet"), key=_number):
         if ids:
-            rows = pq.read_table(opened(file), filters=[("id", "in", list(ids))])
+            rows = read_file(file, filters=[("id", "in", list(ids))])
             found |= {passage.id: passage for passage in from_table(Passage, rows)}
     return found
