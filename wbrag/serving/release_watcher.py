@@ -79,8 +79,9 @@ class ReleaseWatcher:
         if not rows:
             base = self.layout.release("none")
             return [base] if base != self.release else []
-        present = self.release.number if self.release else 0
-        newer = [row for row in reversed(rows) if row.number > present]
+        number, present = (self.release.number, self.release) if self.release else (0, None)
+        # also one of the same number: a release that a power loss took back may be issued again, of other contents
+        newer = [row for row in reversed(rows) if row.number > number or (row.number == number and row != present)]
         return newer if self.release else [*newer, self.layout.release("none")]
 
     async def _move(self, newer: list[Release]) -> bool:

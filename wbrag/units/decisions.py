@@ -6,7 +6,8 @@ of a unit. One without a decision is a candidate. Only approved units are publis
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, get_args
@@ -39,6 +40,10 @@ class Decision:
     policy: str
     why: str
 
+    def told(self) -> str:
+        """Who did what to which unit, and why."""
+        return f"{self.unit_id} {self.state} by {self.by} at {self.at[:16]}" + (f" ({self.why})" if self.why else "")
+
 
 class Decisions:
     """The decisions table at `folder`; rows are only ever appended."""
@@ -50,9 +55,19 @@ class Decisions:
         """Every decision, oldest first."""
         return sorted(self.log.rows(), key=lambda d: (d.number, d.at, d.unit_id))
 
+    def latest(self) -> dict[str, Decision]:
+        """The last decision on every unit that was decided on."""
+        return {d.unit_id: d for d in self.all()}
+
     def states(self) -> dict[str, State]:
         """The state of every unit that was decided on; the others are candidates."""
-        return {d.unit_id: d.state for d in self.all()}
+        return {id: d.state for id, d in self.latest().items()}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No decision is made while the block runs, as far as `locked` reaches."""
+        with locked(self.log.folder.with_suffix(".lock")):
+            yield
 
     def decide(
         self,
@@ -75,7 +90,7 @@ class Decisions:
         ids = list(dict.fromkeys(ids))
         if not ids:
             return []
-        with locked(self.log.folder.with_suffix(".lock")):
+        with self.held():
             version = self.log.version
             history = self.all()
             states = {d.unit_id: d.state for d in history}

@@ -126,6 +126,12 @@ class Governance:
             len(old & new),
         )
 
+    def revived(self, release: Release) -> list[Decision]:
+        """The last decisions on units of `release` that are not approved any more: a rollback brings them back."""
+        latest = {d.unit_id: d for d in self._decisions()}
+        found = [latest[id] for id in sorted(self.ids_in(release)) if id in latest]
+        return [d for d in found if d.state != "approved"]
+
     def retriever(self, release: Release) -> str:
         """What `release` searches with beside the encoder, in words; "" for the encoder alone."""
         if not release.retriever:

@@ -6,7 +6,7 @@ A release is appended only after it has opened and, where a canary is set, answe
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -15,8 +15,9 @@ from wbrag.core.errors import WbragError
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.trained import TrainedRetriever, named, trained
 from wbrag.units.canary import Canary, compare_releases
+from wbrag.units.decisions import Decision
 from wbrag.units.library import Library
-from wbrag.units.publish import propose
+from wbrag.units.publish import propose, release_ids
 from wbrag.units.push import push_if_configured
 from wbrag.units.releases import Release
 
@@ -102,8 +103,21 @@ class Publisher:
         if report is not None and not report.passed:
             raise canary_error(report)
         if not self.stands(proposed):
-            self.layout.releases.append(replace(proposed, canary=report.to_json() if report else ""))
+            decisions = self.layout.decisions
+            with decisions.held():  # until the row is there, nobody retires a unit of it
+                self._check_approved(release_ids(self.layout, proposed), decisions.latest())
+                self.layout.releases.append(replace(proposed, canary=report.to_json() if report else ""))
         return push_if_configured(self.layout, self.layout.releases.get(proposed.id))
+
+    def _check_approved(self, ids: Collection[str], latest: Mapping[str, Decision]) -> None:
+        """Raises `WbragError` where a unit of the tested release was closed while it was tested."""
+        closed = [latest[id] for id in sorted(ids) if id in latest and latest[id].state != "approved"]
+        if closed:
+            more = f" and {len(closed) - 1} more" if len(closed) > 1 else ""
+            raise WbragError(
+                "expected the units of the release to stay approved while it was tested, found "
+                f"{closed[0].told()}{more}: nothing was published; publish again"
+            )
 
     def canary(self, proposed: Release) -> Canary:
         """`proposed` against what answers now over `canary.examples`."""

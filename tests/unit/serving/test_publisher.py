@@ -123,3 +123,18 @@ def test_after_a_change_of_encoder_the_desk_embeds_again_and_publishes(workspace
     [again] = workspace.shelf.read()
     assert again.encoder == encoder_fingerprint(workspace.config.encoder)
     assert again.vector.tolist() == [0, 0, 1] and release.units == 1 and books.prepared == [release.id]
+
+
+def test_a_unit_that_is_retired_while_its_release_is_tested_does_not_go_out(workspace: Workspace) -> None:
+    good, other = shelve(workspace, "right", 0), shelve(workspace, "right too", 1)
+
+    class Meanwhile(Books):
+        async def prepare(self, release: Release) -> None:
+            if other in release_ids(workspace.layout, release):
+                workspace.decide([other], "retired", by="eve", why="wrong year")
+
+    desk = Desk(workspace, Meanwhile(workspace), ScriptedGenerator(reader))
+    with pytest.raises(WbragError, match=rf"found {other} retired by eve at .* \(wrong year\): nothing was published"):
+        asyncio.run(desk.publish("ana", ""))
+    assert workspace.releases.all() == []
+    assert release_ids(workspace.layout, asyncio.run(desk.publish("ana", ""))) == {good}

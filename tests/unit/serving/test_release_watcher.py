@@ -242,3 +242,19 @@ def test_a_new_base_index_answers_where_there_is_no_release(store: Layout) -> No
     (store.path / "index" / "base.json").write_text(json.dumps(pointer), encoding="utf-8")
     asyncio.run(current.refresh())
     assert library.asked == ["none", "none"] and current.release == store.release("none")
+
+
+def test_a_release_that_is_issued_again_with_other_contents_answers(store: Layout) -> None:
+    """A power loss may take a release back that answers already: its number is used again."""
+    for _ in range(2):
+        publish(store)
+    current = ReleaseWatcher(store, FakeLibrary())
+    asyncio.run(current.refresh())
+    first = current.release
+    for file in (store.path / "shelf" / "releases" / "_delta_log").glob("*1.json"):
+        file.unlink()
+    asyncio.run(current.refresh())
+    assert current.release == first, "as long as nothing takes its place"
+    again = store.releases.append(replace(first, note="other units", writeback_sha256="1" * 64))  # type: ignore[type-var]
+    asyncio.run(current.refresh())
+    assert current.release == again != first

@@ -6,6 +6,7 @@ A decision or rollback appends a signed row (`--by`); nothing is edited.
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import TYPE_CHECKING, Any
 
 from wbrag.cli.commands.common import Verb, current_user, plain
@@ -13,6 +14,7 @@ from wbrag.cli.commands.common import Verb, current_user, plain
 if TYPE_CHECKING:
     from wbrag.workspace import Workspace
 
+log = logging.getLogger(__name__)
 STATES = ("candidate", "approved", "rejected", "retired", "stale")
 DECISIONS = {
     "approve": ("approved", "publish them with the next release"),
@@ -117,4 +119,10 @@ def _compare(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _rollback(a: argparse.Namespace, w: Workspace) -> Any:
-    return plain(w.rollback(a.id, by=a.by or current_user(), why=a.why))
+    from wbrag.units.governance import Governance
+
+    made = w.rollback(a.id, by=a.by or current_user(), why=a.why)
+    back = Governance(w.layout).revived(made)
+    for decision in back:
+        log.warning("a unit that was closed answers again: %s", decision.told())
+    return plain(made) | {"closed_units": [plain(decision) for decision in back]}

@@ -22,6 +22,7 @@ from wbrag.core.metrics import Interval
 from wbrag.evaluation.report.plots import forest
 from wbrag.evaluation.report.story import Gain
 from wbrag.serving.desk.pages import Admin, Desk, DeskRoute, Reader, learned, render, say, who_did
+from wbrag.units.decisions import Decision
 from wbrag.units.governance import Difference, Governance
 from wbrag.units.releases import Release
 
@@ -112,8 +113,8 @@ def release_routes(desk: Desk) -> APIRouter:
     def confirm(request: Request, who: Admin, id: str) -> Response:
         newest = desk.governance.releases()[-1:]
         found = desk.governance.compare(newest[0].id if newest else "none", id)
-        retrievers = _retrievers(desk.governance, found)
-        return render(request, "rollback.html.j2", found=found, retrievers=retrievers, SHOWN=SHOWN)
+        retrievers, closed = _retrievers(desk.governance, found), _closed(desk.governance, found)
+        return render(request, "rollback.html.j2", found=found, retrievers=retrievers, closed=closed, SHOWN=SHOWN)
 
     @router.post("/desk/releases/{id}/rollback")
     def rollback(
@@ -135,6 +136,12 @@ def release_routes(desk: Desk) -> APIRouter:
         return RedirectResponse("/desk/releases", 303)
 
     return router
+
+
+def _closed(governance: Governance, found: Difference) -> list[tuple[str, Decision]]:
+    """Titles of units that would come back although they were closed since, with the decision that closed them."""
+    titles = {unit.id: unit.title for unit in found.added}
+    return [(titles[d.unit_id], d) for d in governance.revived(found.after) if d.unit_id in titles]
 
 
 def _line(desk: Desk, release: Release) -> Line:

@@ -30,6 +30,7 @@ from wbrag.serving.desk.counters import quantile
 from wbrag.serving.desk.highlights import marked
 from wbrag.serving.desk.pages import age, figure, when
 from wbrag.serving.desk.releases import canary_of
+from wbrag.units.governance import Governance
 
 
 def test_releases_are_told_apart(bench: DeskBench, client: TestClient) -> None:
@@ -81,6 +82,17 @@ def test_a_rollback_is_shown_first_and_refused_once_something_newer_is_there(
     last = bench.store.releases.all()[-1]
     assert (last.id, last.restores, last.by, last.note) == ("r0003", "r0001", "localhost", "Wrong years")
     assert "r0003 answers as r0001 did" in done.text
+
+
+def test_a_rollback_says_who_closed_what_comes_back(bench: DeskBench, client: TestClient) -> None:
+    governance = Governance(bench.store)
+    governance.decide([GOOD.id], "retired", by="eve", why="<b>wrong year</b>")
+    assert "Closed since" not in client.get("/desk/releases/r0001/rollback").text, "it has not left yet"
+    assert "Published r0003" in post(client, "/desk/releases/publish").text
+    asked = client.get("/desk/releases/r0001/rollback").text
+    assert "Closed since" in asked and "retired by <b>eve</b>" in asked and "“&lt;b&gt;wrong year&lt;/b&gt;”" in asked
+    post(client, "/desk/releases/r0001/rollback", seen="r0003")
+    assert [(d.unit_id, d.by) for d in governance.revived(bench.store.releases.get("r0004"))] == [(GOOD.id, "eve")]
 
 
 def test_publishing_adds_a_release_or_says_what_is_wrong(bench: DeskBench, client: TestClient) -> None:
