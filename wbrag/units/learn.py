@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from wbrag.core.errors import UsageError
+from wbrag.core.errors import NoAnswer, UsageError
 from wbrag.core.io.append_log import AppendLog
 from wbrag.core.sections import ChecksConfig, LearnConfig
 from wbrag.core.types import Evidence, Example, Hit, Passage, Unit
@@ -29,6 +29,7 @@ from wbrag.units.releases import now
 from wbrag.units.table import FROM_TRAFFIC, StoredUnit
 from wbrag.units.usage import Feedback, Served
 
+log = logging.getLogger(__name__)
 JUDGED_AT_ONCE = 16
 
 
@@ -64,9 +65,9 @@ def learn(library: Library, models: JobModels) -> dict[str, Any]:
     settings = library.config.learn
     if not settings.enabled:
         raise UsageError("expected learn.enabled: true to learn from served answers, found false: set it first")
-    log = AppendLog(library.layout.path / "shelf" / "learned", Lesson)
-    seen = {lesson.request_id for lesson in log.rows()}
+    lessons_learned = AppendLog(library.layout.path / "shelf" / "learned", Lesson)
     ratings = library.layout.usage.ratings()
+    seen = {lesson.request_id for lesson in lessons_learned.rows() if not _liked_since(lesson, ratings)}
     served = library.layout.usage.served()
     if served and not any(s.question for s in served):
         raise UsageError(
@@ -74,43 +75,64 @@ def learn(library: Library, models: JobModels) -> dict[str, Any]:
             "serve with serving.record answers"
         )
     fresh = [s for s in served if s.request_id not in seen and s.question and s.answer]
-    liked = _liked(library, models, fresh, ratings, settings)
+    liked, unjudged = _liked(library, models, fresh, ratings, settings)
     lessons, groups = _attribute(library, [s for s in fresh if s.request_id in liked], settings)
     lessons += _distil(library, models, groups, settings)
-    unliked = [s for s in fresh if s.request_id not in liked]
-    log.append(Lesson(s.request_id, now(), "passed over", "nobody liked it") for s in unliked)
-    log.append(lessons)
+    unliked = [s for s in fresh if s.request_id not in liked | unjudged]
+    lessons_learned.append(Lesson(s.request_id, now(), "passed over", "nobody liked it") for s in unliked)
+    lessons_learned.append(lessons)
     if any(lesson.outcome == "candidate" for lesson in lessons):
         library.check()
     made = sum(lesson.outcome == "candidate" for lesson in lessons)
-    return {"answers": len(fresh), "not_liked": len(unliked), "candidates": made, "rejected": len(lessons) - made}
+    found = {"answers": len(fresh), "not_liked": len(unliked), "candidates": made, "rejected": len(lessons) - made}
+    return found | ({"unjudged": len(unjudged)} if unjudged else {})
+
+
+def _liked_since(lesson: Lesson, ratings: Mapping[str, Feedback]) -> bool:
+    """Whether somebody liked an answer after it was passed over."""
+    rated = ratings.get(lesson.request_id)
+    return lesson.outcome == "passed over" and rated is not None and rated.rating > 0 and rated.at > lesson.at
 
 
 def _liked(
     library: Library, models: JobModels, served: Sequence[Served], ratings: dict[str, Feedback], settings: LearnConfig
-) -> set[str]:
-    """Answers with a thumb up, and unrated ones that the judge finds well supported."""
+) -> tuple[set[str], set[str]]:
+    """Answers with a thumb up, and unrated ones that the judge finds well supported; and those it did not judge.
+
+    An error is no verdict: what could not be judged is looked at again the next time. Raises `NoAnswer` where the
+    model judged nothing at all.
+    """
 
     up = {s.request_id for s in served if s.request_id in ratings and ratings[s.request_id].rating > 0}
     unrated = [s for s in served if s.request_id not in ratings]
     if not unrated:
-        return up
+        return up, set()
     generator, slots = models.generator(), asyncio.Semaphore(JUDGED_AT_ONCE)
     passages = library.layout.passages({id for s in unrated for id in s.hit_ids})
 
-    async def score(s: Served) -> float:
+    async def score(s: Served) -> float | Exception:
         hits = [Hit(p.id, p.title, p.text, 0.0) for id in s.hit_ids if (p := passages.get(id))]
         async with slots:
             try:
                 return await judge(generator, s.question, s.answer, hits, library.config.prompts_dir)
-            except Exception as error:  # one answer that cannot be judged is passed over, the others go on
-                logging.getLogger(__name__).warning("could not judge %s: %s", s.request_id, error)
-                return 0.0
+            except Exception as error:
+                return error
 
-    async def scores() -> list[float]:
+    async def scores() -> list[float | Exception]:
         return await asyncio.gather(*(score(s) for s in unrated))
 
-    return up | {s.request_id for s, found in zip(unrated, asyncio.run(scores())) if found >= settings.judge}
+    found = dict(zip((s.request_id for s in unrated), asyncio.run(scores())))
+    errors = {id: error for id, error in found.items() if isinstance(error, Exception)}
+    if errors:
+        said = " ".join(str(next(iter(errors.values()))).split())[:200]
+        if len(errors) == len(found) and not up:
+            raise NoAnswer(
+                f"expected the model to judge {len(found)} served answers, found that it judged none ({said}): "
+                "start it and run the command again; none of them was passed over"
+            )
+        log.warning("%d served answers could not be judged (%s): the next run looks at them again", len(errors), said)
+    well = {id for id, score in found.items() if not isinstance(score, Exception) and score >= settings.judge}
+    return up | well, set(errors)
 
 
 def _attribute(

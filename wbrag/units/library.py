@@ -30,7 +30,7 @@ from wbrag.units.examine import examine
 from wbrag.units.freshness import stale
 from wbrag.units.layout import Layout
 from wbrag.units.releases import now
-from wbrag.units.table import FROM_TRAFFIC, StoredUnit
+from wbrag.units.table import JUDGED, StoredUnit, marks
 
 CHECKS_VERSION = 2  # raised whenever the checks would find something else under the same settings
 
@@ -68,7 +68,12 @@ class Library:
         return self.layout.config
 
     def shelve(self, rows: Sequence[Mapping[str, Any]], config_fingerprint: str, **scores: float) -> dict[str, int]:
-        """Put the units of accepted `rows` on the shelf, where they are candidates; only new ones are embedded."""
+        """Put the units of accepted `rows` on the shelf, where they are candidates; only new ones are embedded.
+
+        Those that a judge let in, and not a label, are marked so.
+        """
+        if self.config.enrich.gate_metric == "judge":
+            scores |= {JUDGED: 1.0}
         writer = self.config.for_distiller()
         made_with = {
             "model": f"{writer.generator.model}@{generator_fingerprint(writer)}",
@@ -180,7 +185,7 @@ class Library:
         return {unit.id: tag(unit) for unit in units}
 
     def approve_what_passed(self) -> int:
-        """The policy `checks`: every candidate that passes all of them as it is now, but none learned from traffic."""
+        """The policy `checks`: every candidate that passes all of them as it is now, and that labels back."""
         latest, states = self.layout.results.latest(), self.layout.decisions.states()
         passed = [
             s.unit
@@ -188,7 +193,7 @@ class Library:
             if states.get(s.unit.id, "candidate") == "candidate"
             and s.unit.id in latest
             and latest[s.unit.id].passed
-            and FROM_TRAFFIC not in s.unit.scores
+            and not marks(s.unit)
         ]
         tags = self._fingerprints(passed)
         ids = [unit.id for unit in passed if latest[unit.id].fingerprint == tags[unit.id]]

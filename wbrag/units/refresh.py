@@ -11,6 +11,7 @@ from typing import Any
 
 from wbrag.core.types import Example, Passage, Unit, content_hash
 from wbrag.units.library import JobModels, Library
+from wbrag.units.table import marks
 
 
 def refresh(library: Library, models: JobModels) -> dict[str, Any]:
@@ -41,7 +42,13 @@ def _distil_again(
         [replace(asked, id=key) for key, (_, asked) in todo.items()], round_trip=library.config.enrich.round_trip
     )
     rows = [row | {"id": todo[row["id"]][1].id} for row in run.rows if not row["error"]]
-    result |= {"distilled": len(rows), **library.shelve(rows, run.folder.name)}
+    result["distilled"] = len(rows)
+    groups: dict[tuple[tuple[str, float], ...], list[Any]] = {}  # what waited for a person waits again
+    for row, key in zip(rows, [row["id"] for row in run.rows if not row["error"]]):
+        groups.setdefault(tuple(marks(todo[key][0]).items()), []).append(row)
+    for marked, of_it in groups.items():
+        for name, count in library.shelve(of_it, run.folder.name, **dict(marked)).items():
+            result[name] += count
     _retire(library, {todo[row["id"]][0].id for row in run.rows if not row["error"]}, "distilled again")
     return result
 

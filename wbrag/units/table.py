@@ -21,7 +21,9 @@ from wbrag.retrieval.encoder import Vectors
 
 # delta-rs would delete what its clock finds 30 days old: versions that releases pin, all at once after a jump.
 KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
-FROM_TRAFFIC = "from_traffic"  # a score that marks a unit learned from served answers: only a person approves it
+# Scores that mark a unit which no label backs, only a person approves: learned from served answers; let in by a judge.
+FROM_TRAFFIC, JUDGED = "from_traffic", "judged"
+UNBACKED = (FROM_TRAFFIC, JUDGED)
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,13 @@ def _with_provenance(kept: Unit, other: Unit) -> Unit:
         question_ids=tuple(dict.fromkeys((*kept.question_ids, *other.question_ids))),
         sources=tuple((before | after).items()),
         evidence=tuple(dict.fromkeys((*evidence, *other.evidence))),
-        scores=other.scores | {k: v for k, v in kept.scores.items() if k == FROM_TRAFFIC} if changed else kept.scores,
+        scores=other.scores | marks(kept) if changed else kept.scores,
     )
+
+
+def marks(unit: Unit) -> dict[str, float]:
+    """Why only a person approves this unit; empty where labels back it."""
+    return {name: unit.scores[name] for name in UNBACKED if name in unit.scores}
 
 
 def _to_row(stored: StoredUnit) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from wbrag.units.decisions import State
 from wbrag.units.governance import Card, Governance
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
-from wbrag.units.table import FROM_TRAFFIC
+from wbrag.units.table import FROM_TRAFFIC, JUDGED, marks
 
 AskFunction = Callable[[str, str, str], Awaitable[Answer]]  # question, name of the release ("none": base alone), task
 Publish = Callable[[str, str], Coroutine[Any, Any, Release]]  # by, note
@@ -124,6 +124,11 @@ def learned(card: Card) -> bool:
     return FROM_TRAFFIC in card.unit.scores
 
 
+def unbacked(card: Card) -> bool:
+    """Whether no label backs the unit, so that no policy approves it."""
+    return bool(marks(card.unit))
+
+
 def who_did(who: Principal) -> str:
     """The name that a decision is signed with."""
     return who.name or "localhost"
@@ -156,6 +161,7 @@ def templates() -> Environment:
     made.filters.update(when=when, figure=figure, age=age)
     made.globals.update(VERBS=VERBS)
     made.tests["learned"] = learned
+    made.tests["judged"] = lambda card: JUDGED in card.unit.scores
     return made
 
 

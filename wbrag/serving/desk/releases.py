@@ -21,7 +21,7 @@ from wbrag.core.errors import WbragError
 from wbrag.core.metrics import Interval
 from wbrag.evaluation.report.plots import forest
 from wbrag.evaluation.report.story import Gain
-from wbrag.serving.desk.pages import Admin, Desk, DeskRoute, Reader, learned, render, say, who_did
+from wbrag.serving.desk.pages import Admin, Desk, DeskRoute, Reader, render, say, unbacked, who_did
 from wbrag.units.decisions import Decision
 from wbrag.units.governance import Difference, Governance
 from wbrag.units.releases import Release
@@ -170,7 +170,7 @@ def _next(governance: Governance, latest: Release | None) -> Next:
     held = governance.ids_in(latest) if latest else frozenset[str]()
     approved = {card.unit.id for card in governance.cards("approved")}
     candidates = governance.cards("candidate")
-    passing = sum(1 for card in candidates if card.examined is not None and card.examined.passed and not learned(card))
+    passing = sum(1 for card in candidates if card.examined is not None and card.examined.passed and not unbacked(card))
     unchecked = sum(1 for card in candidates if card.examined is None)
     return Next(len(approved - held), len(held - approved), passing, unchecked)
 
