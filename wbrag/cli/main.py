@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import re
 import shlex
@@ -18,33 +19,44 @@ from typing import Any
 
 from wbrag.cli.parser import parser
 from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.plain import escaped, plain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code (0 done, 1 it failed or was interrupted, 2 wrong usage)."""
+    if logging.lastResort is not None:  # warnings quote data as well
+        logging.lastResort.setFormatter(_Plain())
     try:
         rest, overrides = _overrides(sys.argv[1:] if argv is None else argv)
         return _run(parser().parse_args(rest), overrides)
     except UsageError as error:
-        print(f"wbrag: {error}", file=sys.stderr)
+        _say(str(error))
         return 2
     except WbragError as error:
-        print(f"wbrag: {error}", file=sys.stderr)
+        _say(str(error))
         return 1
     except KeyboardInterrupt:
         return _interrupted()
     except BrokenPipeError:
         return 0
     except OSError as error:
-        print(
-            f"wbrag: expected to read and write files, found: {error}; free the disk or check the path", file=sys.stderr
-        )
+        _say(f"expected to read and write files, found: {error}; free the disk or check the path")
         return 1
 
 
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
+
+
 def _interrupted() -> int:
-    print("wbrag: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
+    _say("interrupted; what was finished is kept, the same command goes on from there")
     return 1
+
+
+def _say(sentence: str) -> None:
+    """On stderr; it may quote data."""
+    print(f"wbrag: {plain(sentence)}", file=sys.stderr)
 
 
 def _run(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
@@ -110,7 +122,7 @@ def _lines(lines: Iterable[str], name: str) -> Iterator[tuple[str, argparse.Name
 
 def _tell(result: Any, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result, ensure_ascii=False), flush=True)
+        print(escaped(json.dumps(result, ensure_ascii=False)), flush=True)
     else:
         from wbrag.cli.render import show
 

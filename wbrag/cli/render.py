@@ -1,6 +1,7 @@
 """Terminal rendering: a verb's result as tables that people can read.
 
-It takes what verbs return: a text, a record, a list of records, or tables with titles.
+It takes what verbs return: a text, a record, a list of records, or tables with titles. Cells are data: nothing in them
+is markup, and nothing is an order to the terminal.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
+
+from wbrag.core.plain import plain
 
 
 def show(result: Any) -> None:
     """Print a verb's result: a list as a table with one row each, a record as name and value."""
     console = Console()
     if isinstance(result, str):
-        print(result, end="")
+        print(plain(result), end="")
     elif isinstance(result, list) and result and isinstance(result[0], tuple):
         for title, head, rows in result:
             console.print(_titled(title, head, rows))
@@ -26,11 +30,11 @@ def show(result: Any) -> None:
 
 
 def _titled(title: str, head: list[str], rows: list[list[str]]) -> RichTable:
-    table = RichTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = RichTable(title=_text(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
     for name in head:
-        table.add_column(name, overflow="fold")
+        table.add_column(_text(name), overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(_text, row))
     return table
 
 
@@ -38,9 +42,9 @@ def _rows(records: list[dict[str, Any]]) -> RichTable:
     table = RichTable(box=None, pad_edge=False)
     names = [name for name in records[0] if name != "vector"]
     for name in names:
-        table.add_column(name, overflow="fold", no_wrap=name in ("id", "score"))
+        table.add_column(_text(name), overflow="fold", no_wrap=name in ("id", "score"))
     for record in records:
-        table.add_row(*(_cell(record[name]) for name in names))
+        table.add_row(*(_text(_cell(record[name])) for name in names))
     return table
 
 
@@ -49,8 +53,12 @@ def _record(record: dict[str, Any]) -> RichTable:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in record.items():
-        table.add_row(name, _cell(value))
+        table.add_row(_text(name), _text(_cell(value)))
     return table
+
+
+def _text(cell: str) -> Text:
+    return Text(plain(cell))
 
 
 def _cell(value: Any) -> str:

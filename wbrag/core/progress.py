@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from wbrag.core.plain import plain
+
 UpdateProgress = Callable[[int, int], None]
 LINE_INTERVAL_S = 10.0  # where there is no terminal
 
@@ -17,6 +19,7 @@ LINE_INTERVAL_S = 10.0  # where there is no terminal
 @contextmanager
 def bar(label: str, *, shown: bool = True) -> Iterator[UpdateProgress]:
     """Yields `update(done, total)`."""
+    label = plain(label)
     if not shown:
         yield lambda done, total: None
     elif sys.stderr.isatty():
@@ -41,7 +44,7 @@ def _rich_bar(label: str) -> Iterator[UpdateProgress]:
     )
 
     columns = (
-        TextColumn("{task.description:<34}"),
+        TextColumn("{task.description:<34}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("eta"),
