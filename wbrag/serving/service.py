@@ -154,7 +154,7 @@ class AnswerService:
             self.metrics.refused.labels("not_ready").inc()
             raise Refusal(503, "the library and the model are being loaded: ask again", code="not_ready", retry_after=5)
         try:
-            async with asyncio.timeout_at(caller.deadline), self.admission.slot():
+            async with asyncio.timeout_at(caller.deadline), self.admission.slot(caller.name):
                 yield
         except TimeoutError:
             self.metrics.errors.labels("timeout").inc()
