@@ -35,7 +35,7 @@ _BULLET = re.compile(r"^\s*[-•]\s+")
 _QUOTES = {'"': '"', "“": "”", "«": "»"}
 _TERMINATORS = ".!?…。！？"
 # Only at a full stop: "!" and "?" stand in names, as in "Mamma Mia! Here We Go Again".
-_LAST = re.compile(r"([^\s.]+)([.。])[\"'”’»)\]」』）]*$")
+_LAST = re.compile(r"(?<![^\s.])([^\s.]+)([.。])[\"'”’»)\]」』）]*$")
 _ROMAN = re.compile(r"[IVXLC]+")
 _WHOLE = frozenset("yes no".split())
 _CLOSERS = _TERMINATORS + " \"'”’»)]」』）"

@@ -60,7 +60,10 @@ def reference(documents: Sequence[Hit | Passage]) -> str:
 
 
 # What would end a line, a document or a turn: line breaks, another document's head, the marks of chat templates.
-_LINE_BREAK = re.compile(r"[^\S\n\v\f\r\x1c-\x1e\x85\u2028\u2029]*[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]\s*")
+_WHITE = re.compile(
+    r"\s+"
+)  # a run at once, and a look inside it: a pattern for one with a break is quadratic in spaces
+_LINE_BREAK = re.compile(r"[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 _DOCUMENT_HEAD = re.compile(r"(Doc\s*\d+\s*)\((?=\s*Title\s*:)", re.IGNORECASE)
 _CONTROL_TOKEN = re.compile(
     r"(?<=[<\[])(?=[|｜])|(?<=[|｜])(?=[>\]])|(?<=<<)(?=/?SYS>>)"
@@ -76,7 +79,8 @@ def as_data(text: str) -> str:
     Line breaks become spaces, `Doc 2(Title:` becomes `Doc 2[Title:`, and `<|im_end|>`, `[INST]`, `</s>` get a space
     inside, so that no tokenizer reads them as control tokens.
     """
-    return _CONTROL_TOKEN.sub(" ", _DOCUMENT_HEAD.sub(r"\1[", _LINE_BREAK.sub(" ", text)))
+    one_line = _WHITE.sub(lambda run: " " if _LINE_BREAK.search(run[0]) else run[0], text)
+    return _CONTROL_TOKEN.sub(" ", _DOCUMENT_HEAD.sub(r"\1[", one_line))
 
 
 BOOLQ = {"True": "true|yes|correct", "False": "false|incorrect|untrue|(?:not|cannot be|never) (?:true|correct)|^no"}

@@ -24,7 +24,9 @@ _SOURCE = re.compile(  # [Doc 1] | Doc 1: | (Document 1) | [1] | Doc 1(Title: ..
     re.IGNORECASE,
 )
 _TITLE = re.compile(r"^\(\s*Title\s*:", re.IGNORECASE)
-_AFTER = re.compile(rf"\s*[\[(]{_NAME}(\d{{1,3}})[\])]\.?\s*$", re.IGNORECASE)
+_AFTER = re.compile(rf"(?<!\s)\s*+[\[(]{_NAME}(\d{{1,3}})[\])]\.?\s*$", re.IGNORECASE)
+_COLON = re.compile(r"^\s*[:\-–—]\s*")
+_HEADING = re.compile(r"^\s*#+\s+|\*\*|^\s*(?:-{3,}|`{3,}\w*)\s*$")
 _QUOTES = str.maketrans("“”„«»‘’`", '"""""\'\'\'')
 _LABEL = re.compile(
     r"^(?:(?:supporting |retrieval |high-utility )?(?:knowledge|document|paragraph|passage|text|content|body|summary)"
@@ -131,7 +133,7 @@ def _line(line: str) -> tuple[int, str]:
     if source := _SOURCE.match(rest):
         number, rest = int(source[1] or source[2]), rest[source.end() :]
         rest = _after_title(rest) if _TITLE.match(rest) else rest
-        rest = re.sub(r"^\s*[:\-–—]\s*", "", rest)
+        rest = _COLON.sub("", rest)
     elif after := _AFTER.search(rest):
         number, rest = int(after[1]), rest[: after.start()]
     return number, _quoted(one_line(rest))
@@ -149,7 +151,7 @@ def _after_title(text: str) -> str:
 
 def _unmarked(line: str) -> str:
     """A line of a unit without marks of headings and emphasis."""
-    return one_line(re.sub(r"^\s*#+\s+|\*\*|^\s*(?:-{3,}|`{3,}\w*)\s*$", "", line))
+    return one_line(_HEADING.sub("", line))
 
 
 def _quoted(text: str) -> str:

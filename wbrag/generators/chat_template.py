@@ -18,7 +18,7 @@ from wbrag.generators.openai_dialect import folded
 from wbrag.generators.reasoning import TAGS
 
 log = logging.getLogger(__name__)
-_PART = re.compile(r"<\|[^|>]*\|?>|\[[^\]]*\]|<[^>]*>")  # tokens that a tag is made of
+_PART = re.compile(r"<\|[^|<>]*\|?>|\[[^\[\]]*\]|<[^<>]*>")  # tokens that a tag is made of
 TRIAL = ({"role": "system", "content": "wbragsystem"}, {"role": "user", "content": "wbraguser"})
 
 

@@ -51,14 +51,12 @@ async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None
 
 def sub_questions(text: str, question: str) -> list[str]:
     """The questions of a plan written as a JSON list or as lines; the question itself where there is no plan."""
-    found = re.search(r"\[.*\]", text, re.DOTALL)
+    listed = text[text.find("[") : text.rfind("]") + 1] if "[" in text else ""
     try:
-        listed = json.loads(found[0]) if found else []
+        found = json.loads(listed) if listed else []
     except json.JSONDecodeError:
-        listed = []
-    lines = [str(part) for part in listed] or [
-        re.sub(r"^\s*(?:\d+[.)]|[-*])\s*", "", line) for line in text.split("\n")
-    ]
+        found = []
+    lines = [str(part) for part in found] or [re.sub(r"^\s*(?:\d+[.)]|[-*])\s*", "", line) for line in text.split("\n")]
     return [line.strip() for line in lines if line.strip().endswith("?")] or [question]
 
 

@@ -27,7 +27,7 @@ SENTENCES = 3  # of evidence, at most
 WORDS = 80  # of one of them: what is longer is a table
 BESIDE = 0.5  # chance of a document without evidence beside those that have some
 
-_ASIDE = re.compile(r"\s*\([^()]*\)")
+_ASIDE = re.compile(r"(?<!\s)\s*+\([^()]*\)")
 _REFERS = re.compile(r"^(He|She|It|They|His|Her|Its|Their)\b(?=\s)")
 _WORD = re.compile(r"\w[\w'’-]*")
 _NO_NAME = frozenset("the a an in on at of to from by for with when where who what which how and or but i".split())
@@ -203,8 +203,8 @@ def _name_in_both(question: str, said: Sequence[str]) -> str:
 
 def _plain(text: str) -> str:
     """Without the spaces that Natural Questions sets around marks, and its quotes."""
-    text = re.sub(r"``\s*(.*?)\s*''", r'"\1"', text)
-    return re.sub(r"\s+([.,;:!?%)\]]|n't\b|'(?:s|re|ve|ll|d|m)\b|'(?=\s|$))|(?<=[(\[$£])\s+", r"\1", text)
+    text = re.sub(r"``([^`]*?)''", lambda quoted: f'"{quoted[1].strip()}"', text)
+    return re.sub(r"(?<!\s)\s++([.,;:!?%)\]]|n't\b|'(?:s|re|ve|ll|d|m)\b|'(?=\s|$))|(?<=[(\[$£])\s+", r"\1", text)
 
 
 def _possessive(name: str) -> str:

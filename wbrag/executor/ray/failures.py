@@ -13,7 +13,9 @@ from ray.exceptions import RayError, RayTaskError
 
 from wbrag.core.errors import WbragError
 
-RAISED = re.compile(r"^\s*((?:\w+\.)*\w*(?:Error|Exception|Interrupt)|wbrag\.core\.errors\.\w+): (.+)$", re.MULTILINE)
+RAISED = re.compile(
+    r"^[ \t]*((?:\w+\.)*\w*(?:Error|Exception|Interrupt)|wbrag\.core\.errors\.\w+): (.+)$", re.MULTILINE
+)
 
 
 class EnginesGone(WbragError):

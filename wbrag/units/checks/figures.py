@@ -40,7 +40,7 @@ _ORDINALS = {
     )
 }
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_SCALE = re.compile(rf"[\s-]+({'|'.join(_SCALES)})s?\b", re.IGNORECASE)
+_SCALE = re.compile(rf"(?<![\s-])[\s-]++({'|'.join(_SCALES)})s?\b", re.IGNORECASE)
 _SPELT = "|".join((*_ORDINALS, *_WORDS, *_SCALES))
 _SPELT_RUN = re.compile(rf"\b(?:{_SPELT})(?:(?:[\s-]+|\s+and\s+)(?:{_SPELT}))*\b", re.IGNORECASE)
 

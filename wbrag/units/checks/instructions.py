@@ -5,11 +5,15 @@ Text is searched as a reader would see it, hidden characters taken out and look-
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from wbrag.core.sections import ChecksConfig
 from wbrag.units.checks.interface import CheckInput, CheckResult, Nli, Span
-from wbrag.units.checks.patterns import HIDING, INVISIBLE, LOOKALIKE, RULES
+from wbrag.units.checks.patterns import HIDING, INVISIBLE, LINK, LOOKALIKE, RULES, filled_links
+
+WIDE = re.compile(r"\s\s")
+LINE_ENDS = "\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"
 
 
 def instructions(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> CheckResult:
@@ -34,8 +38,9 @@ def find(text: str) -> list[tuple[str, int, int]]:
     """
     found = [("holds hidden characters", m.start(), m.end()) for m in HIDING.finditer(text)]
     shown, where = _as_seen(text)
-    for name, pattern in RULES:
-        found += [(name, where[m.start()], where[m.end() - 1] + 1) for m in pattern.finditer(shown)]
+    seen = [(name, m.start(), m.end()) for name, pattern in RULES for m in pattern.finditer(shown)]
+    seen += [(LINK, start, end) for start, end in filled_links(shown)]
+    found += [(name, where[start], where[end - 1] + 1) for name, start, end in seen]
     found.sort(key=lambda hit: (hit[1], -hit[2]))
     kept: list[tuple[str, int, int]] = []
     for hit in found:
@@ -45,14 +50,22 @@ def find(text: str) -> list[tuple[str, int, int]]:
 
 
 def _as_seen(text: str) -> tuple[str, list[int]]:
-    """`text` as a reader sees it, and where in `text` each of its characters stands."""
-    if text.isascii() and not INVISIBLE.search(text):
+    """`text` as a reader sees it, white space as one character, and where in `text` each of its characters stands."""
+    if text.isascii() and not INVISIBLE.search(text) and not WIDE.search(text):
         return text, list(range(len(text)))
     shown: list[str] = []
     where: list[int] = []
     for i, character in enumerate(text):
-        if not INVISIBLE.match(character):
-            plain = unicodedata.normalize("NFKC", character).translate(LOOKALIKE)
-            shown.append(plain)
-            where += [i] * len(plain)
+        if INVISIBLE.match(character):
+            continue
+        if not character.isascii():
+            character = unicodedata.normalize("NFKC", character).translate(LOOKALIKE)
+        if not character.isspace():
+            shown.append(character)
+            where += [i] * len(character)
+        elif not shown or not shown[-1].isspace():
+            shown.append("\n" if character in LINE_ENDS else " ")
+            where.append(i)
+        elif character in LINE_ENDS:
+            shown[-1] = "\n"
     return "".join(shown), where

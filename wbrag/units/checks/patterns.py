@@ -1,11 +1,13 @@
 """Prompt-injection patterns: how text looks that addresses a model or a browser and not a reader.
 
-Each rule's name is the explanation that the knowledge owner reads.
+Each rule's name is the explanation that the knowledge owner reads. The text comes with every run of white space as one
+character, so that the many `\\s+` of these patterns cannot be made to count it over and over.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 # "ignore the instructions" may be said of a player; "ignore your previous instructions" is said to one who reads.
 _WHOSE = (
@@ -29,6 +31,7 @@ _TOKENS = (
 )
 _TAGS = r"(?:script|iframe|img|svg|object|embed|form|input|meta|link|style|base|body|html|div|span|a)"
 
+LINK = "carries markup or a link that loads or sends something"
 _RULES: dict[str, tuple[str, ...]] = {
     "asks to drop earlier instructions": (
         rf"\b{_DROP}\s+{_WHOSE}{_ORDERS}\b",
@@ -83,12 +86,12 @@ _RULES: dict[str, tuple[str, ...]] = {
         r"(?:^|\n)\s*(?:action|tool|function)(?:\s+input)?\s*:\s*\S",
         r"\b(?:rm\s+-rf|curl\s+-|wget\s+http|sudo\s+\w+|powershell\s+-|eval\(|exec\(|os\.system|subprocess\.)",
     ),
-    "carries markup or a link that loads or sends something": (
+    LINK: (
         rf"<\s*/?\s*{_TAGS}\b[^>]{{0,400}}>?",
         r"\b(?:javascript|data|vbscript)\s*:\s*(?:text/|image/|application/|[\w.]+\()",
         r"\bon(?:error|load|click|mouseover)\s*=",
         r"!?\[[^\]\n]{0,200}\]\(\s*(?:https?:|//|data:|javascript:)[^)\s]*",
-        r"https?://\S*[?&=]\S*(?:\{|%7b|\$)|https?://[^\s/]*@",
+        r"https?://[^\s/]*@",
         r"\b(?:visit|click|go\s+to|log\s?in\s+at|sign\s+in\s+at|download|fetch|open|send\b[^.]{0,60}\bto)\s+"
         r"(?:(?:the\s+link|it\s+at|from|here:?)\s+)?(?:https?://|www\.)",
     ),
@@ -97,6 +100,7 @@ _RULES: dict[str, tuple[str, ...]] = {
         r"(?:\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|%[0-9a-f]{2}){6,}",
     ),
 }
+_WORD, _URL, _FIELD, _BLANK = (re.compile(p, re.IGNORECASE) for p in (r"\S+", r"https?://", r"[?&=]", r"\{|%7b|\$"))
 RULES = tuple((name, re.compile("|".join(parts), re.IGNORECASE)) for name, parts in _RULES.items())
 
 # Stray joiners, byte order marks and direction marks stand in any text from the web, so they are only taken out. What
@@ -109,3 +113,13 @@ HIDING = re.compile(
 )
 # Cyrillic letters that look like Latin ones.
 LOOKALIKE = str.maketrans("аеорсухіјѕԁАВЕКМНОРСТХІЈЅ", "aeopcyxijsdABEKMHOPCTXIJS")
+
+
+def filled_links(text: str) -> Iterator[tuple[int, int]]:
+    """Where a link has a blank to fill in, `https://x.example/?q={question}`; one pattern for it would be cubic."""
+    for word in _WORD.finditer(text):
+        url = _URL.search(text, word.start(), word.end())
+        field = _FIELD.search(text, url.end(), word.end()) if url else None
+        blank = _BLANK.search(text, field.end(), word.end()) if field else None
+        if url and blank:
+            yield url.start(), blank.end()
