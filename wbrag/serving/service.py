@@ -23,8 +23,10 @@ from wbrag.methods import method as named
 from wbrag.serving import ReleaseRetriever
 from wbrag.serving.adapters import Emit, PinnedRetriever, StreamingGenerator
 from wbrag.serving.admission import Admission
+from wbrag.serving.answer_ids import issued_to
 from wbrag.serving.errors import Refusal
 from wbrag.serving.health import Health
+from wbrag.serving.keys import session_secret
 from wbrag.serving.prometheus import Metrics
 from wbrag.serving.recorder import Recorder
 from wbrag.units.layout import Layout
@@ -68,9 +70,10 @@ class AnswerRequest:
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose request it is, and when (on the loop's clock) it is too late."""
+    """Whose request it is, what its answer is rated by, and when (on the loop's clock) it is too late."""
 
-    request_id: str
+    request_id: str  # the client's own, where it gave one
+    answer_id: str
     name: str
     deadline: float
 
@@ -95,7 +98,7 @@ class AnswerService:
         settings: ServingConfig,
     ) -> None:
         self.layout, self.retriever, self.generator, self.watcher = layout, retriever, generator, watcher
-        self.settings = settings
+        self.settings, self.secret = settings, session_secret(layout.path)
         self.metrics = Metrics()
         self.recorder = Recorder(layout.usage)
         self.admission = Admission(settings.concurrency, settings.queue)
@@ -142,10 +145,17 @@ class AnswerService:
         self.metrics.found(hits)
         return hits, row
 
-    def rate(self, request_id: str, rating: int, comment: str, name: str) -> None:
-        """Keep a user's word on an answer, which may have been another replica's."""
+    def rate(self, answer_id: str, rating: int, comment: str, name: str) -> None:
+        """Keep a user's word on an answer, which may have been another replica's, but was given to this key."""
+        if not issued_to(self.secret, name, answer_id):
+            raise Refusal(
+                404,
+                "request_id: expected the id of an answer that your key was given: take it from that answer's wbrag "
+                "block",
+                param="request_id",
+            )
         self.metrics.feedback.labels("up" if rating > 0 else "down").inc()
-        self.recorder.add(Feedback(request_id, utc(), name, rating, comment))
+        self.recorder.add(Feedback(answer_id, utc(), name, rating, comment))
 
     @asynccontextmanager
     async def _admitted(self, caller: Caller, what: str, question: str) -> AsyncIterator[None]:
@@ -201,7 +211,7 @@ class AnswerService:
         hits = reply.answer.hits
         self.recorder.add(
             Served(
-                caller.request_id,
+                caller.answer_id,
                 utc(),
                 caller.name,
                 reply.release.id,

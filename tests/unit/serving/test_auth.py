@@ -326,3 +326,20 @@ def test_pages_may_draw_their_own_errors(tmp_path: Path, keys: Keys) -> None:
         )
         assert client.get("/desk/nothing").text == "page: there is nothing at this address"
         assert "error" in client.get("/v1/models").json()
+
+
+def test_an_answer_is_rated_by_whoever_asked_for_it(tmp_path: Path, keys: Keys) -> None:
+    """Nobody else's word counts, no made-up answer is rated, and no client chooses what an answer is called."""
+    gate = bench(tmp_path)
+    ada, eve = ({"authorization": f"Bearer {keys.add(name, 'reader')}"} for name in ("ada", "eve"))
+    with browse(gate.app) as client:
+        reply = client.post("/v1/chat/completions", json=CHAT, headers={**ada, "x-request-id": "mine"})
+        assert reply.headers["x-request-id"] == "mine", "the client's own, for its logs"
+        id = reply.json()["wbrag"]["request_id"]
+        assert re.fullmatch("[0-9a-f]{32}", id) and reply.json()["id"] == f"chatcmpl-{id}"
+        for who, rated, status in ((eve, id, 404), (ada, "mine", 404), (ada, id[::-1], 404), (ada, id, 200)):
+            sent = client.post("/v1/feedback", json={"request_id": rated, "rating": -1}, headers=who)
+            assert sent.status_code == status, (who, rated)
+        again = client.post("/v1/chat/completions", json=CHAT, headers={**ada, "x-request-id": "mine"})
+        assert again.json()["wbrag"]["request_id"] != id
+    assert {name: word.by for name, word in gate.store.usage.ratings().items()} == {id: "ada"}

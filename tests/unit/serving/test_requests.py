@@ -121,7 +121,7 @@ def test_search_and_feedback_are_bounded_too(client: TestClient) -> None:
     assert "release: expected latest" in refusal(client, SEARCH, {"query": "x", "release": "r0001"})
     assert "query: field required" in refusal(client, SEARCH, {})
     assert "extra inputs" in refusal(client, SEARCH, {"query": "x", "depth": 3})
-    good = {"request_id": "abc", "rating": 1}
+    good = {"request_id": client.post(SEARCH, json={"query": "x"}).json()["request_id"], "rating": 1}
     assert client.post(FEEDBACK, json=good).json() == good
     for bad in ({"rating": 0}, {"rating": "1"}, {"request_id": "a b"}, {"request_id": ""}, {"comment": "x" * 2001}):
         refusal(client, FEEDBACK, {**good, **bad})

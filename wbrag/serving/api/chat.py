@@ -52,7 +52,7 @@ async def chat(request: Request, who: Principal = READER) -> Response:
     ask = validation.answer_request(asked, service.settings, service.layout.config)
     if service.settings.record == "answers":
         add_log_fields(request.scope, question=ask.question)
-    head = {"id": f"chatcmpl-{caller.request_id}", "created": int(time.time()), "model": asked.model}
+    head = {"id": f"chatcmpl-{caller.answer_id}", "created": int(time.time()), "model": asked.model}
     if not asked.stream:
         reply = await run_until_disconnect(request, service.answer(ask, caller))
         return JSONResponse(_whole(request, head, ask, reply))
@@ -139,7 +139,7 @@ def _block(request: Request, ask: AnswerRequest, reply: Reply) -> schemas.Body:
         request.scope, release=reply.release.id, rag_method=ask.method, hits=len(hits), units=units, **counts, **stages
     )
     return {
-        "request_id": request.scope["request_id"],
+        "request_id": request.scope["wbrag"]["answer_id"],
         "release": reply.release.id,
         "method": ask.method,
         "task": ask.task,

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from wbrag.serving.adapters import Emit
+from wbrag.serving.answer_ids import issue
 from wbrag.serving.api.middleware import ClientDisconnected, add_log_fields
 from wbrag.serving.auth import Principal
 from wbrag.serving.errors import Refusal
@@ -23,9 +24,11 @@ T = TypeVar("T")
 
 
 def caller_of(request: Request, who: Principal) -> Caller:
-    """The request's id, caller and deadline; `x-request-timeout` (seconds) may make that earlier, never later."""
-    add_log_fields(request.scope, by=who.name)
-    longest: float = request.app.state.service.settings.timeout_s
+    """The request's ids, caller and deadline; `x-request-timeout` (seconds) may make that earlier, never later."""
+    service = request.app.state.service
+    answer_id = issue(service.secret, who.name)
+    add_log_fields(request.scope, by=who.name, answer_id=answer_id)
+    longest: float = service.settings.timeout_s
     if given := request.headers.get("x-request-timeout"):
         try:
             seconds = float(given)
@@ -34,7 +37,7 @@ def caller_of(request: Request, who: Principal) -> Caller:
         if not 0 < seconds < math.inf:
             raise Refusal(400, "x-request-timeout: expected seconds above 0: correct it", param="x-request-timeout")
         longest = min(longest, seconds)
-    return Caller(request.scope["request_id"], who.name, asyncio.get_running_loop().time() + longest)
+    return Caller(request.scope["request_id"], answer_id, who.name, asyncio.get_running_loop().time() + longest)
 
 
 async def stream_until_disconnect(

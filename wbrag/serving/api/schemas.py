@@ -85,7 +85,7 @@ class Search(Exact):
 
 
 class Thumb(Exact):
-    """A user's word on the answer with this `request_id`."""
+    """A user's word on the answer whose `wbrag` block has this `request_id`."""
 
     request_id: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")
     rating: Literal[1, -1]

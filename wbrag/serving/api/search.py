@@ -32,7 +32,7 @@ async def search(request: Request, who: Principal = READER) -> JSONResponse:
     hits, release = await run_until_disconnect(request, service.search(query, k, name, caller))
     add_log_fields(request.scope, release=release.id, hits=len(hits))
     found = [schemas.hit(hit, text=True) for hit in hits]
-    return JSONResponse({"request_id": caller.request_id, "release": release.id, "hits": found})
+    return JSONResponse({"request_id": caller.answer_id, "release": release.id, "hits": found})
 
 
 @router.post("/feedback", openapi_extra=schemas.takes(schemas.Thumb))
