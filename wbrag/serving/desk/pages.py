@@ -5,6 +5,7 @@ Templates escape every text; a refusal is a page, or one plain sentence where ht
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.types import Answer
 from wbrag.evaluation.report import page as report
-from wbrag.serving.auth import Principal, csrf_token, principal, require
+from wbrag.serving.auth import SAFE_METHODS, Principal, csrf_token, principal, require
 from wbrag.serving.service import CurrentRelease
 from wbrag.units.decisions import State
 from wbrag.units.governance import Card, Governance
@@ -63,6 +64,9 @@ class Desk:
     counters: Counters | None = None
 
 
+LOGIN, BODY_S = "/desk/login", 15.0  # the longest that a form may take to arrive
+
+
 class DeskRoute(APIRoute):
     """Answers what was refused with a page, or with one plain sentence where htmx asks."""
 
@@ -71,6 +75,7 @@ class DeskRoute(APIRoute):
 
         async def page(request: Request) -> Response:
             try:
+                await _body(request)
                 response = await handle(request)
             except HTTPException as error:
                 response = refusal(request, error.status_code, str(error.detail))
@@ -81,6 +86,19 @@ class DeskRoute(APIRoute):
             return response
 
         return page
+
+
+async def _body(request: Request) -> None:
+    """Read a form, once it is known that whoever sends it may, and not for ever: FastAPI reads it before it asks."""
+    if request.method in SAFE_METHODS:
+        return
+    if request.url.path != LOGIN:
+        principal(request)
+    try:
+        async with asyncio.timeout(BODY_S):
+            await request.body()
+    except TimeoutError:
+        raise HTTPException(408, f"expected the whole form within {BODY_S:.0f} s: send it again") from None
 
 
 def refusal(request: Request, status: int, why: str) -> Response:

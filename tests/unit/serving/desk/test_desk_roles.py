@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 
 import httpx
 import pytest
@@ -15,6 +16,8 @@ from tests.support.desk import (
     plain,
     post,
 )
+from tests.support.serving import served
+from wbrag.serving.desk import pages
 from wbrag.serving.desk.pages import static_version
 from wbrag.serving.keys import Keys
 
@@ -71,3 +74,27 @@ def test_each_role_sees_and_may_what_is_its_own(
         assert (private in unit) == decides
     if decides:
         assert f"{role}-key" in {decision.by for decision in bench.store.decisions.all()}
+
+
+def test_a_slow_form_is_held_by_nobody_without_a_key_and_by_nobody_for_ever(
+    bench: DeskBench, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bodies that never end: the key is looked at before them, and the door itself waits a bounded time."""
+    monkeypatch.setattr(pages, "BODY_S", 0.3)
+
+    def sent(port: int, path: str, cookie: str = "") -> str:
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n{cookie}"
+        head += "Content-Type: application/x-www-form-urlencoded\r\n\r\ncsrf=x&key="
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(head.encode())
+            return connection.makefile("rb").readline().decode()
+
+    with served(bench.app) as url:
+        port = int(url.rpartition(":")[2])
+        with httpx.Client(base_url=url) as browser:
+            [token] = re.findall(r'name="csrf" value="([^"]+)"', browser.get("/desk/login").text)
+            browser.post("/desk/login", data={"csrf": token, "key": keys["admin"]})
+            cookie = f"Cookie: wbrag_session={browser.cookies['wbrag_session']}\r\n"
+        assert "303" in sent(port, "/desk/decide") and "303" in sent(port, "/desk/releases/publish")
+        assert "408" in sent(port, "/desk/login") and "408" in sent(port, "/desk/decide", cookie)
+        assert bench.app.state.service.admission.open == 0, "a drain would wait for it"
