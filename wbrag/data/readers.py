@@ -9,13 +9,12 @@ import csv
 import gzip
 import io
 import json
-import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, cast
+from typing import Any, BinaryIO, cast
 
 import ijson
 import pyarrow as pa
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 
 from wbrag.core.errors import StoreError, UsageError, WbragError
 from wbrag.core.io.files import Location, listed, location, opened
+from wbrag.data import bounds
 
 Record = dict[str, Any]
 Records = Iterator[tuple[str, Record]]
@@ -74,9 +74,10 @@ def open_binary(path: str | Location, source: Input | None = None) -> Iterator[B
 
 
 @contextmanager
-def open_text(path: str | Location, source: Input | None = None, newline: str | None = None) -> Iterator[TextIO]:
+def open_text(path: str | Location, source: Input | None = None, newline: str | None = None) -> Iterator[Iterator[str]]:
+    """The lines of a text, none of them longer than `bounds.MAX_RECORD`."""
     with open_binary(path, source) as binary, io.TextIOWrapper(binary, "utf-8-sig", newline=newline) as text:
-        yield text
+        yield bounds.lines(text, path)
 
 
 def json_lines(source: Input, path: str | Location | None = None) -> Records:
@@ -99,7 +100,7 @@ def json_items(source: Input, prefix: str) -> Records:
     """The objects under ijson's `prefix` in one big JSON file, without holding the file."""
     with open_binary(source.path, source) as stream:
         try:
-            for number, record in enumerate(ijson.items(stream, prefix, use_float=True), 1):
+            for number, record in enumerate(bounds.items(stream, prefix, source.path), 1):
                 where = f"{source.path}, item {number}"
                 yield where, _object(record, where)
         except ijson.JSONError as error:
@@ -118,7 +119,7 @@ def json_list_or_lines(source: Input) -> Records:
 
 def table_lines(source: Input, delimiter: str) -> Records:
     """CSV or TSV with a header row; all values are strings."""
-    csv.field_size_limit(sys.maxsize)  # the default refuses a document over 128 KiB
+    csv.field_size_limit(bounds.MAX_RECORD)  # the default refuses a document over 128 KiB
     with open_text(source.path, source, newline="") as lines:
         rows = csv.DictReader(lines, delimiter=delimiter, strict=True)
         try:

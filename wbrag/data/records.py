@@ -180,6 +180,6 @@ def _parsed(text: str, kind: type[T]) -> T | None:
         return None
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, kind) else None

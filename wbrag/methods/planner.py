@@ -54,7 +54,7 @@ def sub_questions(text: str, question: str) -> list[str]:
     listed = text[text.find("[") : text.rfind("]") + 1] if "[" in text else ""
     try:
         found = json.loads(listed) if listed else []
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         found = []
     lines = [str(part) for part in found] or [re.sub(r"^\s*(?:\d+[.)]|[-*])\s*", "", line) for line in text.split("\n")]
     return [line.strip() for line in lines if line.strip().endswith("?")] or [question]
