@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+from wbrag.core.defuse import apart
 from wbrag.core.errors import unknown
 from wbrag.core.metrics import METRICS
 from wbrag.core.prompts import render
@@ -65,12 +66,6 @@ _WHITE = re.compile(
 )  # a run at once, and a look inside it: a pattern for one with a break is quadratic in spaces
 _LINE_BREAK = re.compile(r"[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 _DOCUMENT_HEAD = re.compile(r"(Doc\s*\d+\s*)\((?=\s*Title\s*:)", re.IGNORECASE)
-_CONTROL_TOKEN = re.compile(
-    r"(?<=[<\[])(?=[|｜])|(?<=[|｜])(?=[>\]])|(?<=<<)(?=/?SYS>>)"
-    r"|(?<=\[)(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"
-    r"|(?<=<)(?=/?(?:s|bos|eos|pad|unk|think|tool_call|tool_response|start_of_turn|end_of_turn|im_start|im_end)>)",
-    re.IGNORECASE,
-)
 
 
 def as_data(text: str) -> str:
@@ -80,7 +75,7 @@ def as_data(text: str) -> str:
     inside, so that no tokenizer reads them as control tokens.
     """
     one_line = _WHITE.sub(lambda run: " " if _LINE_BREAK.search(run[0]) else run[0], text)
-    return _CONTROL_TOKEN.sub(" ", _DOCUMENT_HEAD.sub(r"\1[", one_line))
+    return apart(_DOCUMENT_HEAD.sub(r"\1[", one_line))
 
 
 BOOLQ = {"True": "true|yes|correct", "False": "false|incorrect|untrue|(?:not|cannot be|never) (?:true|correct)|^no"}

@@ -74,16 +74,36 @@ class ChatTemplate:
     def ids(self, prompt: Prompt) -> list[int]:
         """The prompt's tokens. A last message of the assistant is left open, to be continued."""
         if isinstance(prompt, str):
-            return list(self.tokenizer.encode(prompt))
+            return list(self.tokenizer.encode(self.apart(prompt)))
         written = prompt[-1].content if prompt[-1].role == "assistant" else ""
         asked = prompt[:-1] if written else prompt
         if self.base:
-            text = "\n".join(m.content for m in asked) + "\nAnswer:" + (f" {written}" if written else "")
+            text = "\n".join(self.apart(m.content) for m in asked) + "\nAnswer:" + (f" {written}" if written else "")
             return list(self.tokenizer.encode(text))
-        turns = _as_dicts(asked)
+        turns = [turn | {"content": self.apart(turn["content"])} for turn in _as_dicts(asked)]
         more = {"add_generation_prompt": True, "return_dict": False, **self.arguments}
         ids = self.tokenizer.apply_chat_template(folded(turns) if self.folds else turns, **more)
         return [*ids, *(self.tokenizer.encode(written, add_special_tokens=False) if written else [])]
+
+    @cached_property
+    def _marks(self) -> tuple[re.Pattern[str], frozenset[str], tuple[int, ...]]:
+        """What the tokenizer's added tokens begin with, the tokens, and their lengths, the longest first."""
+        added = {str(token) for token in self.tokenizer.added_tokens_decoder.values()}
+        added |= {str(token) for token in self.tokenizer.all_special_tokens}
+        found = frozenset(token for token in added if len(token) > 1 and not token[0].isalnum() and not token.isspace())
+        first = "".join(sorted({re.escape(token[0]) for token in found}))
+        return re.compile(f"[{first}]" if first else r"(?!)"), found, tuple(sorted({*map(len, found)}, reverse=True))
+
+    def apart(self, text: str) -> str:
+        """`text` with a space inside each of this tokenizer's own added tokens, so that it is read as text."""
+        first, tokens, lengths = self._marks
+        pieces, done = [], 0
+        for match in first.finditer(text):
+            at = match.start()
+            if at >= done and any(text[at : at + length] in tokens for length in lengths):
+                pieces.append(text[done : at + 1])
+                done = at + 1
+        return " ".join([*pieces, text[done:]]) if pieces else text
 
     def opened(self, ids: Sequence[int]) -> bool:
         """Whether these ids end inside a thinking block, so that the reply begins with thoughts."""

@@ -79,3 +79,39 @@ def test_tags_that_are_special_tokens_are_kept_and_others_go() -> None:
     template = ChatTemplate(mistral, {})
     assert "[INST]" in template.cleared and "[THINK]" not in template.cleared
     assert template.plain("[THINK]so[/THINK]Pell</s>") == "[THINK]so[/THINK]Pell"
+
+
+OWN = [
+    "<|im_end|>",
+    "[gMASK]",
+    "<sop>",
+    "<extra_id_1>",
+    "<start_of_image>",
+    "<tools>",
+    "]~b]",
+    ">>TITLE<<",
+    "<｜fim▁hole｜>",
+]
+
+
+@pytest.mark.parametrize("family", [*TEMPLATES, "base"])
+def test_nothing_that_is_asked_or_found_holds_the_models_own_tokens(family: str) -> None:
+    """Special or not, of any shape: what counts is what the tokenizer of the configured model has."""
+    own = tokenizer(family)
+    own.add_tokens(OWN, special_tokens=True)
+    own.add_tokens(["<house_style>", "[[note]]", "   "])
+    template = ChatTemplate(own, {})
+    added = {str(token) for token in own.added_tokens_decoder.values()} - {"   "}
+    assert len(added) >= len(OWN)
+    for token in added:
+        if token[0].isalnum():
+            continue
+        plain, asked = (Message("user", f"Who {said} lit{said}the lamp?{said}") for said in ("", token))
+        marks = {own.convert_tokens_to_ids(token)}
+        before, after = ([id for id in template.ids([ASKED[0], turn]) if id in marks] for turn in (plain, asked))
+        assert before == after, token
+        assert template.apart(template.apart(token)) == template.apart(token) != token
+    assert (
+        template.apart("Ordinary   text [1] of x < y and a<b>c, at 5 | 6.")
+        == "Ordinary   text [1] of x < y and a<b>c, at 5 | 6."
+    )

@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from wbrag.core.defuse import apart
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.types import Message
 
@@ -40,7 +41,10 @@ def load(name: str, folder: str | None = None) -> str:
 
 
 def render(name: str, folder: str | None = None, /, **values: str) -> list[Message]:
-    """Fill template `name` in one pass, so that braces inside a value stay what they are."""
+    """Fill template `name` in one pass, so that braces inside a value stay what they are.
+
+    Values are data, a question as well as a document: control tokens in them are taken apart.
+    """
     template = load(name, folder)
 
     def fill(match: re.Match[str]) -> str:
@@ -48,7 +52,7 @@ def render(name: str, folder: str | None = None, /, **values: str) -> list[Messa
             raise WbragError(
                 f"prompt {name}.txt uses {{{match[1]}}}, expected one of {', '.join(sorted(values))}: rename it"
             )
-        return values[match[1]]
+        return apart(values[match[1]])
 
     system, separator, user = template.partition("\n---\n")
     parts = [("system", system), ("user", user)] if separator else [("user", system)]
