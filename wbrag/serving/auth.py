@@ -19,9 +19,9 @@ from starlette.requests import HTTPConnection, Request
 
 from wbrag.serving import peers
 from wbrag.serving.keys import ROLES, Key, Keys, Role, is_loopback
+from wbrag.serving.sessions import EndedSessions, new_id
 
 PAGES = "/desk"  # below it a session counts; everywhere else only a bearer key does
-SESSION_S = 12 * 3600
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -41,6 +41,7 @@ class Guard:
     """The keys of the workspace and the address served; `create_app` puts it at `app.state.guard`."""
 
     keys: Keys
+    ended: EndedSessions
     host: str
     https: bool = False
 
@@ -64,7 +65,8 @@ def principal(request: Request) -> Principal:
     if scheme.lower() == "bearer" and token:
         key = guard.keys.find(token.strip())
     elif in_pages(request) and isinstance(mark := request.session.get("key"), str):
-        key = guard.keys.of_digest(mark)
+        id = request.session.get("id")  # without one it could not be ended
+        key = guard.keys.of_digest(mark) if isinstance(id, str) and id not in guard.ended else None
     if key is None:
         raise HTTPException(
             401, "a key is needed: send the header Authorization: Bearer KEY", {"www-authenticate": "Bearer"}
@@ -90,11 +92,14 @@ def login(request: Request, token: str) -> Principal | None:
     if key is None:
         return None
     request.session.clear()  # the CSRF token of before the login dies with it
-    request.session["key"] = key.sha256
+    request.session.update({"key": key.sha256, "id": new_id()})
     return Principal(key.name, key.role)
 
 
 def logout(request: Request) -> None:
+    """End the session for good: a copy of its cookie opens nothing either."""
+    if isinstance(id := request.session.get("id"), str):
+        request.app.state.guard.ended.end(id)
     request.session.clear()
 
 

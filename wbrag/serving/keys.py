@@ -10,12 +10,9 @@ import hashlib
 import hmac
 import ipaddress
 import json
-import math
 import os
 import re
 import secrets
-import threading
-import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,12 +23,12 @@ from wbrag.core.errors import UsageError, WbragError, unknown
 from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.durable import sync
 from wbrag.core.io.files import Location, file_in_one_step, locked
+from wbrag.core.io.watched import Watched
 from wbrag.units.releases import now
 
 if TYPE_CHECKING:
     from wbrag.core.io.objects import ObjectPath
 
-FRESH_S = 2.0
 Role = Literal["reader", "reviewer", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -52,59 +49,22 @@ class SessionSecret(NamedTuple):
 
 
 class Keys:
-    """The keys of one workspace; a change counts from the next request on, in an object store `FRESH_S` later."""
+    """The keys of one workspace; a change counts from the next request on, in an object store a moment later."""
 
     def __init__(self, workspace: Location) -> None:
         self.path = workspace / "keys.json"
-        self._seen: tuple[int, int, int] | None = None
-        self._keys: list[Key] = []
         self.known = False  # once there were any: a share that is gone, or the last key removed, opens nothing
-        self._read_at = -math.inf  # time.monotonic()
-        self._reading = threading.Lock()
+        self.watched = Watched[list[Key]](self.path, _read, [])
 
     def all(self) -> list[Key]:
         """Every key, oldest first. Raises `WbragError` where the file is not as wbrag writes it."""
-        found = self._cached(self.path) if not isinstance(self.path, Path) else self._of_file(self.path)
+        found = list(self.watched.value())
         self.known = self.known or bool(found)
         return found
 
-    def _of_file(self, path: Path) -> list[Key]:
-        try:
-            found = path.stat()
-        except FileNotFoundError:
-            self._seen, self._keys = None, []
-            return []
-        state = (found.st_ino, found.st_mtime_ns, found.st_size)
-        if state != self._seen:
-            self._keys, self._seen = _read(path), state
-        return list(self._keys)
-
-    def _cached(self, path: ObjectPath) -> list[Key]:
-        """As they were at most `FRESH_S` ago, or for as long as an object store that was read before is away.
-
-        Only the first look is waited for: no request waits for the network because of its key.
-        """
-
-        def read_again() -> None:
-            try:
-                self._keys = _read(path) if path.is_file() else []
-            except WbragError:  # what was read last holds on; at the first look there is none
-                if self._read_at == -math.inf:
-                    raise
-            finally:
-                self._reading.release()
-            self._read_at = time.monotonic()
-
-        if self._read_at == -math.inf:
-            self._reading.acquire()
-            read_again()
-        elif time.monotonic() - self._read_at > FRESH_S and self._reading.acquire(blocking=False):
-            threading.Thread(target=read_again, daemon=True).start()
-        return list(self._keys)
-
     def _reread(self) -> list[Key]:
         """As they are at this moment, for whoever changes them."""
-        self._read_at = -math.inf
+        self.watched.forget()
         return self.all()
 
     def add(self, name: str, role: str) -> str:
@@ -149,7 +109,7 @@ class Keys:
         with file_in_one_step(self.path) as scratch:
             scratch.touch(mode=0o600)
             scratch.write_text(json.dumps([asdict(key) for key in keys], indent=1) + "\n", encoding="utf-8")
-        self._read_at = -math.inf
+        self.watched.forget()
 
 
 def digest(token: str) -> str:

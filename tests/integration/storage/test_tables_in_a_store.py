@@ -92,7 +92,7 @@ def test_examples_are_written_in_one_step(root: ObjectPath, tmp_path: Path) -> N
 
 
 def test_keys_and_the_secret_of_the_pages(root: ObjectPath, monkeypatch: Any) -> None:
-    monkeypatch.setattr("wbrag.serving.keys.FRESH_S", 0.0)
+    monkeypatch.setattr("wbrag.core.io.watched.FRESH_S", 0.0)
     token, watching = Keys(root).add("ana", "admin"), Keys(root)
     assert watching.find(token) and not watching.find("wrong")
     Keys(root).add("ben", "reader")
@@ -113,7 +113,7 @@ def test_keys_and_the_secret_of_the_pages(root: ObjectPath, monkeypatch: Any) ->
 
 
 def test_a_reader_of_keys_outlives_its_store(root: ObjectPath, s3: S3Server, monkeypatch: Any) -> None:
-    monkeypatch.setattr("wbrag.serving.keys.FRESH_S", 0.0)
+    monkeypatch.setattr("wbrag.core.io.watched.FRESH_S", 0.0)
     monkeypatch.setattr(objects, "TRIES", 1)
     token, keys = Keys(root).add("ana", "admin"), Keys(root)
     assert keys.find(token)

@@ -14,11 +14,14 @@ from fastapi import Depends, FastAPI, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.testclient import TestClient
 
-from tests.support.serving import bench, browse
+from tests.support.serving import ScriptedStream, Settled, TableLibrary, bench, browse
 from wbrag.cli.main import main
+from wbrag.core.config import load
 from wbrag.core.errors import UsageError, WbragError
+from wbrag.serving.api.app import create_app
 from wbrag.serving.auth import check_csrf, csrf_token, login, logout, principal, require
 from wbrag.serving.keys import Keys, check_bind, is_loopback, session_secret
+from wbrag.units.layout import Layout
 
 CHAT = {"messages": [{"role": "user", "content": "Who?"}]}
 
@@ -30,8 +33,17 @@ def keys(tmp_path: Path) -> Keys:
 
 def app_of(folder: Path, **serving: Any) -> FastAPI:
     """A gateway with a few pages as the desk makes them."""
-    app = bench(folder, **serving).app
+    return with_pages(bench(folder, **serving).app)
 
+
+def replica_of(folder: Path) -> FastAPI:
+    """Another gateway over the same workspace."""
+    layout = Layout(config=load(workspace=str(folder)))
+    generator = ScriptedStream(lambda messages, sampling: "Ada Thorn")
+    return with_pages(create_app(layout, TableLibrary(), generator, Settled(layout.releases.get("latest"))))
+
+
+def with_pages(app: FastAPI) -> FastAPI:
     @app.post("/desk/login")
     async def enter(request: Request) -> JSONResponse:
         found = login(request, str((await request.form())["key"]))
@@ -264,6 +276,22 @@ def test_a_change_needs_the_token_and_our_own_page(signed_in: tuple[TestClient, 
     assert client.post(publish, files={"csrf": ("a", b"b")}).status_code == 403
     client.post("/desk/logout", data={"csrf": csrf})
     assert client.post(publish, data={"csrf": csrf}).status_code == 403
+
+
+def test_a_copy_of_the_cookie_dies_with_the_logout_at_every_replica(tmp_path: Path, keys: Keys) -> None:
+    token = keys.add("ada", "admin")
+    with browse(app_of(tmp_path), "127.0.0.1") as client, browse(replica_of(tmp_path), "127.0.0.1") as other:
+        csrf = client.post("/desk/login", data={"key": token}).json()["csrf"]
+        copy = {"cookie": f"wbrag_session={client.cookies['wbrag_session']}"}
+        for app in (client, other):
+            assert app.get("/desk/page", headers=copy).json()["name"] == "ada"
+        client.post("/desk/logout", data={"csrf": csrf})
+        for app in (client, other):
+            assert app.get("/desk/page", headers=copy).status_code == 401
+        assert client.post("/desk/login", data={"key": token}).status_code == 200
+        assert client.get("/desk/page").json()["name"] == "ada"
+        (tmp_path / "sessions_ended.json").write_text("{}oops")
+        assert client.get("/desk/page").status_code == 500, "what cannot be read opens nothing"
 
 
 def test_the_token_of_before_the_login_dies_with_it(tmp_path: Path, keys: Keys) -> None:

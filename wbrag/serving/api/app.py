@@ -23,11 +23,12 @@ from wbrag.core.types import Generator
 from wbrag.serving import ReleaseRetriever, errors, logs
 from wbrag.serving.api import chat, schemas, search
 from wbrag.serving.api.middleware import RequestMiddleware, add_log_fields
-from wbrag.serving.auth import PAGES, SESSION_S, Guard, in_pages, require
+from wbrag.serving.auth import PAGES, Guard, in_pages, require
 from wbrag.serving.background import Background
 from wbrag.serving.keys import Keys, check_bind, session_secret
 from wbrag.serving.prometheus import age_s
 from wbrag.serving.service import AnswerService, CurrentRelease
+from wbrag.serving.sessions import SESSION_S, EndedSessions
 from wbrag.units.layout import Layout
 
 
@@ -45,7 +46,7 @@ def create_app(
     for an open address without keys.
     """
     settings = settings or layout.config.serving
-    guard = Guard(Keys(layout.path), settings.host, settings.https)
+    guard = Guard(Keys(layout.path), EndedSessions(layout.path), settings.host, settings.https)
     check_bind(settings.host, settings.https, guard.keys)
     logs.setup()
     service = AnswerService(layout, retriever, generator, watcher, settings)
