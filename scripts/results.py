@@ -83,9 +83,10 @@ def blocks(benches: list[Bench]) -> dict[str, str]:
     lines = [f"- {line}" for bench in benches if bench.name not in TRIED for line in headlines(bench)]
     found = {"headlines": "\n".join(lines) or "Nothing yet: no suite of this page has been run."}
     for bench in benches:
-        made = "; ".join(f"{name}: {value}" for name, value in provenance(bench))
+        told = [(name, value) for name, value in provenance(bench) if name not in ("suite", "cells")]  # in the file
+        made = "; ".join(f"{name}: {value}" for name, value in told)
         images = "\n".join(_image(name, title) for name, title, _ in plotted(bench))
-        found[bench.name] = f"{images}\n\n{markdown(bench)}\nHow it was made: {made}."
+        found[bench.name] = f"{images}\n\n{markdown(bench)}\nHow it was made: {made}. Every setting: [{bench.name}.json](../benchmarks/results/suites/{bench.name}.json)."
     return found | {"beside": beside_the_paper([bench for bench in benches if bench.name not in TRIED])}
 
 
