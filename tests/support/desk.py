@@ -28,6 +28,7 @@ from wbrag.serving.desk.pages import refusal
 from wbrag.serving.desk.routes import desk_router
 from wbrag.serving.endpoint_models import EndpointModels
 from wbrag.units.checks import CheckResult, Span
+from wbrag.units.correct import correct
 from wbrag.units.governance import Governance
 from wbrag.units.library import Library
 from wbrag.units.publisher import Publisher
@@ -166,7 +167,7 @@ def desk(store: Workspace, *, publishes: bool = True, counts: bool = True) -> De
         return "Ada Thorn" if "designed by Ada Thorn" in str(messages) else "unknown"
 
     generator = ScriptedStream(reply)
-    library = TableLibrary({"none": (BASE_HIT,)}, default=(UNIT_HIT, BASE_HIT))
+    library = TableLibrary({"none": (BASE_HIT,)}, default=(UNIT_HIT, BASE_HIT), dimension=8)
     releases = store.releases.all()
     current = Settled(releases[-1] if releases else store.release("none"))
     app = create_app(store.layout, library, generator, current)
@@ -176,10 +177,14 @@ def desk(store: Workspace, *, publishes: bool = True, counts: bool = True) -> De
         return await method("naive")(question, rag, None)
 
     models = EndpointModels(store.layout, library, generator)
-    publisher = Publisher(Library(store.layout, models), models)
+    units = Library(store.layout, models)
+    publisher = Publisher(units, models)
 
     async def publish(by: str, note: str) -> Release:
         return await models.in_thread(lambda: publisher.publish(note, by=by))
+
+    async def edit(id: str, title: str, text: str, by: str, why: str) -> Unit:
+        return await models.in_thread(lambda: correct(units, id, title=title, text=text, by=by, why=why))
 
     router = desk_router(
         store.layout,
@@ -187,6 +192,7 @@ def desk(store: Workspace, *, publishes: bool = True, counts: bool = True) -> De
         ask=ask,
         publish=publish if publishes else None,
         counters=(lambda: counters_of(app.state.service)) if counts else None,
+        correct=edit if publishes else None,
     )
     app.include_router(router)
     app.state.page_error = refusal

@@ -74,6 +74,7 @@ class TableLibrary:
     delay_s: float = 0.0
     calls: list[tuple[str, str, int]] = field(default_factory=list)
     broken: str = ""
+    dimension: int = 3
 
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
         self.calls += [(query, release.id, k) for query in queries]
@@ -83,7 +84,7 @@ class TableLibrary:
         return [list(self.hits.get(release.id, self.default))[:k] for _ in queries]
 
     async def embed(self, contents: Sequence[str]) -> Vectors:
-        return np.eye(len(contents), 3, dtype=np.float32)
+        return np.eye(len(contents), self.dimension, dtype=np.float32)
 
     async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:
         return await self.search(contents, k, release)

@@ -260,6 +260,7 @@ class Unit:
     prompt_version: str = ""
     config_fingerprint: str = ""
     created_at: str = ""
+    parent: str = ""  # the unit that a person corrected by this one
 
     @property
     def contents(self) -> str:

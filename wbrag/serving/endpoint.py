@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from fastapi import FastAPI
 
-from wbrag.core.types import Answer, Generator, Sampling
+from wbrag.core.types import Answer, Generator, Sampling, Unit
 from wbrag.serving import ReleaseRetriever
 from wbrag.serving.api.app import create_app
 from wbrag.serving.api.validation import hits
@@ -20,6 +20,7 @@ from wbrag.serving.desk.routes import desk_router
 from wbrag.serving.endpoint_models import EndpointModels
 from wbrag.serving.release_watcher import ReleaseWatcher
 from wbrag.serving.service import AnswerRequest, AnswerService, Caller
+from wbrag.units.correct import correct
 from wbrag.units.layout import Layout
 from wbrag.units.library import Library
 from wbrag.units.publisher import Publisher
@@ -32,10 +33,14 @@ def endpoint(layout: Layout, retriever: ReleaseRetriever, generator: Generator, 
     service: AnswerService = app.state.service
     app.state.page_error = refusal
     models = EndpointModels(layout, retriever, generator)
-    publisher = Publisher(Library(layout, models), models)
+    library = Library(layout, models)
+    publisher = Publisher(library, models)
 
     async def publish(by: str, note: str) -> Release:
         return await models.in_thread(lambda: publisher.publish(note, by=by))
+
+    async def edit(id: str, title: str, text: str, by: str, why: str) -> Unit:
+        return await models.in_thread(lambda: correct(library, id, title=title, text=text, by=by, why=why))
 
     async def ask(question: str, release: str, task: str) -> Answer:
         c, s = layout.config, layout.config.serving
@@ -44,5 +49,6 @@ def endpoint(layout: Layout, retriever: ReleaseRetriever, generator: Generator, 
         deadline = asyncio.get_running_loop().time() + s.timeout_s
         return (await service.answer(asked, Caller(uuid4().hex, "", "desk", deadline))).answer
 
-    app.include_router(desk_router(layout, watcher, ask=ask, publish=publish, counters=lambda: counters_of(service)))
+    counters = lambda: counters_of(service)  # noqa: E731
+    app.include_router(desk_router(layout, watcher, ask=ask, publish=publish, counters=counters, correct=edit))
     return app

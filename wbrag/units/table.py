@@ -113,9 +113,18 @@ class UnitTable:
         if table is None:
             append(self.folder, rows, after=-1, configuration=KEEP_VERSIONS)
             return
+        known = {field.name for field in table.schema().fields}
+        later = [name for name in rows.column_names if name not in known]  # an older table has fewer columns
+        if not any(any(rows[name].to_pylist()) for name in later):
+            rows, later = rows.drop_columns(later), []
         with delta_errors("write", self.folder), durable(self.folder):
             merge = table.merge(
-                rows, "target.id = source.id", source_alias="source", target_alias="target", commit_properties=ONCE
+                rows,
+                "target.id = source.id",
+                source_alias="source",
+                target_alias="target",
+                merge_schema=bool(later),
+                commit_properties=ONCE,
             )
             merge.when_matched_update_all().when_not_matched_insert_all().execute()
 

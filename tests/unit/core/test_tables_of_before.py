@@ -164,6 +164,7 @@ NOW = {
 
 
 LATER = {  # columns that came after version 0.1; they stand where they like, and files without them stay readable
+    "units": ["parent"],
     "releases": ["retriever", "retriever_sha256"],
     "verdicts": ["unit_calls", "read_calls", "reused_calls", "step_calls", "ends", "asked", "usefulness"],
     "answers": ["ends", "asked"],

@@ -40,6 +40,15 @@ def add(verb: Verb, verbs: Any) -> None:
         decide.add_argument("--why", required=True)
         decide.set_defaults(state=state)
         _signed(decide)
+    help = "put your own words in a unit's place: a new unit, checked like any other"
+    edit = verb(
+        "edit", _edit, help, "wbrag units edit wb-0123456789abcdef --text 'As it is.' --why 'wrong year'", units
+    )
+    edit.add_argument("id")
+    edit.add_argument("--title", default="", help="default: the unit's own")
+    edit.add_argument("--text", default="", help="default: the unit's own")
+    edit.add_argument("--why", required=True)
+    _signed(edit)
     _releases(verb, verbs)
 
 
@@ -100,6 +109,15 @@ def _units_show(a: argparse.Namespace, w: Workspace) -> Any:
 
 def _decide(a: argparse.Namespace, w: Workspace) -> Any:
     return {"decided": w.decide(a.ids, a.state, by=a.by or current_user(), why=a.why), "state": a.state}
+
+
+def _edit(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.units.correct import correct
+
+    by = a.by or current_user()
+    return _units_show(
+        argparse.Namespace(id=correct(w.library, a.id, title=a.title, text=a.text, by=by, why=a.why).id), w
+    )
 
 
 def _releases_list(a: argparse.Namespace, w: Workspace) -> Any:

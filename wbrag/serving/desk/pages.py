@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from wbrag.core.errors import UsageError, WbragError
-from wbrag.core.types import Answer
+from wbrag.core.types import Answer, Unit
 from wbrag.evaluation.report import page as report
 from wbrag.serving.auth import SAFE_METHODS, Principal, csrf_token, principal, require
 from wbrag.serving.service import CurrentRelease
@@ -36,6 +36,7 @@ from wbrag.units.table import FROM_TRAFFIC, JUDGED, marks
 
 AskFunction = Callable[[str, str, str], Awaitable[Answer]]  # question, name of the release ("none": base alone), task
 Publish = Callable[[str, str], Coroutine[Any, Any, Release]]  # by, note
+Correct = Callable[[str, str, str, str, str], Coroutine[Any, Any, Unit]]  # id, title, text, by, why
 Counters = Callable[[], Mapping[str, float]]
 
 Reader = Annotated[Principal, Depends(require("reader"))]
@@ -54,7 +55,7 @@ VERBS: Mapping[State, tuple[str, str]] = {  # what the button says, and what was
 
 @dataclass(frozen=True)
 class Desk:
-    """What the pages work with; `publish` and `counters` are None where the gateway has none."""
+    """What the pages work with; `publish`, `counters` and `correct` are None where the gateway has none."""
 
     layout: Layout
     governance: Governance
@@ -62,6 +63,7 @@ class Desk:
     ask: AskFunction
     publish: Publish | None = None
     counters: Counters | None = None
+    correct: Correct | None = None
 
 
 LOGIN, BODY_S = "/desk/login", 15.0  # the longest that a form may take to arrive

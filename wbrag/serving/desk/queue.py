@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import APIRouter, Form, Query
 from starlette.requests import Request
@@ -116,8 +116,30 @@ def queue_routes(desk: Desk) -> APIRouter:
             view=_view(desk, id, who),
             served=answers_with(desk.layout, id) if who.may("reviewer") else (),
             releases={r.id: r for r in desk.governance.releases()},
+            can_correct=desk.correct is not None,
             NEXT=NEXT,
         )
+
+    @router.post("/desk/units/{id}/edit")
+    async def edit(
+        request: Request,
+        who: Reviewer,
+        id: str,
+        title: Annotated[str, Form(max_length=500)] = "",
+        text: Annotated[str, Form(max_length=8000)] = "",
+        why: Annotated[str, Form(max_length=2000)] = "",
+    ) -> Response:
+        if desk.correct is None:
+            raise WbragError("expected a gateway that can embed a unit, found one that cannot: run `wbrag units edit`")
+        try:
+            if not why.strip():
+                raise UsageError("expected a reason, found none: say what was wrong, for whoever reads the history")
+            made = await request.app.state.background.finish(desk.correct(id, title, text, who_did(who), why.strip()))
+        except WbragError as error:
+            say(request, str(error), wrong=True)
+            return RedirectResponse(f"/desk/units/{quote(id, safe='')}", 303)
+        say(request, "Corrected: this unit takes the place of the old one, and waits like any other.", unit=id)
+        return RedirectResponse(f"/desk/units/{made.id}", 303)
 
     @router.post("/desk/decide")
     def decide(

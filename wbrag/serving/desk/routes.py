@@ -17,6 +17,7 @@ from wbrag.serving.desk.ask import ask_routes
 from wbrag.serving.desk.pages import (
     STATIC,
     AskFunction,
+    Correct,
     Counters,
     Desk,
     DeskRoute,
@@ -44,9 +45,10 @@ def desk_router(
     ask: AskFunction,
     publish: Publish | None = None,
     counters: Counters | None = None,
+    correct: Correct | None = None,
 ) -> APIRouter:
     """The pages below `/desk`. The app around them has `SessionMiddleware` and `app.state.guard`."""
-    desk = Desk(layout, Governance(layout), watcher, ask, publish, counters)
+    desk = Desk(layout, Governance(layout), watcher, ask, publish, counters, correct)
     router = APIRouter(dependencies=[Depends(check_csrf)], include_in_schema=False)
     for routes in (queue_routes(desk), release_routes(desk), ask_routes(desk), usage_routes(desk), login_routes()):
         router.include_router(routes)

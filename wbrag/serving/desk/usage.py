@@ -65,8 +65,8 @@ def live(desk: Desk) -> Mapping[str, float] | None:
 
 def questions_of(layout: Layout, unit: Unit) -> list[str]:
     """The labelled questions that a unit was written for, as the run that wrote it kept them."""
-    files = listed(layout.path / "verdicts", f"{unit.config_fingerprint}/*.parquet")
-    if not unit.config_fingerprint or not files:
+    files = listed(layout.path / "verdicts" / unit.config_fingerprint, "*.parquet") if unit.config_fingerprint else []
+    if not files:
         return []
     rows = rows_with_ids(files, unit.question_ids, ["question"])
     return sorted(set(rows["question"].to_pylist()))

@@ -194,3 +194,17 @@ def test_a_form_of_another_site_changes_nothing(bench: DeskBench, client: TestCl
 )
 def test_the_way_back_stays_on_the_desk(address: str, kept: str) -> None:
     assert inside(address) == kept
+
+
+def test_a_reviewer_corrects_a_unit_in_its_page(bench: DeskBench, client: TestClient) -> None:
+    old = plain(0)
+    page = client.get(f"/desk/units/{old.id}").text
+    assert "Correct it" in page and f'value="{old.title}"' in page
+    none = post(client, f"/desk/units/{old.id}/edit", title=old.title, text="Other words.", why=" ")
+    assert "expected a reason" in none.text
+    same = post(client, f"/desk/units/{old.id}/edit", title=old.title, text=old.text, why="so")
+    assert "found nothing changed" in same.text
+    done = post(client, f"/desk/units/{old.id}/edit", title=old.title, text="<b>Other</b> words.", why="wrong year")
+    assert "takes the place of the old one" in done.text and "&lt;b&gt;Other&lt;/b&gt; words." in done.text
+    assert f'In the place of <a href="/desk/units/{old.id}"' in done.text and "person:localhost" in done.text
+    assert "wrong year" in client.get(f"/desk/units/{old.id}").text

@@ -1,0 +1,53 @@
+"""Correction: a person's own words in place of a unit, as a new unit that names the old one as its parent.
+
+Nothing is edited in place. The old unit is closed, the new one is a candidate, signed, and checked like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from wbrag.core.errors import UsageError
+from wbrag.core.types import Unit
+from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.units.decisions import State
+from wbrag.units.library import Library
+from wbrag.units.releases import now
+
+LONGEST = 4000  # characters: a unit is a short passage
+CLOSED: dict[State, State] = {"candidate": "rejected", "approved": "retired", "stale": "retired"}
+NO_TWIN = 2.0  # a cosine that no two texts have: what a person wrote goes into no other unit
+
+
+def correct(library: Library, id: str, *, title: str = "", text: str = "", by: str, why: str) -> Unit:
+    """Put `title` and `text`, where they are given, in place of the unit's own; returns the new unit.
+
+    Raises `UsageError` for an unknown unit, for words that say nothing new, and for more than `LONGEST` characters.
+    """
+    stock = {s.unit.id: s.unit for s in library.layout.shelf.read()}
+    if id not in stock:
+        raise UsageError(f"expected the id of a unit, found {id!r}: `wbrag units list` shows them")
+    old = stock[id]
+    new = replace(
+        old,
+        title=" ".join(title.split()) or old.title,
+        text=text.strip() or old.text,
+        scores={},  # of the old words
+        model=f"person:{by}",
+        prompt_version="",
+        created_at=now(),
+        parent=old.id,
+    )
+    if len(new.contents) > LONGEST:
+        raise UsageError(f"expected at most {LONGEST:,} characters, found {len(new.contents):,}: shorten it")
+    if new.id in stock:
+        which = "nothing changed" if new.id == id else f"unit {new.id}, which says just that"
+        raise UsageError(f"expected other words than on the shelf, found {which}: change title or text")
+    library.embed_again()
+    vectors = library.models.embed([new.contents])  # first: where no model answers, nothing is closed
+    state = library.layout.decisions.states().get(id, "candidate")
+    if state in CLOSED:
+        library.decide([id], CLOSED[state], by=by, why=f"corrected as {new.id}" + (f": {why}" if why else ""))
+    library.layout.shelf.add([new], vectors, encoder_fingerprint(library.config.encoder), NO_TWIN)
+    library.check([new.id])
+    return new
