@@ -1,4 +1,4 @@
-"""Governance commands: `check`, `refresh`, `review`, `learn`, `audit`.
+"""Governance commands: `check`, `refresh`, `review`, `learn`, `repair`, `audit`.
 
 None of them approves a unit: that is a person's decision, or the policy of `publish`.
 """
@@ -24,6 +24,8 @@ def add(verb: Verb, verbs: Any) -> None:
     verb("review", _review, "the work list: what wants a person's look", "wbrag review")
     learned = "candidates from served answers that users liked"
     verb("learn", lambda a, w: w.learn(), learned, "wbrag learn --learn.enabled true")
+    mended = "mend tables that a power loss or a disk damaged, and write lost units again from their verdicts"
+    verb("repair", _repair, mended, "wbrag repair")
     audit = verb("audit", _audit, "who changed what, when and why", "wbrag audit --out audit.jsonl")
     audit.add_argument("--out", metavar="FILE", help="JSON lines into this file (default: a table)")
 
@@ -32,6 +34,29 @@ def _review(a: argparse.Namespace, w: Workspace) -> Any:
     return [
         {"id": task.unit_id, "title": task.title, "reason": task.reason, "detail": task.detail} for task in w.review()
     ]
+
+
+def _repair(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.units.repair import repair
+
+    found = repair(w.library)
+    if a.json:
+        return found
+    parts = list(found["tables"])
+    if found["units_back"] or found["units_lost"]:
+        back = [f"{found['units_back']} of them are written again, from the verdicts that made them"]
+        lost = [f"unit {id}" for id in found["units_lost"]]
+        parts.append({"table": "units", "found": ["units that are named, and not there"], "done": back, "lost": lost})
+    if not parts:
+        return "nothing to repair: every table is whole, every unit that is named is there\n"
+    lines = []
+    for part in parts:
+        said = [f"  {kind:<6} {line}" for kind in ("found", "done", "lost") for line in part[kind]]
+        lines += [part["table"], *said]
+    return (
+        "\n".join([*lines, "start endpoints that run over this workspace again: they remember tables by version"])
+        + "\n"
+    )
 
 
 def _audit(a: argparse.Namespace, w: Workspace) -> Any:

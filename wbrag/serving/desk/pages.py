@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
-from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.errors import DamagedTable, StoreError, UsageError, WbragError
 from wbrag.core.types import Answer, Unit
 from wbrag.evaluation.report import page as report
 from wbrag.serving.auth import SAFE_METHODS, Principal, csrf_token, principal, require
@@ -84,7 +84,10 @@ class DeskRoute(APIRoute):
             except RequestValidationError:
                 response = refusal(request, 400, "this address or form has a value that the desk does not know")
             except WbragError as error:
-                response = refusal(request, 400 if isinstance(error, UsageError) else 404, str(error))
+                broken = isinstance(error, (DamagedTable, StoreError))
+                response = refusal(
+                    request, 503 if broken else 400 if isinstance(error, UsageError) else 404, str(error)
+                )
             return response
 
         return page

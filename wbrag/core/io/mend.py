@@ -1,0 +1,168 @@
+"""Mending of a local Delta table that a power loss, or a failing disk, has damaged.
+
+Nothing is deleted: what is damaged is moved into the folder `damaged` beside the table. Where every commit but the last
+is whole, the table goes back to it, and rows that the lost commit had written are taken up again; else the table is
+made anew from every file of rows that can be read.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable, write_deltalake
+
+from wbrag.core.errors import DamagedTable, StoreError
+from wbrag.core.io.delta import COMMIT, LOG, added, append, check_commits, damaged_rows, durable, table_at
+from wbrag.core.io.durable import make_folder, sync
+from wbrag.core.io.files import locked
+
+DAMAGED = "damaged"
+
+
+@dataclass
+class Mended:
+    """What was wrong with a table, what was done, and what is gone for good."""
+
+    table: str
+    found: list[str] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+
+def mend(folder: Path, key: str = "", configuration: Mapping[str, str] | None = None) -> Mended | None:
+    """Mend the table at `folder`; None where there is none, or nothing to mend.
+
+    Of rows with one `key`, the newest counts: a table in which rows are replaced. Without it rows are only appended.
+    """
+    if not (folder / LOG).is_dir():
+        return None
+    with locked(folder.with_suffix(".lock")):
+        found = Mended(folder.name)
+        _cut_commits(folder, found)
+        cut = damaged_rows(folder)
+        if not found.found and not cut and _opens(folder):
+            return None
+        named = _named(folder)
+        if gone := [file for file in cut if file.name in named]:
+            found.found += [f"{file.name}: a file of rows, empty or cut" for file in gone]
+            found.lost += [f"the rows of {file.name}" for file in gone]
+        for file in cut:
+            _aside(folder, file)
+        if gone or not _opens(folder):
+            _make_anew(folder, key, configuration, found)
+        else:
+            _take_up(folder, named, key, found)
+        return found
+
+
+def _cut_commits(folder: Path, found: Mended) -> None:
+    """Move commits that are not whole away, and all that follow them: a later one builds on what is lost."""
+    commits = sorted(file for file in (folder / LOG).iterdir() if COMMIT.fullmatch(file.name))
+    for at, commit in enumerate(commits):
+        try:
+            added(commit)
+        except (ValueError, KeyError, TypeError):
+            for later in commits[at:]:
+                found.found.append(f"{later.name}: a commit, {'empty or cut' if later == commit else 'after that one'}")
+                found.lost.append(f"what commit {later.name} took away or replaced, if anything")
+                _aside(folder, later)
+            last = folder / LOG / "_last_checkpoint"
+            if last.is_file() and int(json.loads(last.read_text() or '{"version": 0}')["version"]) >= at:
+                _aside(folder, last)
+            return
+
+
+def _opens(folder: Path) -> bool:
+    try:
+        check_commits(folder)
+        table = table_at(folder)
+        return table is not None and table.to_pyarrow_table() is not None
+    except (DamagedTable, StoreError, pa.ArrowInvalid, OSError):
+        return False
+
+
+def _named(folder: Path) -> set[str]:
+    """The files of rows that the commits which are left name."""
+    commits = [file for file in (folder / LOG).iterdir() if COMMIT.fullmatch(file.name)]
+    lines = (line for commit in commits for line in commit.read_text(encoding="utf-8").splitlines() if line)
+    return {Path(unquote(entry["add"]["path"])).name for line in lines if "add" in (entry := json.loads(line))}
+
+
+def _take_up(folder: Path, named: set[str], key: str, found: Mended) -> None:
+    """Rows that no commit names, and that were written after the last whole one: those of the commit that was lost."""
+    since = max(file.stat().st_mtime for file in (folder / LOG).iterdir() if COMMIT.fullmatch(file.name))
+    stray = [file for file in _row_files(folder) if file.name not in named and file.stat().st_mtime >= since]
+    if stray and not key:
+        rows = _rows_of(stray)
+        append(folder, rows)
+        found.done.append(f"{len(rows)} rows of the lost commit are there again")
+    elif stray:
+        _make_anew(folder, key, None, found)
+    else:
+        found.done.append("the table is as it was before the lost commit")
+
+
+def _make_anew(folder: Path, key: str, configuration: Mapping[str, str] | None, found: Mended) -> None:
+    """A table of one commit, of every row that can be read; the old one lies in `damaged` whole."""
+    files = sorted(_row_files(folder), key=lambda file: file.stat().st_mtime)
+    if not files:
+        shutil.move(folder, _place(folder, folder))
+        found.done.append("no row could be read: the table is begun anew")
+        return
+    rows = _rows_of(files)
+    if key:
+        newest = {id: at for at, id in enumerate(rows[key].to_pylist())}
+        rows = rows.take(sorted(newest.values()))
+    scratch = folder.with_name(f".{folder.name}.mended")
+    shutil.rmtree(scratch, ignore_errors=True)
+    with durable(scratch):
+        write_deltalake(str(scratch), rows, configuration=dict(configuration or {}))
+    assert DeltaTable(str(scratch)).to_pyarrow_table().num_rows == len(rows)
+    shutil.move(folder, _place(folder, folder))
+    scratch.rename(folder)
+    sync(folder.parent)
+    found.done.append(f"made anew of the {len(rows)} rows that can be read")
+
+
+def _rows_of(files: Sequence[Path]) -> pa.Table:
+    """Of files that different calls of delta-rs wrote, some of them with views of strings."""
+    tables = [pq.read_table(file) for file in files]
+    plain = (table.cast(pa.schema([field.with_type(_plain(field.type)) for field in table.schema])) for table in tables)
+    return pa.concat_tables(plain, promote_options="default")
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_struct(kind):
+        return pa.struct([kind.field(i).with_type(_plain(kind.field(i).type)) for i in range(kind.num_fields)])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(pa.field("element", _plain(kind.value_type)))
+    return kind
+
+
+def _row_files(folder: Path) -> list[Path]:
+    return [file for file in folder.glob("**/*.parquet") if file.parent.name != LOG]
+
+
+def _aside(folder: Path, file: Path) -> None:
+    shutil.move(file, _place(folder, file))
+    sync(file.parent)
+
+
+def _place(folder: Path, file: Path) -> Path:
+    """A free name in `damaged` beside the table."""
+    aside = folder.parent / DAMAGED
+    make_folder(aside)
+    name = file.name if file == folder else f"{folder.name}-{file.name}"
+    number = 0
+    while (place := aside / (f"{name}.{number}" if number else name)).exists():
+        number += 1
+    return place
