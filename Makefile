@@ -3,7 +3,7 @@ PY := .venv/bin/python
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 PYTHONS := wbrag $(wildcard jobs/*.py serve/*.py)
 
-.PHONY: help demo test test-all test-gpu-set drill lint setup clean
+.PHONY: help demo test test-all test-gpu-set drill fuzz lint setup clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
@@ -18,10 +18,13 @@ test: lint  ## Lint, types, and the fast lane of the tests: under ten minutes on
 	@$(PY) -m pytest $(SIDE_BY_SIDE) --junitxml=build/$@.xml
 
 test-all: lint  ## All tests but the drills: the whole demo, every host, processes killed
-	@$(PY) -m pytest $(SIDE_BY_SIDE) --junitxml=build/$@.xml -m "not drill"
+	@$(PY) -m pytest $(SIDE_BY_SIDE) --junitxml=build/$@.xml -m "not drill and not fuzz"
 
 drill: lint  ## Fault drills: engines, nodes, heads and stores that really die, for minutes each
 	@$(PY) -m pytest --junitxml=build/$@.xml -m drill
+
+fuzz: setup  ## Inputs of any kind into every reader and every endpoint, for an hour (FUZZ_MINUTES)
+	@$(PY) scripts/fuzz.py
 
 test-gpu-set:  ## The GPU set without a GPU: install it apart, import it, run what can run
 	@scripts/test_gpu_set.sh

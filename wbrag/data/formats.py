@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, listed, location
@@ -258,7 +258,26 @@ def kilt_examples(source: Input) -> Iterator[Example]:
         )
 
 
-FORMATS: dict[str, Format] = {
+MISSHAPEN = (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError)  # what a reader trips over
+T = TypeVar("T", Passage, Example)
+
+
+def _shaped(name: str, reader: Callable[[Input], Iterator[T]] | None) -> Callable[[Input], Iterator[T]] | None:
+    """Readers check the fields they need by name; whatever else is odd about a record ends in one sentence here."""
+    return None if reader is None else partial(_read, name, reader)
+
+
+def _read(name: str, reader: Callable[[Input], Iterator[T]], source: Input) -> Iterator[T]:
+    try:
+        yield from reader(source)
+    except MISSHAPEN as error:
+        found, where = " ".join(f"{type(error).__name__}: {error}".split())[:200], source.where or source.path
+        raise WbragError(
+            f"{where}: expected {name} records, found another shape ({found}); check the format"
+        ) from error
+
+
+_READERS: dict[str, Format] = {
     "flashrag": _mapped(json_lines),
     "jsonl": _mapped(json_lines),
     "csv": _mapped(lambda source: table_lines(source, _delimiter(source.path))),
@@ -273,6 +292,7 @@ FORMATS: dict[str, Format] = {
     "nq": Format(None, nq_examples),
     "kilt": Format(kilt_corpus, kilt_examples),
 }
+FORMATS = {name: Format(_shaped(name, f.corpus), _shaped(name, f.examples), f.mapped) for name, f in _READERS.items()}
 
 
 def _delimiter(path: str) -> str:

@@ -176,18 +176,7 @@ def _open(
     if format != "hf" and not location(path).exists():
         raise WbragError(f"expected a {format} file at {path}, found nothing; check the path")
     given = Input(str(path), columns, unlabelled)
-    return given, _guarded(reader(given), given.path, format)
-
-
-def _guarded(records: Iterator[Any], path: str, format: str) -> Iterator[Any]:
-    """Readers check the fields they need by name; whatever else is odd about a record ends here."""
-    try:
-        yield from records
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        found = f"{type(error).__name__}: {error}"
-        raise WbragError(
-            f"{path}: expected {format} records, found another shape ({found}); check the format"
-        ) from error
+    return given, reader(given)
 
 
 def _new(records: Sequence[T], fresh: Sequence[bool]) -> list[T]:

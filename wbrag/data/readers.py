@@ -43,6 +43,7 @@ class Input:
     bytes_total: int = 0
     finished: int = 0
     raw: BinaryIO | None = None
+    where: str = ""  # the record that was read last
 
     @property
     def bytes_done(self) -> int:
@@ -93,6 +94,7 @@ def json_lines(source: Input, path: str | Location | None = None) -> Records:
             except (ValueError, RecursionError) as error:
                 why = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
                 raise WbragError(f"{where}: expected JSON, found a malformed line ({why}); mend or drop it") from None
+            source.where = where
             yield where, _object(record, where)
 
 
@@ -101,7 +103,7 @@ def json_items(source: Input, prefix: str) -> Records:
     with open_binary(source.path, source) as stream:
         try:
             for number, record in enumerate(bounds.items(stream, prefix, source.path), 1):
-                where = f"{source.path}, item {number}"
+                source.where = where = f"{source.path}, item {number}"
                 yield where, _object(record, where)
         except ijson.JSONError as error:
             reason = str(error).split("\n")[0]
@@ -124,7 +126,7 @@ def table_lines(source: Input, delimiter: str) -> Records:
         rows = csv.DictReader(lines, delimiter=delimiter, strict=True)
         try:
             for row in rows:
-                where = f"{source.path}, line {rows.line_num}"
+                source.where = where = f"{source.path}, line {rows.line_num}"
                 if None in row or None in row.values():
                     found = f"{'more' if None in row else 'fewer'}; check quotes and delimiter"
                     raise WbragError(
@@ -152,7 +154,8 @@ def parquet_rows(source: Input) -> Records:
                 for batch in table.iter_batches(batch_size=1000, columns=names):
                     for record in batch.to_pylist():
                         number += 1
-                        yield f"{file}, row {number}", record
+                        source.where = f"{file}, row {number}"
+                        yield source.where, record
                     # Parquet has no read position; the share of rows read stands for it.
                     source.finished = before + file.stat().st_size * number // table.metadata.num_rows
         except StoreError:
@@ -175,7 +178,8 @@ def hub_rows(source: Input) -> Records:
     try:
         rows = load_dataset(name, config or None, split=split or "train", streaming=True)
         for number, record in enumerate(rows, 1):
-            yield f"{source.path}, row {number}", dict(record)
+            source.where = f"{source.path}, row {number}"
+            yield source.where, dict(record)
     except Exception as error:  # the hub, its cache and the dataset's own builder raise whatever they like
         reason = str(error).split("\n")[0] or type(error).__name__
         raise WbragError(

@@ -16,6 +16,7 @@ from wbrag.data.readers import Input
 
 T = TypeVar("T")
 _ABSENT = object()
+LONGEST = 200  # characters of what is quoted in an error
 
 
 def passage(where: str, record: Mapping[str, Any], columns: Mapping[str, str]) -> Passage:
@@ -76,10 +77,10 @@ def labelled(
     Without a golden answer it is a WbragError that ends in `hint`. Where there are answers but all of them are blank,
     as in published sets, the row is quarantined: an empty answer would be contained in every reply.
     """
-    name = f"{where} (id {id})" if id else where
+    name = f"{where} (id {named([id])})" if id else where
     if isinstance(answers, Mapping):
         raise WbragError(
-            f"{name}: expected golden answers as a list or text, found an object with {', '.join(map(str, answers))}; "
+            f"{name}: expected golden answers as a list or text, found an object with {named(answers)}; "
             "name the part that holds them, as in --columns golden_answers=answers.text"
         )
     golden = () if source.unlabelled else golden_answers(answers)
@@ -120,7 +121,7 @@ def as_text(value: Any) -> str:
 def need(where: str, record: Any, name: str, kind: type[T]) -> T:
     """record[name], which must be a `kind`; for formats whose field names are fixed."""
     if not isinstance(record, Mapping) or not isinstance(record.get(name), kind):
-        found = ", ".join(map(str, record)) if isinstance(record, Mapping) else type(record).__name__
+        found = named(record) if isinstance(record, Mapping) else type(record).__name__
         if isinstance(record, Mapping) and name in record:
             found = f"{name} as {type(record[name]).__name__}"
         raise WbragError(
@@ -153,8 +154,14 @@ def _need(where: str, record: Mapping[str, Any], columns: Mapping[str, str], fie
     return value
 
 
+def named(record: Iterable[Any]) -> str:
+    """A record's names for a sentence: on one line, and not all of thousands."""
+    text = ", ".join(" ".join(str(name).split()) for name in record)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+
+
 def _missing(where: str, record: Mapping[str, Any], field: str, wanted: str) -> WbragError:
-    found = ", ".join(map(str, record)) or "nothing"
+    found = named(record) or "nothing"
     return WbragError(f"{where}: expected a column {wanted}, found {found}; name it with --columns {field}=<column>")
 
 
@@ -170,7 +177,7 @@ def _number(where: str, field: str, value: Any) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise WbragError(f"{where}: expected a number as {field}, found {value!r}; correct it")
+        raise WbragError(f"{where}: expected a number as {field}, found {str(value)[:LONGEST]!r}; correct it")
     return number
 
 

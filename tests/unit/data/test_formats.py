@@ -262,3 +262,35 @@ def test_hf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "load_dataset", lambda *a, **k: 1 / 0)
     with pytest.raises(WbragError, match="cannot read the Hugging Face dataset org/set"):
         examples("hf", "org/set")
+
+
+@pytest.mark.parametrize(
+    ("format", "record"),
+    [
+        ("hotpotqa", {"question": "Who?", "answer": "A", "supporting_facts": {"id": 1}}),
+        ("hotpotqa", {"question": "Who?", "answer": "A", "supporting_facts": [[]]}),
+        ("hotpotqa", {"question": "Who?", "answer": "A", "context": [None]}),
+        ("hotpotqa", {"question": "Who?", "answer": "A", "context": [["t", True]]}),
+        ("fever", {"claim": "c", "label": "SUPPORTS", "evidence": 3}),
+        ("fever", {"claim": "c", "label": "SUPPORTS", "evidence": [[None]]}),
+        ("fever", {"claim": "c", "label": "SUPPORTS", "evidence": [[{"a": 1, "b": 2, "c": 3}]]}),
+        ("kilt", {"input": "Who?", "output": ["A"]}),
+        ("kilt", {"input": "Who?", "output": [{"answer": "A", "provenance": 5}]}),
+        ("kilt", {"input": "Who?", "output": 5}),
+    ],
+)
+def test_a_record_of_another_shape_is_one_sentence(tmp_path: Path, format: str, record: Any) -> None:
+    """What fuzzing found: each of these left a traceback."""
+    path = lines(tmp_path / "a.jsonl", record)
+    for reader in (corpus, examples):
+        if getattr(FORMATS[format], {corpus: "corpus", examples: "examples"}[reader]):
+            with pytest.raises(WbragError, match=r"a.jsonl, line 1( \(id .*\))?: expected ") as refused:
+                reader(format, path)
+            assert "\n" not in str(refused.value)
+
+
+def test_names_are_quoted_on_one_line_and_not_by_the_thousand(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", {"a\nb": 1} | {f"column {i}": i for i in range(5000)})
+    with pytest.raises(WbragError, match=r"expected a column 'text' .*, found a b, column 0, .* …; name it") as refused:
+        corpus("jsonl", path)
+    assert len(str(refused.value)) < 500
