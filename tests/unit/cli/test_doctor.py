@@ -20,9 +20,11 @@ from wbrag.cli.doctor import software, surroundings
 from wbrag.cli.doctor.finding import Finding
 from wbrag.cli.main import main
 from wbrag.core.config import load
+from wbrag.serving.keys import Keys
 
 NAMES = """
-python torch gpu torchvision vllm sampler libnuma faiss ray encoder generator endpoint retriever workspace memory disk
+python torch gpu torchvision vllm sampler libnuma faiss ray encoder generator endpoint retriever workspace serving
+memory disk
 """.split()
 CLOSED = "http://127.0.0.1:9"  # the discard port, where nothing listens
 FAKE_TORCH = """
@@ -269,3 +271,22 @@ def test_a_gated_model_without_a_token(tmp_path: Path, monkeypatch: pytest.Monke
     found = surroundings._on_the_hub("generator", "org/gated", None, True)
     hub.shutdown()
     assert found.state == "absent" and found.needed and "accept its licence" in found.remedy, found
+
+
+def test_who_is_let_in(tmp_path: Path) -> None:
+    def found(**serving: Any) -> tuple[str, str]:
+        finding = surroundings.serving(load(workspace=str(tmp_path), serving=serving))
+        assert not finding.needed, "whoever does not serve needs none of it"
+        return finding.state, f"{finding.found}; {finding.remedy}"
+
+    assert found() == ("ok", "127.0.0.1, without keys: this user alone, and nobody through a proxy; ")
+    for open_to_others in ({"host": "0.0.0.0"}, {"https": True}):
+        assert found(**open_to_others)[0] == "absent" and "wbrag keys add" in found(**open_to_others)[1]
+    Keys(tmp_path).add("ada", "admin")
+    assert found() == ("ok", "127.0.0.1, 1 keys; ")
+    assert found(https=True) == ("ok", "127.0.0.1, 1 keys, https by a proxy; ")
+    assert found(host="0.0.0.0")[0] == "broken" and "in the clear" in found(host="0.0.0.0")[1]
+    (tmp_path / "keys.json").chmod(0o644)
+    assert found()[0] == "broken" and "chmod 600" in found()[1]
+    (tmp_path / "keys.json").write_text("oops")
+    assert found()[0] == "broken" and "restore" in found()[1]

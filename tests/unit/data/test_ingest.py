@@ -213,9 +213,7 @@ def test_unreadable_files(tmp_path: Path, name: str, case: tuple[bytes | None, s
 
 def test_a_record_of_another_shape(tmp_path: Path) -> None:
     path = lines(tmp_path / "kilt.jsonl", {"wikipedia_id": "1", "wikipedia_title": "T", "text": [1]})
-    with pytest.raises(
-        WbragError, match="line 1: expected kilt records, found another shape .AttributeError"
-    ):
+    with pytest.raises(WbragError, match="line 1: expected kilt records, found another shape .AttributeError"):
         ingest_corpus(path, tmp_path / "out", format="kilt")
 
 

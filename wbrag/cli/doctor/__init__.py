@@ -35,6 +35,7 @@ def examine(config: Config) -> list[Finding]:
             "endpoint": lambda: surroundings.endpoint(config),
             "retriever": lambda: surroundings.retriever(config),
             "workspace": lambda: surroundings.workspace(config),
+            "serving": lambda: surroundings.serving(config),
             "memory": surroundings.memory,
             "disk": lambda: surroundings.disk(config),
         }

@@ -167,6 +167,32 @@ def workspace(config: Config) -> Finding:
     return Finding("workspace", "ok", True, f"{path}, " + ("writable" if folder == path.resolve() else "to be made"))
 
 
+def serving(config: Config) -> Finding:
+    """Who is let in by `wbrag serve` under these settings (docs/security.md); it looks at files alone."""
+    from wbrag.serving.keys import Keys, is_loopback
+
+    s, keys = config.serving, Keys(location(config.workspace))
+    others = not is_loopback(s.host)
+    try:
+        known = len(keys.all())
+    except WbragError as error:
+        return Finding("serving", "broken", False, said(error), f"restore {keys.path}, or remove it and add keys again")
+    if not known and (others or s.https):
+        remedy = "wbrag keys add --name NAME --role admin"
+        return Finding("serving", "absent", False, f"{s.host} asks for keys, and there are none", remedy)
+    if isinstance(keys.path, Path) and keys.path.is_file() and keys.path.stat().st_mode & 0o077:
+        return Finding("serving", "broken", False, f"{keys.path} can be read by others", f"chmod 600 {keys.path}")
+    if others and not s.https:
+        found, remedy = (
+            f"keys travel in the clear to {s.host}",
+            "put a proxy with https before it, and set serving.https",
+        )
+        return Finding("serving", "broken", False, found, remedy)
+    if not known:
+        return Finding("serving", "ok", False, f"{s.host}, without keys: this user alone, and nobody through a proxy")
+    return Finding("serving", "ok", False, f"{s.host}, {known} keys" + (", https by a proxy" if s.https else ""))
+
+
 def _nearest(path: Path) -> Path:
     """The path itself, or the last of its parents that exists."""
     return next(folder for folder in (path, *path.parents) if folder.exists())
