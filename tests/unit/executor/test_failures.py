@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
+from wbrag.core.config import load
 from wbrag.core.errors import PromptRefused, WbragError
-from wbrag.executor.ray.failures import in_one_sentence, translated
+from wbrag.executor.ray.failures import LESS, in_one_sentence, short_of_memory, translated
 
 TRACE = """ray::MapWorker(Map(_EmbedBlock)).submit() (pid=1, ip=192.0.2.2)
   File "build.py", line 7, in __call__
@@ -60,3 +61,30 @@ def test_only_failures_of_ray_are_reworded() -> None:
     )
     with pytest.raises(WbragError, match="^expected a, found b$"), translated("the build"):
         raise wrapped.as_instanceof_cause()
+
+
+OUT = """1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 192.0.2.2, ID: 6a9e) \
+was 22.9GB used / 23.5GB limit (0.97)
+Object store memory usage: [- objects spillable: 0
+- bytes spillable: 0]
+Ray killed 1 worker(s) based on the killing policy
+Considered workers: [
+Selected to kill: (Task: job ID=01000000, lease ID=0f, task name=EngineActor.ask, required resources={CPU: 1}, pid=23)
+]
+Top 10 memory users: PID	MEM(GB)	COMMAND
+"""
+
+
+def test_memory_pressure_is_one_sentence_that_names_what_was_killed_and_what_to_lower() -> None:
+    """As Ray 2.60 words it; its own text is forty lines."""
+    said = str(in_one_sentence("the run over 200 rows", OutOfMemoryError(OUT)))
+    assert said == (
+        "expected memory enough for the run over 200 rows, found that Ray has killed EngineActor.ask, since its node "
+        f"had 22.9GB of 23.5GB in use: lower {LESS}; what was finished is kept, run it again"
+    )
+    assert "short of memory" in str(in_one_sentence("the run", OutOfMemoryError("x")))
+    assert short_of_memory(RayError("the node went away")) == ""
+    settings = load().model_dump()
+    for name in LESS.replace(" or ", ", ").split(", "):
+        section, _, key = name.partition(".")
+        assert key in settings[section], name

@@ -8,6 +8,7 @@ that then takes three engines down is at fault, and fails with `NoAnswer`; all o
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -21,11 +22,12 @@ from wbrag.core.config import Config
 from wbrag.core.env import openmp
 from wbrag.core.errors import EngineDied, NoAnswer
 from wbrag.core.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling, Scored
-from wbrag.executor.ray.failures import EnginesGone, cause, in_one_sentence
+from wbrag.executor.ray.failures import LESS, EnginesGone, cause, in_one_sentence, short_of_memory
 from wbrag.executor.ray.lease import Lease
 from wbrag.generators import build
 from wbrag.generators.cached import CachedGenerator
 
+log = logging.getLogger(__name__)
 CALLS_AT_ONCE = 100_000  # at the actor's door; the generator inside keeps to its own `concurrency`
 ALONE = 3  # deaths with nothing else at work that put a prompt at fault: two may be bad luck, on spot nodes
 DEATHS = 100  # of engines, by others' prompts or by themselves, that one call waits through
@@ -128,8 +130,8 @@ class RemoteGenerator:
             await engine.ready.remote()
         except RayTaskError as error:
             raise cause(error) from None
-        except RayError:
-            self._down(engine)
+        except RayError as error:
+            self._down(engine, error)
             await self._next()
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
@@ -159,8 +161,8 @@ class RemoteGenerator:
             return await engine.ask.remote(method, *arguments)
         except RayTaskError as error:
             raise cause(error) from None
-        except RayError:
-            self._down(engine)
+        except RayError as error:
+            self._down(engine, error)
         alone = deaths = 0
         while alone < ALONE and deaths < DEATHS:
             engine, turn = await self._next(prompt), None
@@ -169,10 +171,10 @@ class RemoteGenerator:
                 return await engine.ask_alone.remote(turn, method, *arguments)
             except RayTaskError as error:
                 raise cause(error) from None
-            except RayError:
+            except RayError as error:
                 deaths += 1
                 alone += turn is not None
-                self._down(engine)
+                self._down(engine, error)
         when = "with nothing else at work than this prompt" if alone == ALONE else "before this prompt had its turn"
         raise NoAnswer(
             f"expected an engine to answer, found {deaths} deaths {when}: look for the cause in Ray's worker logs"
@@ -209,10 +211,12 @@ class RemoteGenerator:
         if not self._ready and not self._starting:
             raise EnginesGone(self._why)
 
-    def _down(self, engine: Any) -> None:
-        """Ray is starting it again; it gets no calls until it is ready."""
+    def _down(self, engine: Any, error: RayError | None = None) -> None:
+        """Ray is starting it again; it gets no calls until it is ready. Who waits is told where memory is why."""
         if engine in self._ready:
             self._ready.remove(engine)
+            if error and (killed := short_of_memory(error)):
+                log.warning("an engine starts again: %s; if it goes on, lower %s", killed, LESS)
             self._starting[engine.ready.options(max_task_retries=START_RETRIES).remote()] = engine
 
 

@@ -9,12 +9,19 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from wbrag.core.errors import WbragError
 
 RAISED = re.compile(
     r"^[ \t]*((?:\w+\.)*\w*(?:Error|Exception|Interrupt)|wbrag\.core\.errors\.\w+): (.+)$", re.MULTILINE
+)
+
+
+MEMORY = re.compile(r"was ([\d.]+GB) used / ([\d.]+GB) limit")
+KILLED = re.compile(r"Selected to kill: \((?:Task|Actor):.*?(?:task|actor) name=([^,)]+)")
+LESS = (
+    "generator.engines, encoder.actors, generator.concurrency or index.block_rows"  # what takes memory, by its settings
 )
 
 
@@ -36,8 +43,23 @@ def translated(step: str) -> Iterator[None]:
         raise in_one_sentence(step, error) from None
 
 
+def short_of_memory(error: BaseException) -> str:
+    """What was killed and why, where Ray killed it because its node ran out of memory; else ""."""
+    text = str(error)
+    if not isinstance(error, OutOfMemoryError) and "OutOfMemoryError" not in text:
+        return ""
+    used, killed = MEMORY.search(text), KILLED.search(text)
+    what = f"Ray has killed {killed[1].strip()}" if killed else "Ray has killed a process"
+    return f"{what}, since its node had {used[1]} of {used[2]} in use" if used else f"{what} of a node short of memory"
+
+
 def in_one_sentence(step: str, error: BaseException) -> WbragError:
     """wbrag's own sentence where the remote side raised one, else the first error of the remote traceback."""
+    if killed := short_of_memory(error):
+        return WbragError(
+            f"expected memory enough for {step}, found that {killed}: lower {LESS}; what was finished is kept, run it "
+            "again"
+        )
     said = cause(error) if isinstance(error, RayTaskError) else error
     if isinstance(said, WbragError) and not isinstance(said, RayError):
         sentence, advice, _ = str(said).partition("\n")  # Ray Data's, on its own retries
