@@ -21,12 +21,13 @@ import pyarrow.parquet as pq
 from wbrag.evaluation.bench.figures import Bench, joined
 from wbrag.evaluation.bench.headlines import headlines
 from wbrag.evaluation.bench.page import provenance
-from wbrag.evaluation.bench.tables import clear, markdown
+from wbrag.evaluation.bench.tables import clear, markdown, points_of
 from wbrag.evaluation.report import plots
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, IMAGES = ROOT / "docs" / "results.md", ROOT / "docs" / "img" / "results"
 STORE = ROOT / "benchmarks" / "results" / "suites"
+SHOWN = ("real", "naive", "smollm2-reader")  # suite, method and model that the README speaks of
 TRIED = ("tuning",)  # suites that settings are chosen by, which claim nothing
 MADE = ("created", "hardware", "versions", "prompts", "seed", "generators", "encoder", "corpus", "cells", "suite")
 PAPER = ROOT / "docs" / "measured" / "paper.json"
@@ -129,6 +130,27 @@ def _shares(name: str, shares: list[float]) -> str:
     return f"| {name} | {' | '.join(f'{share:.0%}' for share in shares)} |"
 
 
+def on_real_sets(benches: list[Bench]) -> str:
+    """The README's sentence about real questions: every set's gain with the reader that ships, and what it is worth."""
+    rows = [
+        r
+        for bench in benches
+        if bench.name == SHOWN[0]
+        for r in bench.comparisons
+        if (r["over"], r["method"], r["model"]) == ("base", *SHOWN[1:])
+    ]
+    if not rows:
+        return "On real question sets it has not been measured yet."
+    each = ", ".join(f"{r['set']} {points_of(r['gain'], r['gain_ci95'])}" for r in rows)
+    sure = [r["set"] for r in rows if clear(r) and r["gain"] > 0]
+    verdict = f"a gain beyond chance on {', '.join(sure)}" if sure else "**no gain beyond chance**"
+    n = sum(r["n"] for r in rows)
+    return (
+        f"On {n} held-out questions of real sets, with the {SHOWN[2]} that ships (135M parameters): {verdict} "
+        f"([all figures](docs/results.md)). In points: {each}."
+    )
+
+
 # -- pictures ---------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +209,7 @@ def main() -> None:
         (IMAGES / name).write_text(text, encoding="utf-8")
     for name, text in blocks(benches).items():
         write_block(PAGE, name, text)
+    write_block(ROOT / "README.md", "real", on_real_sets(benches))
 
 
 if __name__ == "__main__":
