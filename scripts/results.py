@@ -156,6 +156,8 @@ def on_real_sets(benches: list[Bench]) -> str:
 
 def plotted(bench: Bench) -> Iterator[tuple[str, str, str]]:
     """Name, title and SVG of every picture of a suite; the wide one and the narrow one of a forest plot."""
+    if bench.name in TRIED:
+        return  # what settings are chosen by is a table
     over_base = [r for r in bench.strata or bench.comparisons if r["over"] == "base"]
     for model, method in dict.fromkeys((r["model"], r["method"]) for r in over_base):
         own = [r | {"clear": clear(r)} for r in over_base if (r["model"], r["method"]) == (model, method)]
