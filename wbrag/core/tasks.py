@@ -67,6 +67,8 @@ _WHITE = re.compile(
 _LINE_BREAK = re.compile(r"[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 _DOCUMENT_HEAD = re.compile(r"(Doc\s*\d+\s*)\((?=\s*Title\s*:)", re.IGNORECASE)
 
+_HALF_TOKEN = re.compile(r"(?<=[<\[])(?=[|｜])|(?<=[|｜])(?=[>\]])")  # of one that the next document would end
+
 
 def as_data(text: str) -> str:
     """`text` with nothing in it that a prompt's structure is made of; ordinary text comes back as it is.
@@ -75,7 +77,7 @@ def as_data(text: str) -> str:
     inside, so that no tokenizer reads them as control tokens.
     """
     one_line = _WHITE.sub(lambda run: " " if _LINE_BREAK.search(run[0]) else run[0], text)
-    return apart(_DOCUMENT_HEAD.sub(r"\1[", one_line))
+    return apart(_HALF_TOKEN.sub(" ", _DOCUMENT_HEAD.sub(r"\1[", one_line)))
 
 
 BOOLQ = {"True": "true|yes|correct", "False": "false|incorrect|untrue|(?:not|cannot be|never) (?:true|correct)|^no"}

@@ -217,6 +217,7 @@ class Runner(Models):
             indexes=self.layout.indexes(release),
             adapter=self.layout.adapter(release),
             reranker=self.layout.reranker(release),
+            sources=self.layout.unit_sources(),
         )
 
 

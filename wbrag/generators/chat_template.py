@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from wbrag.core import defuse
 from wbrag.core.errors import UsageError
 from wbrag.core.types import Message, Messages, Prompt
 from wbrag.generators.openai_dialect import folded
@@ -75,7 +76,7 @@ class ChatTemplate:
         """The prompt's tokens. A last message of the assistant is left open, to be continued."""
         if isinstance(prompt, str):
             return list(self.tokenizer.encode(self.apart(prompt)))
-        written = prompt[-1].content if prompt[-1].role == "assistant" else ""
+        written = self.apart(prompt[-1].content) if prompt[-1].role == "assistant" else ""
         asked = prompt[:-1] if written else prompt
         if self.base:
             text = "\n".join(self.apart(m.content) for m in asked) + "\nAnswer:" + (f" {written}" if written else "")
@@ -88,8 +89,10 @@ class ChatTemplate:
     @cached_property
     def _marks(self) -> tuple[re.Pattern[str], frozenset[str], tuple[int, ...]]:
         """What the tokenizer's added tokens begin with, the tokens, and their lengths, the longest first."""
-        added = {str(token) for token in self.tokenizer.added_tokens_decoder.values()}
-        added |= {str(token) for token in self.tokenizer.all_special_tokens}
+        added = {str(token) for token in self.tokenizer.all_special_tokens}
+        for token in self.tokenizer.added_tokens_decoder.values():  # some have HTML's tags too, which are text
+            if token.special or defuse.apart(str(token)) != str(token):
+                added.add(str(token))
         found = frozenset(token for token in added if len(token) > 1 and not token[0].isalnum() and not token.isspace())
         first = "".join(sorted({re.escape(token[0]) for token in found}))
         return re.compile(f"[{first}]" if first else r"(?!)"), found, tuple(sorted({*map(len, found)}, reverse=True))

@@ -39,6 +39,7 @@ class VLLMGenerator:
         self._chat: ChatTemplate | None = None
         self._heard = 0.0  # when the engine last had an output, for whomever
         self._guard: Popen[bytes] | None = None
+        self._beside = False  # whether the running engine has the adapter beside its weights
         self._starting = asyncio.Lock()
         self._numbers = count()
         if settings.model not in MADE:
@@ -62,6 +63,7 @@ class VLLMGenerator:
                     await asyncio.to_thread(fetched, self.settings)
                     settings, path = await asyncio.to_thread(self._whole)
                     self._engine = _start_engine(settings, path, self.seed)
+                    self._beside = settings.adapter is not None
                     self._guard = die_with_this_process()
                 except WbragError:
                     raise
@@ -84,7 +86,6 @@ class VLLMGenerator:
         if self.adapter is None or not _on_cpu():
             return self.settings, self.path
         path = lora.merged(self.path, str(self.adapter), self.settings.revision)
-        self.adapter = None
         return self.settings.model_copy(update={"adapter": None, "revision": None}), str(path)
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
@@ -211,7 +212,7 @@ class VLLMGenerator:
             ) from None
 
     def _adapter(self) -> dict[str, Any]:
-        if self.adapter is None:
+        if not self._beside:
             return {}
         from vllm.lora.request import LoRARequest
 

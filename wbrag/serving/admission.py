@@ -77,6 +77,8 @@ class Admission:
 
     def _make_room(self, name: str) -> None:
         """The newest request of the longest line leaves, where that is another key's; else nobody else may wait."""
+        if any(turn.done() for line in self._lines.values() for turn in line):
+            return  # given up, and about to leave
         longest = max(self._lines, key=lambda other: len(self._lines[other]), default=name)
         waiting = len(self._lines.get(name, ()))
         if longest != name and len(self._lines[longest]) > waiting + 1:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -19,9 +20,10 @@ from starlette.requests import HTTPConnection, Request
 
 from wbrag.serving import peers
 from wbrag.serving.keys import ROLES, Key, Keys, Role, is_loopback
-from wbrag.serving.sessions import EndedSessions, new_id
+from wbrag.serving.sessions import SESSION_S, EndedSessions, new_id
 
 PAGES = "/desk"  # below it a session counts; everywhere else only a bearer key does
+PROBES = ("/healthz", "/readyz")  # tell nothing, and whoever supervises asks them
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -65,8 +67,9 @@ def principal(request: Request) -> Principal:
     if scheme.lower() == "bearer" and token:
         key = guard.keys.find(token.strip())
     elif in_pages(request) and isinstance(mark := request.session.get("key"), str):
-        id = request.session.get("id")  # without one it could not be ended
-        key = guard.keys.of_digest(mark) if isinstance(id, str) and id not in guard.ended else None
+        id, at = request.session.get("id"), request.session.get("at")  # a cookie is signed again whenever it changes
+        live = isinstance(id, str) and id not in guard.ended and isinstance(at, (int, float))
+        key = guard.keys.of_digest(mark) if live and time.time() - at < SESSION_S else None  # type: ignore[operator]
     if key is None:
         raise HTTPException(
             401, "a key is needed: send the header Authorization: Bearer KEY", {"www-authenticate": "Bearer"}
@@ -92,7 +95,7 @@ def login(request: Request, token: str) -> Principal | None:
     if key is None:
         return None
     request.session.clear()  # the CSRF token of before the login dies with it
-    request.session.update({"key": key.sha256, "id": new_id()})
+    request.session.update({"key": key.sha256, "id": new_id(), "at": time.time()})
     return Principal(key.name, key.role)
 
 
@@ -133,12 +136,14 @@ def closed(guard: Guard, request: HTTPConnection) -> str:
     """Why a gateway without keys does not answer a request, in one sentence; "" where it does, and where keys are."""
     if not guard.open:
         return ""
-    if by := peers.proxied(request.headers.keys(), request.scope.get("http_version", "1.1")):
-        return f"without keys nobody is answered through a proxy, and this came through one ({by}): set keys"
     if not _names_loopback(request.headers.get("host", "")):
         return "without keys this answers to localhost alone: use that name, or set keys"
-    client, server = request.client, request.scope.get("server")
-    if client and is_loopback(client.host) and peers.foreign(client, server[1] if server else None):
+    if request.url.path in PROBES:
+        return ""
+    if by := peers.proxied(request.headers.keys(), request.scope.get("http_version", "1.1")):
+        return f"without keys nobody is answered through a proxy, and this came through one ({by}): set keys"
+    client = request.client
+    if client and is_loopback(client.host) and peers.foreign(client, request.scope.get("server")):
         return "without keys this answers to the user who runs it, and this came from a program of another: set keys"
     return ""
 

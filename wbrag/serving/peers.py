@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))  # Linux; elsewhere headers alone tell
-LIVE = ("01", "04", "05", "08")  # established, or closed on one side: a socket that still has an owner
+LIVE, LISTENS = "01|04|05|08", "0A"  # established, or closed on one side: a socket that still has an owner
 SAID = frozenset(
     "forwarded via x-real-ip x-client-ip client-ip x-cluster-client-ip true-client-ip fastly-client-ip x-host "
     "x-azure-clientip x-appengine-user-ip x-proxyuser-ip wl-proxy-client-ip proxy-client-ip remote-addr".split()
@@ -27,29 +28,36 @@ def proxied(names: Iterable[str], http_version: str) -> str:
     return said[0] if said else "HTTP/1.0" if http_version == "1.0" else ""
 
 
-def foreign(client: tuple[str, int], server_port: int | None, tables: Iterable[Path] = TABLES) -> bool:
+def foreign(client: tuple[str, int], server: tuple[str, int | None] | None, tables: Iterable[Path] = TABLES) -> bool:
     """Whether another user's program of this machine holds the client's end of the connection.
 
-    False too where the kernel knows no such connection, as of a peer that another machine's proxy saw.
+    So does a connection that is gone already, where this machine listens at the server's end: whoever sent a request
+    and left was not seen. False where nothing here listens there, as for a peer that another machine's proxy saw.
     """
-    return any(uid != os.geteuid() for uid in _owners(client, server_port, tables))
+    port = server[1] if server else None
+    text = "".join(_read(table) for table in tables)
+    owners = _owners(text, client, port)
+    if port is not None and re.search(rf":{port:04X} [0-9A-F]+:0000 {LISTENS} ", text):
+        return owners != {os.geteuid()}
+    return bool(owners - {os.geteuid()})
 
 
-def _owners(client: tuple[str, int], server_port: int | None, tables: Iterable[Path]) -> Iterator[int]:
+def _read(table: Path) -> str:
     try:
-        ends = {f"{address}:{client[1]:04X}" for address in _in_hex(client[0])}
+        return table.read_text(encoding="ascii")
+    except OSError:
+        return ""
+
+
+def _owners(text: str, client: tuple[str, int], port: int | None) -> set[int]:
+    """The users that hold the client's end of a live connection to `port`."""
+    try:
+        ends = "|".join(f"{address}:{client[1]:04X}" for address in _in_hex(client[0]))
     except ValueError:
-        return
-    for table in tables:
-        try:
-            lines = table.read_text(encoding="ascii").splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            _, local, remote, state, _, _, _, uid, *_ = line.split()
-            port = int(remote.rpartition(":")[2], 16)
-            if local in ends and state in LIVE and server_port in (None, port):
-                yield int(uid)
+        return set()
+    there = "[0-9A-F]{4}" if port is None else f"{port:04X}"
+    rows = re.finditer(rf" (?:{ends}) [0-9A-F]+:{there} (?:{LIVE}) \S+ \S+ \S+ +(\d+)", text)
+    return {int(row[1]) for row in rows}
 
 
 def _in_hex(address: str) -> list[str]:

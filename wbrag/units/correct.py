@@ -13,6 +13,7 @@ from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.units.decisions import State
 from wbrag.units.library import Library
 from wbrag.units.releases import now
+from wbrag.units.table import marks
 
 LONGEST = 4000  # characters: a unit is a short passage
 CLOSED: dict[State, State] = {"candidate": "rejected", "approved": "retired", "stale": "retired"}
@@ -32,7 +33,7 @@ def correct(library: Library, id: str, *, title: str = "", text: str = "", by: s
         old,
         title=" ".join(title.split()) or old.title,
         text=text.strip() or old.text,
-        scores={},  # of the old words
+        scores=marks(old),  # the others are of the old words
         model=f"person:{by}",
         prompt_version="",
         created_at=now(),
@@ -44,10 +45,10 @@ def correct(library: Library, id: str, *, title: str = "", text: str = "", by: s
         which = "nothing changed" if new.id == id else f"unit {new.id}, which says just that"
         raise UsageError(f"expected other words than on the shelf, found {which}: change title or text")
     library.embed_again()
-    vectors = library.models.embed([new.contents])  # first: where no model answers, nothing is closed
-    state = library.layout.decisions.states().get(id, "candidate")
-    if state in CLOSED:
-        library.decide([id], CLOSED[state], by=by, why=f"corrected as {new.id}" + (f": {why}" if why else ""))
+    vectors = library.models.embed([new.contents])
     library.layout.shelf.add([new], vectors, encoder_fingerprint(library.config.encoder), NO_TWIN)
+    state = library.layout.decisions.states().get(id, "candidate")
+    if state in CLOSED:  # once the new one is there: whatever fails before closes nothing
+        library.decide([id], CLOSED[state], by=by, why=f"corrected as {new.id}" + (f": {why}" if why else ""))
     library.check([new.id])
     return new

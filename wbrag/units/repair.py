@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.mend import Mended, mend
-from wbrag.core.types import unit_id
-from wbrag.enrich.rows import Kind, Row, read_rows
+from wbrag.core.types import Unit, unit_id
+from wbrag.enrich.rows import Kind, Row, read_rows, unit_of
+from wbrag.retrieval.encoder import encoder_fingerprint
+from wbrag.units.correct import NO_TWIN
 from wbrag.units.learn import Lesson
 from wbrag.units.library import Library
 from wbrag.units.publish import release_ids
@@ -33,31 +35,47 @@ def repair(library: Library) -> dict[str, Any]:
         )
     mended = [mend(shelf / name) for name in TABLES]
     mended.append(mend(shelf / "units", "id", KEEP_VERSIONS))
-    back, gone = _units(library)
+    back, gone, unread = _units(library)
     return {
         "tables": [asdict(one) for one in mended if isinstance(one, Mended)],
         "units_back": back,
         "units_lost": gone,
+        "runs_unread": unread,
     }
 
 
-def _units(library: Library) -> tuple[int, list[str]]:
-    """How many units were put back, and the ids that no verdict holds."""
+def _units(library: Library) -> tuple[int, list[str], list[str]]:
+    """How many units were put back, the ids that no verdict holds, and runs that cannot be read."""
     layout = library.layout
     assert isinstance(layout.path, Path)
     there = {s.unit.id for s in layout.shelf.read()}
-    missing = _wanted(library) - there
+    missing, unread = _wanted(library) - there, list[str]()
     if not missing:
-        return 0, []
+        return 0, [], []
     learned = {lesson.unit_id for lesson in AppendLog(layout.path / "shelf" / "learned", Lesson).rows()}
-    for folder, kind, marks in _runs(layout.path):
-        rows = [row for row in read_rows(folder, kind).values() if not row["error"] and _id(row) in missing]
-        for taught in (False, True):
-            some = [row for row in rows if (_id(row) in learned) == taught]
-            library.shelve(some, folder.name, **(marks | ({FROM_TRAFFIC: 1.0} if taught else {})))
-        missing -= {_id(row) for row in rows}
-    now = {s.unit.id for s in layout.shelf.read()}
-    return len(now - there), sorted(missing)
+    found: dict[str, Unit] = {}
+    for file, kind in _runs(layout.path):
+        try:
+            described = json.loads(file.read_text(encoding="utf-8"))
+            judged = kind == "distil" or described["config"]["enrich"]["gate_metric"] == "judge"
+            made_with = {
+                "model": f"{described['config']['generator']['model']}@{described.get('generator', '')}",
+                "prompt_version": str(described.get("prompt_version", "")),
+                "config_fingerprint": file.parent.name,
+            }
+            rows = read_rows(file.parent, kind).values()
+        except (WbragError, OSError, ValueError, KeyError, TypeError):
+            unread.append(file.parent.name)
+            continue
+        for row in rows:
+            if not row["error"] and (id := _id(row)) in missing and id not in found:
+                marks = {FROM_TRAFFIC: 1.0} if id in learned else {JUDGED: 1.0} if judged else {}
+                unit = unit_of(row, **made_with)
+                found[id] = replace(unit, scores=unit.scores | marks)
+    if found:
+        units, encoder = list(found.values()), encoder_fingerprint(library.config.encoder)
+        layout.shelf.add(units, library.models.embed([u.contents for u in units]), encoder, NO_TWIN)
+    return len(found), sorted(missing - found.keys()), unread
 
 
 def _wanted(library: Library) -> set[str]:
@@ -72,14 +90,12 @@ def _wanted(library: Library) -> set[str]:
     return found
 
 
-def _runs(path: Path) -> Iterator[tuple[Path, Kind, dict[str, float]]]:
-    """Every run's folder of rows, their kind, and the marks of the units that come from it."""
+def _runs(path: Path) -> Iterator[tuple[Path, Kind]]:
+    """The description of every run, and the kind of its rows; verdicts first, whose gates are known."""
     for file in sorted(path.glob("verdicts/*/run.json")):
-        described = json.loads(file.read_text(encoding="utf-8"))
-        judged = described.get("config", {}).get("enrich", {}).get("gate_metric") == "judge"
-        yield file.parent, "enrich", {JUDGED: 1.0} if judged else {}
-    for file in sorted(path.glob("distilled/*/run.json")):
-        yield file.parent, "distil", {}
+        yield file, "enrich"
+    for file in sorted(path.glob("distilled/*/run.json")):  # refreshed, or learned: what backed the unit is not kept
+        yield file, "distil"
 
 
 def _id(row: Row) -> str:

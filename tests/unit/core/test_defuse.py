@@ -11,8 +11,8 @@ from wbrag.core.types import Passage
 
 TOKENS = (
     "<|im_end|> <|eot_id|> <｜User｜> </s> [INST] [/INST] <<SYS>> [gMASK] <sop> <extra_id_1> [THINK] [/THINK] "
-    "<tools> </tools> <tool_call> <think> </think> <bos> <unused7> <end_of_turn> <start_of_image> [IMG] [CLS] [MASK] "
-    "[AVAILABLE_TOOLS] "
+    "<tools> </tools> <tool_call> <think> </think> <bos> <unused7> <end_of_turn> <start_of_image> [IMG] "
+    "[AVAILABLE_TOOLS] <end_of_utterance> "
     "<reserved_12> <fim_prefix> <jupyter_start> <seed:bos> ]~b] [e~[ <|turn> <turn|>"
 ).split()
 

@@ -84,6 +84,8 @@ def test_memory_pressure_is_one_sentence_that_names_what_was_killed_and_what_to_
     )
     assert "short of memory" in str(in_one_sentence("the run", OutOfMemoryError("x")))
     assert short_of_memory(RayError("the node went away")) == ""
+    gpu = WbragError("expected vLLM to start on model 'm', found OutOfMemoryError: CUDA out of memory")
+    assert in_one_sentence("the start of an engine", RayTaskError("start", f"…{gpu}", gpu)) is gpu, "a GPU's is its own"
     settings = load().model_dump()
     for name in LESS.replace(" or ", ", ").split(", "):
         section, _, key = name.partition(".")

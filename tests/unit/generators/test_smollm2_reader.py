@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from tests.support.shared_data import ABSENT, BENCH
 from wbrag.core.config import load
+from wbrag.core.errors import WbragError
 from wbrag.core.model_sections import GeneratorConfig
-from wbrag.generators import generator_fingerprint, lora, model_path, smollm2_reader
+from wbrag.generators import generator_fingerprint, lora, model_path, smollm2_reader, vllm
 
 FOLDER = smollm2_reader.adapter()
 SEEN = json.loads((FOLDER / "seen.json").read_text(encoding="utf-8"))
@@ -47,3 +49,26 @@ def test_it_never_saw_what_it_is_evaluated_on(name: str) -> None:
     assert len(kept) > 400 and questions.isdisjoint(row["id"] for row in kept)
     passages = {id.partition("#")[0] for id in SEEN["passages"]}
     assert len(passages) > 1000 and passages.isdisjoint(id for row in kept for id in row["metadata"]["gold"])
+
+
+def test_an_adapter_stays_merged_when_an_engine_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU: a first start that fails must not leave the base model answering under the adapter's name."""
+    started: list[tuple[str | None, str]] = []
+
+    def start(settings: GeneratorConfig, path: str, seed: int) -> object:
+        started.append((settings.adapter, path))
+        if len(started) == 1:
+            raise RuntimeError("no memory")
+        return object()
+
+    monkeypatch.setattr(vllm, "_on_cpu", lambda: True)
+    monkeypatch.setattr(vllm, "fetched", lambda settings: "")
+    monkeypatch.setattr(vllm, "_start_engine", start)
+    monkeypatch.setattr(vllm, "die_with_this_process", lambda: None)
+    monkeypatch.setattr(lora, "merged", lambda base, adapter, revision: tmp_path / "merged")
+    engine = vllm.VLLMGenerator(GeneratorConfig(model="smollm2", adapter=str(FOLDER)))
+    with pytest.raises(WbragError, match="no memory"):
+        asyncio.run(engine._load())
+    engine._starting = asyncio.Lock()
+    asyncio.run(engine._load())
+    assert started == [(None, str(tmp_path / "merged"))] * 2 and engine._adapter() == {}

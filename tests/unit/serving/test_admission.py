@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from contextlib import suppress
+from unittest.mock import ANY
 
 import pytest
 
@@ -63,8 +64,8 @@ def test_a_wait_that_is_given_up_leaves_no_trace() -> None:
     asyncio.run(main())
 
 
-async def _pass(admission: Admission) -> None:
-    async with admission.slot():
+async def _pass(admission: Admission, name: str = "") -> None:
+    async with admission.slot(name):
         await asyncio.sleep(0)
 
 
@@ -125,3 +126,18 @@ def test_places_are_neither_lost_nor_made_whatever_is_given_up() -> None:
 
     for seed in range(40):
         asyncio.run(main(seed))
+
+
+def test_whoever_has_just_left_makes_room() -> None:
+    async def main() -> None:
+        admission = Admission(1, 2)
+        async with admission.slot("a"):
+            waits = [asyncio.create_task(_pass(admission, "a")) for _ in range(2)]
+            await asyncio.sleep(0)
+            waits[-1].cancel()  # its task has not run yet: it stands in the line still
+            other = asyncio.create_task(_pass(admission, "b"))
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*waits, other, return_exceptions=True) == [None, ANY, None]
+        assert (admission.working, admission.waiting) == (0, 0)
+
+    asyncio.run(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,18 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_foreign_pages(tmp_path: Path,
         assert client.post("/desk/login", data={"key": "wrong"}).status_code == 401
         forged = re.sub(r"session=[^;]*", "session=eyJrZXkiOiAiYWRhIn0=.x.y", cookie.partition(";")[0])
         assert client.get("/desk/page", headers={"cookie": forged}).status_code == 401
+
+
+def test_a_session_ends_however_often_its_cookie_was_signed_again(
+    tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = keys.add("ada", "admin")
+    with browse(app_of(tmp_path), "127.0.0.1") as client:
+        client.post("/desk/login", data={"key": token})
+        assert client.get("/desk/page").status_code == 200
+        now = time.time()
+        monkeypatch.setattr("wbrag.serving.auth.time.time", lambda: now + 12.1 * 3600)
+        assert client.get("/desk/page").status_code == 401
 
 
 def test_a_change_needs_the_token_and_our_own_page(signed_in: tuple[TestClient, str]) -> None:

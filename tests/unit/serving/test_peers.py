@@ -33,17 +33,21 @@ def test_the_owner_of_the_clients_end_counts(tmp_path: Path) -> None:
     theirs = ("0100007F:C350", "0100007F:1F40", "01", OTHER)
     to_another_port = ("0100007F:C350", "0100007F:1F41", "01", OTHER)
     gone = ("0100007F:C350", "0100007F:1F40", "06", OTHER)
-    client = ("127.0.0.1", 50000)
-    assert not foreign(client, 8000, table(tmp_path, ours, to_another_port, gone))
-    assert foreign(client, 8000, table(tmp_path, theirs))
-    assert foreign(client, None, table(tmp_path, ours, to_another_port)), "unknown where to: any of them may be it"
-    assert not foreign(client, 8000, table(tmp_path)) and not foreign(("testclient", 1), 8000, table(tmp_path, theirs))
-    mapped = ("0000000000000000FFFF00000100007F:C350", "0000000000000000FFFF00000100007F:1F40", "01", OTHER)
-    assert foreign(client, 8000, table(tmp_path, mapped)) and foreign(
-        ("::ffff:127.0.0.1", 50000), 8000, [tmp_path / "tcp"]
+    listening = ("0100007F:1F40", "00000000:0000", "0A", os.geteuid())
+    client, server = ("127.0.0.1", 50000), ("127.0.0.1", 8000)
+    assert not foreign(client, server, table(tmp_path, ours, to_another_port, gone, listening))
+    assert foreign(client, server, table(tmp_path, theirs)) and foreign(
+        client, server, table(tmp_path, theirs, listening)
     )
+    assert foreign(client, None, table(tmp_path, ours, to_another_port)), "unknown where to: any of them may be it"
+    assert foreign(client, server, table(tmp_path, listening, gone)), "it sent a request, and left: nobody saw who"
+    assert not foreign(client, server, table(tmp_path)), "nothing here listens: another machine's proxy saw that peer"
+    assert not foreign(("testclient", 1), server, table(tmp_path, theirs))
+    mapped = ("0000000000000000FFFF00000100007F:C350", "0000000000000000FFFF00000100007F:1F40", "01", OTHER)
+    assert foreign(client, server, table(tmp_path, mapped))
+    assert foreign(("::ffff:127.0.0.1", 50000), server, [tmp_path / "tcp"])
     six = ("00000000000000000000000001000000:C350", "00000000000000000000000001000000:1F40", "01", OTHER)
-    assert foreign(("::1", 50000), 8000, table(tmp_path, six))
+    assert foreign(("::1", 50000), server, table(tmp_path, six))
 
 
 def test_what_proxies_say() -> None:
@@ -62,6 +66,16 @@ def test_over_real_connections(tmp_path: Path) -> None:
             for user, status in ((0, "200"), (65534, "403")):
                 found = subprocess.run(asked, user=user, capture_output=True, text=True, timeout=60, cwd="/")
                 assert found.stdout.split()[1] == status, found.stderr
+
+
+def test_probes_are_answered_whoever_asks(tmp_path: Path) -> None:
+    with served(bench(tmp_path).app) as url:
+        connection = http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]))
+        for path in ("/healthz", "/readyz"):
+            connection.request("GET", path, headers={"X-Forwarded-For": "10.1.1.1"})
+            reply = connection.getresponse()
+            assert reply.status == 200 and reply.read()
+        connection.close()
 
 
 def test_a_refusal_says_what_to_do(tmp_path: Path) -> None:

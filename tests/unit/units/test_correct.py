@@ -13,13 +13,13 @@ from deltalake import write_deltalake
 
 from tests.support.publishing import NOTE, shelve, workspace
 from wbrag.cli.main import main
-from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.errors import StoreError, UsageError, WbragError
 from wbrag.core.types import Hit
 from wbrag.executor.runner import Runner
 from wbrag.retrieval.encoder import Vectors
 from wbrag.units.correct import LONGEST, correct
 from wbrag.units.library import Library
-from wbrag.units.table import JUDGED, StoredUnit
+from wbrag.units.table import JUDGED, StoredUnit, UnitTable
 from wbrag.workspace import Workspace
 
 __all__ = ["workspace"]
@@ -64,13 +64,30 @@ def test_the_new_one_is_signed_and_checked_and_the_old_one_closed(
     assert (third.title, third.text, third.parent) == ("A note", new.text, new.id)
 
 
-def test_a_persons_words_wait_for_no_label(workspace: Workspace) -> None:
+def test_what_no_label_backs_waits_after_a_correction_too(workspace: Workspace) -> None:
+    """Else a word changed in a rejected unit would have the policy approve it."""
     shelve(workspace, "right", 0)
     [stored] = workspace.shelf.read()
-    judged = replace(stored.unit, title="J", scores={JUDGED: 1.0})
+    judged = replace(stored.unit, title="J", scores={JUDGED: 1.0, "s_unit": 1.0})
     workspace.shelf.add([judged], stored.vector[None], stored.encoder, 2.0)
-    new = correct(Library(workspace.layout, Stub()), judged.id, text="right too", by="eve", why="so")
-    assert not new.scores
+    library = Library(workspace.layout, Stub())
+    library.decide([judged.id], "rejected", by="ana", why="no")
+    new = correct(library, judged.id, text="It is right", by="eve", why="so")
+    library.approve_what_passed()
+    assert new.scores == {JUDGED: 1.0} and new.id not in workspace.decisions.states()
+
+
+def test_a_correction_that_cannot_be_kept_closes_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = shelve(workspace, "right", 0)
+    workspace.decide([id], "approved", by="ana", why="read it")
+
+    def full(*_: object) -> None:
+        raise StoreError("expected to write, found the disk full")
+
+    monkeypatch.setattr(UnitTable, "add", full)
+    with pytest.raises(StoreError):
+        correct(Library(workspace.layout, Stub()), id, text="right too", by="eve", why="so")
+    assert workspace.decisions.states() == {id: "approved"}
 
 
 def test_what_is_no_correction_closes_nothing(workspace: Workspace) -> None:

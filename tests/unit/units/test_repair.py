@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from deltalake import DeltaTable
 
 from tests.support.publishing import NOTE, shelve, workspace
 from wbrag.cli.main import main
@@ -22,6 +24,7 @@ from wbrag.units.layout import Layout
 from wbrag.units.library import Library
 from wbrag.units.repair import repair
 from wbrag.units.table import JUDGED, StoredUnit, marks
+from wbrag.units.usage import Feedback
 from wbrag.workspace import Workspace
 
 __all__ = ["workspace"]
@@ -63,7 +66,8 @@ def enriched(w: Workspace, texts: Sequence[str], metric: str = "task") -> list[s
     ]
     folder = w.path / "verdicts" / f"run-{metric}"
     write_rows(folder / "part.parquet", "enrich", rows)
-    (folder / "run.json").write_text(json.dumps({"config": {"enrich": {"gate_metric": metric}}}))
+    config = {"enrich": {"gate_metric": metric}, "generator": {"model": "m"}}
+    (folder / "run.json").write_text(json.dumps({"config": config, "generator": "1", "prompt_version": "p"}))
     library = Library(w.layout, Stub())
     library.shelve(rows, folder.name, **({JUDGED: 1.0} if metric == "judge" else {}))
     library.check()
@@ -85,7 +89,7 @@ def test_a_cut_decision_is_taken_up_again(workspace: Workspace, damage: bytes) -
     assert mended["done"] == ["1 rows of the lost commit are there again"]
     assert workspace.decisions.states() == {id: "retired"}
     assert (last.parent.parent.parent / "damaged" / f"decisions-{last.name}").read_bytes() == damage
-    assert repair(Library(workspace.layout, Stub())) == {"tables": [], "units_back": 0, "units_lost": []}
+    assert not any(repair(Library(workspace.layout, Stub())).values()), "nothing is left to do"
     workspace.decide([id], "approved", by="ana", why="after all")
     assert workspace.decisions.states() == {id: "approved"}
 
@@ -105,7 +109,8 @@ def test_lost_units_come_back_from_verdicts_and_the_others_are_named(workspace: 
     after = {s.unit.id: s.unit for s in again(workspace).shelf.read()}
     assert set(after) == {*ids, *judged} and workspace.decisions.states()[ids[0]] == "approved"
     for id, unit in after.items():
-        assert replace(unit, created_at="", scores={}) == replace(before[id], created_at="", scores={})
+        made = {"created_at": "", "scores": {}, "model": "m@1", "prompt_version": "p"}
+        assert replace(unit, created_at="", scores={}) == replace(before[id], **made)  # type: ignore[arg-type]
     assert [bool(marks(after[id])) for id in (*ids, *judged)] == [False, False, True]
 
 
@@ -142,3 +147,54 @@ def test_the_verb(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> N
     assert "nothing to repair" in capsys.readouterr().out
     with pytest.raises(UsageError, match="an object store loses no commit"):
         repair(Library(Layout(location("s3://bucket/w"), workspace.config), Stub()))
+
+
+def test_a_damaged_run_costs_its_own_units(workspace: Workspace) -> None:
+    ids, judged = enriched(workspace, ["right", "right too"]), enriched(workspace, ["nonsense"], "judge")
+    shutil.rmtree(workspace.path / "shelf" / "units")
+    (workspace.path / "verdicts" / "run-judge" / "run.json").write_text("")
+    found = repair(Library(again(workspace).layout, Stub()))
+    assert (found["units_back"], found["units_lost"], found["runs_unread"]) == (2, judged, ["run-judge"])
+    assert {s.unit.id for s in again(workspace).shelf.read()} == set(ids)
+
+
+def test_what_freshness_closed_stays_closed(workspace: Workspace) -> None:
+    [id] = enriched(workspace, ["right"])
+    workspace.decisions.decide([id], "stale", by="wbrag", why="its source changed", policy="freshness")
+    shutil.rmtree(workspace.path / "shelf" / "units")
+    assert repair(Library(again(workspace).layout, Stub()))["units_back"] == 1
+    assert again(workspace).decisions.states() == {id: "stale"}
+
+
+def test_rows_that_were_written_anew_stand_once(workspace: Workspace) -> None:
+    """A table that is compacted holds its rows in old files too, until somebody cleans up."""
+    log = workspace.usage.feedback
+    for number in range(5):
+        workspace.usage.add([], [Feedback(f"r{number}", "2026", "", 1)])
+    log.compact()
+    workspace.usage.add([], [Feedback("r5", "2026", "", 1)])
+    newest = max(log.folder.glob("*.parquet"), key=os.path.getmtime)  # type: ignore[union-attr]
+    newest.write_bytes(b"")
+    repair(Library(again(workspace).layout, Stub()))
+    ratings = again(workspace).usage
+    assert sorted(row.request_id for row in ratings.feedback.rows()) == [f"r{number}" for number in range(5)]
+    ratings.add([], [Feedback("r4", "2026", "", -1)])
+    assert ratings.ratings()["r4"].rating == -1, "the last word counts, also in a table that was begun anew"
+
+
+@pytest.mark.parametrize("last", [None, b"\x00" * 40])
+def test_a_checkpoint_holds_what_a_cut_commit_said(workspace: Workspace, last: bytes | None) -> None:
+    log = workspace.usage.feedback
+    for number in range(6):
+        workspace.usage.add([], [Feedback(f"r{number}", "2026", "", 1)])
+        if number == 3:
+            DeltaTable(str(log.folder)).create_checkpoint()
+    commits_of = sorted((log.folder / "_delta_log").glob("*.json"))  # type: ignore[union-attr]
+    commits_of[1].write_bytes(b"")
+    if last is not None:
+        (log.folder / "_delta_log" / "_last_checkpoint").write_bytes(last)  # type: ignore[operator]
+    [mended] = repair(Library(again(workspace).layout, Stub()))["tables"]
+    assert "nothing is lost" in mended["done"][0] and not mended["lost"]
+    usage = again(workspace).usage
+    usage.add([], [Feedback("r6", "2026", "", 1)])
+    assert len(usage.feedback.rows()) == 7

@@ -47,6 +47,11 @@ def _repair(a: argparse.Namespace, w: Workspace) -> Any:
         back = [f"{found['units_back']} of them are written again, from the verdicts that made them"]
         lost = [f"unit {id}" for id in found["units_lost"]]
         parts.append({"table": "units", "found": ["units that are named, and not there"], "done": back, "lost": lost})
+    if found["runs_unread"]:
+        unread = [f"run {name}, whose rows or description are damaged" for name in found["runs_unread"]]
+        parts.append(
+            {"table": "runs", "found": unread, "done": [], "lost": ["units of these, if they are named above"]}
+        )
     if not parts:
         return "nothing to repair: every table is whole, every unit that is named is there\n"
     lines = []

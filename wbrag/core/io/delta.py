@@ -104,22 +104,27 @@ def _names(folder: Path) -> list[str]:
     return [file.name for file in (folder / LOG).iterdir()] if (folder / LOG).is_dir() else []
 
 
+_WHOLE: dict[Path, str] = {}  # table -> its newest commit when it was last looked at
+
+
 def check_commits(folder: Path) -> None:
     """Raises `DamagedTable` for a commit that is empty or, the newest one, cut: delta-rs would read on without it."""
     commits = sorted(name for name in _names(folder) if COMMIT.fullmatch(name))
-    for name in commits:
-        file = folder / LOG / name
+    whole = _WHOLE.get(folder, "")  # the newest of those that were looked at: none of them changes
+    for name in [name for name in commits if name > whole] or commits[-1:]:
         try:
-            if file.stat().st_size and name != commits[-1]:
-                continue
-            added(file)
+            if name == commits[-1] or not (folder / LOG / name).stat().st_size:
+                added(folder / LOG / name)
         except FileNotFoundError:
             continue  # cleaned up by another process
         except (ValueError, KeyError, TypeError):
+            _WHOLE.pop(folder, None)
             raise DamagedTable(
-                f"expected whole commits of the table {folder}, found {file.name} empty or cut, as a power loss leaves "
-                "it: run `wbrag repair`"
+                f"expected whole commits of the table {folder}, found {name} empty or cut, as a power loss leaves it: "
+                "run `wbrag repair`"
             ) from None
+    if commits:
+        _WHOLE[folder] = commits[-1]
 
 
 def damaged_rows(folder: Path) -> list[Path]:
@@ -142,14 +147,14 @@ def delta_errors(verb: str, folder: Location) -> Iterator[None]:
     except TableNotFoundError:
         raise
     except (DeltaError, OSError, pa.ArrowInvalid) as error:
-        if isinstance(folder, Path) and (cut := damaged_rows(folder)):
-            raise DamagedTable(
-                f"expected whole files of rows in the table {folder}, found {cut[0].name} empty or cut, as a power "
-                "loss leaves it: run `wbrag repair`"
-            ) from None
         if isinstance(error, CommitFailedError) or "table already exists" in str(error):
             raise WbragError(
                 f"expected to be the only one to write {folder}, found another commit meanwhile: do it again"
+            ) from None
+        if verb == "read" and isinstance(folder, Path) and (cut := damaged_rows(folder)):
+            raise DamagedTable(
+                f"expected whole files of rows in the table {folder}, found {cut[0].name} empty or cut, as a power "
+                "loss leaves it: run `wbrag repair`"
             ) from None
         if isinstance(folder, Path):
             raise StoreError(

@@ -63,20 +63,44 @@ def mend(folder: Path, key: str = "", configuration: Mapping[str, str] | None = 
 
 
 def _cut_commits(folder: Path, found: Mended) -> None:
-    """Move commits that are not whole away, and all that follow them: a later one builds on what is lost."""
-    commits = sorted(file for file in (folder / LOG).iterdir() if COMMIT.fullmatch(file.name))
-    for at, commit in enumerate(commits):
+    """Move commits that are not whole away, and all that follow them: a later one builds on what is lost.
+
+    One that a checkpoint covers is not missed.
+    """
+    covered = _checkpoint(folder)
+    commits = {int(file.stem): file for file in (folder / LOG).iterdir() if COMMIT.fullmatch(file.name)}
+    for version in sorted(commits):
         try:
-            added(commit)
+            added(commits[version])
         except (ValueError, KeyError, TypeError):
-            for later in commits[at:]:
-                found.found.append(f"{later.name}: a commit, {'empty or cut' if later == commit else 'after that one'}")
-                found.lost.append(f"what commit {later.name} took away or replaced, if anything")
-                _aside(folder, later)
-            last = folder / LOG / "_last_checkpoint"
-            if last.is_file() and int(json.loads(last.read_text() or '{"version": 0}')["version"]) >= at:
-                _aside(folder, last)
+            found.found.append(f"{commits[version].name}: a commit, empty or cut")
+            if version <= covered:
+                _aside(folder, commits[version])
+                found.done.append(f"{commits[version].name} is in the checkpoint of commit {covered}: nothing is lost")
+                continue
+            for later in sorted(v for v in commits if v >= version):
+                found.found += [f"{commits[later].name}: a commit after that one"] if later > version else []
+                found.lost.append(f"what commit {commits[later].name} took away or replaced, if anything")
+                _aside(folder, commits[later])
             return
+
+
+def _checkpoint(folder: Path) -> int:
+    """The version of the newest checkpoint that is whole, -1 for none; others are moved away."""
+    last, found = folder / LOG / "_last_checkpoint", -1
+    for file in sorted((folder / LOG).glob("*.checkpoint.parquet")):
+        try:
+            pq.read_metadata(file)
+            found = int(file.name[:20])
+        except (pa.ArrowInvalid, OSError, ValueError):
+            _aside(folder, file)
+    try:
+        stands = not last.is_file() or int(json.loads(last.read_text(encoding="utf-8"))["version"]) <= found
+    except (ValueError, KeyError, TypeError):
+        stands = False
+    if not stands:
+        _aside(folder, last)
+    return found
 
 
 def _opens(folder: Path) -> bool:
@@ -90,9 +114,16 @@ def _opens(folder: Path) -> bool:
 
 def _named(folder: Path) -> set[str]:
     """The files of rows that the commits which are left name."""
+    return _files_of(folder, "add")
+
+
+def _files_of(folder: Path, action: str) -> set[str]:
+    """The files of rows that commits `add`, or `remove` once they have written their rows anew."""
     commits = [file for file in (folder / LOG).iterdir() if COMMIT.fullmatch(file.name)]
-    lines = (line for commit in commits for line in commit.read_text(encoding="utf-8").splitlines() if line)
-    return {Path(unquote(entry["add"]["path"])).name for line in lines if "add" in (entry := json.loads(line))}
+    entries = (
+        json.loads(line) for commit in commits for line in commit.read_text(encoding="utf-8").splitlines() if line
+    )
+    return {Path(unquote(entry[action]["path"])).name for entry in entries if action in entry}
 
 
 def _take_up(folder: Path, named: set[str], key: str, found: Mended) -> None:
@@ -111,13 +142,16 @@ def _take_up(folder: Path, named: set[str], key: str, found: Mended) -> None:
 
 def _make_anew(folder: Path, key: str, configuration: Mapping[str, str] | None, found: Mended) -> None:
     """A table of one commit, of every row that can be read; the old one lies in `damaged` whole."""
-    files = sorted(_row_files(folder), key=lambda file: file.stat().st_mtime)
+    gone = _files_of(folder, "remove")
+    files = sorted((f for f in _row_files(folder) if f.name not in gone), key=lambda file: file.stat().st_mtime)
     if not files:
         shutil.move(folder, _place(folder, folder))
         found.done.append("no row could be read: the table is begun anew")
         return
     rows = _rows_of(files)
-    if key:
+    if not key:  # what a lost commit had written anew stands twice
+        rows = rows.take(list({repr(row): at for at, row in enumerate(rows.to_pylist())}.values()))
+    else:
         newest = {id: at for at, id in enumerate(rows[key].to_pylist())}
         rows = rows.take(sorted(newest.values()))
     scratch = folder.with_name(f".{folder.name}.mended")

@@ -46,7 +46,7 @@ def translated(step: str) -> Iterator[None]:
 def short_of_memory(error: BaseException) -> str:
     """What was killed and why, where Ray killed it because its node ran out of memory; else ""."""
     text = str(error)
-    if not isinstance(error, OutOfMemoryError) and "OutOfMemoryError" not in text:
+    if not isinstance(error, OutOfMemoryError) and "ray.exceptions.OutOfMemoryError" not in text:  # torch has one too
         return ""
     used, killed = MEMORY.search(text), KILLED.search(text)
     what = f"Ray has killed {killed[1].strip()}" if killed else "Ray has killed a process"

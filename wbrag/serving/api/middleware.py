@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wbrag.serving.admission import Admission
@@ -82,7 +82,7 @@ class RequestMiddleware:
                 await response(refused)(scope, receive, sent)
             else:
                 await self.app(scope, _limited(receive, self.max_body_bytes), sent)
-        except (ClientDisconnected, asyncio.CancelledError) as left:
+        except (ClientDisconnected, ClientDisconnect, asyncio.CancelledError) as left:
             self.metrics.errors.labels("client_gone").inc()
             scope["wbrag"]["error"] = "client_gone"
             if isinstance(left, asyncio.CancelledError):  # a host that cancels requests itself
