@@ -88,7 +88,8 @@ def blocks(benches: list[Bench]) -> dict[str, str]:
         made = "; ".join(f"{name}: {value}" for name, value in told)
         images = "\n".join(_image(name, title) for name, title, _ in plotted(bench))
         every = f"[{bench.name}.json](../benchmarks/results/suites/{bench.name}.json)"
-        found[bench.name] = f"{images}\n\n{markdown(bench)}\nHow it was made: {made}. Every setting: {every}."
+        pictured = f"{images}\n\n" if images else ""
+        found[bench.name] = f"{pictured}{markdown(bench)}\nHow it was made: {made}. Every setting: {every}."
     return found | {"beside": beside_the_paper([bench for bench in benches if bench.name not in TRIED])}
 
 

@@ -81,7 +81,7 @@ def test_the_context_is_what_is_copied() -> None:
     sent = {file for file in files if not ignored(file)}
     wanted = {file for file in files if any(file.is_relative_to(source) for source in copied())}
     assert sent == {file for file in wanted if "__pycache__" not in file.parts} and Path("wbrag/cli/main.py") in sent
-    assert sum((ROOT / file).stat().st_size for file in sent) < 20e6, "mostly the demo's model"
+    assert sum((ROOT / file).stat().st_size for file in sent) < 30e6, "mostly the demo's model and the reader's adapter"
 
 
 @pytest.mark.parametrize(
