@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from wbrag.evaluation.bench.figures import Bench, joined
 from wbrag.evaluation.bench.headlines import headlines
 from wbrag.evaluation.bench.page import provenance
-from wbrag.evaluation.bench.tables import clear, markdown, points_of
+from wbrag.evaluation.bench.tables import ARMS, clear, markdown, points_of
 from wbrag.evaluation.report import plots
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,8 +89,28 @@ def blocks(benches: list[Bench]) -> dict[str, str]:
         images = "\n".join(_image(name, title) for name, title, _ in plotted(bench))
         every = f"[{bench.name}.json](../benchmarks/results/suites/{bench.name}.json)"
         pictured = f"{images}\n\n" if images else ""
-        found[bench.name] = f"{pictured}{markdown(bench)}\nHow it was made: {made}. Every setting: {every}."
+        table = tried(bench) if bench.name in TRIED else markdown(bench)
+        found[bench.name] = f"{pictured}{table}\nHow it was made: {made}. Every setting: {every}."
     return found | {"beside": beside_the_paper([bench for bench in benches if bench.name not in TRIED])}
+
+
+def tried(bench: Bench) -> str:
+    """A row for each setting and set: how many units it made, and what they gain over base and controls."""
+    over = list(dict.fromkeys(r["over"] for r in bench.comparisons if r["over"] != "closed_book"))
+    names = " | ".join("over " + ARMS[arm].removeprefix("control: ") for arm in over)
+    rows = [f"| set | setting | units | base | write-back | {names} |", f"|---|---|---|---|---|{'---|' * len(over)}"]
+    for made in bench.construction:
+        cell = {name: made[name] for name in ("model", "method", "set")}
+        own = [r for r in bench.scores if all(r[name] == value for name, value in cell.items())]
+        score = {r["arm"]: f"{100 * r['score']:.1f}" for r in own}
+        gains = {
+            r["over"]: points_of(r["gain"], r["gain_ci95"]) + ("\\*" if clear(r) else "")
+            for r in bench.comparisons
+            if all(r[name] == value for name, value in cell.items())
+        }
+        cells = [made["set"], made["model"], f"{made['units']}", score["base"], score["writeback"]]
+        rows.append(f"| {' | '.join([*cells, *(gains.get(arm, '') for arm in over)])} |")
+    return "\n".join([*rows, "", f"{len(bench.construction)} settings were tried.", ""])
 
 
 def beside_the_paper(benches: list[Bench]) -> str:
