@@ -61,13 +61,12 @@ def reference(documents: Sequence[Hit | Passage]) -> str:
 
 
 # What would end a line, a document or a turn: line breaks, another document's head, the marks of chat templates.
-_WHITE = re.compile(
-    r"\s+"
-)  # a run at once, and a look inside it: a pattern for one with a break is quadratic in spaces
+# A run of white space at once, and a look inside it: one pattern for a run with a break is quadratic in spaces.
+_WHITE = re.compile(r"\s+")
 _LINE_BREAK = re.compile(r"[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 _DOCUMENT_HEAD = re.compile(r"(Doc\s*\d+\s*)\((?=\s*Title\s*:)", re.IGNORECASE)
 
-_HALF_TOKEN = re.compile(r"(?<=[<\[])(?=[|｜])|(?<=[|｜])(?=[>\]])")  # of one that the next document would end
+_HALF_TOKEN = re.compile(r"(?<=[<\[])(?=[|｜])|(?<=[|｜])(?=[>\]])")  # which another document might complete
 
 
 def as_data(text: str) -> str:

@@ -66,15 +66,22 @@ def principal(request: Request) -> Principal:
     key: Key | None = None
     if scheme.lower() == "bearer" and token:
         key = guard.keys.find(token.strip())
-    elif in_pages(request) and isinstance(mark := request.session.get("key"), str):
-        id, at = request.session.get("id"), request.session.get("at")  # a cookie is signed again whenever it changes
-        live = isinstance(id, str) and id not in guard.ended and isinstance(at, (int, float))
-        key = guard.keys.of_digest(mark) if live and time.time() - at < SESSION_S else None  # type: ignore[operator]
+    elif in_pages(request):
+        key = _key_of_session(request, guard)
     if key is None:
         raise HTTPException(
             401, "a key is needed: send the header Authorization: Bearer KEY", {"www-authenticate": "Bearer"}
         )
     return Principal(key.name, key.role)
+
+
+def _key_of_session(request: Request, guard: Guard) -> Key | None:
+    """The key that opened the session; None where it has ended. A cookie is signed again whenever it changes."""
+    mark, id, at = (request.session.get(name) for name in ("key", "id", "at"))
+    if not (isinstance(mark, str) and isinstance(id, str) and isinstance(at, float)):
+        return None
+    ended = id in guard.ended or time.time() - at > SESSION_S
+    return None if ended else guard.keys.of_digest(mark)
 
 
 def require(role: Role) -> Callable[[Request], Awaitable[Principal]]:

@@ -50,8 +50,7 @@ class Examinations:
 
     def add(self, found: Mapping[str, Sequence[CheckResult]], fingerprints: Mapping[str, str]) -> None:
         """One row a unit, in one commit; `fingerprints` say what each examination depended on."""
-        known = self.log.table(["number"])["number"].to_pylist()  # not the version: a repair begins it anew
-        number, at = max((n for n in known if n is not None), default=-1) + 1, now()
+        number, at = self.log.next_number(), now()
         self.log.append(
             Examination(id, at, fingerprints[id], tuple(results), number=number) for id, results in found.items()
         )

@@ -66,13 +66,10 @@ def learn(library: Library, models: JobModels) -> dict[str, Any]:
     if not settings.enabled:
         raise UsageError("expected learn.enabled: true to learn from served answers, found false: set it first")
     lessons_learned = AppendLog(library.layout.path / "shelf" / "learned", Lesson)
-    asked_by = {s.request_id: s.by for s in library.layout.usage.served()}
-    rated = library.layout.usage.ratings().items()
-    ratings = {
-        id: word for id, word in rated if asked_by.get(id) == word.by
-    }  # a word on somebody else's answer is none
-    seen = {lesson.request_id for lesson in lessons_learned.rows() if not _liked_since(lesson, ratings)}
     served = library.layout.usage.served()
+    asked_by, words = {s.request_id: s.by for s in served}, library.layout.usage.ratings().items()
+    ratings = {id: word for id, word in words if asked_by.get(id) == word.by}  # a word on another's answer is none
+    seen = {lesson.request_id for lesson in lessons_learned.rows() if not _liked_since(lesson, ratings)}
     if served and not any(s.question for s in served):
         raise UsageError(
             f"expected served answers with their questions, found {len(served)} without: "

@@ -101,7 +101,7 @@ class Library:
 
     def _reopen(self, written: set[str]) -> None:
         """Units that freshness closed, and that came out alike when they were written again, are candidates again."""
-        last = {d.unit_id: d for d in self.layout.decisions.all()}
+        last = self.layout.decisions.latest()
         back = [id for id in written if id in last and last[id].policy == "freshness" and last[id].state != "candidate"]
         why, only = "written again from the present sources", ["stale", "retired"]
         self.layout.decisions.decide(sorted(back), "candidate", by="wbrag", why=why, policy="freshness", only=only)  # type: ignore[arg-type]

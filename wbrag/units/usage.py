@@ -54,8 +54,7 @@ class Usage:
         """Append both kinds, a commit each. Feedback is numbered: a clock that was set back must not undo a word."""
         self.answers.append(served)
         if rated := list(feedback):
-            known = self.feedback.table(["number"])["number"].to_pylist()  # not the version: a repair begins it anew
-            number = max((n for n in known if n is not None), default=-1) + 1
+            number = self.feedback.next_number()
             self.feedback.append(replace(row, number=number) for row in rated)
 
     def served(self) -> list[Served]:

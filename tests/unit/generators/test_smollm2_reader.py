@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.shared_data import ABSENT, BENCH
+from wbrag.cli.commands import models
 from wbrag.core.config import load
 from wbrag.core.errors import WbragError
 from wbrag.core.model_sections import GeneratorConfig
-from wbrag.generators import generator_fingerprint, lora, model_path, smollm2_reader, vllm
+from wbrag.generators import MADE, generator_fingerprint, lora, model_path, smollm2_reader, vllm
 
 FOLDER = smollm2_reader.adapter()
 SEEN = json.loads((FOLDER / "seen.json").read_text(encoding="utf-8"))
@@ -72,3 +73,7 @@ def test_an_adapter_stays_merged_when_an_engine_starts_again(tmp_path: Path, mon
     engine._starting = asyncio.Lock()
     asyncio.run(engine._load())
     assert started == [(None, str(tmp_path / "merged"))] * 2 and engine._adapter() == {}
+
+
+def test_the_command_line_knows_every_model_that_is_made() -> None:
+    assert set(models.MADE) == set(MADE)

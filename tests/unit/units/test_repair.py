@@ -23,7 +23,7 @@ from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.units.layout import Layout
 from wbrag.units.library import Library
 from wbrag.units.repair import repair
-from wbrag.units.table import JUDGED, StoredUnit, marks
+from wbrag.units.table import JUDGED, KEEP_VERSIONS, StoredUnit, marks
 from wbrag.units.usage import Feedback
 from wbrag.workspace import Workspace
 
@@ -198,3 +198,46 @@ def test_a_checkpoint_holds_what_a_cut_commit_said(workspace: Workspace, last: b
     usage = again(workspace).usage
     usage.add([], [Feedback("r6", "2026", "", 1)])
     assert len(usage.feedback.rows()) == 7
+
+
+def test_a_unit_table_keeps_its_versions_when_a_lost_merge_is_taken_up(workspace: Workspace) -> None:
+    shelve(workspace, "right", 0)
+    encoder = encoder_fingerprint(workspace.config.encoder)
+    twin = Unit("Note", "right", ("q9",), ((NOTE.id, NOTE.content_hash),), (Evidence(NOTE.id, "right"),))
+    workspace.shelf.add([twin], np.array([[1, 0, 0]], np.float32), encoder, 0.97)
+    commits(workspace, "units")[-1].write_bytes(b"")
+    repair(Library(again(workspace).layout, Stub()))
+    table = DeltaTable(str(workspace.shelf.folder))
+    assert table.metadata().configuration == KEEP_VERSIONS, "delta-rs would delete what releases pin"
+
+
+def test_a_cut_file_of_a_write_that_was_never_confirmed_is_no_loss(workspace: Workspace) -> None:
+    workspace.usage.add([], [Feedback("r0", "2026", "", 1)])
+    (workspace.usage.feedback.folder / "part-orphan.parquet").write_bytes(b"PAR")  # type: ignore[operator]
+    [mended] = repair(Library(again(workspace).layout, Stub()))["tables"]
+    assert mended["found"] == ["part-orphan.parquet: a cut file that no commit names"] and not mended["lost"]
+    assert len(again(workspace).usage.feedback.rows()) == 1
+    assert not any(repair(Library(again(workspace).layout, Stub())).values())
+
+
+def test_a_repair_that_was_killed_goes_on(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the old table's leaving and the new one's coming."""
+    for number in range(3):
+        workspace.usage.add([], [Feedback(f"r{number}", "2026", "", 1)])
+    folder = workspace.usage.feedback.folder
+    oldest = min(folder.glob("*.parquet"), key=os.path.getmtime)  # type: ignore[union-attr]
+    oldest.write_bytes(b"")
+    rename = Path.rename
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.name.endswith(".mended"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            repair(Library(again(workspace).layout, Stub()))
+    assert not folder.exists()  # type: ignore[union-attr]
+    repair(Library(again(workspace).layout, Stub()))
+    assert sorted(row.request_id for row in again(workspace).usage.feedback.rows()) == ["r1", "r2"]

@@ -49,19 +49,15 @@ def _repair(a: argparse.Namespace, w: Workspace) -> Any:
         parts.append({"table": "units", "found": ["units that are named, and not there"], "done": back, "lost": lost})
     if found["runs_unread"]:
         unread = [f"run {name}, whose rows or description are damaged" for name in found["runs_unread"]]
-        parts.append(
-            {"table": "runs", "found": unread, "done": [], "lost": ["units of these, if they are named above"]}
-        )
+        parts.append({"table": "runs", "found": unread, "done": [], "lost": ["their units, where named above"]})
     if not parts:
         return "nothing to repair: every table is whole, every unit that is named is there\n"
     lines = []
     for part in parts:
         said = [f"  {kind:<6} {line}" for kind in ("found", "done", "lost") for line in part[kind]]
         lines += [part["table"], *said]
-    return (
-        "\n".join([*lines, "start endpoints that run over this workspace again: they remember tables by version"])
-        + "\n"
-    )
+    lines.append("start endpoints that run over this workspace again: they remember tables by version")
+    return "\n".join(lines) + "\n"
 
 
 def _audit(a: argparse.Namespace, w: Workspace) -> Any:

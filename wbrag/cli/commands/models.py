@@ -8,7 +8,7 @@ from typing import Any
 
 from wbrag.cli.commands.common import Verb
 
-MADE = ("smollm2", "smollm2-reader")
+MADE = ("smollm2", "smollm2-reader")  # `wbrag.generators.MADE`, which the parser must not import
 
 
 def add(verb: Verb, verbs: Any) -> None:

@@ -183,11 +183,8 @@ def serving(config: Config) -> Finding:
     if isinstance(keys.path, Path) and keys.path.is_file() and keys.path.stat().st_mode & 0o077:
         return Finding("serving", "broken", False, f"{keys.path} can be read by others", f"chmod 600 {keys.path}")
     if others and not s.https:
-        found, remedy = (
-            f"keys travel in the clear to {s.host}",
-            "put a proxy with https before it, and set serving.https",
-        )
-        return Finding("serving", "broken", False, found, remedy)
+        remedy = "put a proxy with https before it, and set serving.https"
+        return Finding("serving", "broken", False, f"keys travel in the clear to {s.host}", remedy)
     if not known:
         return Finding("serving", "ok", False, f"{s.host}, without keys: this user alone, and nobody through a proxy")
     return Finding("serving", "ok", False, f"{s.host}, {known} keys" + (", https by a proxy" if s.https else ""))

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wbrag.core.io.delta import append, delta_errors, durable, table_at
 from wbrag.core.io.files import Location
@@ -59,6 +60,11 @@ class AppendLog(Generic[T]):
         table = to_table(self.record, rows)
         if len(table):
             append(self.folder, table, after=after)
+
+    def next_number(self) -> int:
+        """One above the highest `number` of the rows: their order, whatever the clock says and repairs begin anew."""
+        highest = pc.max(self.table(["number"])["number"]).as_py()
+        return 0 if highest is None else int(highest) + 1
 
     def compact(self) -> None:
         """The same rows in few files: a table that is appended to every few seconds has thousands."""

@@ -50,10 +50,10 @@ def append(
     So no two machines that decided on the same state can both write what they decided. Raises `WbragError`.
     """
     table: Any = str(folder)
-    if isinstance(folder, Path):
-        check_commits(folder)
     if after is not None and after >= 0:
         table = table_at(folder, after)
+    elif isinstance(folder, Path):
+        check_commits(folder)
     options = None if isinstance(table, DeltaTable) else _options(folder)
     write = partial(
         write_deltalake,

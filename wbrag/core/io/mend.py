@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 
 from wbrag.core.errors import DamagedTable, StoreError
 from wbrag.core.io.delta import COMMIT, LOG, added, append, check_commits, damaged_rows, durable, table_at
@@ -41,25 +41,31 @@ def mend(folder: Path, key: str = "", configuration: Mapping[str, str] | None = 
 
     Of rows with one `key`, the newest counts: a table in which rows are replaced. Without it rows are only appended.
     """
+    if not folder.exists() and _scratch(folder).is_dir():
+        _scratch(folder).rename(folder)  # a repair was killed when the new table was whole
     if not (folder / LOG).is_dir():
         return None
     with locked(folder.with_suffix(".lock")):
         found = Mended(folder.name)
         _cut_commits(folder, found)
+        named = _files_of(folder, "add")
         cut = damaged_rows(folder)
-        if not found.found and not cut and _opens(folder):
-            return None
-        named = _named(folder)
-        if gone := [file for file in cut if file.name in named]:
-            found.found += [f"{file.name}: a file of rows, empty or cut" for file in gone]
-            found.lost += [f"the rows of {file.name}" for file in gone]
+        gone = [file.name for file in cut if file.name in named]
+        found.found += [f"{name}: a file of rows, empty or cut" for name in gone]
+        found.lost += [f"the rows of {name}" for name in gone]
+        found.found += [f"{file.name}: a cut file that no commit names" for file in cut if file.name not in named]
         for file in cut:
             _aside(folder, file)
-        if gone or not _opens(folder):
+        stray = _stray(folder, named) if found.lost else []
+        if gone or (stray and key) or not _opens(folder):
             _make_anew(folder, key, configuration, found)
-        else:
-            _take_up(folder, named, key, found)
-        return found
+        elif stray:
+            rows = _rows_of(stray)
+            append(folder, rows)
+            found.done.append(f"{len(rows)} rows of the lost commit are there again")
+        elif found.lost:
+            found.done.append("the table is as it was before the lost commit")
+        return found if found.found or found.done else None
 
 
 def _cut_commits(folder: Path, found: Mended) -> None:
@@ -112,11 +118,6 @@ def _opens(folder: Path) -> bool:
         return False
 
 
-def _named(folder: Path) -> set[str]:
-    """The files of rows that the commits which are left name."""
-    return _files_of(folder, "add")
-
-
 def _files_of(folder: Path, action: str) -> set[str]:
     """The files of rows that commits `add`, or `remove` once they have written their rows anew."""
     commits = [file for file in (folder / LOG).iterdir() if COMMIT.fullmatch(file.name)]
@@ -126,18 +127,15 @@ def _files_of(folder: Path, action: str) -> set[str]:
     return {Path(unquote(entry[action]["path"])).name for entry in entries if action in entry}
 
 
-def _take_up(folder: Path, named: set[str], key: str, found: Mended) -> None:
-    """Rows that no commit names, and that were written after the last whole one: those of the commit that was lost."""
-    since = max(file.stat().st_mtime for file in (folder / LOG).iterdir() if COMMIT.fullmatch(file.name))
-    stray = [file for file in _row_files(folder) if file.name not in named and file.stat().st_mtime >= since]
-    if stray and not key:
-        rows = _rows_of(stray)
-        append(folder, rows)
-        found.done.append(f"{len(rows)} rows of the lost commit are there again")
-    elif stray:
-        _make_anew(folder, key, None, found)
-    else:
-        found.done.append("the table is as it was before the lost commit")
+def _stray(folder: Path, named: set[str]) -> list[Path]:
+    """Files of rows that no commit names, written after the last whole one: those of the commit that was lost."""
+    since = max((f.stat().st_mtime for f in (folder / LOG).iterdir() if COMMIT.fullmatch(f.name)), default=0.0)
+    return [file for file in _row_files(folder) if file.name not in named and file.stat().st_mtime >= since]
+
+
+def _scratch(folder: Path) -> Path:
+    """Where a table is made anew before it takes its place."""
+    return folder.with_name(f".{folder.name}.mended")
 
 
 def _make_anew(folder: Path, key: str, configuration: Mapping[str, str] | None, found: Mended) -> None:
@@ -154,11 +152,10 @@ def _make_anew(folder: Path, key: str, configuration: Mapping[str, str] | None, 
     else:
         newest = {id: at for at, id in enumerate(rows[key].to_pylist())}
         rows = rows.take(sorted(newest.values()))
-    scratch = folder.with_name(f".{folder.name}.mended")
+    scratch = _scratch(folder)
     shutil.rmtree(scratch, ignore_errors=True)
     with durable(scratch):
         write_deltalake(str(scratch), rows, configuration=dict(configuration or {}))
-    assert DeltaTable(str(scratch)).to_pyarrow_table().num_rows == len(rows)
     shutil.move(folder, _place(folder, folder))
     scratch.rename(folder)
     sync(folder.parent)

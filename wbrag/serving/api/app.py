@@ -25,7 +25,7 @@ from wbrag.serving.api import chat, schemas, search
 from wbrag.serving.api.middleware import RequestMiddleware, add_log_fields
 from wbrag.serving.auth import PAGES, Guard, in_pages, require
 from wbrag.serving.background import Background
-from wbrag.serving.keys import Keys, check_bind, session_secret
+from wbrag.serving.keys import Keys, check_bind
 from wbrag.serving.prometheus import age_s
 from wbrag.serving.service import AnswerService, CurrentRelease
 from wbrag.serving.sessions import SESSION_S, EndedSessions
@@ -59,7 +59,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_middleware(
         SessionMiddleware,
-        secret_key=session_secret(layout.path),
+        secret_key=service.secret,
         session_cookie="wbrag_session",
         max_age=SESSION_S,
         https_only=settings.https,

@@ -84,13 +84,16 @@ class DeskRoute(APIRoute):
             except RequestValidationError:
                 response = refusal(request, 400, "this address or form has a value that the desk does not know")
             except WbragError as error:
-                broken = isinstance(error, (DamagedTable, StoreError))
-                response = refusal(
-                    request, 503 if broken else 400 if isinstance(error, UsageError) else 404, str(error)
-                )
+                response = refusal(request, _status(error), str(error))
             return response
 
         return page
+
+
+def _status(error: WbragError) -> int:
+    if isinstance(error, (DamagedTable, StoreError)):
+        return 503
+    return 400 if isinstance(error, UsageError) else 404
 
 
 async def _body(request: Request) -> None:
