@@ -110,7 +110,7 @@ def tried(bench: Bench) -> str:
         }
         cells = [made["set"], made["model"], f"{made['units']}", score["base"], score["writeback"]]
         rows.append(f"| {' | '.join([*cells, *(gains.get(arm, '') for arm in over)])} |")
-    return "\n".join([*rows, "", f"{len(bench.construction)} settings were tried.", ""])
+    return "\n".join([*rows, "", f"{len({made['model'] for made in bench.construction})} settings were tried.", ""])
 
 
 def beside_the_paper(benches: list[Bench]) -> str:

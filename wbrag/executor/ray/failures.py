@@ -16,13 +16,10 @@ from wbrag.core.errors import WbragError
 RAISED = re.compile(
     r"^[ \t]*((?:\w+\.)*\w*(?:Error|Exception|Interrupt)|wbrag\.core\.errors\.\w+): (.+)$", re.MULTILINE
 )
-
-
 MEMORY = re.compile(r"was ([\d.]+GB) used / ([\d.]+GB) limit")
 KILLED = re.compile(r"Selected to kill: \((?:Task|Actor):.*?(?:task|actor) name=([^,)]+)")
-LESS = (
-    "generator.engines, encoder.actors, generator.concurrency or index.block_rows"  # what takes memory, by its settings
-)
+# The settings that memory goes by.
+LESS = "generator.engines, encoder.actors, generator.concurrency or index.block_rows"
 
 
 class EnginesGone(WbragError):
