@@ -29,10 +29,11 @@ fuzz: setup  ## Inputs of any kind into every reader and every endpoint, for an 
 test-gpu-set:  ## The GPU set without a GPU: install it apart, import it, run what can run
 	@scripts/test_gpu_set.sh
 
-lint: setup  ## ruff, who may import whom, and mypy --strict on the library and the jobs
+lint: setup  ## ruff, who may import whom, and mypy --strict on library, jobs and benchmarks
 	@$(PY) -m ruff check --quiet .
 	@.venv/bin/lint-imports > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 	@$(PY) -m mypy --no-error-summary $(PYTHONS)
+	@$(PY) -m mypy --no-error-summary benchmarks  # apart: two of its files have names that jobs/ has too
 
 clean:  ## Remove .venv, caches and builds (a workspace stays)
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -61,7 +61,7 @@ def main() -> None:
             for skip in (False, True)
         }
         workspace.close()
-        corpus, config = passages(workspace), workspace.config
+        corpus, config = passages(workspace.layout), workspace.config
         gold = {e.id: e.golden_answers for e in workspace.examples("demo/train")}
     plain = rows[False, False]
     figures = []

@@ -77,7 +77,7 @@ def measure(workspace: Workspace, count: int, rounds: int, core: int | None) -> 
                 with tempfile.TemporaryDirectory() as scratch:
                     ours.append(one_pass(workspace, examples, Path(scratch), core))
                 workspace.close()
-                asked = asked or stages(ours[0].rows, passages(workspace), workspace.config)
+                asked = asked or stages(ours[0].rows, passages(workspace.layout), workspace.config)
                 print(f"wbrag: start {ours[-1].start_s:.1f} s, rows {ours[-1].rows_s:.1f} s", flush=True)
             else:
                 bare += replay([list(asked.values())], workspace.config, core)

@@ -91,7 +91,7 @@ class Bench:
     def build(self, count: int, factory: str) -> Built:
         """wbrag's: the tasks of the shards on Ray, in fresh processes."""
         blocks = assign(plan(corpus(self.folder, count), BLOCK, SHARDS), SHARDS)
-        builders = [Builder.remote() for _ in blocks]
+        builders: list[Any] = [Builder.remote() for _ in blocks]  # type: ignore[attr-defined]
         ray.get([builder.ready.remote() for builder in builders])
         start = time.perf_counter()
         root, vectors = str(self.folder / "index"), str(self.folder / "vectors")
@@ -116,7 +116,8 @@ class Bench:
 
     def retriever(self, manifest: Manifest, queries: Array, writeback: Manifest | None = None) -> IndexRetriever:
         root = self.folder / "index"
-        parts: list[tuple[Manifest, Origin]] = [(manifest, "base"), *([(writeback, "writeback")] if writeback else [])]
+        parts: list[tuple[Manifest, Origin]] = [(manifest, "base")]
+        parts += [(writeback, "writeback")] if writeback else []
         shards = [LocalShard(Shard(root, files, m, origin, gpu=False)) for m, origin in parts for files in m.shards]
         return IndexRetriever(Given(queries), shards)
 

@@ -18,6 +18,7 @@ from lib.measured import Figure, arguments, number, record
 
 from wbrag.core.config import Config
 from wbrag.core.types import Example
+from wbrag.enrich.enrich import NOTHING
 from wbrag.enrich.row_jobs import EnrichJob, Handles
 from wbrag.evaluation.estimate import PlanRequest, plan
 from wbrag.evaluation.estimate.calls import shares_of, stages, words_of
@@ -75,7 +76,7 @@ async def run(
 
     async def one(example: Example) -> Row:
         async with room:
-            return await enrich(example)
+            return await enrich(example, NOTHING)
 
     start = time.perf_counter()
     rows = await asyncio.gather(*map(one, part))
@@ -105,7 +106,7 @@ def main() -> None:
     given = parser.parse_args()
     small, large = (24, 48) if given.quick else (100, 300)
     with demo(given.workspace) as workspace:
-        config, corpus = workspace.config, list(passages(workspace).values())
+        config, corpus = workspace.config, list(passages(workspace.layout).values())
         texts = Texts(*(mean([len(getattr(p, part).encode()) for p in corpus]) for part in ("id", "title", "text")))
         words = mean([len(f"{p.title} {p.text}".split()) for p in corpus])
         written = {

@@ -28,7 +28,7 @@ from wbrag.core.tasks import task
 from wbrag.core.types import Hit
 from wbrag.data.demo.facts import examples
 from wbrag.evaluation.demo_world import prepare
-from wbrag.generators.openai_wire import wire
+from wbrag.generators.openai_wire import chat_messages
 from wbrag.workspace import Workspace
 
 SHORT, LONG = 6, 128  # tokens of an answer; the demo's own answers have about six
@@ -106,7 +106,7 @@ def _prompts(endpoint: Endpoint, questions: Sequence[str]) -> list[list[Body]]:
     searches = [{"path": "/v1/search", "body": {"query": question, "k": TOP_K}} for question in questions]
     replies = closed(endpoint, searches, CLIENTS).replies
     hits = [[Hit(h["id"], h["title"], h["text"], h["score"], h["origin"]) for h in reply["hits"]] for reply in replies]
-    return [wire(task("qa").messages(question, found)) for question, found in zip(questions, hits)]
+    return [chat_messages(task("qa").messages(question, found)) for question, found in zip(questions, hits)]
 
 
 def _loads(endpoint: Endpoint, prompts: Sequence[Any], size: Size, rate: float | None) -> Measured:

@@ -57,7 +57,7 @@ def figures(size: Size, folder: Path, gpu: Watched) -> Iterator[Figure]:
         ours = one_pass(workspace, examples, folder / "verdicts", through=lambda engines: Scripted(engines, script))
         ended = time.perf_counter()
         workspace.close()
-        asked = stages(ours.rows, passages(workspace), workspace.config)
+        asked = stages(ours.rows, passages(workspace.layout), workspace.config)
         [bare] = replay([[_as_long(asks, script) for asks in asked.values()]], workspace.config)
     yield from _speed(ours, bare, size)
     if gpu.samples:

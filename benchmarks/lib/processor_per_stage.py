@@ -20,7 +20,8 @@ from wbrag.core.prompts import render
 from wbrag.core.reading import read_answer
 from wbrag.core.tasks import as_data, reference, task
 from wbrag.core.types import Evidence, Example, Hit, Message
-from wbrag.enrich.distil import EVIDENCE_TOKENS, Distiller, parse_evidence, parse_unit
+from wbrag.enrich.distil import EVIDENCE_TOKENS, Distiller
+from wbrag.enrich.distil_replies import parse_evidence, parse_unit
 from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_of_reach
 from wbrag.executor.ray.quiet import data_context, quiet_start
 from wbrag.generators import model_path
