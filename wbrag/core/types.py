@@ -49,6 +49,16 @@ class PassageText(NamedTuple):
     text: str
 
 
+class Witness(NamedTuple):
+    """What a passage, shown alone, answers to a unit's question; `sentence` is the one of it that says so."""
+
+    passage_id: str
+    title: str
+    answer: str
+    sentence: str
+    agrees: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """A labelled question. `task` names an entry of `wbrag.core.tasks`."""
@@ -86,6 +96,7 @@ class Hit:
     score: float
     origin: Origin = "base"
     ways: Ways | None = None
+    source: str = field(default="", compare=False)  # who wrote it, where an index knows
 
     @property
     def similarity(self) -> float:
@@ -261,6 +272,7 @@ class Unit:
     config_fingerprint: str = ""
     created_at: str = ""
     parent: str = ""  # the unit that a person corrected by this one
+    witnesses: tuple[Witness, ...] = ()  # passages beside its sources that answered its question
 
     @property
     def contents(self) -> str:

@@ -5,6 +5,7 @@ A corpus that is being replaced is refused, so that nobody reads half of the old
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -53,6 +54,15 @@ def _rows_of(file: Location, wanted: pa.Array, columns: list[str] | None) -> pa.
         if pc.any(named).as_py():
             found.append(parquet.read_row_group(group, columns=columns).filter(named))
     return pa.concat_tables(found)
+
+
+def counts(files: Sequence[Location], column: str) -> dict[str, int]:
+    """How often each text of a column stands in these files, read one by one; a null counts as an empty text."""
+    found: Counter[str] = Counter()
+    for file in files:
+        for row in pc.value_counts(read_file(file, columns=[column])[column]).to_pylist():
+            found[row["values"] or ""] += row["counts"]
+    return dict(found)
 
 
 def read_file(file: Location, **options: Any) -> pa.Table:

@@ -104,7 +104,8 @@ def retained_passages(root: Location, base: Manifest, verdicts: Sequence[Row]) -
 def passages_of(root: Location, base: Manifest, ids: Collection[str]) -> dict[str, PassageText]:
     """The texts of `ids`, from the base index's own files."""
     wanted = pa.array(list(ids), pa.string())
-    found = (table.filter(pc.is_in(table["id"], wanted)).to_pylist() for table in _tables(root, base))
+    texts = (table.select(PASSAGES.names) for table in _tables(root, base))
+    found = (table.filter(pc.is_in(table["id"], wanted)).to_pylist() for table in texts)
     return {row["id"]: PassageText(**row) for rows in found for row in rows}
 
 

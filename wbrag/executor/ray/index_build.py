@@ -54,7 +54,7 @@ class CorpusBlock:
         for group in range(parquet.num_row_groups):
             count = parquet.metadata.row_group(group).num_rows
             if first < self.stop and first + count > self.start:
-                table = parquet.read_row_group(group, columns=["id", "title", "text"])
+                table = parquet.read_row_group(group, columns=["id", "title", "text", "source"])
                 pieces.append(table.slice(max(0, self.start - first), self.stop - max(first, self.start)))
             first += count
         return pa.concat_tables(pieces)

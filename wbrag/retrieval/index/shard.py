@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ GPU_MOST = 1024  # hits that every FAISS finds on a GPU: https://github.com/face
 RESCORED = 8  # a compressed shard fetches this many times k and scores them again with fp16 vectors
 log = logging.getLogger(__name__)
 PASSAGES = schema_of(PassageText)
+SOURCE = pa.field("source", pa.string())  # kept beside them where the blocks have it
 Block = tuple[npt.NDArray[Any], pa.Table]  # vectors [n, d] float16 or float32, and their passages
 
 
@@ -55,17 +57,20 @@ def build_shard(
     count = 0
     with folder_in_one_step(root / name) as scratch:
         stored = scratch / "vectors.f16"
+        blocks = iter(blocks)
+        first = next(blocks, None)
+        kept = PASSAGES.append(SOURCE) if first and SOURCE.name in first[1].column_names else PASSAGES
         with (
             nullcontext() if flat else stored.open("wb") as keep,
             pa.OSFile(str(scratch / "passages.arrow"), "wb") as sink,
-            pa.ipc.new_file(sink, PASSAGES) as texts,
+            pa.ipc.new_file(sink, kept) as texts,
         ):
-            for vectors, passages in blocks:
+            for vectors, passages in chain([first] if first else [], blocks):
                 if keep:
                     keep.write(np.ascontiguousarray(vectors, dtype=np.float16).data)
                 else:
                     add_exact(index, vectors)
-                texts.write_table(passages.select(PASSAGES.names).cast(PASSAGES).combine_chunks())
+                texts.write_table(passages.select(kept.names).cast(kept).combine_chunks())
                 count += len(vectors)
         if not flat:
             fill(index, stored, count)
@@ -201,7 +206,8 @@ class Shard:
         at = int(np.searchsorted(self._starts, row, "right")) - 1
         place, batch = row - int(self._starts[at]), self._batches[at]
         id, title, text = (batch.column(name)[place].as_py() for name in PASSAGES.names)
-        return Hit(id, title, text, score, self.origin)
+        source = batch.column(SOURCE.name)[place].as_py() if SOURCE.name in batch.schema.names else ""
+        return Hit(id, title, text, score, self.origin, source=source or "")
 
 
 def read_passages(folder: Location) -> pa.Table:

@@ -192,6 +192,15 @@ def broken(vectors: Array) -> Iterator[Block]:
     raise BrokenStream
 
 
+@pytest.mark.parametrize("sources", [["archive", "forum"], ["", None], None])
+def test_a_hit_says_who_wrote_it_where_the_corpus_does(tmp_path: Path, sources: list[str | None] | None) -> None:
+    table = {"id": ["a", "b"], "title": ["A", "B"], "text": ["one", "two"]}
+    passages = pa.table(table | ({"source": pa.array(sources, pa.string())} if sources else {}))
+    files = build_shard(tmp_path, "s0", "Flat", 4, [(np.eye(2, 4, dtype=np.float16), passages)])
+    [found] = search(tmp_path, Manifest("e", "m", 4, "Flat", (files,)), np.eye(2, 4, dtype=np.float32)[:1], 2)
+    assert [hit.source for hit in found] == [name or "" for name in sources or ["", ""]]
+
+
 @pytest.mark.parametrize("factory", ["SQfp16", "IVF2,SQfp16"])
 def test_a_failing_stream_leaves_no_folder(tmp_path: Path, factory: str) -> None:
     for vectors in (normal(0), normal(80)):
