@@ -22,6 +22,7 @@ def add(verb: Verb, verbs: Any) -> None:
     part: dict[str, Any] = {"metavar": "NAME", "nargs": "+", "default": ()}
     bench.add_argument("--sets", help="only these of the suite's; cells of earlier runs stay", **part)
     bench.add_argument("--models", help="only these of the suite's, likewise", **part)
+    bench.add_argument("--dry-run", action="store_true", help="read suite and data, and say what would be worked on")
     bench.add_argument("--markdown", action="store_true", help="GitHub tables on stdout")
     bench.add_argument("--csv", action="store_true", help="every score and comparison on stdout, one a line")
     report = verb("report", _report, "one page about a suite or an enrichment run", "wbrag report --suite demo")
@@ -33,6 +34,10 @@ def add(verb: Verb, verbs: Any) -> None:
 def _bench(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.evaluation.bench.tables import as_csv, markdown, tables
 
+    if a.dry_run:
+        from wbrag.evaluation.bench.run import dry_run
+
+        return dry_run(w.runner, a.suite, a.data, sets=a.sets, models=a.models)
     bench = w.bench(a.suite, a.data, sets=a.sets, models=a.models)
     if a.json:
         return plain(bench)

@@ -58,6 +58,29 @@ def run_suite(
         return _run(other, whole, wanted, data, other.close)
 
 
+def dry_run(
+    runner: Runner,
+    suite: str | Location,
+    data: str | Location | None = None,
+    *,
+    sets: Sequence[str] = (),
+    models: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """The cells that `run_suite` would work on, with their questions; data is read, no index or model is started."""
+    wanted = _part(load_suite(suite), sets, models)
+    prepare(runner, wanted, data, index=False)
+    found = []
+    for model in wanted.settings:
+        for name, questions in wanted.sets.items():
+            train = len(runner.layout.examples(questions.train, questions.train_limit))
+            test = len(runner.layout.examples(questions.test, questions.test_limit))
+            for method in wanted.methods_of(name):
+                arms = 3 + len(wanted.controls)  # closed book, base and write-back beside them
+                cell = {"model": model, "method": method, "set": name, "enriched": train, "questions": test}
+                found.append(cell | {"answers": arms * test})
+    return found
+
+
 def _part(suite: Suite, sets: Sequence[str], models: Sequence[str]) -> Suite:
     chosen = {}
     for kind, names in (("sets", sets), ("models", models)):

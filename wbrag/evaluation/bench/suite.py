@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -41,6 +42,7 @@ class DatasetSource(Section):
     path: str
     format: str = "flashrag"
     task: str = "qa"
+    without: str | None = Field(None, description="of examples, those that this file of the same format also holds")
     half: Literal["tuning", "report"] | None = Field(
         None, description="of examples, by the hash of each id: one to choose settings on, the other to report once"
     )
@@ -193,7 +195,7 @@ def _check_values(suite: Suite, path: Location) -> None:
             raise UsageError(f"suite {path}: expected {first['msg'].lower()} at {key!r}: correct it") from None
 
 
-def prepare(runner: Runner, suite: Suite, data: str | Location | None) -> None:
+def prepare(runner: Runner, suite: Suite, data: str | Location | None, *, index: bool = True) -> None:
     """Bring the suite's data and its base index into the workspace, where they are not there yet."""
     layout = runner.layout
     if suite.world == "demo":
@@ -205,7 +207,8 @@ def prepare(runner: Runner, suite: Suite, data: str | Location | None) -> None:
     for name, source in ((name, source) for name, source in suite.examples.items() if name in asked):
         if not layout.examples_file(name).is_file():
             set_name, _, split = name.partition("/")
-            layout.ingest_examples(_path(source, data), set_name, split, source.format, source.task, keep=source.holds)
+            keep = _kept(source, data)
+            layout.ingest_examples(_path(source, data), set_name, split, source.format, source.task, keep=keep)
         else:
             _check_present(layout, name, source, data)
     for question_set in suite.sets.values():  # a missing one is named now, not after an hour
@@ -215,7 +218,7 @@ def prepare(runner: Runner, suite: Suite, data: str | Location | None) -> None:
             _need_gold(layout, question_set)
     for name in suite.retrievers.unseen if suite.retrievers else ():
         _need_gold(layout, QuestionSet(train=name, test=name))
-    if not layout.indexed():
+    if index and not layout.indexed():
         runner.index()
 
 
@@ -232,13 +235,25 @@ def _check_present(layout: Layout, name: str, source: DatasetSource, data: str |
         return  # read before, and gone since
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "examples.parquet"
-        ingest_examples(path, file, format=source.format, task=source.task, keep=source.holds)
+        ingest_examples(path, file, format=source.format, task=source.task, keep=_kept(source, data))
         wanted = {fingerprint(asdict(from_row(Example, row))) for row in read_file(file).to_pylist()}
     if other := len(wanted ^ {fingerprint(asdict(example)) for example in found}):
         raise UsageError(
             f"expected the questions of {path} in {name}, found {other} that are of one alone: "
             "give the suite's a split of their own, such as nq/train-related"
         )
+
+
+def _kept(source: DatasetSource, data: str | Location | None) -> Callable[[Example], bool]:
+    """Whether an example is of the source's half, and not of the file that it leaves out."""
+    if source.without is None:
+        return source.holds
+    other = _path(source.model_copy(update={"path": source.without}), data)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "examples.parquet"
+        ingest_examples(other, file, format=source.format, task=source.task)
+        left_out = set(read_file(file, columns=["id"])["id"].to_pylist())
+    return lambda example: source.holds(example) and example.id not in left_out
 
 
 def _need_gold(layout: Layout, questions: QuestionSet) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from wbrag.core.errors import UsageError, WbragError
+from wbrag.evaluation.bench.run import dry_run
 from wbrag.evaluation.bench.suite import DatasetSource, QuestionSet, Suite, load_suite, prepare
 from wbrag.workspace import Workspace
 
@@ -90,3 +91,30 @@ def test_every_model_runs_in_every_variant() -> None:
     )
     assert list(varied.settings) == ["m, as it is", "m, extractive"] and varied.cells == 2
     assert varied.settings["m, extractive"] == {"generator": {"model": "n"}, "enrich": {"distiller": "extractive"}}
+
+
+def test_a_part_of_a_set_without_another_file_and_what_a_suite_comes_to(tmp_path: Path) -> None:
+    """Two files of the same questions: what `related.jsonl` holds is left out, and nothing is indexed or started."""
+    (tmp_path / "corpus.jsonl").write_text('{"id": "a", "contents": "A\\nText of a."}\n', encoding="utf-8")
+    lines = [f'{{"id": "q{n}", "question": "Who {n}?", "golden_answers": ["x"]}}' for n in range(5)]
+    (tmp_path / "all.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "related.jsonl").write_text("\n".join(lines[:2]), encoding="utf-8")
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(
+        "name: x\ncorpus: {path: corpus.jsonl}\nmodels: {m: {}, n: {}}\nmethods: [naive, flare]\ncontrols: [raw]\n"
+        "examples: {t/train: {path: all.jsonl, without: related.jsonl}, t/dev: {path: related.jsonl}}\n"
+        "sets: {t: {train: t/train, test: t/dev, train_limit: 2}}\n",
+        encoding="utf-8",
+    )
+    with Workspace(tmp_path / "w") as workspace:
+        for _ in range(2):  # what was read before is compared with the files
+            cells = dry_run(workspace.runner, suite, tmp_path)
+        assert [e.id for e in workspace.layout.examples("t/train")] == ["q2", "q3", "q4"]
+        assert not workspace.layout.indexed()
+    assert [(c["model"], c["method"]) for c in cells] == [
+        ("m", "naive"),
+        ("m", "flare"),
+        ("n", "naive"),
+        ("n", "flare"),
+    ]
+    assert all((c["enriched"], c["questions"], c["answers"]) == (2, 2, 8) for c in cells)
