@@ -1,0 +1,58 @@
+"""Allowance: how many units one source may have let in by the policy, of a release and for one question.
+
+Who can write to one source could else fill the library with what passes every check. What is beyond waits for a person.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from wbrag.core.types import Unit
+
+ALWAYS = 10  # units of a source that no bound holds back
+PER_QUESTION = 3  # units of a source that answer the same question, as runs of several methods make them
+
+
+def allowed(
+    candidates: Sequence[Unit],
+    standing: Iterable[Unit],
+    source_of: Mapping[str, str],
+    corpus: Mapping[str, int],
+    times: float,
+) -> tuple[list[Unit], Counter[str]]:
+    """The candidates that may join the standing units, in their order, and how many wait for the bound of each source.
+
+    A source may be behind at most `times` its share of the `corpus` (passages by source) of all of them. `source_of`
+    gives a passage's source; a unit of several sources counts for each.
+    """
+    behind: Counter[str] = Counter()
+    answered: Counter[tuple[str, str]] = Counter()
+
+    def names(unit: Unit) -> set[str]:
+        return {source_of[id] for id, _ in unit.sources if id in source_of}
+
+    def add(unit: Unit) -> None:
+        for name in names(unit):
+            behind[name] += 1
+            answered.update((name, question) for question in unit.question_ids)
+
+    stock = list(standing)
+    for unit in stock:
+        add(unit)
+    whole, total = sum(corpus.values()), len(stock) + len(candidates)
+
+    def full(name: str, unit: Unit) -> bool:
+        share = corpus.get(name, 0) / whole if whole else 1.0
+        most = max(ALWAYS, math.floor(times * share * total + 1e-9))
+        return behind[name] >= most or any(answered[name, question] >= PER_QUESTION for question in unit.question_ids)
+
+    found, waiting = [], Counter[str]()
+    for unit in candidates:
+        if over := sorted(name for name in names(unit) if full(name, unit)):
+            waiting[over[0]] += 1
+        else:
+            add(unit)
+            found.append(unit)
+    return found, waiting
