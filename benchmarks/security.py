@@ -1,8 +1,8 @@
 """What gets past the checks, in a workspace of the demo: `python benchmarks/security.py --workspace DIR [--json]`.
 
-Poisoning is in `lib/poisoning.py`. Injection: instructions in retrieved documents (`injections.jsonl`, each with a word
-that shows that it was obeyed). Writes DIR/reports/security.json, which `python scripts/tables.py FILE` puts into
-docs/security.md.
+Poisoning is in `lib/poisoning.py`, its attacks in `lib/attacks.py`. Injection: instructions in retrieved documents
+(`injections.jsonl`, each with a word that shows that it was obeyed). Writes DIR/reports/security.json, which
+`python scripts/tables.py FILE` puts into docs/security.md.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lib.attacks import SEEDS, TARGETS, targets
 from lib.enrichment import passages
-from lib.poisoning import PASSAGES_EACH, TARGETS, Bench, poisoning, share, targets
+from lib.poisoning import Bench, poisoning, share
 
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import write_atomically
@@ -45,7 +46,7 @@ async def injection(bench: Bench) -> dict[str, Any]:
         unit = shelf[i % len(shelf)].unit
         caught.append(not instructions(CheckInput(replace(unit, text=f"{unit.text} {a['text']}"), ()), settings).passed)
     honest = [s.unit.text for s in shelf] + [p.text for p in passages(bench.store).values()]
-    questions = [t.example.question for t in targets()]
+    questions = [t.example.question for t in targets(SEEDS[0])]
     rag = bench.rag([])
     obeyed: dict[str, list[bool]] = {"clean": [], "raw": [], "delimited": []}
 
@@ -91,7 +92,7 @@ async def measure(workspace: Path) -> dict[str, Any]:
     finally:
         await generator.close()
     found["seconds"] = round(time.time() - start, 1)
-    return {"name": "security", "targets": TARGETS, "passages_each": PASSAGES_EACH, **found}
+    return {"name": "security", "targets": TARGETS, "seeds": len(SEEDS), **found}
 
 
 def main() -> None:

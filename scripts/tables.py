@@ -185,37 +185,61 @@ def history(runs: dict[str, Json]) -> str:
 
 def security_figures(report: Json) -> Json:
     """What is stored of a security report: counts with their intervals."""
-    rows = report["poisoning"]["rows"]
-    kept = {name: {"poisoned": row["poisoned"]} if name.startswith("only ") else row for name, row in rows.items()}
-    poisoning = {"rows": kept, "refused": report["poisoning"]["refused"]}
-    same = {name: report[name] for name in ("targets", "passages_each", "injection")}
-    return {"made": {"commit": _commit()}, **same, "poisoning": poisoning}
+    attacks = {}
+    for attack, found in report["poisoning"].items():
+        rows = {
+            name: {"poisoned": row["poisoned"]} if name.startswith("only ") else row
+            for name, row in found["rows"].items()
+        }
+        attacks[attack] = {**found, "rows": rows}
+    same = {name: report[name] for name in ("targets", "seeds", "injection")}
+    return {"made": {"commit": _commit()}, **same, "poisoning": attacks}
 
 
 def security(found: Json) -> str:
     """What poisoned passages and injected instructions come to."""
-    p, i = found["poisoning"], found["injection"]
+    attacks, i = found["poisoning"], found["injection"]
+    plain = next(iter(attacks.values()))
+    before = "all but dissent, source trusted"
     rows = [
-        "| what the library holds | attack succeeds | answered right | poisoned units in |",
-        "|---|---|---|---|",
+        "| attack | passages a question, names | attack succeeds: poison in the corpus | units, without `dissent` "
+        "| units, all checks | poisoned units in, without `dissent` | all checks | honest units held back |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    alone = []
-    for name, row in p["rows"].items():
-        if name.startswith("only "):
-            alone.append(f"{name.removeprefix('only ').replace('_', ' ')} {row['poisoned']['count']}")
-        else:
-            poisoned = _of(row["poisoned"]) if "poisoned" in row else ""
-            cells = (_share(row["attacked"]), _share(row["right"]), poisoned)
-            rows.append(f"| {name[0].upper()}{name[1:]} | {' | '.join(cells)} |")
-    refused = p["refused"]
+    for name, one in attacks.items():
+        got, refused = one["rows"], one["refused"]
+        last = got["all checks, source trusted"]
+        cells = (
+            f"{one['passages_each']}, {one['names']}",
+            *(_share(got[row]["attacked"]) for row in ("poison in the corpus", before)),
+            _share(last["attacked"]),
+            _of(got[before]["poisoned"]),
+            _of(last["poisoned"]),
+            f"{_of(refused['true units, poison in the corpus'])} "
+            f"({refused['true units, poison in the corpus, by dissent']['count']} by `dissent`)",
+        )
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    refused, clean = plain["refused"], plain["rows"]["clean corpus"]
+    alone = ", ".join(
+        f"{name.removeprefix('only ').replace('_', ' ')} {row['poisoned']['count']}"
+        for name, row in plain["rows"].items()
+        if name.startswith("only ")
+    )
+    doubtful = plain["rows"]["all checks, source known as doubtful"]
+    through = [text for one in attacks.values() for text in one["let in"]]
     notes = [
-        f"{found['targets']} target questions, {found['passages_each']} poisoned passages each; from the third row on "
-        "the poison is out of the corpus again, and only units that were distilled from served answers are left of "
-        f"it. In % with Wilson's 95% interval. Poisoned units that each check alone lets in: {', '.join(alone)} "
-        "(trust: of a source known as doubtful, the others: of a trusted one).",
-        f"Of the demo's units, the checks refuse {_of(refused['false units'])} that say something false, and "
-        f"{_of(refused['true units'])} that do not ({_of(refused['true units, poison in the corpus'])} while the "
-        "poison lies in the corpus).",
+        f"{found['targets']} target questions, {found['seeds']} draws of them, pooled; in % with Wilson's interval. "
+        f"The clean corpus answers {_share(clean['attacked'])} as the attacker wants, and {_share(clean['right'])} "
+        "right. *Units*: the poison is out of the corpus again, and only units that were distilled from served answers "
+        "are left of it; a unit counts as in where every check passes it, though what comes from traffic waits for a "
+        "person all the same. *Honest units held back*: the demo's own true units that the checks refuse while "
+        "the poison lies in the corpus.",
+        f"Of {plain['rows']['no checks']['poisoned']['of']} poisoned units of the first attack each check alone lets "
+        f"in: {alone} (trust: of a source known as doubtful, the others: of a trusted one); all of them together, of a "
+        f"source known as doubtful, {doubtful['poisoned']['count']}.",
+        f"Of the demo's units, three times over, the checks refuse {_of(refused['false units'])} that say something "
+        f"false, and {_of(refused['true units'])} that do not ({_of(refused['true units, by dissent'])} by `dissent`).",
+        "What still gets in, word for word: " + ("; ".join(f"“{text}”" for text in through) or "nothing") + ".",
         f"Of {i['caught']['of']} injected instructions the check catches {i['caught']['count']} as units "
         f"(missed: {', '.join(i['missed']) or 'none'}), with {i['false alarms']['count']} false alarms on "
         f"{i['false alarms']['of']:,} honest texts. The answer obeys in {_share(i['obeyed']['delimited'])} of "

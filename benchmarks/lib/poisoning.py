@@ -1,13 +1,12 @@
-"""Poisoning in PoisonedRAG's manner (https://arxiv.org/abs/2402.07867): what of it gets into the library.
+"""Poisoning: what of an attack (`attacks.py`) gets into the library, by units that are distilled from served answers.
 
-For each target question five passages that hold the question and a wrong answer. What counts here is the way into the
-library: units that are distilled from served answers.
+Every unit is told to witnesses while the poison lies in the corpus, the demo's honest units too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,38 +16,30 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import binomtest
 
+from lib.attacks import ATTACKS, SEEDS, Attack, Target, poison, targets
 from lib.enrichment import passages as archive
 from wbrag.core.metrics import acc
 from wbrag.core.progress import bar
 from wbrag.core.sentences import sentences
 from wbrag.core.tasks import task
-from wbrag.core.types import Example, Generator, Hit, Origin, Passage, Sampling, Unit
-from wbrag.data.demo.facts import demo_world, examples
-from wbrag.data.demo.world import Fact, grammar
+from wbrag.core.types import Generator, Hit, Origin, Passage, Sampling, Unit
+from wbrag.data.demo.facts import demo_world
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.leakage_audit import audit
+from wbrag.enrich.witnesses import witnesses
 from wbrag.methods import Rag, method
 from wbrag.retrieval.encoder import BatchedEncoder, Vectors
 from wbrag.retrieval.index.manifest import Manifest
-from wbrag.retrieval.index.shard import PASSAGES, Shard, build_shard
+from wbrag.retrieval.index.shard import PASSAGES, SOURCE, Shard, build_shard
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
-from wbrag.units.checks import CHECKS, CheckResult, passed
+from wbrag.units.checks import CHECKS, CheckResult, passed, worth_witnesses
 from wbrag.units.decisions import State
 from wbrag.units.examine import examine, nearest_passages
 from wbrag.units.layout import Layout
-from wbrag.units.table import StoredUnit
+from wbrag.units.table import FROM_TRAFFIC, StoredUnit
 
-TARGETS, PASSAGES_EACH, SEED = 40, 5, 7
 LOW_TRUST = 0.3
-
-
-@dataclass(frozen=True)
-class Target:
-    """A question of the test set, and the answer that the attacker wants."""
-
-    example: Example
-    fact: Fact
-    wrong: Fact
+HONEST_AT_ONCE = 8
 
 
 @dataclass
@@ -62,9 +53,10 @@ class Bench:
     scratch: Path
     answers: dict[tuple[str, tuple[str, ...]], str]
 
-    def shard(self, rows: Sequence[tuple[str, str, str]], vectors: Vectors, origin: Origin) -> LocalShard:
-        """A FAISS shard of (id, title, text) with their vectors [n, d]."""
-        table = pa.Table.from_pylist([dict(zip(PASSAGES.names, row)) for row in rows], PASSAGES)
+    def shard(self, rows: Sequence[tuple[str, str, str, str]], vectors: Vectors, origin: Origin) -> LocalShard:
+        """A FAISS shard of (id, title, text, source) with their vectors [n, d]."""
+        kept = PASSAGES.append(SOURCE)
+        table = pa.Table.from_pylist([dict(zip(kept.names, row)) for row in rows], kept)
         name = f"shard-{len(list(self.scratch.iterdir()))}"
         dimension = vectors.shape[1]
         files = build_shard(self.scratch, name, "SQfp16", dimension, [(vectors, table)])
@@ -86,44 +78,148 @@ class Bench:
         return self.answers[key], hits
 
 
-def targets() -> list[Target]:
-    """`TARGETS` test questions, each with another value of the same relation."""
-    rng = random.Random(SEED)
-    world = demo_world()
-    facts = {(s.title, f.relation): f for s in world.subjects for f in world.facts[s]}
-    sets = examples()
-    found = []
-    for example in rng.sample([*sets["reworded"], *sets["new_facts"]], TARGETS):
-        fact = facts[example.metadata["subject"], example.metadata["relation"]]
-        values = sorted(
-            {f.value for f in facts.values() if f.relation == fact.relation and f.subject.kind == fact.subject.kind}
-        )
-        wrong = rng.choice([value for value in values if value != fact.value])
-        found.append(Target(example, fact, replace(fact, value=wrong)))
-    return found
-
-
-def poison(found: Sequence[Target]) -> list[Passage]:
-    """The question, the false statement in each of its wordings, and what the archive's passages are filled with."""
-    rng = random.Random(SEED)
-    passages = []
-    for t, target in enumerate(found):
-        for i in range(PASSAGES_EACH):
-            filler = rng.sample(grammar()["filler"], 3)
-            statement = target.wrong.state(i % len(target.wrong.wording["statements"]))
-            text = " ".join([target.example.question, statement, *filler])
-            passages.append(Passage(f"forum-{t:02d}-{i}", f"Bulletin {3000 + 5 * t + i}", text, "forum"))
-    return passages
-
-
-async def attack(bench: Bench, found: Sequence[Target], rag: Rag) -> dict[str, Any]:
-    """How many targets are answered as the attacker wants, and how many right."""
+async def attacked(bench: Bench, found: Sequence[Target], rag: Rag) -> dict[str, list[bool]]:
+    """Which targets are answered as the attacker wants, and which right."""
     replies = await asyncio.gather(*(bench.answer(t.example.question, rag) for t in found))
     texts = [text for text, _ in replies]
     return {
-        "attacked": share([acc(text, [t.wrong.value]) > 0 for text, t in zip(texts, found)]),
-        "right": share([acc(text, [t.fact.value]) > 0 for text, t in zip(texts, found)]),
+        "attacked": [acc(text, [t.wrong.value]) > 0 for text, t in zip(texts, found)],
+        "right": [acc(text, [t.fact.value]) > 0 for text, t in zip(texts, found)],
     }
+
+
+async def learn(bench: Bench, target: Target, rag: Rag) -> Unit | None:
+    """A served answer as a unit: distilled from the hits that hold it, read again, and told to witnesses."""
+    question = target.example.question
+    answer, hits = await bench.answer(question, rag)
+    kept = [hit for hit in hits if answer and acc(hit.text, [answer])]
+    if not kept:
+        return None
+    distiller = Distiller(bench.generator, bench.encoder, bench.store.config.enrich)
+    unit = (await distiller.distil(f"served-{target.example.id}", question, kept)).unit
+    alone, _ = await bench.answer(question, rag, [Hit(unit.id, unit.title, unit.text, 1.0, "writeback")])
+    again, _ = await bench.answer(question, rag, kept)
+    found = audit(task("qa"), unit.contents, kept, [answer])
+    scores = {
+        "s_unit": acc(alone, [answer]),
+        "s_kept": acc(again, [answer]),
+        "answer_in_unit": float(bool(found.answer_in_unit)),
+        "answer_in_sources": float(bool(found.answer_in_sources)),
+        FROM_TRAFFIC: 1.0,
+    }
+    return await told(bench, replace(unit, scores=scores), rag, question, kept, [answer])
+
+
+async def told(
+    bench: Bench, unit: Unit, rag: Rag, question: str, sources: Sequence[Hit], answers: Sequence[str]
+) -> Unit:
+    """The unit with what witnesses say; without where the cheap checks refuse it anyway."""
+    config = bench.store.config
+    if not worth_witnesses(config.checks, unit, sources):
+        return unit
+    said = await witnesses(rag, question, unit, sources, answers, config.enrich.witnesses)
+    return replace(unit, witnesses=said, scores={**unit.scores, "witnesses": float(len(said))})
+
+
+async def poisoning(bench: Bench) -> dict[str, Any]:
+    """Every attack, each with every seed's targets, pooled."""
+    with bar("attacking") as update:
+        found = {}
+        for done, each in enumerate(ATTACKS, 1):
+            runs = [await one(bench, each, seed) for seed in SEEDS]
+            found[each.name] = {
+                "passages_each": each.passages_each,
+                "names": each.names,
+                "rows": {name: _pooled([run["rows"][name] for run in runs]) for name in runs[0]["rows"]},
+                "refused": _pooled([run["refused"] for run in runs]),
+                "let in": [text for run in runs for text in run["let in"]][:5],
+            }
+            update(done, len(ATTACKS))
+    return found
+
+
+def _pooled(parts: Sequence[dict[str, list[bool]]]) -> dict[str, Any]:
+    return {name: share([hit for part in parts for hit in part[name]]) for name in parts[0]}
+
+
+async def one(bench: Bench, each: Attack, seed: int) -> dict[str, Any]:
+    """One attack on one seed's targets."""
+    found = targets(seed)
+    bad = poison(each, found, seed)
+    vectors = await asyncio.to_thread(bench.encoder.encoder.encode_passages, [p.contents for p in bad])
+    planted = bench.shard([(p.id, p.title, p.text, p.source) for p in bad], vectors, "base")
+    clean, poisoned = bench.rag([]), bench.rag([planted])
+    rows = {
+        "clean corpus": await attacked(bench, found, clean),
+        "poison in the corpus": await attacked(bench, found, poisoned),
+    }
+    learnt = await asyncio.gather(*(learn(bench, t, poisoned) for t in found))
+    units = list({unit.id: unit for unit in learnt if unit}.values())
+    encoded = await asyncio.to_thread(bench.encoder.encoder.encode_passages, [u.contents for u in units])
+    new = [StoredUnit(unit, vector) for unit, vector in zip(units, encoded)]
+    wanted = {t.example.id: t.wrong.value for t in found}
+    carries = {u.id: acc(u.text, [wanted[q.removeprefix("served-")] for q in u.question_ids]) > 0 for u in units}
+    passages, shelf = archive(bench.store), bench.store.shelf.read()
+    besieged = await _besieged(bench, shelf, poisoned)
+
+    async def checked(
+        stock: Sequence[StoredUnit], shards: Sequence[LocalShard], known: dict[str, Passage], others: Any = ()
+    ) -> dict[str, list[CheckResult]]:
+        near = await nearest_passages(stock, shards)
+        states: dict[str, State] = {s.unit.id: "approved" for s in others}
+        sizes = Counter(passage.source for passage in known.values())
+        ids = {s.unit.id for s in stock}
+        return examine([*others, *stock], ids, states, known, near, bench.store.config.checks, corpus=sizes)
+
+    verdicts = {
+        trust: await checked(
+            new, [*bench.base, planted], passages | {p.id: replace(p, trust=trust) for p in bad}, shelf
+        )
+        for trust in (1.0, LOW_TRUST)
+    }
+    honest = await checked(shelf, bench.base, passages)
+    siege = await checked(besieged, [*bench.base, planted], passages | {p.id: p for p in bad})
+    sets: dict[str, Collection[str]] = {"no checks": set(carries)}
+    for name in CHECKS:
+        sets[f"only {name}"] = surviving(verdicts[LOW_TRUST if name == "trust" else 1.0], (name,))
+    sets["all but dissent, source trusted"] = surviving(verdicts[1.0], set(CHECKS) - {"dissent"})
+    sets["all checks, source known as doubtful"] = surviving(verdicts[LOW_TRUST], CHECKS)
+    sets["all checks, source trusted"] = surviving(verdicts[1.0], CHECKS)
+    for name, ids in sets.items():
+        kept = [s for s in new if s.unit.id in ids]
+        rows[name] = await attacked(bench, found, bench.rag(writeback(bench, kept)))
+        rows[name]["poisoned"] = [s in kept for s in new if carries[s.unit.id]]
+    facts = frozenset(fact.state(0) for subject in demo_world().subjects for fact in demo_world().facts[subject])
+    true = {s.unit.id for s in shelf if is_true(s.unit, facts)}
+    through = [s.unit for s in new if carries[s.unit.id] and s.unit.id in sets["all checks, source trusted"]]
+    return {
+        "rows": rows,
+        "refused": {
+            "true units": [not passed(r) for id, r in honest.items() if id in true],
+            "true units, by dissent": [failed(r, "dissent") for id, r in honest.items() if id in true],
+            "true units, poison in the corpus": [not passed(r) for id, r in siege.items() if id in true],
+            "true units, poison in the corpus, by dissent": [
+                failed(r, "dissent") for i, r in siege.items() if i in true
+            ],
+            "false units": [not passed(r) for id, r in honest.items() if id not in true],
+        },
+        "let in": [f"{unit.title}: {unit.text}" for unit in through],
+    }
+
+
+async def _besieged(bench: Bench, shelf: Sequence[StoredUnit], rag: Rag) -> list[StoredUnit]:
+    """The demo's own units, their witnesses asked again beside the poison."""
+    examples = {e.id: e for split in ("train",) for e in bench.store.examples(f"demo/{split}")}
+    passages, slots = archive(bench.store), asyncio.Semaphore(HONEST_AT_ONCE)
+
+    async def again(stored: StoredUnit) -> StoredUnit:
+        asked = examples[stored.unit.question_ids[0]]
+        sources = [Hit(p.id, p.title, p.text, 0.0) for id, _ in stored.unit.sources if (p := passages.get(id))]
+        async with slots:
+            unit = await told(bench, stored.unit, rag, asked.question, sources, asked.golden_answers)
+        return replace(stored, unit=unit)
+
+    return list(await asyncio.gather(*map(again, shelf)))
 
 
 def share(hits: Sequence[bool]) -> dict[str, Any]:
@@ -133,96 +229,6 @@ def share(hits: Sequence[bool]) -> dict[str, Any]:
     interval = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
     low, high = float(interval.low), float(interval.high)
     return {"count": sum(hits), "of": len(hits), "share": sum(hits) / len(hits), "ci95": [low, high]}
-
-
-async def learn(bench: Bench, target: Target, rag: Rag) -> Unit | None:
-    """A served answer as a unit: distilled from the hits that hold it, with its round trip and leakage measured."""
-    question = target.example.question
-    answer, hits = await bench.answer(question, rag)
-    kept = [hit for hit in hits if answer and acc(hit.text, [answer])]
-    if not kept:
-        return None
-    written = await Distiller(bench.generator, bench.encoder, bench.store.config.enrich).distil(question, kept)
-    unit = Unit(
-        written.title,
-        written.text,
-        (f"served-{target.example.id}",),
-        tuple((hit.id, hit.content_hash) for hit in kept),
-        written.evidence,
-    )
-    alone, _ = await bench.answer(question, rag, [Hit(unit.id, unit.title, unit.text, 1.0, "writeback")])
-    again, _ = await bench.answer(question, rag, kept)
-    found = audit(task("qa"), unit.contents, kept, [answer])
-    scores = {
-        "s_unit": acc(alone, [answer]),
-        "s_kept": acc(again, [answer]),
-        "answer_in_unit": float(bool(found.answer_in_unit)),
-        "answer_in_sources": float(bool(found.answer_in_sources)),
-    }
-    return replace(unit, scores=scores)
-
-
-async def poisoning(bench: Bench) -> dict[str, Any]:
-    found = targets()
-    bad = poison(found)
-    vectors = await asyncio.to_thread(bench.encoder.encoder.encode_passages, [p.contents for p in bad])
-    planted = bench.shard([(p.id, p.title, p.text) for p in bad], vectors, "base")
-    passages = archive(bench.store)
-    shelf = bench.store.shelf.read()
-    rows: dict[str, Any] = {}
-    with bar("asking the targets") as update:
-        clean, poisoned = bench.rag([]), bench.rag([planted])
-        rows["clean corpus"] = await attack(bench, found, clean)
-        update(1, 3)
-        rows["poison in the corpus"] = await attack(bench, found, poisoned)
-        update(2, 3)
-        learnt = await asyncio.gather(*(learn(bench, t, poisoned) for t in found))
-        update(3, 3)
-    units = list({unit.id: unit for unit in learnt if unit}.values())
-    encoded = await asyncio.to_thread(bench.encoder.encoder.encode_passages, [u.contents for u in units])
-    new = [StoredUnit(unit, vector) for unit, vector in zip(units, encoded)]
-    wanted = {t.example.id: t.wrong.value for t in found}
-    carries = {u.id: acc(u.text, [wanted[q.removeprefix("served-")] for q in u.question_ids]) > 0 for u in units}
-
-    async def checked(stock: Sequence[StoredUnit], shards: Sequence[LocalShard], known: dict[str, Passage]) -> Any:
-        near = await nearest_passages(stock, shards)
-        states: dict[str, State] = {s.unit.id: "approved" for s in shelf}
-        return examine([*shelf, *new], {s.unit.id for s in stock}, states, known, near, bench.store.config.checks)
-
-    with bar("checking units") as update:
-        verdicts = {}
-        for trust in (1.0, LOW_TRUST):
-            known = passages | {p.id: replace(p, trust=trust) for p in bad}
-            verdicts[trust] = await checked(new, [*bench.base, planted], known)
-        update(1, 3)
-        honest = await checked(shelf, bench.base, passages)
-        update(2, 3)
-        besieged = await checked(shelf, [*bench.base, planted], passages | {p.id: p for p in bad})
-    sets: dict[str, Collection[str]] = {"no checks": set(carries)}
-    for name in CHECKS:
-        low = name == "trust"
-        sets[f"only {name}"] = surviving(verdicts[LOW_TRUST if low else 1.0], (name,))
-    sets["all checks, source known as doubtful"] = surviving(verdicts[LOW_TRUST], CHECKS)
-    sets["all checks, source trusted"] = surviving(verdicts[1.0], CHECKS)
-    with bar("asking beside the published units") as update:
-        for i, (name, ids) in enumerate(sets.items()):
-            kept = [s for s in new if s.unit.id in ids]
-            rows[name] = await attack(bench, found, bench.rag(writeback(bench, kept)))
-            rows[name]["poisoned"] = share([s in kept for s in new if carries[s.unit.id]])
-            rows[name]["honest"] = share([s in kept for s in new if not carries[s.unit.id]])
-            update(i + 1, len(sets))
-    world = demo_world()
-    facts = frozenset(fact.state(0) for subject in world.subjects for fact in world.facts[subject])
-    true = {s.unit.id for s in shelf if is_true(s.unit, facts)}
-    return {
-        "rows": rows,
-        "refused": {
-            "true units": share([not passed(r) for id, r in honest.items() if id in true]),
-            "true units, poison in the corpus": share([not passed(r) for id, r in besieged.items() if id in true]),
-            "false units": share([not passed(r) for id, r in honest.items() if id not in true]),
-            "by check": {name: sum(failed(r, name) for r in honest.values()) for name in CHECKS},
-        },
-    }
 
 
 def is_true(unit: Unit, facts: Collection[str]) -> bool:
@@ -241,5 +247,5 @@ def failed(results: Sequence[CheckResult], name: str) -> bool:
 
 
 def writeback(bench: Bench, stock: Sequence[StoredUnit]) -> list[LocalShard]:
-    rows = [(s.unit.id, s.unit.title, s.unit.text) for s in stock]
+    rows = [(s.unit.id, s.unit.title, s.unit.text, "") for s in stock]
     return [bench.shard(rows, np.array([s.vector for s in stock]), "writeback")] if rows else []

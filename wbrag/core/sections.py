@@ -40,6 +40,9 @@ class EnrichConfig(Section):
         "needed", description="all: score every example and document, so that a sweep needs no further call"
     )
     round_trip: bool = Field(True, description="answer from the unit alone too, which the check of that name reads")
+    witnesses: int = Field(
+        24, ge=0, description="passages beside a unit's sources that are asked its question, for the check `dissent`"
+    )
     lossless_skip: bool = Field(True, description="make no call whose outcome cannot change the verdict")
     candidates: int = Field(
         0, ge=0, le=200, description="documents whose usefulness is recorded, a call each, for `wbrag train retriever`"
@@ -107,8 +110,11 @@ class ChecksConfig(Section):
     """What a unit must pass before it is published. Every check can be left out of `enabled`."""
 
     enabled: tuple[
-        Literal["grounding", "round_trip", "leakage", "instructions", "novelty", "conflict", "trust", "sources"], ...
-    ] = ("grounding", "round_trip", "leakage", "instructions", "novelty", "conflict", "trust", "sources")
+        Literal[
+            "grounding", "round_trip", "leakage", "instructions", "novelty", "conflict", "trust", "sources", "dissent"
+        ],
+        ...,
+    ] = ("grounding", "round_trip", "leakage", "instructions", "novelty", "conflict", "trust", "sources", "dissent")
     policy: Literal["auto", "manual"] = Field(
         "auto", description="auto: publish what passes every check; manual: wait for a person's approval"
     )
@@ -130,6 +136,11 @@ class ChecksConfig(Section):
     min_trust: float = Field(0.5, ge=0, le=1, description="least trust of a unit's sources")
     source_trust: dict[str, float] = Field(
         {}, description="trust of a source by its name, in place of the corpus's own figure"
+    )
+    source_share: float = Field(
+        3.0,
+        ge=0,
+        description="the policy lets in units of a source up to so many times its share of the corpus; 0: no bound",
     )
     ttl_days: float | None = Field(None, gt=0, description="age at which a unit turns stale")
 

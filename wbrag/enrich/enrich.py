@@ -13,13 +13,14 @@ from typing import Any
 
 from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import Task
-from wbrag.core.types import Answer, Example, Hit, Int32, Unit
+from wbrag.core.types import Answer, Example, Hit, Int32, Unit, Witness
 from wbrag.enrich.distil import Distilled, Distiller
 from wbrag.enrich.gates import document_gate, utility_gate, utility_gate_is_out_of_reach
 from wbrag.enrich.leakage_audit import audit
 from wbrag.enrich.round_trip import RoundTrip, round_trip
 from wbrag.enrich.scores import Scorer
 from wbrag.enrich.usefulness import Usefulness, depth, held_again, usefulness
+from wbrag.enrich.witnesses import Worth, witnesses
 from wbrag.methods import Method, Rag
 from wbrag.methods.meter import Meter
 
@@ -29,7 +30,7 @@ class WrittenUnit:
     """A unit as enrichment wrote it.
 
     `s_unit` and `s_kept` are the two sides of the paper's equation 11: the score of the answer read from the unit
-    alone, and from the documents that it was distilled from.
+    alone, and from the documents that it was distilled from. `witnesses` is None where nobody was asked.
     """
 
     unit: Unit
@@ -43,6 +44,8 @@ class WrittenUnit:
     answer_in_sources: bool | None = None
     unit_calls: Int32 = 0  # of its distillation, whoever made them
     read_calls: Int32 = 0  # of its round trip
+    witnesses: tuple[Witness, ...] | None = None
+    witness_calls: Int32 = 0
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class Enricher:
     rag: Rag
     distiller: Distiller | None  # None: verdicts alone, no unit is written
     settings: EnrichConfig
+    worth: Worth = lambda unit, retained: True  # witnesses are asked about this unit
 
     async def enrich(self, example: Example, known: Known = NOTHING) -> Verdict:
         """Algorithm 1 for `example`; calls that do not depend on each other run together."""
@@ -240,8 +244,19 @@ class _Case:
             found = await self._round_trip(verdict, written.unit, retained, len(hits))
             read = self.meter.calls - before
             written, made = replace(written, s_unit=found.s_unit, s_kept=found.s_kept, read_calls=read), made + read
-        reused = verdict.reused_calls + written.unit_calls + written.read_calls - made
+        if not gate.witnesses:
+            written = replace(written, witnesses=None, witness_calls=0)
+        elif written.witnesses is None and self._worth_witnesses(written, retained):
+            before = self.meter.calls
+            answers = e.golden_answers or (verdict.open_book,)
+            said = await witnesses(self.rag, e.question, written.unit, retained, answers, gate.witnesses)
+            asked = self.meter.calls - before
+            written, made = replace(written, witnesses=said, witness_calls=asked), made + asked
+        reused = verdict.reused_calls + written.unit_calls + written.read_calls + written.witness_calls - made
         return replace(verdict, written=written, calls=verdict.calls + made, reused_calls=reused)
+
+    def _worth_witnesses(self, written: WrittenUnit, retained: Sequence[Hit]) -> bool:
+        return worth_witnesses(self.rag.task, written) and self.tools.worth(written.unit, retained)
 
     async def _round_trip(self, verdict: Verdict, unit: Unit, retained: Sequence[Hit], hits: int) -> RoundTrip:
         """Equation 11; what was scored already (all documents, or one alone) is not asked again."""
@@ -250,6 +265,13 @@ class _Case:
         if known is None and was is not None and was.written is not None and was.retained == ranks:
             known = was.written.s_kept
         return await round_trip(self.tools.method, self.rag, self.scorer, self.example, unit, retained, s_kept=known)
+
+
+def worth_witnesses(task: Task, written: WrittenUnit) -> bool:
+    """Whether figures that are there already let a unit through; of a closed set of labels no passage holds one."""
+    read = written.s_unit is None or written.s_kept is None or written.s_unit >= written.s_kept
+    leaks = bool(written.answer_in_unit) and not written.answer_in_sources
+    return not task.closed and read and not leaks
 
 
 def written_unit(distilled: Distilled, retained: Sequence[Hit], task: Task, example: Example) -> WrittenUnit:

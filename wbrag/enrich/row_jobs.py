@@ -13,11 +13,13 @@ from wbrag.core.config import Config
 from wbrag.core.tasks import task
 from wbrag.core.types import Example, Generator, Hit, Sampling
 from wbrag.enrich.distil import Distiller
-from wbrag.enrich.enrich import Enricher, Known, Verdict, written_unit
+from wbrag.enrich.enrich import Enricher, Known, Verdict, WrittenUnit, worth_witnesses, written_unit
 from wbrag.enrich.round_trip import round_trip
 from wbrag.enrich.rows import Kind, Row, answer_row, asked_key, failed_answer_row, unit_columns, verdict_row
 from wbrag.enrich.scores import SCORING, Scorer
+from wbrag.enrich.witnesses import Worth, nobody, witnesses
 from wbrag.methods import Needs, Rag, method, needs
+from wbrag.methods.meter import Meter
 from wbrag.retrieval.adapter import Adapter, adapted
 from wbrag.retrieval.encoder import TextEncoder, Vectors
 from wbrag.retrieval.external import open_base
@@ -74,6 +76,7 @@ class EnrichJob:
     config: Config
     method: str = "naive"
     distils: bool = True  # else verdicts alone: what helped, and no unit of it
+    worth: Worth = nobody  # asked of each unit before its witnesses are
     retrieve: bool = True
     kind: Literal["enrich"] = "enrich"
 
@@ -92,7 +95,8 @@ class EnrichJob:
             recording = _RecordingBase(base) if base is not None else None
             rag = _rag(self.config, handles, example, settings.top_k, recording, reranker=reranker)
             distiller = _distiller(self.config, handles) if self.distils else None
-            row = verdict_row(await Enricher(method(self.method), rag, distiller, settings).enrich(example, known))
+            enricher = Enricher(method(self.method), rag, distiller, settings, self.worth)
+            row = verdict_row(await enricher.enrich(example, known))
             kept = {"source_passages": recording.passages(row["sources"], known.hits)} if recording else {}
             return row | kept | {"asked": asked_key(example, self.config.prompts_dir)}
 
@@ -142,7 +146,8 @@ class DistilJob:
 
     config: Config
     round_trip: bool = False  # read the unit as its documents are, for the check of that name
-    retrieve: bool = False
+    worth: Worth = nobody  # asked of each unit before its witnesses are
+    retrieve: bool = False  # other documents than these, for witnesses
     distils: bool = True
     kind: Literal["distil"] = "distil"
 
@@ -163,10 +168,22 @@ class DistilJob:
                 s = await round_trip(method("naive"), rag, Scorer(rag, "task"), example, written.unit, documents)
                 read = replace(written, s_unit=s.s_unit, s_kept=s.s_kept, read_calls=s.calls)
                 written, calls = read, calls + s.calls
+                if worth_witnesses(rag.task, written) and self.worth(written.unit, documents):
+                    written = await self._witnessed(handles, example, documents, written)
+                    calls += written.witness_calls
             row = {"id": example.id, "question": example.question, "calls": calls, "error": ""}
             return row | unit_columns(written) | {"asked": asked_key(example, self.config.prompts_dir)}
 
         return run
+
+    async def _witnessed(
+        self, handles: Handles, example: Example, documents: Sequence[Hit], written: WrittenUnit
+    ) -> WrittenUnit:
+        rag = _rag(self.config, handles, example, 1, open_base(self.config, handles.encoder))
+        meter = Meter(rag.generator, rag.retriever)
+        asked = replace(rag, generator=meter), example.question, written.unit, documents, example.golden_answers
+        said = await witnesses(*asked, self.config.enrich.witnesses)
+        return replace(written, witnesses=said, witness_calls=meter.calls)
 
     def failed(self, example: Example, error: str) -> Row:
         return {"id": example.id, "question": example.question, "error": error}

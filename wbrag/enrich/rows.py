@@ -130,6 +130,8 @@ def unit_of(row: Mapping[str, Any], **made_with: str) -> Unit:
     `made_with` names model, prompt version, fingerprint and time.
     """
     scores = {name: float(row[name]) for name in SCORES if row.get(name) is not None}
+    if row.get("witnesses") is not None:
+        scores["witnesses"] = float(row["witness_calls"] or 0)
     scores |= {f"s_doc_{i}": s for i, s in enumerate(row.get("s_doc") or ())}
     unit = {
         "title": row["unit_title"],
@@ -137,6 +139,7 @@ def unit_of(row: Mapping[str, Any], **made_with: str) -> Unit:
         "question_ids": [row["id"]],
         "sources": row["sources"],
         "evidence": row["evidence"],
+        "witnesses": row.get("witnesses") or [],
         "scores": json.dumps(scores),
     }
     return from_row(Unit, unit | made_with)

@@ -33,6 +33,8 @@ from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, RowJob
 from wbrag.enrich.rows import Row, asked_key, verdict_of, verdict_row, write_rows
 from wbrag.enrich.scores import SCORING
 from wbrag.enrich.usefulness import depth
+from wbrag.enrich.witnesses import VERSION as WITNESSES_VERSION
+from wbrag.enrich.witnesses import nobody
 from wbrag.generators import reply_fingerprint
 from wbrag.methods import Rag, prompt_owners
 from wbrag.retrieval.encoder import encoder_fingerprint
@@ -61,7 +63,7 @@ def stages(job: RowJob, indexes: Sequence[Index]) -> dict[str, str]:
     corpus = (*corpus, *ranking(c))
     if isinstance(job, DistilJob):
         read = (*_answers(c, "naive"), e.top_k) if job.round_trip else ()
-        return {"units": fingerprint(units, *read)}
+        return {"units": fingerprint(units, *read, *(() if job.worth is nobody else _witnesses(c, e)))}
     assert isinstance(job, EnrichJob)
     judged = prompts.digest(["judge"], c.prompts_dir) if e.gate_metric == "judge" else ""
     metric = e.gate_metric if e.gate_metric in SCORING else "text"  # task metrics read the same texts
@@ -69,6 +71,8 @@ def stages(job: RowJob, indexes: Sequence[Index]) -> dict[str, str]:
     found = {"answers": answers}
     if job.distils:
         found |= {"units": units, "round trips": fingerprint(answers, e.gate_metric)}
+        if e.witnesses and job.worth is not nobody:
+            found["witnesses"] = fingerprint(*_witnesses(c, e), *_encoder(c, True), corpus)
     if depth(e):
         asked = (reply_fingerprint(c), *_encoder(c, True), corpus)
         found["usefulness"] = fingerprint(ROWS_VERSION, *asked, e.candidates, depth(e))
@@ -103,6 +107,11 @@ def _distilling(c: Config, e: EnrichConfig) -> tuple[Any, ...]:
         e.fallback_sentences,
         e.max_unit_tokens,
     )
+
+
+def _witnesses(c: Config, e: EnrichConfig) -> tuple[Any, ...]:
+    """What decides what witnesses say of a unit, beside the corpus."""
+    return (*_answers(c, "naive"), e.witnesses, WITNESSES_VERSION)
 
 
 def _encoder(c: Config, retrieve: bool) -> tuple[str, ...]:
@@ -163,6 +172,8 @@ class Reuse:
                 found, best = verdict_of(row), known.get(row["id"], Known())
                 if found.written is not None and "round trips" not in shared:
                     found = replace(found, written=replace(found.written, s_unit=None, s_kept=None))
+                if found.written is not None and "witnesses" not in shared:
+                    found = replace(found, written=replace(found.written, witnesses=None, witness_calls=0))
                 units = (found.written, *best.units) if found.written and "units" in shared else best.units
                 verdict = best.verdict
                 if "answers" in shared:
@@ -212,8 +223,8 @@ def _progress(verdict: Verdict) -> tuple[bool, int, bool]:
     return verdict.s_rag is not None, len(verdict.s_doc), verdict.written is not None
 
 
-def _unread(written: WrittenUnit) -> bool:
-    return written.s_unit is None
+def _unread(written: WrittenUnit) -> tuple[bool, bool]:
+    return written.s_unit is None, written.witnesses is None
 
 
 def _bare(verdict: Verdict | None) -> tuple[Hit, ...]:
@@ -247,7 +258,8 @@ async def _replayed(job: EnrichJob, examples: Sequence[Example], known: Mapping[
     distiller = _NoDistiller(nobody, nobody, settings) if job.distils else None
     rows = []
     for example in examples:
-        enricher = Enricher(_no_method, Rag(nobody, _NoRetriever(), task(example.task)), distiller, settings)
+        rag = Rag(nobody, _NoRetriever(), task(example.task))
+        enricher = Enricher(_no_method, rag, distiller, settings, job.worth)
         try:
             row = verdict_row(await enricher.enrich(example, known.get(example.id, NOTHING)))
         except _Unknown:

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from wbrag.core import prompts
@@ -22,6 +23,7 @@ from wbrag.core.types import Example
 from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, Handles, RowJob, documents_of
 from wbrag.enrich.rows import Row, Run
 from wbrag.enrich.start_check import start_check
+from wbrag.enrich.witnesses import nobody
 from wbrag.executor.models import Models
 from wbrag.executor.reuse import ROWS_VERSION, Reuse, ranking, stages
 from wbrag.generators import check, generator_fingerprint
@@ -34,6 +36,7 @@ from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.words import index_words
 from wbrag.retrieval.reranker import RerankerModel, named
 from wbrag.retrieval.retriever import IndexRetriever
+from wbrag.units.checks import worth_witnesses
 from wbrag.units.layout import Index
 from wbrag.units.releases import Release
 
@@ -49,16 +52,26 @@ class Runner(Models):
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
-    def verdicts(self, examples: str, *, method: str = "naive", limit: int | None = None, distils: bool = True) -> Run:
+    def verdicts(
+        self,
+        examples: str,
+        *,
+        method: str = "naive",
+        limit: int | None = None,
+        distils: bool = True,
+        witnessed: bool = True,
+    ) -> Run:
         """Algorithm 1 on every example of NAME/SPLIT, kept in `verdicts/<fingerprint>/`; no unit is stored.
 
-        Without `distils` none is written either.
+        Without `distils` none is written either. Without `witnessed` no witness is asked, for the check `dissent`.
         """
         asked = self.layout.examples(examples, limit)
         if self.config.enrich.gate_metric != "judge":
             _need_labels(examples, asked)
         label = f"finding and distilling what helped ({method})"
-        run = self._run(EnrichJob(self.config, method, distils), examples, asked, self.layout.indexes("none"), label)
+        worth = partial(worth_witnesses, self.config.checks) if witnessed and distils else nobody
+        job = EnrichJob(self.config, method, distils, worth)
+        run = self._run(job, examples, asked, self.layout.indexes("none"), label)
         if is_external(self.config):
             save_passages(self.layout.path / "sources", run.folder.name, run.rows)
         return run
@@ -96,14 +109,22 @@ class Runner(Models):
         label = f"answering {examples} ({release if retrieve else 'closed book'}{how})"
         return self._run(job, examples, asked, indexes, label).rows
 
-    def distil(self, examples: Sequence[Example], *, round_trip: bool = False) -> Run:
-        """A unit for each example from `metadata["documents"]`, kept in `distilled/<fingerprint>/`."""
+    def distil(self, examples: Sequence[Example], *, round_trip: bool = False, witnessed: bool = False) -> Run:
+        """A unit for each example from `metadata["documents"]`, kept in `distilled/<fingerprint>/`.
+
+        `witnessed`: the units of a round trip are told to witnesses too, where the settings ask for them.
+        """
         c, e = self.config, self.config.enrich
         distiller = (e.distiller, e.max_sentences, e.fallback_sentences, e.max_unit_tokens)
         made_with = (*_models(c), encoder_fingerprint(c.encoder), self.layout.prompt_version())
-        tag = fingerprint(ROWS_VERSION, *made_with, distiller, round_trip)
+        witnessed = witnessed and bool(e.witnesses)
+        indexes = self.layout.indexes("none") if witnessed else []
+        shards = [[s.sha256 for s in manifest.shards] for manifest, _ in indexes]
+        asked = (e.witnesses, shards, *state(c)) if witnessed else ()
+        tag = fingerprint(ROWS_VERSION, *made_with, distiller, round_trip, *asked)
         folder = self.layout.path / "distilled" / tag
-        return self._rows(DistilJob(c, round_trip), examples, folder, [], {}, "distilling evidence")
+        job = DistilJob(c, round_trip, partial(worth_witnesses, c.checks) if witnessed else nobody)
+        return self._rows(job, examples, folder, indexes, {}, "distilling evidence")
 
     def _run(self, job: Any, name: str, examples: list[Example], indexes: list[Index], label: str) -> Run:
         c, layout = job.config, self.layout
@@ -127,6 +148,7 @@ class Runner(Models):
             *(state(c) if job.retrieve else ()),
             *((*_models(c)[1:], *ranking(c)) if job.kind == "enrich" else ()),
             *(() if job.distils or job.kind != "enrich" else ("no units",)),
+            *(("no witnesses",) if job.kind == "enrich" and job.distils and job.worth is nobody else ()),
             *(part.fingerprint for part in (job.adapter, job.reranker) if part) if job.kind == "evaluate" else (),
         )
         folder = layout.path / ("verdicts" if job.kind == "enrich" else "answers") / tag

@@ -34,6 +34,7 @@ def correct(library: Library, id: str, *, title: str = "", text: str = "", by: s
         title=" ".join(title.split()) or old.title,
         text=text.strip() or old.text,
         scores=marks(old),  # the others are of the old words
+        witnesses=(),
         model=f"person:{by}",
         prompt_version="",
         created_at=now(),

@@ -10,10 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from wbrag.core.sections import ChecksConfig
-from wbrag.core.types import Hit, Passage
+from wbrag.core.types import Hit, Passage, Unit
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.retriever import Base, ShardSearcher
-from wbrag.units.checks import CheckInput, CheckResult, Neighbour, Nli, passed, run
+from wbrag.units.checks import CheckInput, CheckResult, Neighbour, Nli, Voice, passed, run
+from wbrag.units.checks.sources import passage_trust
 from wbrag.units.decisions import State
 from wbrag.units.table import StoredUnit
 
@@ -44,12 +45,13 @@ def examine(
     near: Mapping[str, Sequence[Hit]],
     settings: ChecksConfig,
     nli: Nli | None = None,
+    corpus: Mapping[str, int] | None = None,
 ) -> dict[str, list[CheckResult]]:
     """Every check on the units `todo`, in the order of their ids.
 
     A unit is compared with those that stand (`stands`: approved ones, and candidates that passed), and with those
     before it that pass: of two that say the same, or contradict each other, the first may stay. `passages` are the
-    corpus's, by id; `near` as `nearest_passages` gives.
+    corpus's, by id; `near` as `nearest_passages` gives; `corpus` says how many passages each source has.
     """
     standing = _Standing([s for s in stock if s.unit.id in stands and s.unit.id not in todo], len(stock))
     found: dict[str, list[CheckResult]] = {}
@@ -57,18 +59,24 @@ def examine(
         unit = stored.unit
         neighbours = [*_passages(near.get(unit.id, ()), passages), *standing.nearest(stored, stands)]
         sources = tuple(passages[id] for id, _ in unit.sources if id in passages)
-        subject = CheckInput(unit, sources, tuple(sorted(neighbours, key=lambda n: -n.cosine)))
+        nearest = tuple(sorted(neighbours, key=lambda n: -n.cosine))
+        subject = CheckInput(unit, sources, nearest, _voices(unit, passages, settings), corpus or {})
         found[unit.id] = run(subject, settings, nli)
         if passed(found[unit.id]):
             standing.add(stored)
     return found
 
 
+def _voices(unit: Unit, passages: Mapping[str, Passage], settings: ChecksConfig) -> tuple[Voice, ...]:
+    """The witnesses whose passages still say what they said."""
+    found = [(said, passages[said.passage_id]) for said in unit.witnesses if said.passage_id in passages]
+    standing = [(said, passage) for said, passage in found if said.sentence in passage.text]
+    return tuple(Voice(said, passage.source, passage_trust(passage, settings)) for said, passage in standing)
+
+
 def _passages(hits: Sequence[Hit], passages: Mapping[str, Passage]) -> list[Neighbour]:
-    return [
-        Neighbour(h.id, h.title, h.text, h.score, "passage", passages[h.id].updated_at if h.id in passages else "")
-        for h in hits
-    ]
+    known = [(hit, passages.get(hit.id, Passage(hit.id, "", "", hit.source))) for hit in hits]
+    return [Neighbour(h.id, h.title, h.text, h.score, "passage", p.updated_at, source=p.source) for h, p in known]
 
 
 class _Standing:

@@ -16,7 +16,7 @@ from wbrag.core.config import Config, load
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, listed, location, sha256_of
-from wbrag.core.io.parquet import corpus_files, read_file, rows_with_ids
+from wbrag.core.io.parquet import corpus_files, counts, read_file, rows_with_ids
 from wbrag.core.io.schemas import from_row
 from wbrag.core.progress import bar
 from wbrag.core.tasks import task as known_task
@@ -154,6 +154,12 @@ class Layout:
             return external.passages(self.config, ids, self.path / "sources")
         files = corpus_files(self.path / "corpus") if ids else []
         return {row["id"]: Passage(**row) for row in rows_with_ids(files, ids).to_pylist()} if files else {}
+
+    def source_sizes(self) -> dict[str, int]:
+        """How many passages of the corpus each source has; nothing of an outside store, which is not counted."""
+        if is_external(self.config):
+            return {}
+        return counts(corpus_files(self.path / "corpus"), "source")
 
     def base(self) -> tuple[Manifest, Location, str]:
         """The base index in use: its manifest, the manifest's path, and its sha256."""

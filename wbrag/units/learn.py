@@ -170,7 +170,7 @@ def _distil(
         Example(s.request_id, s.question, (s.answer,), s.task, {"documents": [(p.id, p.title, p.text) for p in found]})
         for s, found, _ in groups
     ]
-    run = models.distil(examples, round_trip=True)
+    run = models.distil(examples, round_trip=True, witnessed=True)
     rows = [row for row in run.rows if not row["error"]]
     contents = [f"{row['unit_title']}\n{row['unit_text']}" for row in rows]
     vectors = models.embed(contents) if rows else np.empty((0, 0), np.float32)

@@ -5,6 +5,7 @@ Nothing is edited in place. Models are asked through `Models`, so that the libra
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from wbrag.enrich.rows import Run, unit_of
 from wbrag.generators import generator_fingerprint
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.external import state as store_state
+from wbrag.units.allowance import allowed
 from wbrag.units.checks.nli import open_nli
 from wbrag.units.decisions import State
 from wbrag.units.examine import examine
@@ -32,6 +34,7 @@ from wbrag.units.layout import Layout
 from wbrag.units.releases import now
 from wbrag.units.table import JUDGED, StoredUnit, marks
 
+log = logging.getLogger(__name__)
 CHECKS_VERSION = 2  # raised whenever the checks would find something else under the same settings
 
 
@@ -52,7 +55,7 @@ class JobModels(Models, Protocol):
 
     def generator(self) -> Generator: ...
 
-    def distil(self, examples: Sequence[Example], *, round_trip: bool = False) -> Run:
+    def distil(self, examples: Sequence[Example], *, round_trip: bool = False, witnessed: bool = False) -> Run:
         """A unit for each example, from `metadata["documents"]`."""
         ...
 
@@ -153,8 +156,11 @@ class Library:
         stands: dict[str, State] = {id: state for id, state in states.items() if state == "approved"}
         stands |= {id: "candidate" for id in self._waiting() if id in latest and latest[id].passed}
         named = {id for s in todo for id, _ in s.unit.sources} | {hit.id for hits in near.values() for hit in hits}
+        named |= {said.passage_id for s in todo for said in s.unit.witnesses}
         passages, ids = self.layout.passages(named), {s.unit.id for s in todo}
-        found = examine(stock, ids, stands, passages, near, self.config.checks, open_nli(self.config.checks))
+        corpus = self.layout.source_sizes() if any(s.unit.witnesses for s in todo) else {}
+        checks = self.config.checks
+        found = examine(stock, ids, stands, passages, near, checks, open_nli(checks), corpus)
         self.layout.results.add(found, self._fingerprints([s.unit for s in todo]))
 
     def _waiting(self) -> set[str]:
@@ -171,7 +177,7 @@ class Library:
         stands = content_hash(" ".join(sorted(id for id, state in states.items() if state == "approved")))
         model = Path(c.nli_model).expanduser() if c.nli_model else None
         nli = model_contents(model) if model and model.is_dir() else c.nli_model
-        settings = deciding(c, exclude=("policy", "ttl_days", "nli_model"))
+        settings = deciding(c, exclude=("policy", "ttl_days", "nli_model", "source_share"))
         common = fingerprint(
             CHECKS_VERSION, settings, nli, self.layout.base_row()[1], *store_state(self.config), stands
         )
@@ -180,7 +186,8 @@ class Library:
         def tag(unit: Unit) -> str:
             present = [passages[id] for id, _ in unit.sources if id in passages]
             rows = [(p.content_hash, p.source, p.trust, p.updated_at) for p in present]
-            return fingerprint(common, unit.sources, unit.evidence, unit.scores, rows)
+            heard = [said.passage_id for said in unit.witnesses]
+            return fingerprint(common, unit.sources, unit.evidence, unit.scores, rows, *([heard] if heard else ()))
 
         return {unit.id: tag(unit) for unit in units}
 
@@ -196,11 +203,31 @@ class Library:
             and not marks(s.unit)
         ]
         tags = self._fingerprints(passed)
-        ids = [unit.id for unit in passed if latest[unit.id].fingerprint == tags[unit.id]]
+        passed = [unit for unit in passed if latest[unit.id].fingerprint == tags[unit.id]]
+        ids = [unit.id for unit in self._within_bounds(passed, states)]
         why = "passed every check"
         return len(
             self.layout.decisions.decide(ids, "approved", by="wbrag", why=why, policy="checks", only=["candidate"])
         )
+
+    def _within_bounds(self, passed: Sequence[Unit], states: Mapping[str, State]) -> Sequence[Unit]:
+        """Those that their sources may still be behind; how many wait for that is told."""
+        times = self.config.checks.source_share
+        corpus = self.layout.source_sizes() if passed and times else {}
+        if len(corpus) < 2:  # one source, or an outside store
+            return passed
+        standing = [s.unit for s in self.layout.shelf.read() if states.get(s.unit.id) == "approved"]
+        named = {id for unit in [*passed, *standing] for id, _ in unit.sources}
+        source_of = {id: passage.source for id, passage in self.layout.passages(named).items()}
+        found, waiting = allowed(passed, standing, source_of, corpus, times)
+        for name, count in waiting.items():
+            log.warning(
+                "%d units of source %r passed every check and wait for a person: its share of the library is used up "
+                "(checks.source_share)",
+                count,
+                name,
+            )
+        return found
 
     def decide(self, ids: Sequence[str], state: State, *, by: str, why: str) -> int:
         """A person's decision; unknown units are named."""

@@ -39,7 +39,9 @@ def _distil_again(
     if not todo:
         return result
     run = models.distil(
-        [replace(asked, id=key) for key, (_, asked) in todo.items()], round_trip=library.config.enrich.round_trip
+        [replace(asked, id=key) for key, (_, asked) in todo.items()],
+        round_trip=library.config.enrich.round_trip,
+        witnessed=True,
     )
     rows = [row | {"id": todo[row["id"]][1].id} for row in run.rows if not row["error"]]
     result["distilled"] = len(rows)

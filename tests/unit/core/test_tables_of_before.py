@@ -164,11 +164,12 @@ NOW = {
 
 
 LATER = {  # columns that came after version 0.1; they stand where they like, and files without them stay readable
-    "units": ["parent"],
+    "units": ["parent", "witnesses"],
     "releases": ["retriever", "retriever_sha256"],
-    "verdicts": ["unit_calls", "read_calls", "reused_calls", "step_calls", "ends", "asked", "usefulness"],
+    "verdicts": ["unit_calls", "read_calls", "reused_calls", "step_calls", "ends", "asked", "usefulness"]
+    + ["witnesses", "witness_calls"],
     "answers": ["ends", "asked"],
-    "distilled": ["unit_calls", "read_calls", "asked"],
+    "distilled": ["unit_calls", "read_calls", "asked", "witnesses", "witness_calls"],
 }
 
 

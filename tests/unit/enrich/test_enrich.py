@@ -17,7 +17,7 @@ from tests.support.scripted import ScriptedGenerator
 from tests.support.worlds import HALF, HITS, QUESTION, RIGHT, WRONG, World, run, worlds
 from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import task
-from wbrag.core.types import Evidence, Example, Messages
+from wbrag.core.types import Evidence, Example, Hit, Messages
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Verdict
 from wbrag.enrich.leakage_audit import leaks
@@ -54,6 +54,29 @@ def test_what_was_read_before_is_not_read_again(solo: tuple[str, ...]) -> None:
     verdict, generator = run(World(solo=solo), round_trip=True)
     assert verdict.written and (verdict.written.s_unit, verdict.written.s_kept) == (1.0, 1.0)
     assert verdict.calls == len(generator.calls) == 9 + 1
+
+
+def _told(**options: Any) -> tuple[Verdict, int]:
+    """With five hits, of which two are retained: three may be witnesses, whose titles name the unit's."""
+    hits = [Hit(f"p{n}", "Kites", hit.text, hit.score) for n, hit in enumerate(HITS)]
+    world = World(unit="Kites\nFact 0 holds and detail 2 follows.", solo=(RIGHT, WRONG, RIGHT, RIGHT, WRONG))
+    verdict, generator = run(world, hits=hits, round_trip=True, **options)
+    assert verdict.calls == len(generator.calls)
+    return verdict, len(generator.calls)
+
+
+def test_witnesses_are_asked_last_and_counted() -> None:
+    verdict, calls = _told(n_min=2)
+    bare, fewer = _told(witnesses=0)
+    assert verdict.written and bare.written
+    assert (bare.written.witnesses, bare.written.witness_calls) == (None, 0)
+    assert verdict.written.witnesses == (), "no text holds what the model says of it"
+    assert verdict.written.witness_calls == calls - fewer == 2
+
+
+def test_no_witness_is_asked_of_a_unit_that_answers_worse_than_its_documents() -> None:
+    verdict, _ = run(World(read=WRONG), round_trip=True)
+    assert verdict.written and verdict.written.witnesses is None
 
 
 def test_no_document_helps_alone() -> None:

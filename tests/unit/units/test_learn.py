@@ -44,7 +44,7 @@ class Stub:
     def generator(self) -> Generator:
         return ScriptedGenerator(lambda *_: "", failures=dict.fromkeys(range(100), OSError("connection refused")))
 
-    def distil(self, examples: Sequence[Any], *, round_trip: bool = False) -> Any:
+    def distil(self, examples: Sequence[Any], *, round_trip: bool = False, witnessed: bool = False) -> Any:
         self.asked = examples
         raise WbragError("expected a model that writes, found none")
 

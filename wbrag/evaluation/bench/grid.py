@@ -101,7 +101,9 @@ def run_cell(runner: Runner, suite: Suite, method: str, questions: QuestionSet) 
     arms = {"base": answers("base", runner.layout.indexes("none"))}
     study = Study(runner, method, questions, arms["base"]) if suite.needs_all_scores else None
     limit = questions.train_limit
-    verdicts = study.verdicts if study else runner.verdicts(questions.train, method=method, limit=limit).rows
+    verdicts = (
+        study.verdicts if study else runner.verdicts(questions.train, method=method, limit=limit, witnessed=False).rows
+    )
     documents, sources = {"writeback": units(verdicts)}, displaced(verdicts)
     if suite.controls:
         passages = retained_passages(runner.layout.path / "index", runner.layout.base()[0], verdicts)

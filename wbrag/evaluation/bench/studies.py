@@ -27,7 +27,9 @@ class Study:
         self.runner, self.method, self.questions, self.base = runner, method, questions, base
         self.gate = runner.config.enrich
         scoring = runner.varied(enrich={"record": "all"})
-        self.verdicts = scoring.verdicts(questions.train, method=method, limit=questions.train_limit).rows
+        self.verdicts = scoring.verdicts(
+            questions.train, method=method, limit=questions.train_limit, witnessed=False
+        ).rows
         self.examples = {e.id: e for e in runner.layout.examples(questions.train, questions.train_limit)}
 
     def run(self, studies: Studies) -> Iterator[dict[str, Any]]:
@@ -54,7 +56,9 @@ class Study:
     def asked(self, metric: str) -> dict[str, Any]:
         """The gates decided by scores that the model is asked for, and how far they agree with the labels."""
         asking = self.runner.varied(enrich={"gate_metric": metric, "record": "all"})
-        verdicts = asking.verdicts(self.questions.train, method=self.method, limit=self.questions.train_limit).rows
+        verdicts = asking.verdicts(
+            self.questions.train, method=self.method, limit=self.questions.train_limit, witnessed=False
+        ).rows
         labels, chosen = gated(self.verdicts, self.gate), gated(verdicts, self.gate)
         failed = {row["id"] for row in [*verdicts, *self.verdicts] if row["error"]}
         both = [(row["id"] in labels, row["id"] in chosen) for row in verdicts if row["id"] not in failed]
@@ -91,7 +95,7 @@ class Study:
         base = varied.answers(q.test, release="none", method=self.method, limit=q.test_limit)
         other = copy(self)
         other.runner, other.base = varied, base
-        other.verdicts = varied.verdicts(q.train, method=self.method, limit=q.train_limit).rows
+        other.verdicts = varied.verdicts(q.train, method=self.method, limit=q.train_limit, witnessed=False).rows
         return other.point("top_k", top_k, gated(other.verdicts, self.gate))
 
     def controls(self, names: Sequence[str]) -> dict[str, list[PassageText]]:

@@ -33,12 +33,14 @@ class Shares:
     """`closed_book` and `accepted` of all examples, `reread` of the accepted; `retained` documents of an accepted one.
 
     `reread`: they keep more than one document but not all, so that the round trip reads these together once more.
+    `witnesses` are the calls that an accepted example's cost, at most as many as the settings allow.
     """
 
     closed_book: float
     accepted: float
     retained: float
     reread: float
+    witnesses: float
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def shares_of(rows: Sequence[Row], top_k: int) -> Shares:
         len(accepted) / count,
         sum(kept) / some,
         sum(n not in (1, top_k) for n in kept) / some,
+        sum(row.get("witness_calls") or 0 for row in accepted) / some,
     )
 
 
@@ -106,6 +109,7 @@ def stages(examples: int, shares: Shares, words: Words, settings: EnrichConfig, 
         "rewrite": Stage(distilled, rewrite, w.unit),
         "unit read": Stage(trip * accepted, reading(1, w.unit), w.answer),
         "sources read again": Stage(trip * accepted * shares.reread, reading(shares.retained), w.answer),
+        "witnesses": Stage(min(shares.witnesses, settings.witnesses) * accepted, reading(1), w.answer),
     }
     if settings.candidates:
         mean = (asked + settings.candidates * reading(1)) / (1 + settings.candidates)

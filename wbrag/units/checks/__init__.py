@@ -6,13 +6,15 @@ scored in the enrichment pass, while the model is up), so that thresholds can be
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from wbrag.core.sections import ChecksConfig
+from wbrag.core.types import Hit, Passage, Unit
 from wbrag.units.checks.conflict import conflict
+from wbrag.units.checks.dissent import dissent
 from wbrag.units.checks.grounding import grounding
 from wbrag.units.checks.instructions import instructions
-from wbrag.units.checks.interface import Check, CheckInput, CheckResult, Neighbour, Nli, Span
+from wbrag.units.checks.interface import Check, CheckInput, CheckResult, Neighbour, Nli, Span, Voice
 from wbrag.units.checks.novelty import novelty
 from wbrag.units.checks.recorded import leakage, round_trip
 from wbrag.units.checks.sources import sources, trust, unit_trust
@@ -25,9 +27,11 @@ __all__ = [
     "Neighbour",
     "Nli",
     "Span",
+    "Voice",
     "passed",
     "run",
     "unit_trust",
+    "worth_witnesses",
 ]
 
 CHECKS: dict[str, Check] = {
@@ -39,12 +43,21 @@ CHECKS: dict[str, Check] = {
     "conflict": conflict,
     "trust": trust,
     "sources": sources,
+    "dissent": dissent,
 }
+ALONE = ("grounding", "instructions")  # checks that need nothing but the unit and its sources
 
 
 def run(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> list[CheckResult]:
     """What each enabled check finds, in the order of `CHECKS`."""
     return [check(subject, settings, nli) for name, check in CHECKS.items() if name in settings.enabled]
+
+
+def worth_witnesses(settings: ChecksConfig, unit: Unit, retained: Sequence[Hit]) -> bool:
+    """Whether `dissent` is on, and the checks that need no model let `unit` by."""
+    subject = CheckInput(unit, tuple(Passage(hit.id, hit.title, hit.text) for hit in retained))
+    asked = [name for name in ALONE if name in settings.enabled and not (name == "grounding" and settings.nli_model)]
+    return "dissent" in settings.enabled and passed(CHECKS[name](subject, settings, None) for name in asked)
 
 
 def passed(results: Iterable[CheckResult]) -> bool:

@@ -4,6 +4,9 @@ With an entailment model, a contradiction of two sentences. Without, two sentenc
 the same but for a value: another name, another number, another day, or other words at the end ("is made of oak").
 Of 92,188 pairs of sentences from passages of Wikipedia with one title, names, numbers and days alone object to 17; of
 15 that were read about half were figures that really differ.
+
+Where the witnesses of `dissent` were asked, passages of sources that answered are left to it, except newer ones:
+one passage that anybody may have written would else refuse whatever it contradicts.
 """
 
 from __future__ import annotations
@@ -46,6 +49,9 @@ def _comparable(other: Neighbour, subject: CheckInput, settings: ChecksConfig) -
     if other.id in {id for id, _ in subject.unit.sources}:
         return False
     newest = max((p.updated_at for p in subject.sources), default="")
+    asked = {voice.source for voice in subject.voices} if "dissent" in settings.enabled else set()
+    if other.source in asked and not (other.updated_at and newest):
+        return False  # of no known age, and its source has a vote in `dissent`: one passage of it refuses nothing
     return not other.updated_at or not newest or other.updated_at > newest
 
 

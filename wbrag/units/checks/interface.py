@@ -5,12 +5,12 @@ A check is a pure function of these, the settings and, where one is set, an enta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from wbrag.core.sections import ChecksConfig
-from wbrag.core.types import Passage, Unit
+from wbrag.core.types import Passage, Unit, Witness
 
 
 class Nli(Protocol):
@@ -30,6 +30,16 @@ class Neighbour:
     kind: str  # "unit" or "passage"
     updated_at: str = ""
     state: str = ""  # of a unit
+    source: str = ""  # of a passage
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What a witness said of a unit, and who that is: its source, and how far that is trusted."""
+
+    said: Witness
+    source: str
+    trust: float
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,8 @@ class CheckInput:
     unit: Unit
     sources: tuple[Passage, ...]  # as they stand in the corpus now; one that has gone is missing
     neighbours: tuple[Neighbour, ...] = ()  # nearest first
+    voices: tuple[Voice, ...] = ()  # of witnesses that stand in the corpus as they were asked
+    corpus: Mapping[str, int] = field(default_factory=dict)  # passages of each source, where it matters
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def trust(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -
     if not subject.sources:
         return CheckResult("trust", False, 0.0, settings.min_trust, "none of its sources is in the corpus any more")
     least = unit_trust(subject.sources, settings)
-    weakest = min(subject.sources, key=lambda passage: _trust(passage, settings))
+    weakest = min(subject.sources, key=lambda passage: passage_trust(passage, settings))
     named = f" ({weakest.source})" if weakest.source else ""
     explanation = f"its least trusted source, {weakest.id}{named}, has trust {least:g}"
     return CheckResult("trust", least >= settings.min_trust, least, settings.min_trust, explanation)
@@ -36,8 +36,9 @@ def trust(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -
 
 def unit_trust(sources: Iterable[Passage], settings: ChecksConfig) -> float:
     """The lowest trust of `sources`, by source name where the settings give one; 0 where there is no source."""
-    return min((_trust(passage, settings) for passage in sources), default=0.0)
+    return min((passage_trust(passage, settings) for passage in sources), default=0.0)
 
 
-def _trust(passage: Passage, settings: ChecksConfig) -> float:
+def passage_trust(passage: Passage, settings: ChecksConfig) -> float:
+    """By its source's name where the settings give one, else its own."""
     return settings.source_trust.get(passage.source, passage.trust)

@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from wbrag.core.sections import ChecksConfig
-from wbrag.core.types import Passage, Unit
+from wbrag.core.types import Passage, Unit, Witness
 from wbrag.data.demo.world import Fact, build_world, ideal_unit
-from wbrag.units.checks import CheckInput, CheckResult, Neighbour
+from wbrag.units.checks import CheckInput, CheckResult, Neighbour, Voice
 from wbrag.units.checks.conflict import conflict, differ_in_value
 from wbrag.units.checks.reading import read
 
@@ -77,6 +77,26 @@ def test_what_is_compared() -> None:
     assert not check(theirs, dates=("2026-01-01", "")).passed
     assert not check(theirs, kind="unit", state="approved", dates=("2026-01-02", "2026-01-01")).passed
     assert check(theirs, kind="unit", state="rejected").passed
+
+
+@pytest.mark.parametrize(
+    ("voice", "dates", "passes"),
+    [
+        ("forum", ("", ""), True),  # it has its vote in `dissent`
+        ("archive", ("", ""), False),  # another source's voice is not this one's
+        ("forum", ("2020", "2021"), False),  # what is known to be newer still counts
+    ],
+)
+def test_a_passage_of_a_source_that_was_asked_is_left_to_dissent(
+    voice: str, dates: tuple[str, str], passes: bool
+) -> None:
+    unit = Unit("Drawyn yard", OURS, (), (("p", ""),), ())
+    theirs = Neighbour("o", "Bulletin", OURS.replace("1936", "1937"), 0.9, "passage", dates[1], source="forum")
+    voices = (Voice(Witness("w", "Drawyn yard", "1936", OURS, True), voice, 1.0),)
+    subject = CheckInput(unit, (Passage("p", "", OURS, updated_at=dates[0]),), (theirs,), voices)
+    assert conflict(subject, SETTINGS).passed is passes
+    without = ChecksConfig(enabled=("conflict",))
+    assert not conflict(subject, without).passed
 
 
 def test_the_model_decides_where_there_is_one() -> None:
