@@ -69,6 +69,7 @@ def test_the_results_page_is_made_from_stored_figures(monkeypatch: pytest.Monkey
         assert tables.block(results.PAGE, name) == text, f"{name}: run `python scripts/results.py`"
     assert set(results.pictures(benches)) == {file.name for file in results.IMAGES.glob("*.svg")}
     assert tables.block(ROOT / "README.md", "real") == results.on_real_sets(benches)
+    assert tables.block(ROOT / "README.md", "replication") == results.replicated(benches)
 
 
 def test_a_suites_figures_are_stored_without_texts_and_join(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
