@@ -186,9 +186,9 @@ def replicated(benches: list[Bench]) -> str:
     told = {key: points_of(r["gain"], r["ci95"]) for key, r in found.items()}
     return (
         f"On five other draws of its questions, pooled ([figures](docs/results.md)): {told['reworded', 'all']} points "
-        f"on trained facts asked in other words, {told['new facts', 'all']} on facts that no training question asked, and "
-        f"{told['new facts', 'neither']} where these stand in passages that training never touched, whose places units "
-        "take."
+        f"on trained facts asked in other words, {told['new facts', 'all']} on facts that no training question asked, "
+        f"and {told['new facts', 'neither']} where these stand in passages that training never touched, whose places "
+        "units take."
     )
 
 
