@@ -5,8 +5,8 @@ the same but for a value: another name, another number, another day, or other wo
 Of 92,188 pairs of sentences from passages of Wikipedia with one title, names, numbers and days alone object to 17; of
 15 that were read about half were figures that really differ.
 
-Where the witnesses of `dissent` were asked, passages of sources that answered are left to it, except newer ones:
-one passage that anybody may have written would else refuse whatever it contradicts.
+Where the witnesses of `dissent` were asked, passages of sources that answered, or that are smaller than the unit's own,
+are left to it, except newer ones: one passage that anybody may have written would else refuse whatever it contradicts.
 """
 
 from __future__ import annotations
@@ -49,10 +49,18 @@ def _comparable(other: Neighbour, subject: CheckInput, settings: ChecksConfig) -
     if other.id in {id for id, _ in subject.unit.sources}:
         return False
     newest = max((p.updated_at for p in subject.sources), default="")
-    asked = {voice.source for voice in subject.voices} if "dissent" in settings.enabled else set()
-    if other.source in asked and not (other.updated_at and newest):
-        return False  # of no known age, and its source has a vote in `dissent`: one passage of it refuses nothing
+    if not (other.updated_at and newest) and _outweighed(other, subject, settings):
+        return False  # of no known age
     return not other.updated_at or not newest or other.updated_at > newest
+
+
+def _outweighed(other: Neighbour, subject: CheckInput, settings: ChecksConfig) -> bool:
+    """Whether a passage's source has its vote in `dissent`, or is the smaller one beside the unit's own."""
+    if "dissent" not in settings.enabled or not subject.voices:
+        return False
+    size, own = subject.corpus.get(other.source, 0), {passage.source for passage in subject.sources}
+    asked = {voice.source for voice in subject.voices}
+    return other.source in asked or 0 < size < sum(subject.corpus.get(source, 0) for source in own)
 
 
 def _split(text: str) -> list[str]:

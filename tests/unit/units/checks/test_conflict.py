@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
@@ -93,8 +94,11 @@ def test_a_passage_of_a_source_that_was_asked_is_left_to_dissent(
     unit = Unit("Drawyn yard", OURS, (), (("p", ""),), ())
     theirs = Neighbour("o", "Bulletin", OURS.replace("1936", "1937"), 0.9, "passage", dates[1], source="forum")
     voices = (Voice(Witness("w", "Drawyn yard", "1936", OURS, True), voice, 1.0),)
-    subject = CheckInput(unit, (Passage("p", "", OURS, updated_at=dates[0]),), (theirs,), voices)
+    source = Passage("p", "", OURS, "archive", updated_at=dates[0])
+    subject = CheckInput(unit, (source,), (theirs,), voices, {"archive": 10, "forum": 10})
     assert conflict(subject, SETTINGS).passed is passes
+    smaller = replace(subject, corpus={"archive": 10, "forum": 9})
+    assert conflict(smaller, SETTINGS).passed is (dates[1] == ""), "what is smaller than its own refuses nothing"
     without = ChecksConfig(enabled=("conflict",))
     assert not conflict(subject, without).passed
 
