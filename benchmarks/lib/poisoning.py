@@ -25,6 +25,7 @@ from wbrag.core.tasks import task
 from wbrag.core.types import Generator, Hit, Origin, Passage, Sampling, Unit
 from wbrag.data.demo.facts import demo_world
 from wbrag.enrich.distil import Distiller
+from wbrag.enrich.enrich import WrittenUnit
 from wbrag.enrich.leakage_audit import audit
 from wbrag.enrich.witnesses import witnesses
 from wbrag.methods import Rag, method
@@ -115,7 +116,9 @@ async def told(
 ) -> Unit:
     """The unit with what witnesses say; without where the cheap checks refuse it anyway."""
     config = bench.store.config
-    if not worth_witnesses(config.checks, unit, sources):
+    figures = {name: unit.scores.get(name) for name in ("s_unit", "s_kept", "answer_in_unit", "answer_in_sources")}
+    written = WrittenUnit(unit, False, False, 0, 0, **figures)  # type: ignore[arg-type]
+    if not worth_witnesses(config.checks, written, sources):
         return unit
     said = await witnesses(rag, question, unit, sources, answers, config.enrich.witnesses)
     return replace(unit, witnesses=said, scores={**unit.scores, "witnesses": float(len(said))})

@@ -25,7 +25,7 @@ RECORDED = {
     "RetrievalConfig": "top_k max_writeback_share displace_sources",
     "SelfRagConfig": "threshold w_rel w_sup w_use",
 }
-# Members of a recorded list that came later: where they stand they change nothing, where they are left out they do.
+# Members that the default of a recorded list got later: as the default it counts as it was recorded.
 LATER_MEMBERS = {"ChecksConfig": {"enabled": ("dissent",)}}
 
 
@@ -44,8 +44,6 @@ def deciding(section: BaseModel, exclude: Collection[str] = ()) -> dict[str, Any
         if name in recorded or given != type(section).model_fields[name].get_default(call_default_factory=True):
             found[name] = deciding(given) if isinstance(given, BaseModel) else value
     for name, later in LATER_MEMBERS.get(type(section).__name__, {}).items():
-        if name in found:
-            missing = [member for member in later if member not in found[name]]
+        if name in found and getattr(section, name) == type(section).model_fields[name].default:
             found[name] = [member for member in found[name] if member not in later]
-            found |= {f"{name} without": missing} if missing else {}
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from wbrag.enrich.leakage_audit import audit
 from wbrag.enrich.round_trip import RoundTrip, round_trip
 from wbrag.enrich.scores import Scorer
 from wbrag.enrich.usefulness import Usefulness, depth, held_again, usefulness
-from wbrag.enrich.witnesses import Worth, witnesses
+from wbrag.enrich.witnesses import witnesses
 from wbrag.methods import Method, Rag
 from wbrag.methods.meter import Meter
 
@@ -106,6 +106,19 @@ class Known:
 NOTHING = Known()
 
 
+Worth = Callable[[WrittenUnit, Sequence[Hit]], bool]  # whether a unit of these documents is worth its witnesses
+
+
+def anybody(written: WrittenUnit, retained: Sequence[Hit]) -> bool:
+    """Every unit is."""
+    return True
+
+
+def nobody(written: WrittenUnit, retained: Sequence[Hit]) -> bool:
+    """No unit is."""
+    return False
+
+
 @dataclass(frozen=True)
 class Enricher:
     """Everything that one example's enrichment works with."""
@@ -114,7 +127,7 @@ class Enricher:
     rag: Rag
     distiller: Distiller | None  # None: verdicts alone, no unit is written
     settings: EnrichConfig
-    worth: Worth = lambda unit, retained: True  # witnesses are asked about this unit
+    worth: Worth = anybody  # whose units witnesses are asked about; of a closed set of labels no passage holds one
 
     async def enrich(self, example: Example, known: Known = NOTHING) -> Verdict:
         """Algorithm 1 for `example`; calls that do not depend on each other run together."""
@@ -246,7 +259,7 @@ class _Case:
             written, made = replace(written, s_unit=found.s_unit, s_kept=found.s_kept, read_calls=read), made + read
         if not gate.witnesses:
             written = replace(written, witnesses=None, witness_calls=0)
-        elif written.witnesses is None and self._worth_witnesses(written, retained):
+        elif written.witnesses is None and not self.rag.task.closed and self.tools.worth(written, retained):
             before = self.meter.calls
             answers = e.golden_answers or (verdict.open_book,)
             said = await witnesses(self.rag, e.question, written.unit, retained, answers, gate.witnesses)
@@ -255,9 +268,6 @@ class _Case:
         reused = verdict.reused_calls + written.unit_calls + written.read_calls + written.witness_calls - made
         return replace(verdict, written=written, calls=verdict.calls + made, reused_calls=reused)
 
-    def _worth_witnesses(self, written: WrittenUnit, retained: Sequence[Hit]) -> bool:
-        return worth_witnesses(self.rag.task, written) and self.tools.worth(written.unit, retained)
-
     async def _round_trip(self, verdict: Verdict, unit: Unit, retained: Sequence[Hit], hits: int) -> RoundTrip:
         """Equation 11; what was scored already (all documents, or one alone) is not asked again."""
         ranks, was = verdict.retained, self.known.verdict
@@ -265,13 +275,6 @@ class _Case:
         if known is None and was is not None and was.written is not None and was.retained == ranks:
             known = was.written.s_kept
         return await round_trip(self.tools.method, self.rag, self.scorer, self.example, unit, retained, s_kept=known)
-
-
-def worth_witnesses(task: Task, written: WrittenUnit) -> bool:
-    """Whether figures that are there already let a unit through; of a closed set of labels no passage holds one."""
-    read = written.s_unit is None or written.s_kept is None or written.s_unit >= written.s_kept
-    leaks = bool(written.answer_in_unit) and not written.answer_in_sources
-    return not task.closed and read and not leaks
 
 
 def written_unit(distilled: Distilled, retained: Sequence[Hit], task: Task, example: Example) -> WrittenUnit:

@@ -13,11 +13,11 @@ from wbrag.core.config import Config
 from wbrag.core.tasks import task
 from wbrag.core.types import Example, Generator, Hit, Sampling
 from wbrag.enrich.distil import Distiller
-from wbrag.enrich.enrich import Enricher, Known, Verdict, WrittenUnit, worth_witnesses, written_unit
+from wbrag.enrich.enrich import Enricher, Known, Verdict, Worth, WrittenUnit, nobody, written_unit
 from wbrag.enrich.round_trip import round_trip
 from wbrag.enrich.rows import Kind, Row, answer_row, asked_key, failed_answer_row, unit_columns, verdict_row
 from wbrag.enrich.scores import SCORING, Scorer
-from wbrag.enrich.witnesses import Worth, nobody, witnesses
+from wbrag.enrich.witnesses import witnesses
 from wbrag.methods import Needs, Rag, method, needs
 from wbrag.methods.meter import Meter
 from wbrag.retrieval.adapter import Adapter, adapted
@@ -168,9 +168,10 @@ class DistilJob:
                 s = await round_trip(method("naive"), rag, Scorer(rag, "task"), example, written.unit, documents)
                 read = replace(written, s_unit=s.s_unit, s_kept=s.s_kept, read_calls=s.calls)
                 written, calls = read, calls + s.calls
-                if worth_witnesses(rag.task, written) and self.worth(written.unit, documents):
-                    written = await self._witnessed(handles, example, documents, written)
-                    calls += written.witness_calls
+            asks = self.config.enrich.witnesses and example.golden_answers and not task(example.task).closed
+            if asks and self.worth(written, documents):
+                written = await self._witnessed(handles, example, documents, written)
+                calls += written.witness_calls
             row = {"id": example.id, "question": example.question, "calls": calls, "error": ""}
             return row | unit_columns(written) | {"asked": asked_key(example, self.config.prompts_dir)}
 

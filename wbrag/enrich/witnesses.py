@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from wbrag.core.errors import PromptTooLong
 from wbrag.core.metrics import normalise
 from wbrag.core.sentences import sentences
 from wbrag.core.types import Hit, Unit, Witness
@@ -19,14 +20,8 @@ VERSION = 1  # raised whenever others would be asked, or otherwise
 DEPTH = 100  # passages looked through for each of two queries, the question and the unit's title
 TOGETHER = 4  # asked in one go; what they say decides whom to ask next
 LEAD = 2  # answers by which a source is decided: no more of its passages are asked
+NOTHING_SAID = frozenset({"no", "none", "yes", "unknown", "not", "true", "false"})
 NAMED = 0.5  # more than this share of a title's words stands in a passage that names its subject
-
-Worth = Callable[[Unit, Sequence[Hit]], bool]  # whether a unit of these sources is worth its witnesses
-
-
-def nobody(unit: Unit, retained: Sequence[Hit]) -> bool:
-    """No unit is."""
-    return False
 
 
 async def witnesses(
@@ -37,21 +32,50 @@ async def witnesses(
     Sources take turns, those that said nothing yet first, so that none fills the places of the others.
     """
     found: list[Witness] = []
+    if not any(map(normalise, answers)):
+        return ()
+    used = {evidence.passage_id for evidence in unit.evidence} or {hit.id for hit in retained}
+    own = {_source(hit) for hit in retained if hit.id in used}
     asked, leads = Counter[str](), Counter[str]()
-    subject = set(normalise(unit.title or question).split())
-    waiting = await _beside(rag, question, unit, subject, retained)
+    subject = _subject(unit.title, question)
+    waiting = await _beside(rag, question, unit, subject, used)
     while waiting and limit > 0:
-        now = _next(waiting, asked, leads)[: min(TOGETHER, limit)]
-        waiting = [hit for hit in waiting if abs(leads[hit.source]) < LEAD and hit not in now]
+        open_ones = [hit for hit in waiting if not _decided(_source(hit), leads, own)]
+        now = _next(open_ones, asked, leads)[: min(TOGETHER, limit)]
+        waiting = [hit for hit in open_ones if hit not in now]
         limit -= len(now)
-        said = await asyncio.gather(*(naive.answer(question, rag, [hit]) for hit in now))
+        said = await asyncio.gather(*(_answer(question, rag, hit) for hit in now))
         for hit, answer in zip(now, said):
-            asked[hit.source] += 1
-            if (witness := said_by(hit, question, answer.text, answers, subject)) is not None:
+            asked[_source(hit)] += 1
+            if (witness := said_by(hit, question, answer, answers, subject)) is not None:
                 found.append(witness)
                 if _names(f"{hit.title} {witness.sentence}", subject):
-                    leads[hit.source] += 1 if witness.agrees else -1
+                    leads[_source(hit)] += 1 if witness.agrees else -1
     return tuple(found)
+
+
+async def _answer(question: str, rag: Rag, hit: Hit) -> str:
+    """Nothing from a passage that the model has no room for."""
+    try:
+        return (await naive.answer(question, rag, [hit])).text
+    except PromptTooLong:
+        return ""
+
+
+def _source(hit: Hit) -> str:
+    """Who wrote it; a passage of nobody's speaks for itself."""
+    return hit.source or hit.id
+
+
+def _decided(source: str, leads: Mapping[str, int], own: Collection[str]) -> bool:
+    """A source that the unit is from is asked more, before its word counts for it."""
+    return leads[source] <= -LEAD or leads[source] >= (2 * LEAD if source in own else LEAD)
+
+
+def _subject(title: str, question: str) -> set[str]:
+    """The words of a title that the question asks about: a title is the writer's, and may be padded."""
+    named, asked = set(normalise(title).split()), set(normalise(question).split())
+    return named & asked or named or asked
 
 
 def _next(waiting: Sequence[Hit], asked: Mapping[str, int], leads: Mapping[str, int]) -> list[Hit]:
@@ -59,9 +83,9 @@ def _next(waiting: Sequence[Hit], asked: Mapping[str, int], leads: Mapping[str, 
     turn = Counter(asked)
     numbered = []
     for place, hit in enumerate(waiting):
-        numbered.append((bool(leads[hit.source]), turn[hit.source], place))
-        turn[hit.source] += 1
-    return [waiting[place] for said, _, place in sorted(numbered) if abs(leads[waiting[place].source]) < LEAD]
+        numbered.append((bool(leads[_source(hit)]), turn[_source(hit)], place))
+        turn[_source(hit)] += 1
+    return [waiting[place] for _, _, place in sorted(numbered)]
 
 
 def said_by(
@@ -71,8 +95,9 @@ def said_by(
 
     Of several sentences the first that names most of `subject`, with the one before it where that alone names it.
     """
-    core = _core(answer, question)
-    if not core:
+    choice = any(not _core(gold, question) for gold in answers)  # the question names what it may be answered with
+    core = normalise(answer) if choice else _core(answer, question)
+    if not core or core in NOTHING_SAID:
         return None
     spans = sentences(hit.text)
     holding = [n for n, (start, end) in enumerate(spans) if _holds(hit.text[start:end], core)]
@@ -84,15 +109,14 @@ def said_by(
 
     at = max(holding, key=lambda n: (named(n, n), -n))
     start = at - 1 if at and not named(at, at) and named(at - 1, at) else at
-    agrees = any(_same(core, _core(gold, question) or normalise(gold)) for gold in answers)
+    agrees = any(_same(core, normalise(gold) if choice else _core(gold, question)) for gold in answers)
     return Witness(hit.id, hit.title, answer, hit.text[spans[start][0] : spans[at][1]], agrees)
 
 
-async def _beside(rag: Rag, question: str, unit: Unit, subject: Collection[str], retained: Sequence[Hit]) -> list[Hit]:
-    """Base passages that name the unit's subject and are none of its sources, nearest first of either query."""
+async def _beside(rag: Rag, question: str, unit: Unit, subject: Collection[str], used: Collection[str]) -> list[Hit]:
+    """Base passages that name the unit's subject and that it is not from, nearest first of either query."""
     lists = await rag.retriever.search([question, unit.title or question], DEPTH)
-    sources = {hit.id for hit in retained}
-    ranked = [hit for pair in _zipped(lists) for hit in pair if hit.origin == "base" and hit.id not in sources]
+    ranked = [hit for pair in _zipped(lists) for hit in pair if hit.origin == "base" and hit.id not in used]
     first: dict[str, Hit] = {}
     for hit in ranked:
         first.setdefault(hit.id, hit)
@@ -105,7 +129,7 @@ def _zipped(lists: Sequence[Sequence[Hit]]) -> Iterator[list[Hit]]:
 
 
 def _names(text: str, subject: Collection[str]) -> bool:
-    held = set(subject) & set(normalise(text).split())
+    held = [word for word in subject if _holds(text, word)]
     return len(held) > NAMED * len(subject)
 
 
@@ -122,5 +146,7 @@ def _same(ours: str, theirs: str) -> bool:
 
 
 def _holds(sentence: str, core: str) -> bool:
-    text = normalise(sentence)
-    return core in text or set(core.split()) <= set(text.split())
+    text, words = normalise(sentence), set(core.split())
+    if words <= set(text.split()):
+        return True
+    return not core.isascii() and core in text  # scripts that set no spaces between words

@@ -28,13 +28,12 @@ from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import task
 from wbrag.core.types import Example, Hit, Passage
 from wbrag.enrich.distil import Distilled, Distiller
-from wbrag.enrich.enrich import NOTHING, Enricher, Known, Verdict, WrittenUnit
+from wbrag.enrich.enrich import NOTHING, Enricher, Known, Verdict, WrittenUnit, nobody
 from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, RowJob
 from wbrag.enrich.rows import Row, asked_key, verdict_of, verdict_row, write_rows
 from wbrag.enrich.scores import SCORING
 from wbrag.enrich.usefulness import depth
 from wbrag.enrich.witnesses import VERSION as WITNESSES_VERSION
-from wbrag.enrich.witnesses import nobody
 from wbrag.generators import reply_fingerprint
 from wbrag.methods import Rag, prompt_owners
 from wbrag.retrieval.encoder import encoder_fingerprint
@@ -72,7 +71,8 @@ def stages(job: RowJob, indexes: Sequence[Index]) -> dict[str, str]:
     if job.distils:
         found |= {"units": units, "round trips": fingerprint(answers, e.gate_metric)}
         if e.witnesses and job.worth is not nobody:
-            found["witnesses"] = fingerprint(*_witnesses(c, e), *_encoder(c, True), corpus)
+            held = answers if e.gate_metric == "judge" else ""  # without a label, against the run's own answer
+            found["witnesses"] = fingerprint(*_witnesses(c, e), *_encoder(c, True), corpus, held)
     if depth(e):
         asked = (reply_fingerprint(c), *_encoder(c, True), corpus)
         found["usefulness"] = fingerprint(ROWS_VERSION, *asked, e.candidates, depth(e))
@@ -111,7 +111,8 @@ def _distilling(c: Config, e: EnrichConfig) -> tuple[Any, ...]:
 
 def _witnesses(c: Config, e: EnrichConfig) -> tuple[Any, ...]:
     """What decides what witnesses say of a unit, beside the corpus."""
-    return (*_answers(c, "naive"), e.witnesses, WITNESSES_VERSION)
+    cheap = (c.checks.enabled, c.checks.grounding, c.checks.round_trip, c.checks.nli_model)
+    return (*_answers(c, "naive"), e.witnesses, WITNESSES_VERSION, cheap)
 
 
 def _encoder(c: Config, retrieve: bool) -> tuple[str, ...]:
@@ -242,6 +243,10 @@ async def _no_method(*_: Any) -> Any:
     raise _Unknown
 
 
+def _unknown(written: WrittenUnit, retained: Sequence[Hit]) -> bool:
+    raise _Unknown  # whether witnesses are asked depends on texts, which are not at hand
+
+
 class _NoRetriever:
     async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         raise _Unknown
@@ -259,7 +264,7 @@ async def _replayed(job: EnrichJob, examples: Sequence[Example], known: Mapping[
     rows = []
     for example in examples:
         rag = Rag(nobody, _NoRetriever(), task(example.task))
-        enricher = Enricher(_no_method, rag, distiller, settings, job.worth)
+        enricher = Enricher(_no_method, rag, distiller, settings, nobody if job.worth is nobody else _unknown)
         try:
             row = verdict_row(await enricher.enrich(example, known.get(example.id, NOTHING)))
         except _Unknown:

@@ -20,10 +20,10 @@ from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, sha256_of, write_atomically
 from wbrag.core.progress import bar
 from wbrag.core.types import Example
+from wbrag.enrich.enrich import Worth, nobody
 from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, Handles, RowJob, documents_of
 from wbrag.enrich.rows import Row, Run
 from wbrag.enrich.start_check import start_check
-from wbrag.enrich.witnesses import nobody
 from wbrag.executor.models import Models
 from wbrag.executor.reuse import ROWS_VERSION, Reuse, ranking, stages
 from wbrag.generators import check, generator_fingerprint
@@ -69,7 +69,7 @@ class Runner(Models):
         if self.config.enrich.gate_metric != "judge":
             _need_labels(examples, asked)
         label = f"finding and distilling what helped ({method})"
-        worth = partial(worth_witnesses, self.config.checks) if witnessed and distils else nobody
+        worth = self._worth() if witnessed and distils else nobody
         job = EnrichJob(self.config, method, distils, worth)
         run = self._run(job, examples, asked, self.layout.indexes("none"), label)
         if is_external(self.config):
@@ -117,14 +117,20 @@ class Runner(Models):
         c, e = self.config, self.config.enrich
         distiller = (e.distiller, e.max_sentences, e.fallback_sentences, e.max_unit_tokens)
         made_with = (*_models(c), encoder_fingerprint(c.encoder), self.layout.prompt_version())
-        witnessed = witnessed and bool(e.witnesses)
+        worth = self._worth() if witnessed else nobody
+        witnessed = worth is not nobody
         indexes = self.layout.indexes("none") if witnessed else []
         shards = [[s.sha256 for s in manifest.shards] for manifest, _ in indexes]
         asked = (e.witnesses, shards, *state(c)) if witnessed else ()
         tag = fingerprint(ROWS_VERSION, *made_with, distiller, round_trip, *asked)
         folder = self.layout.path / "distilled" / tag
-        job = DistilJob(c, round_trip, partial(worth_witnesses, c.checks) if witnessed else nobody)
+        job = DistilJob(c, round_trip, worth)
         return self._rows(job, examples, folder, indexes, {}, "distilling evidence")
+
+    def _worth(self) -> Worth:
+        """Which units witnesses are asked about, for the check `dissent`."""
+        asks = self.config.enrich.witnesses and "dissent" in self.config.checks.enabled
+        return partial(worth_witnesses, self.config.checks) if asks else nobody
 
     def _run(self, job: Any, name: str, examples: list[Example], indexes: list[Index], label: str) -> Run:
         c, layout = job.config, self.layout
@@ -148,7 +154,7 @@ class Runner(Models):
             *(state(c) if job.retrieve else ()),
             *((*_models(c)[1:], *ranking(c)) if job.kind == "enrich" else ()),
             *(() if job.distils or job.kind != "enrich" else ("no units",)),
-            *(("no witnesses",) if job.kind == "enrich" and job.distils and job.worth is nobody else ()),
+            *(("no witnesses",) if job.kind == "enrich" and job.distils and _unasked(job) else ()),
             *(part.fingerprint for part in (job.adapter, job.reranker) if part) if job.kind == "evaluate" else (),
         )
         folder = layout.path / ("verdicts" if job.kind == "enrich" else "answers") / tag
@@ -241,6 +247,11 @@ class Runner(Models):
             reranker=self.layout.reranker(release),
             sources=self.layout.unit_sources(),
         )
+
+
+def _unasked(job: EnrichJob) -> bool:
+    """Whether no witness is asked although the settings of enrichment alone would have it."""
+    return job.worth is nobody and bool(job.config.enrich.witnesses)
 
 
 def _models(config: Config) -> tuple[str, ...]:

@@ -15,6 +15,11 @@ ALWAYS = 10  # units of a source that no bound holds back
 PER_QUESTION = 3  # units of a source that answer the same question, as runs of several methods make them
 
 
+def used(unit: Unit) -> set[str]:
+    """The passages that a unit's evidence is from."""
+    return {evidence.passage_id for evidence in unit.evidence} or {id for id, _ in unit.sources}
+
+
 def allowed(
     candidates: Sequence[Unit],
     standing: Iterable[Unit],
@@ -25,13 +30,13 @@ def allowed(
     """The candidates that may join the standing units, in their order, and how many wait for the bound of each source.
 
     A source may be behind at most `times` its share of the `corpus` (passages by source) of all of them. `source_of`
-    gives a passage's source; a unit of several sources counts for each.
+    gives a passage's source; a unit counts for each that its evidence is from.
     """
     behind: Counter[str] = Counter()
     answered: Counter[tuple[str, str]] = Counter()
 
     def names(unit: Unit) -> set[str]:
-        return {source_of[id] for id, _ in unit.sources if id in source_of}
+        return {source_of[id] for id in used(unit) if id in source_of}
 
     def add(unit: Unit) -> None:
         for name in names(unit):
@@ -41,14 +46,15 @@ def allowed(
     stock = list(standing)
     for unit in stock:
         add(unit)
-    whole, total = sum(corpus.values()), len(stock) + len(candidates)
+    whole, total = sum(corpus.values()), len(stock)
 
     def full(name: str, unit: Unit) -> bool:
         share = corpus.get(name, 0) / whole if whole else 1.0
-        most = max(ALWAYS, math.floor(times * share * total + 1e-9))
+        most = max(ALWAYS, math.floor(times * share * (total + len(found) + 1) + 1e-9))
         return behind[name] >= most or any(answered[name, question] >= PER_QUESTION for question in unit.question_ids)
 
-    found, waiting = [], Counter[str]()
+    found: list[Unit] = []
+    waiting: Counter[str] = Counter()
     for unit in candidates:
         if over := sorted(name for name in names(unit) if full(name, unit)):
             waiting[over[0]] += 1

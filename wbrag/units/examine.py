@@ -51,7 +51,8 @@ def examine(
 
     A unit is compared with those that stand (`stands`: approved ones, and candidates that passed), and with those
     before it that pass: of two that say the same, or contradict each other, the first may stay. `passages` are the
-    corpus's, by id; `near` as `nearest_passages` gives; `corpus` says how many passages each source has.
+    corpus's, by id; `near` as `nearest_passages` gives; `corpus` says how many passages each source has, None of an
+    outside store.
     """
     standing = _Standing([s for s in stock if s.unit.id in stands and s.unit.id not in todo], len(stock))
     found: dict[str, list[CheckResult]] = {}
@@ -60,18 +61,25 @@ def examine(
         neighbours = [*_passages(near.get(unit.id, ()), passages), *standing.nearest(stored, stands)]
         sources = tuple(passages[id] for id, _ in unit.sources if id in passages)
         nearest = tuple(sorted(neighbours, key=lambda n: -n.cosine))
-        subject = CheckInput(unit, sources, nearest, _voices(unit, passages, settings), corpus or {})
+        subject = CheckInput(unit, sources, nearest, _voices(unit, passages, settings, corpus), corpus or {})
         found[unit.id] = run(subject, settings, nli)
         if passed(found[unit.id]):
             standing.add(stored)
     return found
 
 
-def _voices(unit: Unit, passages: Mapping[str, Passage], settings: ChecksConfig) -> tuple[Voice, ...]:
-    """The witnesses whose passages still say what they said."""
-    found = [(said, passages[said.passage_id]) for said in unit.witnesses if said.passage_id in passages]
-    standing = [(said, passage) for said, passage in found if said.sentence in passage.text]
-    return tuple(Voice(said, passage.source, passage_trust(passage, settings)) for said, passage in standing)
+def _voices(
+    unit: Unit, passages: Mapping[str, Passage], settings: ChecksConfig, corpus: Mapping[str, int] | None
+) -> tuple[Voice, ...]:
+    """The witnesses whose passages still say what they said; of an outside store also those it cannot be asked for."""
+    found = []
+    for said in unit.witnesses:
+        passage = passages.get(said.passage_id)
+        if passage is not None and said.sentence in passage.text:
+            found.append(Voice(said, passage.source, passage_trust(passage, settings)))
+        elif passage is None and corpus is None:
+            found.append(Voice(said, said.passage_id, 1.0))
+    return tuple(found)
 
 
 def _passages(hits: Sequence[Hit], passages: Mapping[str, Passage]) -> list[Neighbour]:

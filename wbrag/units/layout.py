@@ -155,10 +155,16 @@ class Layout:
         files = corpus_files(self.path / "corpus") if ids else []
         return {row["id"]: Passage(**row) for row in rows_with_ids(files, ids).to_pylist()} if files else {}
 
-    def source_sizes(self) -> dict[str, int]:
-        """How many passages of the corpus each source has; nothing of an outside store, which is not counted."""
+    def sources_of(self, ids: Collection[str]) -> dict[str, str]:
+        """The name of each passage's source, of those of the corpus that `ids` name."""
+        files = corpus_files(self.path / "corpus") if ids else []
+        found = rows_with_ids(files, ids, ["id", "source"]).to_pylist() if files else []
+        return {row["id"]: row["source"] or "" for row in found}
+
+    def source_sizes(self) -> dict[str, int] | None:
+        """How many passages of the corpus each source has; None of an outside store, which is not counted."""
         if is_external(self.config):
-            return {}
+            return None
         return counts(corpus_files(self.path / "corpus"), "source")
 
     def base(self) -> tuple[Manifest, Location, str]:

@@ -25,7 +25,7 @@ from wbrag.enrich.rows import Run, unit_of
 from wbrag.generators import generator_fingerprint
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.external import state as store_state
-from wbrag.units.allowance import allowed
+from wbrag.units import allowance
 from wbrag.units.checks.nli import open_nli
 from wbrag.units.decisions import State
 from wbrag.units.examine import examine
@@ -158,7 +158,7 @@ class Library:
         named = {id for s in todo for id, _ in s.unit.sources} | {hit.id for hits in near.values() for hit in hits}
         named |= {said.passage_id for s in todo for said in s.unit.witnesses}
         passages, ids = self.layout.passages(named), {s.unit.id for s in todo}
-        corpus = self.layout.source_sizes() if any(s.unit.witnesses for s in todo) else {}
+        corpus = self.layout.source_sizes() if any("witnesses" in s.unit.scores for s in todo) else {}
         checks = self.config.checks
         found = examine(stock, ids, stands, passages, near, checks, open_nli(checks), corpus)
         self.layout.results.add(found, self._fingerprints([s.unit for s in todo]))
@@ -186,7 +186,7 @@ class Library:
         def tag(unit: Unit) -> str:
             present = [passages[id] for id, _ in unit.sources if id in passages]
             rows = [(p.content_hash, p.source, p.trust, p.updated_at) for p in present]
-            heard = [said.passage_id for said in unit.witnesses]
+            heard = [list(said) for said in unit.witnesses]
             return fingerprint(common, unit.sources, unit.evidence, unit.scores, rows, *([heard] if heard else ()))
 
         return {unit.id: tag(unit) for unit in units}
@@ -214,12 +214,12 @@ class Library:
         """Those that their sources may still be behind; how many wait for that is told."""
         times = self.config.checks.source_share
         corpus = self.layout.source_sizes() if passed and times else {}
-        if len(corpus) < 2:  # one source, or an outside store
+        if not corpus or len(corpus) < 2:  # an outside store, or one source
             return passed
         standing = [s.unit for s in self.layout.shelf.read() if states.get(s.unit.id) == "approved"]
-        named = {id for unit in [*passed, *standing] for id, _ in unit.sources}
-        source_of = {id: passage.source for id, passage in self.layout.passages(named).items()}
-        found, waiting = allowed(passed, standing, source_of, corpus, times)
+        named = {id for unit in [*passed, *standing] for id in allowance.used(unit)}
+        source_of = self.layout.sources_of(named)
+        found, waiting = allowance.allowed(passed, standing, source_of, corpus, times)
         for name, count in waiting.items():
             log.warning(
                 "%d units of source %r passed every check and wait for a person: its share of the library is used up "

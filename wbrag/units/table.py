@@ -175,12 +175,18 @@ def _with_provenance(kept: Unit, other: Unit) -> Unit:
     before, after = dict(kept.sources), dict(other.sources)
     changed = {id for id in before.keys() & after.keys() if before[id] != after[id]}
     evidence = [e for e in kept.evidence if e.passage_id not in changed]
+    scores, heard = (other.scores | marks(kept), other.witnesses) if changed else (kept.scores, kept.witnesses)
+    if not changed and "witnesses" in other.scores:  # whoever was asked for either of them counts
+        asked = scores.get("witnesses", 0.0) + other.scores["witnesses"]
+        scores = scores | {"witnesses": asked}
+        heard = tuple({said.passage_id: said for said in (*other.witnesses, *heard)}.values())
     return replace(
         kept,
         question_ids=tuple(dict.fromkeys((*kept.question_ids, *other.question_ids))),
         sources=tuple((before | after).items()),
         evidence=tuple(dict.fromkeys((*evidence, *other.evidence))),
-        scores=other.scores | marks(kept) if changed else kept.scores,
+        scores=scores,
+        witnesses=heard,
     )
 
 

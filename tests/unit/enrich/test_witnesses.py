@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from tests.support.fakes import TableRetriever
 from tests.support.scripted import ScriptedGenerator
+from wbrag.core.errors import PromptTooLong
 from wbrag.core.tasks import task
 from wbrag.core.types import Hit, Messages, Sampling, Unit, Witness
 from wbrag.enrich.witnesses import LEAD, TOGETHER, said_by, witnesses
@@ -22,19 +24,23 @@ def passage(id: str, builder: str, source: str = "archive") -> Hit:
     return Hit(id, "Mirrow Light", f"A light stands there. Mirrow Light was built by {builder}.", 0.5, source=source)
 
 
-def heard(hits: Sequence[Hit], limit: int = 12, by_title: Sequence[Hit] = ()) -> tuple[tuple[Witness, ...], list[str]]:
+def heard(
+    hits: Sequence[Hit], limit: int = 12, by_title: Sequence[Hit] = (), unit: Unit = UNIT
+) -> tuple[tuple[Witness, ...], list[str]]:
     """What the witnesses say, the model answering with the builder that it reads; and whom it was shown, in order."""
     shown: list[str] = []
 
     def reply(messages: Messages, sampling: Sampling) -> str:
         text = messages[0].content
+        if "too long" in text:
+            raise PromptTooLong("expected a shorter prompt")
         shown.extend(hit.id for hit in [*hits, *by_title] if hit.text in text)
         return text.split("built by ")[1].split(".")[0] if "built by " in text else "nobody knows"
 
-    retriever = TableRetriever({QUESTION: list(hits), UNIT.title: list(by_title)})
+    retriever = TableRetriever({QUESTION: list(hits), unit.title: list(by_title)})
     rag = Rag(ScriptedGenerator(reply), retriever, task("qa"))
     own = [Hit("own", "Mirrow Light", UNIT.text, 1.0)]
-    return asyncio.run(witnesses(rag, QUESTION, UNIT, own, ["Odran Pell"], limit)), shown
+    return asyncio.run(witnesses(rag, QUESTION, unit, own, ["Odran Pell"], limit)), shown
 
 
 def test_each_is_asked_alone_and_says_what_its_own_text_holds() -> None:
@@ -106,3 +112,37 @@ def test_answers_in_a_script_without_spaces() -> None:
     hit = Hit("p", "灯台", "ミロウ灯台は1871年に建てられた。", 0.0)
     found = said_by(hit, "ミロウ灯台はいつ建てられたか", "1871年", ["1871年"])
     assert found is not None and found.agrees
+
+
+def test_a_padded_title_hides_the_subject_from_nobody() -> None:
+    padded = replace(UNIT, title="Mirrow Light Grand Harbour Beacon Tower Heritage Register")
+    _, shown = heard([passage("p1", "Ines Vart")], unit=padded)
+    assert shown == ["p1"]
+
+
+def test_passages_that_name_no_source_speak_for_themselves() -> None:
+    """Decoys on top do not end the asking where an index or an outside store does not say who wrote what."""
+    hits = [passage(f"d{n}", "Odran Pell", "") for n in range(4)] + [
+        passage(f"a{n}", "Ines Vart", "") for n in range(6)
+    ]
+    found, _ = heard(hits)
+    assert sum(not w.agrees for w in found) == 6
+
+
+def test_a_passage_that_the_model_has_no_room_for_is_silent() -> None:
+    found, _ = heard([replace(passage("p1", "Ines Vart"), text="Mirrow Light: too long"), passage("p2", "Odran Pell")])
+    assert [w.passage_id for w in found] == ["p2"]
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "answer", "gold", "agrees"),
+    [
+        ("who built it?", "It stands north of Tarn.", "No", "Pell", None),  # a word is no part of another
+        ("how many?", "It was lit in 1852.", "5", "7", None),
+        ("Which is older, Mirrow Light or Tarn Light?", "Mirrow Light is older.", "Mirrow Light", "Mirrow Light", True),
+        ("Which is older, Mirrow Light or Tarn Light?", "Tarn Light is older.", "Tarn Light", "Mirrow Light", False),
+    ],
+)
+def test_words_and_choices(question: str, text: str, answer: str, gold: str, agrees: bool | None) -> None:
+    found = said_by(Hit("p", "Mirrow Light", text, 0.0), question, answer, [gold])
+    assert (None if found is None else found.agrees) == agrees

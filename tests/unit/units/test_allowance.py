@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbrag.core.types import Unit
+from wbrag.core.types import Evidence, Unit
 from wbrag.units.allowance import ALWAYS, PER_QUESTION, allowed
 
 SOURCES = {"a": "archive", "f": "forum"}
@@ -20,7 +20,7 @@ def test_a_source_is_held_to_three_times_its_share() -> None:
     standing = [unit(n, "a") for n in range(100)]
     more = [unit(100 + n, "f") for n in range(100)]
     found, waiting = allowed(more, standing, SOURCES, CORPUS, 3.0)
-    assert len(found) == 60 and waiting == {"forum": 40}  # 3 x 10% of 200
+    assert len(found) == 42 and waiting == {"forum": 58}  # 3 x 10% of the 142 that the library then has
 
 
 def test_small_libraries_and_a_corpus_of_one_source_are_not_held() -> None:
@@ -38,6 +38,13 @@ def test_one_question_takes_so_many_units_of_a_source() -> None:
     assert allowed([unit(50, "a", question="q")], same[:3], SOURCES, CORPUS, 3.0)[0], "another source has its own"
 
 
+def test_a_source_is_charged_for_what_its_evidence_is_from() -> None:
+    """An archive unit that kept a forum's passage beside its own, and took nothing from it, is the archive's."""
+    full = [unit(n, "f") for n in range(ALWAYS)]
+    mixed = Unit("T", "Text.", ("q",), (("a", ""), ("f", "")), (Evidence("a", "Text."),))
+    assert allowed([mixed], full, SOURCES, CORPUS, 3.0) == ([mixed], {})
+
+
 @given(st.lists(st.sampled_from([("a",), ("f",), ("a", "f"), ("gone",)]), max_size=120), st.floats(0.1, 5))
 def test_every_candidate_is_let_in_or_counted_and_no_source_goes_beyond(
     kinds: list[tuple[str, ...]], times: float
@@ -47,4 +54,4 @@ def test_every_candidate_is_let_in_or_counted_and_no_source_goes_beyond(
     assert len(found) + sum(waiting.values()) == len(candidates)
     for id, name in SOURCES.items():
         mine = sum(id in dict(u.sources) for u in found)
-        assert mine <= max(ALWAYS, times * CORPUS[name] / 1000 * len(candidates) + 1)
+        assert mine <= max(ALWAYS, times * CORPUS[name] / 1000 * len(found) + 1)

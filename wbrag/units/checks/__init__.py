@@ -7,9 +7,11 @@ scored in the enrichment pass, while the model is up), so that thresholds can be
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from wbrag.core.sections import ChecksConfig
-from wbrag.core.types import Hit, Passage, Unit
+from wbrag.core.types import Hit, Passage
+from wbrag.enrich.enrich import WrittenUnit
 from wbrag.units.checks.conflict import conflict
 from wbrag.units.checks.dissent import dissent
 from wbrag.units.checks.grounding import grounding
@@ -45,7 +47,7 @@ CHECKS: dict[str, Check] = {
     "sources": sources,
     "dissent": dissent,
 }
-ALONE = ("grounding", "instructions")  # checks that need nothing but the unit and its sources
+ALONE = ("grounding", "round_trip", "leakage", "instructions")  # need nothing but the unit and its sources
 
 
 def run(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> list[CheckResult]:
@@ -53,11 +55,14 @@ def run(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -> 
     return [check(subject, settings, nli) for name, check in CHECKS.items() if name in settings.enabled]
 
 
-def worth_witnesses(settings: ChecksConfig, unit: Unit, retained: Sequence[Hit]) -> bool:
-    """Whether `dissent` is on, and the checks that need no model let `unit` by."""
-    subject = CheckInput(unit, tuple(Passage(hit.id, hit.title, hit.text) for hit in retained))
+def worth_witnesses(settings: ChecksConfig, written: WrittenUnit, retained: Sequence[Hit]) -> bool:
+    """Whether the enabled checks that need no model let a unit by, so that `dissent` may decide."""
+    figures = ("s_unit", "s_kept", "answer_in_unit", "answer_in_sources")
+    scores = {name: float(value) for name in figures if (value := getattr(written, name)) is not None}
+    passages = tuple(Passage(hit.id, hit.title, hit.text) for hit in retained)
+    subject = CheckInput(replace(written.unit, scores=scores), passages)
     asked = [name for name in ALONE if name in settings.enabled and not (name == "grounding" and settings.nli_model)]
-    return "dissent" in settings.enabled and passed(CHECKS[name](subject, settings, None) for name in asked)
+    return passed(CHECKS[name](subject, settings, None) for name in asked)
 
 
 def passed(results: Iterable[CheckResult]) -> bool:

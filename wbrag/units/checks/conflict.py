@@ -5,8 +5,8 @@ the same but for a value: another name, another number, another day, or other wo
 Of 92,188 pairs of sentences from passages of Wikipedia with one title, names, numbers and days alone object to 17; of
 15 that were read about half were figures that really differ.
 
-Where the witnesses of `dissent` were asked, passages of sources that answered, or that are smaller than the unit's own,
-are left to it, except newer ones: one passage that anybody may have written would else refuse whatever it contradicts.
+Where witnesses were asked for `dissent`, a passage of no known age refuses nothing that is from a larger source: what
+it contradicts would else be anybody's to refuse.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from wbrag.core.sentences import sentences
 from wbrag.units.checks.interface import CheckInput, CheckResult, Neighbour, Nli
 from wbrag.units.checks.novelty import INACTIVE
 from wbrag.units.checks.reading import STOP, Reading, read, stem
+from wbrag.units.checks.sources import origins
 
 CONTRADICTS = 0.5  # probability of contradiction from which the model's word counts
 LAST_WORDS = 4  # at most so many may differ at the end of two sentences that are otherwise the same
@@ -55,12 +56,11 @@ def _comparable(other: Neighbour, subject: CheckInput, settings: ChecksConfig) -
 
 
 def _outweighed(other: Neighbour, subject: CheckInput, settings: ChecksConfig) -> bool:
-    """Whether a passage's source has its vote in `dissent`, or is the smaller one beside the unit's own."""
-    if "dissent" not in settings.enabled or not subject.voices:
+    """Whether a passage is of a smaller source than the unit's own, which `dissent` had a chance to hear."""
+    if "dissent" not in settings.enabled or "witnesses" not in subject.unit.scores:
         return False
-    size, own = subject.corpus.get(other.source, 0), {passage.source for passage in subject.sources}
-    asked = {voice.source for voice in subject.voices}
-    return other.source in asked or 0 < size < sum(subject.corpus.get(source, 0) for source in own)
+    own = sum(subject.corpus.get(source, 0) for source in origins(subject.unit, subject.sources))
+    return 0 < subject.corpus.get(other.source, 0) < own
 
 
 def _split(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from wbrag.core.sections import ChecksConfig
 from wbrag.core.types import Passage, Witness
 from wbrag.units.checks.interface import CheckInput, CheckResult, Nli, Voice
 from wbrag.units.checks.reading import read
-from wbrag.units.checks.sources import passage_trust
+from wbrag.units.checks.sources import origins, passage_trust
 from wbrag.units.table import marks
 
 MOST = 0.5  # a source with this share of the corpus may alone speak for a unit that no label backs
@@ -28,7 +28,7 @@ def dissent(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None)
     if "witnesses" not in unit.scores:
         return CheckResult(NAME, True, None, None, "not measured: no witness was asked")
     voices = [voice for voice in subject.voices if about_subject(voice.said, unit.title)]
-    own = {passage.source for passage in subject.sources}
+    own = origins(unit, subject.sources)
     votes = _votes(voices, own)
     against = [voice for voice in voices if votes.get(voice.source, 0) < 0 and not voice.said.agrees]
     if not against:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wbrag.core.sections import ChecksConfig
-from wbrag.core.types import Passage
+from wbrag.core.types import Passage, Unit
 from wbrag.units.checks.interface import CheckInput, CheckResult, Nli
 
 
@@ -32,6 +32,12 @@ def trust(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -
     named = f" ({weakest.source})" if weakest.source else ""
     explanation = f"its least trusted source, {weakest.id}{named}, has trust {least:g}"
     return CheckResult("trust", least >= settings.min_trust, least, settings.min_trust, explanation)
+
+
+def origins(unit: Unit, sources: Iterable[Passage]) -> set[str]:
+    """The names of those that a unit's evidence is from; a source that was kept beside it and not used is none."""
+    used = {evidence.passage_id for evidence in unit.evidence} or {id for id, _ in unit.sources}
+    return {passage.source for passage in sources if passage.id in used}
 
 
 def unit_trust(sources: Iterable[Passage], settings: ChecksConfig) -> float:

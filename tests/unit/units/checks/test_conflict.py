@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from wbrag.core.sections import ChecksConfig
-from wbrag.core.types import Passage, Unit, Witness
+from wbrag.core.types import Evidence, Passage, Unit
 from wbrag.data.demo.world import Fact, build_world, ideal_unit
-from wbrag.units.checks import CheckInput, CheckResult, Neighbour, Voice
+from wbrag.units.checks import CheckInput, CheckResult, Neighbour
 from wbrag.units.checks.conflict import conflict, differ_in_value
 from wbrag.units.checks.reading import read
 
@@ -81,26 +81,22 @@ def test_what_is_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("voice", "dates", "passes"),
+    ("forum", "dates", "passes"),
     [
-        ("forum", ("", ""), True),  # it has its vote in `dissent`
-        ("archive", ("", ""), False),  # another source's voice is not this one's
-        ("forum", ("2020", "2021"), False),  # what is known to be newer still counts
+        (9, ("", ""), True),  # a post of a smaller source refuses nothing
+        (10, ("", ""), False),
+        (0, ("", ""), False),  # of which nothing is known
+        (9, ("2020", "2021"), False),  # what is known to be newer still counts
     ],
 )
-def test_a_passage_of_a_source_that_was_asked_is_left_to_dissent(
-    voice: str, dates: tuple[str, str], passes: bool
-) -> None:
-    unit = Unit("Drawyn yard", OURS, (), (("p", ""),), ())
+def test_a_passage_of_a_smaller_source_is_left_to_dissent(forum: int, dates: tuple[str, str], passes: bool) -> None:
+    unit = Unit("Drawyn yard", OURS, (), (("p", ""), ("q", "")), (Evidence("p", OURS),), {"witnesses": 1.0})
     theirs = Neighbour("o", "Bulletin", OURS.replace("1936", "1937"), 0.9, "passage", dates[1], source="forum")
-    voices = (Voice(Witness("w", "Drawyn yard", "1936", OURS, True), voice, 1.0),)
-    source = Passage("p", "", OURS, "archive", updated_at=dates[0])
-    subject = CheckInput(unit, (source,), (theirs,), voices, {"archive": 10, "forum": 10})
+    sources = (Passage("p", "", OURS, "archive", updated_at=dates[0]), Passage("q", "", OURS, "unused"))
+    subject = CheckInput(unit, sources, (theirs,), (), {"archive": 10, "forum": forum, "unused": 500})
     assert conflict(subject, SETTINGS).passed is passes
-    smaller = replace(subject, corpus={"archive": 10, "forum": 9})
-    assert conflict(smaller, SETTINGS).passed is (dates[1] == ""), "what is smaller than its own refuses nothing"
-    without = ChecksConfig(enabled=("conflict",))
-    assert not conflict(subject, without).passed
+    assert not conflict(subject, ChecksConfig(enabled=("conflict",))).passed
+    assert not conflict(replace(subject, unit=replace(unit, scores={})), SETTINGS).passed, "nobody was asked"
 
 
 def test_the_model_decides_where_there_is_one() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wbrag.core.sections import ChecksConfig
-from wbrag.core.types import Passage, Unit, Witness
-from wbrag.units.checks import CheckInput, Voice
+from wbrag.core.types import Evidence, Hit, Passage, Unit, Witness
+from wbrag.enrich.enrich import WrittenUnit
+from wbrag.units.checks import CheckInput, Voice, worth_witnesses
 from wbrag.units.checks.dissent import about_subject, dissent
 from wbrag.units.table import FROM_TRAFFIC, JUDGED
 
@@ -108,3 +111,35 @@ def test_one_more_voice_for_it_never_holds_it_back(said: list[Said], own: str) -
 @given(votes, st.sampled_from(["archive", "forum"]), st.integers(1, 5))
 def test_a_source_says_as_much_with_ten_passages_as_with_one(said: list[Said], own: str, times: int) -> None:
     assert check(said, own)[0] is check(said * times, own)[0]
+
+
+@pytest.mark.parametrize(
+    ("figures", "settings", "worth"),
+    [
+        ({}, {}, True),
+        ({"s_unit": 0.9, "s_kept": 1.0}, {}, False),  # the round trip refuses it
+        ({"s_unit": 0.9, "s_kept": 1.0}, {"round_trip": 0.2}, True),
+        ({"answer_in_unit": True, "answer_in_sources": False}, {}, False),
+        ({"answer_in_unit": True, "answer_in_sources": False}, {"enabled": ("grounding", "dissent")}, True),
+    ],
+)
+def test_only_units_that_the_cheap_checks_let_by_are_worth_witnesses(
+    figures: dict[str, Any], settings: dict[str, Any], worth: bool
+) -> None:
+    text = "Odran Pell built Mirrow Light."
+    unit = Unit("Mirrow Light", text, ("q",), (("p0", ""),), (Evidence("p0", text),))
+    documents = [Hit("p0", "Mirrow Light", text, 1.0)]
+    assert (
+        worth_witnesses(ChecksConfig(**settings), WrittenUnit(unit, False, False, 9, 5, **figures), documents) is worth
+    )
+    other = replace(unit, text="Ines Vart built Mirrow Light.")
+    assert not worth_witnesses(ChecksConfig(), WrittenUnit(other, False, False, 9, 5), documents), "not grounded"
+
+
+def test_a_source_that_was_kept_and_not_used_stands_for_nothing() -> None:
+    """The gate may keep a passage that says the contrary: what no evidence is from has no vote for the unit."""
+    unit = Unit("Mirrow Light", "x", ("q",), (("p0", ""), ("p1", "")), (Evidence("p0", "x"),), {"witnesses": 1.0})
+    sources = (Passage("p0", "", "", "forum"), Passage("p1", "", "", "archive"))
+    voices = (Voice(Witness("w", "Mirrow Light", "", "It was built by Ines.", False), "museum", 1.0),)
+    sizes = {"forum": 20, "archive": 2000, "museum": 1500}
+    assert not dissent(CheckInput(unit, sources, (), voices, sizes), ChecksConfig()).passed
