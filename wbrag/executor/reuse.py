@@ -259,11 +259,11 @@ class _NoDistiller(Distiller):
 
 async def _replayed(job: EnrichJob, examples: Sequence[Example], known: Mapping[str, Known]) -> list[Row]:
     """The rows as Algorithm 1 makes them from what is `known` alone, of those examples for which that is enough."""
-    nobody, settings = cast(Any, None), job.config.enrich
-    distiller = _NoDistiller(nobody, nobody, settings) if job.distils else None
+    none, settings = cast(Any, None), job.config.enrich
+    distiller = _NoDistiller(none, none, settings) if job.distils else None
     rows = []
     for example in examples:
-        rag = Rag(nobody, _NoRetriever(), task(example.task))
+        rag = Rag(none, _NoRetriever(), task(example.task))
         enricher = Enricher(_no_method, rag, distiller, settings, nobody if job.worth is nobody else _unknown)
         try:
             row = verdict_row(await enricher.enrich(example, known.get(example.id, NOTHING)))

@@ -10,7 +10,7 @@ import pytest
 
 from wbrag.core.config import Config, load
 from wbrag.core.errors import WbragError
-from wbrag.core.types import Evidence, Unit
+from wbrag.core.types import Evidence, Unit, Witness
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.units.publish import propose
@@ -140,3 +140,20 @@ def test_many_small_shards_become_one(tmp_path: Path) -> None:
         release = publish(config, tmp_path, shelf, releases, base, digest)
         counts.append([s.count for s in Manifest.read(tmp_path / release.writeback_manifest).shards])
     assert counts == [[1], [1, 1], [3], [3, 1]]
+
+
+def said(id: str, agrees: bool) -> Witness:
+    return Witness(id, "Lamp", "oak", "It is oak.", agrees)
+
+
+@pytest.mark.parametrize("first_asked", [True, False])
+def test_whoever_was_asked_about_either_of_two_merged_units_is_kept(first_asked: bool) -> None:
+    """Else a unit that met dissent would be measured anew by being written again."""
+    bare = unit("It is oak.")
+    asked = replace(bare, scores={"witnesses": 2.0}, witnesses=(said("w1", False),))
+    pair = [(asked, vectors(0)[0]), (bare, vectors(0)[0])]
+    [kept], _ = merge_units([], pair if first_asked else pair[::-1], 0.97)
+    assert kept.unit.witnesses == (said("w1", False),) and kept.unit.scores["witnesses"] == 2.0
+    both = replace(bare, scores={"witnesses": 1.0}, witnesses=(said("w1", False), said("w2", True)))
+    [kept], _ = merge_units([], [(asked, vectors(0)[0]), (both, vectors(0)[0])], 0.97)
+    assert {w.passage_id for w in kept.unit.witnesses} == {"w1", "w2"} and kept.unit.scores["witnesses"] == 3.0
