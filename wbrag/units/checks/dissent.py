@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from wbrag.core.sections import ChecksConfig
+from wbrag.core.sentences import sentences
 from wbrag.core.types import Passage, Witness
 from wbrag.units.checks.interface import CheckInput, CheckResult, Nli, Voice
 from wbrag.units.checks.reading import read
@@ -47,11 +48,17 @@ def dissent(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None)
 
 
 def about_subject(said: Witness, title: str) -> bool:
-    """Whether the sentence, or the title of its passage, names what the unit's title names."""
-    subject, sentence, passage = read(title), read(said.sentence), read(said.title)
+    """Whether the sentence, or the title of its passage, names what the unit's title names.
+
+    What stands before it counts only where it refers back.
+    """
+    spans = sentences(said.sentence)
+    *before, last = (read(said.sentence[start:end]) for start, end in spans) if spans else [read("")]
+    readings = [last, read(said.title), *(before if last.refers_back else ())]
+    subject = read(title)
     if subject.named:
-        return bool(subject.named & (sentence.named | passage.named | sentence.words | passage.words))
-    held = sentence.content | passage.content
+        return any(subject.named & (reading.named | reading.words) for reading in readings)
+    held = frozenset(word for reading in readings for word in reading.content)
     return len(subject.content & held) > len(subject.content) / 2 or not subject.content
 
 

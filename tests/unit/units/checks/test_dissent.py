@@ -90,6 +90,8 @@ def test_a_unit_whose_witnesses_were_not_asked_is_not_measured() -> None:
         ("Mirrow Light", "Mirrow Light was built by Ines Vart.", "Notes", True),
         ("Mirrow Light", "It was built by Ines Vart.", "Mirrow Light", True),
         ("Mirrow Light", "The quay was built by Ines Vart.", "Quay of Tarn", False),
+        ("Mirrow Light", "Mirrow Light stands there. It was built by Ines Vart.", "Notes", True),
+        ("Mirrow Light", "Mirrow Light stands there. The quay was built by Ines Vart.", "Notes", False),
         ("gravity", "gravity was described by Newton.", "notes", True),
         ("gravity", "light was described by Newton.", "optics", False),
     ],
