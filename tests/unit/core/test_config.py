@@ -11,7 +11,7 @@ import pytest
 from wbrag.core.config import Config, flags, load
 from wbrag.core.errors import UsageError
 from wbrag.core.fingerprint import fingerprint
-from wbrag.core.sections import EnrichConfig
+from wbrag.core.sections import ChecksConfig, EnrichConfig
 
 
 @pytest.fixture(autouse=True)
@@ -162,3 +162,11 @@ def test_engine_settings_are_vllms_own_and_only_those_that_load_no_code(yaml: Pa
     for options in ({"trust_remote_code": True}, {"load_format": "pt"}, {"quantisation": "fp8"}):
         with pytest.raises(UsageError, match=next(iter(options))):
             load(generator={"engine": options})
+
+
+def test_a_later_check_leaves_recorded_fingerprints_of_the_checks() -> None:
+    """As commit 44add3c wrote them: the default, which has a check more by now, and a list that somebody chose."""
+    assert fingerprint(ChecksConfig()) == "161e8a2094c0"
+    assert fingerprint(ChecksConfig(enabled=("grounding", "trust"))) == "ae27a76588e7"
+    without = tuple(name for name in ChecksConfig().enabled if name != "dissent")
+    assert fingerprint(ChecksConfig(enabled=(*without[:-1], "dissent"))) != "161e8a2094c0"
