@@ -282,6 +282,11 @@ class Unit:
     def id(self) -> str:
         return unit_id(self.contents)
 
+    @property
+    def drawn_from(self) -> set[str]:
+        """The passages that its evidence is from; one that was kept beside them and not used is none."""
+        return {evidence.passage_id for evidence in self.evidence} or {id for id, _ in self.sources}
+
 
 def unit_id(contents: str) -> str:
     """The id of a unit with these contents."""

@@ -34,7 +34,7 @@ async def witnesses(
     found: list[Witness] = []
     if not any(map(normalise, answers)):
         return ()
-    used = {evidence.passage_id for evidence in unit.evidence} or {hit.id for hit in retained}
+    used = unit.drawn_from
     own = {_source(hit) for hit in retained if hit.id in used}
     asked, leads = Counter[str](), Counter[str]()
     subject = _subject(unit.title, question)
@@ -129,7 +129,9 @@ def _zipped(lists: Sequence[Sequence[Hit]]) -> Iterator[list[Hit]]:
 
 
 def _names(text: str, subject: Collection[str]) -> bool:
-    held = [word for word in subject if _holds(text, word)]
+    text = normalise(text)
+    words = set(text.split())
+    held = [word for word in subject if word in words or _within(text, word)]
     return len(held) > NAMED * len(subject)
 
 
@@ -147,6 +149,9 @@ def _same(ours: str, theirs: str) -> bool:
 
 def _holds(sentence: str, core: str) -> bool:
     text, words = normalise(sentence), set(core.split())
-    if words <= set(text.split()):
-        return True
-    return not core.isascii() and core in text  # scripts that set no spaces between words
+    return words <= set(text.split()) or _within(text, core)
+
+
+def _within(text: str, words: str) -> bool:
+    """Whether they stand in it, in scripts that set no spaces between words."""
+    return not words.isascii() and words in text

@@ -112,7 +112,7 @@ class Runner(Models):
     def distil(self, examples: Sequence[Example], *, round_trip: bool = False, witnessed: bool = False) -> Run:
         """A unit for each example from `metadata["documents"]`, kept in `distilled/<fingerprint>/`.
 
-        `witnessed`: the units of a round trip are told to witnesses too, where the settings ask for them.
+        `witnessed`: witnesses are asked about the units too, where the settings have it so.
         """
         c, e = self.config, self.config.enrich
         distiller = (e.distiller, e.max_sentences, e.fallback_sentences, e.max_unit_tokens)

@@ -15,11 +15,6 @@ ALWAYS = 10  # units of a source that no bound holds back
 PER_QUESTION = 3  # units of a source that answer the same question, as runs of several methods make them
 
 
-def used(unit: Unit) -> set[str]:
-    """The passages that a unit's evidence is from."""
-    return {evidence.passage_id for evidence in unit.evidence} or {id for id, _ in unit.sources}
-
-
 def allowed(
     candidates: Sequence[Unit],
     standing: Iterable[Unit],
@@ -36,7 +31,7 @@ def allowed(
     answered: Counter[tuple[str, str]] = Counter()
 
     def names(unit: Unit) -> set[str]:
-        return {source_of[id] for id in used(unit) if id in source_of}
+        return {source_of[id] for id in unit.drawn_from if id in source_of}
 
     def add(unit: Unit) -> None:
         for name in names(unit):

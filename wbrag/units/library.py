@@ -25,7 +25,7 @@ from wbrag.enrich.rows import Run, unit_of
 from wbrag.generators import generator_fingerprint
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.external import state as store_state
-from wbrag.units import allowance
+from wbrag.units.allowance import allowed
 from wbrag.units.checks.nli import open_nli
 from wbrag.units.decisions import State
 from wbrag.units.examine import examine
@@ -217,9 +217,9 @@ class Library:
         if not corpus or len(corpus) < 2:  # an outside store, or one source
             return passed
         standing = [s.unit for s in self.layout.shelf.read() if states.get(s.unit.id) == "approved"]
-        named = {id for unit in [*passed, *standing] for id in allowance.used(unit)}
+        named = {id for unit in [*passed, *standing] for id in unit.drawn_from}
         source_of = self.layout.sources_of(named)
-        found, waiting = allowance.allowed(passed, standing, source_of, corpus, times)
+        found, waiting = allowed(passed, standing, source_of, corpus, times)
         for name, count in waiting.items():
             log.warning(
                 "%d units of source %r passed every check and wait for a person: its share of the library is used up "

@@ -177,7 +177,7 @@ def _with_provenance(kept: Unit, other: Unit) -> Unit:
     evidence = [e for e in kept.evidence if e.passage_id not in changed]
     scores, heard = (other.scores | marks(kept), other.witnesses) if changed else (kept.scores, kept.witnesses)
     if not changed and "witnesses" in other.scores:  # whoever was asked for either of them counts
-        asked = scores.get("witnesses", 0.0) + other.scores["witnesses"]
+        asked = max(scores.get("witnesses", 0.0), other.scores["witnesses"])  # written again, it stays as it is
         scores = scores | {"witnesses": asked}
         heard = tuple({said.passage_id: said for said in (*other.witnesses, *heard)}.values())
     return replace(

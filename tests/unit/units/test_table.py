@@ -156,4 +156,12 @@ def test_whoever_was_asked_about_either_of_two_merged_units_is_kept(first_asked:
     assert kept.unit.witnesses == (said("w1", False),) and kept.unit.scores["witnesses"] == 2.0
     both = replace(bare, scores={"witnesses": 1.0}, witnesses=(said("w1", False), said("w2", True)))
     [kept], _ = merge_units([], [(asked, vectors(0)[0]), (both, vectors(0)[0])], 0.97)
-    assert {w.passage_id for w in kept.unit.witnesses} == {"w1", "w2"} and kept.unit.scores["witnesses"] == 3.0
+    assert {w.passage_id for w in kept.unit.witnesses} == {"w1", "w2"} and kept.unit.scores["witnesses"] == 2.0
+
+
+def test_a_witnessed_unit_that_is_written_again_changes_nothing(tmp_path: Path) -> None:
+    heard = replace(unit("It is oak."), scores={"witnesses": 2.0}, witnesses=(said("w1", False), said("w2", True)))
+    table = UnitTable(tmp_path / "units")
+    for _ in range(3):
+        table.add([heard], vectors(0), "e", 0.97)
+    assert table.version == 0 and table.read()[0].unit.scores == {"witnesses": 2.0}

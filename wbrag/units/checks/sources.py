@@ -35,9 +35,8 @@ def trust(subject: CheckInput, settings: ChecksConfig, nli: Nli | None = None) -
 
 
 def origins(unit: Unit, sources: Iterable[Passage]) -> set[str]:
-    """The names of those that a unit's evidence is from; a source that was kept beside it and not used is none."""
-    used = {evidence.passage_id for evidence in unit.evidence} or {id for id, _ in unit.sources}
-    return {passage.source for passage in sources if passage.id in used}
+    """The names of those of `sources` that the unit is drawn from."""
+    return {passage.source for passage in sources if passage.id in unit.drawn_from}
 
 
 def unit_trust(sources: Iterable[Passage], settings: ChecksConfig) -> float:
