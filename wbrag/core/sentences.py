@@ -11,8 +11,8 @@ import re
 # of Natural Questions); an East Asian full stop; or a blank line.
 # The look-behind and the possessive `*+`/`++` keep the scan linear on long runs of dots.
 _END = re.compile(
-    r"""(?<![.!?…])[.!?…]++(?:["'”’»)\]]|\[\d+\])*+(?:[ ](?:''|[)\]])(?=\s|$))*+(?=\s|$)
-      | [。！？]++[」』”’）]*+
+    r"""(?<![.!?…؟۔])[.!?…؟۔]++(?:["'”’»)\]]|\[\d+\])*+(?:[ ](?:''|[)\]])(?=\s|$))*+(?=\s|$)
+      | [。！？｡।॥។။]++[」』”’）]*+
       | \n[^\S\n]*+\n""",
     re.VERBOSE,
 )
@@ -43,7 +43,8 @@ def sentences(text: str) -> list[tuple[int, int]]:
     """Character spans `(start, end)` of the sentences of `text`, in order, without the whitespace around them.
 
     The spans cover everything but whitespace. A sentence ends at `.`, `!`, `?` or `…` (with the quotes, brackets and
-    `[1]` marks that close it) before whitespace, at `。！？`, and at a blank line; a single newline is only whitespace.
+    `[1]` marks that close it) or the Arabic `؟۔` before whitespace, at `。！？` and the Indic, Khmer and Burmese full
+    stops, and at a blank line; a single newline is only whitespace.
     Known limits of these rules, which are for English: a sentence that starts in lower case joins the one before it
     ("Yahoo! is", but also "iPhone sales fell."), "vitamin C. Some" is cut but "vitamin C. Sales" read as an initial, a
     name such as "Yahoo! Inc." is cut, and a full stop without whitespace after it ("end.Next") ends nothing.
@@ -51,7 +52,7 @@ def sentences(text: str) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     start = 0
     for match in _END.finditer(text):
-        if match[0][0] in ".!?…" and not _ends(text, match.start(), match.end(), start):
+        if match[0][0] in ".!?…؟۔" and not _ends(text, match.start(), match.end(), start):
             continue
         _add(spans, text, start, match.end())
         start = match.end()

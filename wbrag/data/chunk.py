@@ -5,13 +5,11 @@ A chunk is a slice of its document, by character offsets; nothing but white spac
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from wbrag.core.sentences import sentences
-
-_WORD = re.compile(r"\S+")
+from wbrag.core.words import count, spans
 
 
 class Chunk(NamedTuple):
@@ -29,16 +27,15 @@ class _Piece(NamedTuple):
 
 
 def chunk(title: str, text: str, words: int = 100) -> Iterator[Chunk]:
-    """Cut `text` into consecutive chunks that, with `title`, have at most `words` whitespace-separated words.
+    """Cut `text` into consecutive chunks that, with `title`, have at most `words` words.
 
     The title is embedded with every chunk, so its words count, up to half of `words`. Chunks hold whole sentences and
     are evened out, so that the last is not a stub; only a sentence over the limit is cut, between words. Nothing but
-    whitespace between chunks is left out. Scripts written without spaces are cut at sentence ends only by chance: a
-    sentence counts as one word there. Raises ValueError when `words` is below 1.
+    whitespace between chunks is left out. Raises ValueError when `words` is below 1.
     """
     if words < 1:
         raise ValueError(f"words must be at least 1, got {words}")
-    limit = max(words - len(title.split()), words // 2, 1)
+    limit = max(words - count(title), words // 2, 1)
     pieces = [piece for span in sentences(text) for piece in _pieces(text, *span, limit)]
     left = sum(piece.words for piece in pieces)
     first = 0
@@ -60,7 +57,7 @@ def _closer(size: int, grown: int, target: float, limit: int) -> bool:
 
 def _pieces(text: str, start: int, end: int, limit: int) -> Iterator[_Piece]:
     """The sentence text[start:end], in runs of at most `limit` words."""
-    spans = [match.span() for match in _WORD.finditer(text, start, end)]
-    for i in range(0, len(spans), limit):
-        run = spans[i : i + limit]
+    words = list(spans(text, start, end))
+    for i in range(0, len(words), limit):
+        run = words[i : i + limit]
         yield _Piece(run[0][0], run[-1][1], len(run))

@@ -77,3 +77,18 @@ def test_sentence_ends(parts: list[str]) -> None:
 
 def test_long_runs_take_linear_time() -> None:
     assert len(sentences("." * 200_000 + "x" + "\n" + " " * 200_000 + '"' * 200_000)) == 1
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    ["橋は千九百十一年に完成し、川の両岸を結んだ。", "这座桥于一九一一年建成。", "สะพานสร้างเสร็จในปีนั้นและยังใช้งานอยู่"],
+)
+def test_scripts_without_spaces_are_cut_too(sentence: str) -> None:
+    """Into chunks of at most twice as many characters as an English one has words, which the encoder can read."""
+    text = sentence * 60
+    chunks = list(chunk("題", text, 100))
+    assert len(chunks) > 3
+    assert "".join(piece.text for piece in chunks) == text
+    assert max(len(piece.text) for piece in chunks) <= (600 if "สะ" in sentence else 200)
+    if "。" in sentence:
+        assert all(piece.text.endswith("。") for piece in chunks)

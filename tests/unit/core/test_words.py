@@ -1,0 +1,53 @@
+"""Words in scripts with spaces and without."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wbrag.core.sentences import sentences
+from wbrag.core.words import count, spans
+
+GERMAN = "Die Brücke wurde 1911 gebaut."
+JAPANESE = "橋は1911年に完成した。"
+THAI = "สะพานสร้างเสร็จในปีนั้น"
+ARABIC = "اكتمل الجسر عام 1911. متى اكتمل الجسر؟ لا أحد يعرف."
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", 0), ("a bc  d", 3), (GERMAN, 5), ("橋は古い", 2), (JAPANESE, 5), (THAI, 5), (ARABIC, 10), ("한국어 문장", 2)],
+)
+def test_count(text: str, words: int) -> None:
+    assert count(text) == words
+
+
+@given(st.text(st.sampled_from("ab 橋は。、1 สะพ้นุ\u3000 \n.") | st.characters(codec="utf-8"), max_size=40))
+def test_words_cover_all_but_white_space_in_order(text: str) -> None:
+    found = list(spans(text))
+    assert "".join(text[start:end] for start, end in found) == "".join(text.split())
+    assert all(a[1] <= b[0] for a, b in pairwise(found))
+    assert len(found) == count(text)
+
+
+def test_a_word_ends_before_no_mark_and_no_full_stop() -> None:
+    assert [JAPANESE[start:end] for start, end in spans(JAPANESE)][-1].endswith("。")
+    marks = "\u0e31\u0e34\u0e49\u0e48"
+    assert not any(THAI[start] in marks for start, _ in spans(THAI))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        (ARABIC, 3),
+        (JAPANESE * 2, 2),
+        ("पुल 1911 में बना। कब बना?", 2),
+        ("کیا پل بن گیا؟ ہاں۔", 2),
+        ("Er kam. Sie ging.", 2),
+    ],
+)
+def test_sentences_of_other_scripts(text: str, number: int) -> None:
+    assert len(sentences(text)) == number
