@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from wbrag.core.config import Config
 from wbrag.core.io.files import Location
 from wbrag.core.types import Answer, Example, Hit, Passage
-from wbrag.data.ingest import IngestResult
+from wbrag.data.ingest import IngestResult, ReadOptions
 from wbrag.enrich.rows import Row, Run
 from wbrag.enrich.start_check import warnings
 from wbrag.enrich.summary import summarise
@@ -94,14 +94,13 @@ class Workspace:
         path: str | Location,
         format: str = "flashrag",
         *,
-        columns: Mapping[str, str] | None = None,
         chunk_words: int = 100,
         source: str | None = None,
+        **how: Unpack[ReadOptions],
     ) -> IngestResult:
         """Read a published corpus into `corpus/`; documents longer than 1.5 x `chunk_words` words are cut."""
-        return self.layout.ingest_corpus(
-            path, format, columns=columns, chunk_words=chunk_words, source=source, progress=self.runner.progress
-        )
+        shown = self.runner.progress
+        return self.layout.ingest_corpus(path, format, chunk_words=chunk_words, source=source, progress=shown, **how)
 
     def ingest_examples(
         self,
@@ -111,11 +110,11 @@ class Workspace:
         format: str = "flashrag",
         task: str = "qa",
         *,
-        columns: Mapping[str, str] | None = None,
         unlabelled: bool = False,
+        **how: Unpack[ReadOptions],
     ) -> IngestResult:
         """Read questions into `examples/NAME/SPLIT.parquet`; `unlabelled` ones are for the judge."""
-        return self.layout.ingest_examples(path, name, split, format, task, columns=columns, unlabelled=unlabelled)
+        return self.layout.ingest_examples(path, name, split, format, task, unlabelled=unlabelled, **how)
 
     def index(self) -> dict[str, Any]:
         """Embed and index the corpus, resuming what a killed run left."""

@@ -20,7 +20,7 @@ from wbrag.core.reading import read_answer
 from wbrag.core.types import Example, Hit, Passage
 from wbrag.data.formats import FORMATS, beir_qrels
 from wbrag.data.ingest import ingest_corpus, ingest_examples
-from wbrag.data.readers import Input
+from wbrag.data.source import Input
 from wbrag.enrich.distil_replies import parse_evidence, parse_unit
 from wbrag.methods.planner import sub_questions
 from wbrag.units.checks.figures import figures

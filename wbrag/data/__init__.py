@@ -6,7 +6,7 @@ Knows no model and no index: imports `wbrag.core` alone.
 from wbrag.data.chunk import Chunk, chunk
 from wbrag.data.formats import FORMATS, Format
 from wbrag.data.ingest import CORPUS_SCHEMA, EXAMPLES_SCHEMA, IngestResult, ingest_corpus, ingest_examples
-from wbrag.data.readers import Input
+from wbrag.data.source import Input
 
 __all__ = [
     "CORPUS_SCHEMA",

@@ -1,16 +1,21 @@
 """Deduplication: ids and contents of tens of millions of records, kept as hashes in SQLite and not as texts.
 
-An id that comes again is a duplicate where its contents are the same, and an error where they are others.
+An id that comes again is a duplicate where its contents are the same, and a fault where they are others.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from enum import Enum
 from hashlib import blake2b
 from pathlib import Path
 
-from wbrag.core.errors import WbragError
+
+class Seen(Enum):
+    NEW = "new"
+    AGAIN = "again"
+    OTHER = "other"  # the id came before, with other contents
 
 
 class SeenIds:
@@ -29,36 +34,29 @@ class SeenIds:
             self._db.execute(f"PRAGMA {pragma}")
         self._db.execute("CREATE TABLE seen (id INTEGER PRIMARY KEY, contents INTEGER, row INTEGER)")
 
-    def fresh(self, records: Sequence[tuple[str, str]]) -> list[bool]:
-        """For each `(id, contents)`: True the first time, False for a repetition.
-
-        Raises WbragError when an id comes again with other contents.
-        """
+    def seen(self, records: Sequence[tuple[str, str]]) -> list[Seen]:
+        """For each `(id, contents)` whether it came before."""
         first = self._rows
         self._rows += len(records)
-        rows = [(_hash64(id, id), _hash64(contents, id), first + i) for i, (id, contents) in enumerate(records)]
+        rows = [(_hash64(id), _hash64(contents), first + i) for i, (id, contents) in enumerate(records)]
         self._db.execute("BEGIN")
         # In key order a batch touches each B-tree page once; the sort is stable, so the first of equal ids still wins.
         ordered = sorted(rows, key=lambda row: row[0])
         added = self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", ordered).rowcount
         self._db.execute("COMMIT")
         if added == len(records):
-            return [True] * len(records)
-        return [self._is_first(row, id) for row, (id, _) in zip(rows, records, strict=True)]
+            return [Seen.NEW] * len(records)
+        return [self._state(row) for row in rows]
 
     def close(self) -> None:
         self._db.close()
 
-    def _is_first(self, row: tuple[int, int, int], id: str) -> bool:
+    def _state(self, row: tuple[int, int, int]) -> Seen:
         contents, number = self._db.execute("SELECT contents, row FROM seen WHERE id = ?", row[:1]).fetchone()
-        if contents != row[1]:
-            raise WbragError(f"id {id!r}: expected once, found twice with different text; make the ids unique")
-        return bool(number == row[2])
+        if number == row[2]:
+            return Seen.NEW
+        return Seen.AGAIN if contents == row[1] else Seen.OTHER
 
 
-def _hash64(text: str, id: str) -> int:
-    try:
-        data = text.encode()
-    except UnicodeEncodeError:
-        raise WbragError(f"id {id!r}: expected Unicode text, found half a surrogate pair; mend the record") from None
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little", signed=True)
+def _hash64(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)

@@ -5,37 +5,28 @@ The output is replaced at the end, once all of the input was read: an error leav
 
 from __future__ import annotations
 
-import os
-import shutil
-import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from fnmatch import fnmatch
 from itertools import compress, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from uuid import uuid4
+from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wbrag.core.errors import StoreError, UsageError, WbragError, unknown
-from wbrag.core.io.durable import sync, sync_tree
-from wbrag.core.io.files import Location, location, put, write_atomically
-from wbrag.core.io.parquet import REPLACING
+from wbrag.core.errors import UsageError, WbragError, unknown
+from wbrag.core.io.files import Location, location, put
 from wbrag.core.io.schemas import schema_of, to_table
 from wbrag.core.types import Example, Passage
+from wbrag.core.words import count
 from wbrag.data.chunk import chunk
-from wbrag.data.dedup import SeenIds
+from wbrag.data.dedup import Seen, SeenIds
 from wbrag.data.formats import FORMATS
-from wbrag.data.readers import Input
+from wbrag.data.source import OTHER_TEXT, Input, OnBad, check_on_bad, delimiter_of
+from wbrag.data.staging import check_replaceable, replace_folder, staging
 
-if TYPE_CHECKING:
-    from wbrag.core.io.objects import ObjectPath
-
-T = TypeVar("T")
+T = TypeVar("T", Passage, Example)
 Progress = Callable[[int, int, int], None]
 
 CORPUS_SCHEMA = schema_of(Passage)
@@ -51,10 +42,26 @@ PART_CHARACTERS = 64_000_000  # a part is held in memory until it is written; wh
 BATCH = 2_000
 
 
+class ReadOptions(TypedDict, total=False):
+    """How a file is read.
+
+    `columns` maps wbrag's fields to the file's own; `delimiter` and `header` (the names of the columns of a file that
+    has no header) are for tables of text; `on_bad` says whether a record that does not fit ends the reading (`stop`,
+    the default) or is left out, counted and kept in the file `kept_in` (`skip`).
+    """
+
+    columns: Mapping[str, str] | None
+    delimiter: str
+    header: Sequence[str]
+    on_bad: OnBad
+    kept_in: Location | None
+
+
 class IngestResult(NamedTuple):
     """`rows` written from `documents` distinct records; `duplicates_dropped` repeated ones were left out.
 
-    A corpus has more rows than documents when documents were cut; examples fewer when rows were quarantined.
+    A corpus has more rows than documents when documents were cut. `quarantined` records were left out, in `left_out` by
+    why; they lie in the file `kept_in`. In `mended` records a text held NUL or half a surrogate pair.
     """
 
     rows: int
@@ -62,6 +69,9 @@ class IngestResult(NamedTuple):
     duplicates_dropped: int
     path: Location
     quarantined: int = 0
+    left_out: Mapping[str, int] = {}
+    kept_in: Location | None = None
+    mended: int = 0
 
 
 def ingest_corpus(
@@ -69,10 +79,10 @@ def ingest_corpus(
     out_dir: str | Location,
     *,
     format: str,
-    columns: Mapping[str, str] | None = None,
     chunk_words: int = 0,
     source: str | None = None,
     progress: Progress | None = None,
+    **how: Unpack[ReadOptions],
 ) -> IngestResult:
     """Write the corpus at `path` as `out_dir/part-00000.parquet ...`, with the columns of CORPUS_SCHEMA.
 
@@ -84,36 +94,37 @@ def ingest_corpus(
     if chunk_words < 0:
         raise UsageError(f"expected chunk_words of 0 (off) or more, found {chunk_words}")
     target = location(out_dir).resolve()
-    _check_replaceable(target)
-    given, records = _open(path, format, "corpus", columns or {})
+    check_replaceable(target)
+    given, records = _open(path, format, "corpus", how)
     documents = dropped = rows = parts = characters = 0
     pending: list[Passage] = []
     with ExitStack() as stack:
-        staging = stack.enter_context(_staging(target))
-        seen = stack.enter_context(closing(SeenIds(staging)))
-        (staging / "parts").mkdir()
-        while batch := list(islice(records, BATCH)):
-            fresh = _new(batch, seen.fresh([(p.id, p.contents) for p in batch]))
-            documents, dropped = documents + len(fresh), dropped + len(batch) - len(fresh)
-            for document in fresh:
+        scratch = stack.enter_context(staging(target))
+        stack.enter_context(_kept(given, scratch, how.get("kept_in")))
+        seen = stack.enter_context(closing(SeenIds(scratch)))
+        (scratch / "parts").mkdir()
+        for batch in _batches(records, BATCH):
+            fresh, again = _fresh(given, seen, batch)
+            documents, dropped = documents + len(fresh), dropped + again
+            for where, document in fresh:
                 cut = _split(document, chunk_words, source or "")
                 if len(cut) > 1:  # a chunk's id may be another document's own, so chunks count as seen too
-                    cut = _new(cut, seen.fresh([(p.id, p.contents) for p in cut]))
+                    cut = [piece for _, piece in _fresh(given, seen, [(where, piece) for piece in cut])[0]]
                 pending += cut
                 characters += len(document.text)
                 if len(pending) >= PART_ROWS or characters >= PART_CHARACTERS:
-                    _write_part(staging / "parts", parts, pending)
+                    _write_part(scratch / "parts", parts, pending)
                     rows, parts, characters, pending = rows + len(pending), parts + 1, 0, []
             if progress:
                 progress(rows + len(pending), given.bytes_done, given.bytes_total)
         if pending:
-            _write_part(staging / "parts", parts, pending)
+            _write_part(scratch / "parts", parts, pending)
             rows += len(pending)
         if not rows:
-            raise WbragError(f"{path}: expected a corpus, found no records; check the file and the format ({format})")
+            raise _nothing(given, "a corpus")
         seen.close()
-        _replace_folder(staging / "parts", target, staging / "old")
-    return IngestResult(rows, documents, dropped, target)
+        replace_folder(scratch / "parts", target, scratch / "old")
+    return _result(given, rows, documents, dropped, target, how.get("kept_in"))
 
 
 def ingest_examples(
@@ -122,16 +133,15 @@ def ingest_examples(
     *,
     format: str,
     task: str,
-    columns: Mapping[str, str] | None = None,
     limit: int | None = None,
     unlabelled: bool = False,
     keep: Callable[[Example], bool] = lambda example: True,
+    **how: Unpack[ReadOptions],
 ) -> IngestResult:
     """Write the labelled questions at `path` (the first `limit`) as one Parquet file with EXAMPLES_SCHEMA's columns.
 
-    `task` is stored with every example. `out_file` changes only at the end. An example without golden
-    answers is an error; one whose answers are all blank is quarantined and counted; `unlabelled` reads no answers;
-    those that `keep` denies are left out.
+    `task` is stored with every example. `out_file` changes only at the end. An example without a golden answer is
+    left out and counted; `unlabelled` reads no answers; those that `keep` denies are left out.
     Raises UsageError for an unknown format or column or a limit below 1, WbragError for input that does not fit.
     """
     if limit is not None and limit < 1:
@@ -139,54 +149,120 @@ def ingest_examples(
     target = location(out_file).resolve()
     if target.is_dir():
         raise WbragError(f"{target}: expected a Parquet file to write, found a folder; add a file name")
-    given, records = _open(path, format, "examples", columns or {}, unlabelled)
+    given, records = _open(path, format, "examples", how, unlabelled)
     rows = dropped = 0
     with ExitStack() as stack:
-        staging = stack.enter_context(_staging(target))
-        seen = stack.enter_context(closing(SeenIds(staging)))
-        with pq.ParquetWriter(staging / "examples", EXAMPLES_SCHEMA, compression="zstd") as writer:
-            while batch := list(islice(records, BATCH if limit is None else min(BATCH, limit - rows))):
-                fresh = _new(batch, seen.fresh([(e.id, "\n".join((e.question, *e.golden_answers))) for e in batch]))
-                dropped += len(batch) - len(fresh)
-                fresh = [item for item in fresh if keep(item)]
-                rows += len(fresh)
-                writer.write_table(to_table(Example, [replace(item, task=task) for item in fresh]))
+        scratch = stack.enter_context(staging(target))
+        stack.enter_context(_kept(given, scratch, how.get("kept_in")))
+        seen = stack.enter_context(closing(SeenIds(scratch)))
+        with pq.ParquetWriter(scratch / "examples", EXAMPLES_SCHEMA, compression="zstd") as writer:
+            while batch := next(_batches(records, BATCH if limit is None else min(BATCH, limit - rows)), None):
+                fresh, again = _fresh(given, seen, batch)
+                dropped += again
+                kept = [replace(item, task=task) for _, item in fresh if keep(item)]
+                rows += len(kept)
+                writer.write_table(to_table(Example, kept))
         if not rows:
-            raise WbragError(f"{path}: expected examples, found no records; check the file and the format ({format})")
-        put(staging / "examples", target)
-    return IngestResult(rows, rows + given.quarantined, dropped, target, given.quarantined)
+            raise _nothing(given, "examples")
+        put(scratch / "examples", target)
+    return _result(given, rows, rows + given.quarantined, dropped, target, how.get("kept_in"))
 
 
 def _open(
-    path: str | Location, format: str, kind: str, columns: Mapping[str, str], unlabelled: bool = False
-) -> tuple[Input, Iterator[Any]]:
-    """The input and the records that `format` reads from it, once the request makes sense."""
+    path: str | Location, format: str, kind: str, how: ReadOptions, unlabelled: bool = False
+) -> tuple[Input, Iterator[tuple[str, Any]]]:
+    """The input and the records that `format` reads from it with their places, once the request makes sense."""
     if format not in FORMATS:
         raise unknown("format", format, list(FORMATS))
-    reader = getattr(FORMATS[format], kind)
+    known, columns = FORMATS[format], how.get("columns") or {}
+    reader = getattr(known, kind)
     if reader is None:
-        able = ", ".join(name for name, known in FORMATS.items() if getattr(known, kind))
-        raise UsageError(f"format {format!r} has no {kind}: expected one of {able}")
-    if columns and not FORMATS[format].mapped:
-        able = ", ".join(name for name, known in FORMATS.items() if known.mapped)
-        raise UsageError(f"format {format!r} has fixed field names: use --columns with one of {able}")
+        raise UsageError(f"format {format!r} has no {kind}: expected one of {_able(kind)}")
+    if columns and not known.mapped:
+        raise UsageError(f"format {format!r} has fixed field names: use --columns with one of {_able('mapped')}")
+    delimiter, header = delimiter_of(how.get("delimiter") or ""), tuple(how.get("header") or ())
+    if (delimiter or header) and not known.table:
+        raise UsageError(f"format {format!r} has no header and delimiter: use them with one of {_able('table')}")
     for name in columns:
         if name not in FIELDS[kind]:
             raise unknown(f"{kind} column", name, FIELDS[kind])
     if format != "hf" and not location(path).exists():
         raise WbragError(f"expected a {format} file at {path}, found nothing; check the path")
-    given = Input(str(path), columns, unlabelled)
+    on_bad = check_on_bad(how.get("on_bad") or "stop")
+    given = Input(str(path), format, columns, unlabelled, known.table, delimiter, header, on_bad)
     return given, reader(given)
 
 
-def _new(records: Sequence[T], fresh: Sequence[bool]) -> list[T]:
-    return list(compress(records, fresh))
+def _able(what: str) -> str:
+    return ", ".join(name for name, known in FORMATS.items() if getattr(known, what))
+
+
+@contextmanager
+def _kept(given: Input, scratch: Path, kept_in: Location | None) -> Iterator[None]:
+    """What is left out goes to `kept_in` if all goes well; what an earlier ingest left out goes in any such case."""
+    given.kept_in = scratch / "left-out.jsonl" if kept_in is not None else None
+    yield
+    if kept_in is None:
+        return
+    if given.kept_in and given.kept_in.exists():
+        kept_in.parent.mkdir(parents=True, exist_ok=True)
+        put(given.kept_in, kept_in)
+    else:
+        kept_in.unlink(missing_ok=True)
+
+
+def _batches(records: Iterator[tuple[str, T]], most: int) -> Iterator[list[tuple[str, T]]]:
+    """At most so many at a time, and no more characters than a part has: a document may be a whole library."""
+    while most > 0:
+        batch: list[tuple[str, T]] = []
+        size = 0
+        for where, item in islice(records, most):
+            batch.append((where, item))
+            size += len(_contents(item))
+            if size >= PART_CHARACTERS:
+                break
+        if not batch:
+            return
+        yield batch
+
+
+def _fresh(given: Input, seen: SeenIds, batch: Sequence[tuple[str, T]]) -> tuple[list[tuple[str, T]], int]:
+    """Those of the batch that were not there before, and how many came again; what took another's id is refused."""
+    found = seen.seen([(item.id, _contents(item)) for _, item in batch])
+    for (where, item), state in zip(batch, found, strict=True):
+        if state is Seen.OTHER:
+            given.values.where = where
+            said = f"{where}: id {item.id!r}: expected once, found twice with different text; make the ids unique"
+            given.refuse(WbragError(said), {"id": item.id}, OTHER_TEXT)
+    return list(compress(batch, (state is Seen.NEW for state in found))), found.count(Seen.AGAIN)
+
+
+def _contents(item: Passage | Example) -> str:
+    return item.contents if isinstance(item, Passage) else "\n".join((item.question, *item.golden_answers))
+
+
+def _nothing(given: Input, wanted: str) -> WbragError:
+    if given.first:
+        why = ", ".join(f"{n:,} with {why}" for why, n in given.left_out.items())
+        return WbragError(f"{given.first} (of the {given.quarantined:,} records none could be kept: {why})")
+    return WbragError(
+        f"{given.path}: expected {wanted}, found no records; check the file and the format ({given.format})"
+    )
+
+
+def _result(
+    given: Input, rows: int, documents: int, dropped: int, target: Location, kept_in: Location | None
+) -> IngestResult:
+    kept = kept_in if given.quarantined else None
+    return IngestResult(
+        rows, documents, dropped, target, given.quarantined, dict(given.left_out), kept, given.values.mended
+    )
 
 
 def _split(document: Passage, chunk_words: int, source: str) -> list[Passage]:
     if source and not document.source:
         document = replace(document, source=source)
-    if not chunk_words or len(document.text.split()) <= 1.5 * chunk_words:
+    if not chunk_words or count(document.text) <= 1.5 * chunk_words:
         return [document]
     return [
         replace(document, id=f"{document.id}#{i}", text=text, start=document.start + start, end=document.start + end)
@@ -198,62 +274,3 @@ def _write_part(folder: Path, number: int, passages: Sequence[Passage]) -> None:
     columns = {name: [getattr(passage, name) for passage in passages] for name in CORPUS_SCHEMA.names}
     table = pa.table(columns, CORPUS_SCHEMA)
     pq.write_table(table, folder / f"part-{number:05d}.parquet", compression="zstd", row_group_size=ROW_GROUP)
-
-
-@contextmanager
-def _staging(target: Location) -> Iterator[Path]:
-    """A local folder; beside a local `target`, so that a rename can end the work; gone afterwards."""
-    if isinstance(target, Path):
-        folder = target.parent / f".{target.name}.{uuid4().hex[:8]}.tmp"
-    else:
-        folder = Path(tempfile.mkdtemp(prefix="wbrag-"))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
-    except StoreError:
-        raise
-    except (OSError, sqlite3.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise WbragError(f"cannot write {target}: {reason}") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _check_replaceable(target: Location) -> None:
-    """Replacing a folder deletes what is in it, so it must hold nothing but an earlier corpus."""
-    if target.exists() and not target.is_dir():
-        raise WbragError(f"{target}: expected a folder to write the corpus to, found a file")
-    others = [f.name for f in target.glob("*") if not fnmatch(f.name, "part-*.parquet") and f.name != REPLACING]
-    if others:
-        raise WbragError(
-            f"{target}: expected a new folder or an earlier corpus, found {others[0]}; choose another folder"
-        )
-
-
-def _replace_folder(new: Path, target: Location, old: Path) -> None:
-    if not isinstance(target, Path):
-        _upload(new, target)
-        return
-    try:
-        sync_tree(new)
-        if target.exists():
-            os.rename(target, old)
-        os.rename(new, target)
-        sync(target.parent)
-    except BaseException:
-        if old.exists() and not target.exists():
-            os.rename(old, target)
-        raise
-
-
-def _upload(new: Path, target: ObjectPath) -> None:
-    """Files change one after the other there, so until all have, a mark keeps anybody from reading half of each."""
-    mark = target / REPLACING
-    write_atomically(mark, "the corpus is being replaced\n")
-    kept = sorted(new.iterdir())
-    for file in kept:
-        (target / file.name).put(file)
-    for stale in target.glob("part-*.parquet"):
-        if stale.name not in {file.name for file in kept}:
-            stale.unlink()
-    mark.unlink()

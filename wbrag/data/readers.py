@@ -1,150 +1,222 @@
-"""Record readers: streams of raw records from JSON lines, JSON arrays, CSV, Parquet and the Hugging Face hub.
+"""Record readers: streams of raw records from JSON lines, JSON arrays, CSV, TSV, Parquet and the Hugging Face hub.
 
-Every stream yields `(where, record)`; `where` says in an error message which record of which file it was.
+Every stream yields `(where, record)`; `where` says in an error message which record of which file it was. Lines and
+rows that cannot be read are `Input.refuse`d. A folder is read as all its files.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import ijson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wbrag.core.errors import StoreError, UsageError, WbragError
-from wbrag.core.io.files import Location, listed, location, opened
+from wbrag.core.io.files import Location, location, opened
 from wbrag.data import bounds
+from wbrag.data.opening import PARQUET, TABLES, TEXTS, files_of, head_of, not_utf8, open_binary, open_text
+from wbrag.data.source import Input, Record, Records
+from wbrag.data.values import named
 
-Record = dict[str, Any]
-Records = Iterator[tuple[str, Record]]
-
-
-@dataclass(slots=True)
-class Input:
-    """What a reader reads, and how far it has come. `columns` maps wbrag's field names to the file's own.
-
-    Examples whose golden answers are all blank are left out and counted in `quarantined`.
-    `bytes_done` counts bytes of the file as stored (compressed, when it is), of `bytes_total`; both 0 for the hub.
-    """
-
-    path: str
-    columns: Mapping[str, str] = field(default_factory=dict)
-    unlabelled: bool = False  # questions alone are wanted, whatever answers the file has
-    quarantined: int = 0
-    bytes_total: int = 0
-    finished: int = 0
-    raw: BinaryIO | None = None
-    where: str = ""  # the record that was read last
-
-    @property
-    def bytes_done(self) -> int:
-        return self.finished + (self.raw.tell() if self.raw else 0)
+MOST_SPANNED = 1000  # lines of one quoted cell
 
 
-@contextmanager
-def open_binary(path: str | Location, source: Input | None = None) -> Iterator[BinaryIO]:
-    """`path`, decompressed if it ends in .gz, counted in `source`. Raises WbragError for an unreadable file."""
-    try:
-        where = location(path)
-        with where.open("rb") if isinstance(where, Path) else where.open_binary() as raw:
-            size = where.stat().st_size
-            if source:
-                source.raw, source.bytes_total = raw, source.finished + size
-            try:
-                yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if str(path).endswith(".gz") else raw
-            finally:
-                if source:
-                    source.raw, source.finished = None, source.finished + size
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise WbragError(f"{path}: expected a whole gzip file, found a broken one ({error}); fetch it again") from None
-    except UnicodeDecodeError as error:
-        raise WbragError(f"{path}: expected UTF-8 text, found {error.reason}; convert the file to UTF-8") from None
-    except StoreError:
-        raise
-    except OSError as error:
-        raise WbragError(f"cannot read {path}: {error.strerror or error}") from None
+def json_records(source: Input, path: Location | None = None) -> Records:
+    """Objects of JSON lines or of a JSON array, whichever each file holds; of a Parquet file, its rows."""
+
+    def read(file: Location, head: bytes) -> Records:
+        is_array = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+        return json_items(source, "item", file) if is_array else json_lines(source, file)
+
+    return _files(source, files_of(path or location(source.path), TEXTS, (".parquet",)), read)
 
 
-@contextmanager
-def open_text(path: str | Location, source: Input | None = None, newline: str | None = None) -> Iterator[Iterator[str]]:
-    """The lines of a text, none of them longer than `bounds.MAX_RECORD`."""
-    with open_binary(path, source) as binary, io.TextIOWrapper(binary, "utf-8-sig", newline=newline) as text:
-        yield bounds.lines(text, path)
+def _files(source: Input, files: Sequence[Location], read: Callable[[Location, bytes], Records]) -> Records:
+    """The records of each file, by its first bytes; of a Parquet file its rows, whatever was expected."""
+    source.bytes_total = sum(file.stat().st_size for file in files)
+    for file in files:
+        head = head_of(file)
+        yield from parquet_rows(source, file) if head.startswith(PARQUET) else read(file, head)
+    source.ended()
 
 
-def json_lines(source: Input, path: str | Location | None = None) -> Records:
+def json_lines(source: Input, path: Location | None = None) -> Records:
     """One JSON object per line; blank lines are skipped."""
-    path = path or source.path
-    with open_text(path, source) as lines:
+    path = path or location(source.path)
+    with open_text(path, source.began) as lines:
         for number, line in enumerate(lines, 1):
-            if line.isspace():
+            if not line.strip():
                 continue
-            where = f"{path}, line {number}"
+            source.values.where = where = f"{path}, line {number}"
             try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                why = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
-                raise WbragError(f"{where}: expected JSON, found a malformed line ({why}); mend or drop it") from None
-            source.where = where
-            yield where, _object(record, where)
+                yield where, _parsed(line, where, number)
+            except WbragError as error:
+                source.refuse(error, line)
+    source.ended()
 
 
-def json_items(source: Input, prefix: str) -> Records:
+def _parsed(line: str, where: str, number: int) -> Record:
+    if wrong := not_utf8(line):
+        raise WbragError(f"{where}: {wrong}; convert the file to UTF-8")
+    try:
+        return _object(json.loads(line), where)
+    except (ValueError, RecursionError) as error:
+        why = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+        several = number == 1 and line.strip() in ("{", "[")
+        found = "a value over several lines" if several else f"a malformed line ({why})"
+        remedy = "write one object a line, or a list of objects" if several else "mend or drop it"
+        raise WbragError(f"{where}: expected JSON, found {found}; {remedy}") from None
+
+
+def json_items(source: Input, prefix: str, path: Location | None = None) -> Records:
     """The objects under ijson's `prefix` in one big JSON file, without holding the file."""
-    with open_binary(source.path, source) as stream:
+    path = path or location(source.path)
+    with open_binary(path, source.began) as stream:
         try:
-            for number, record in enumerate(bounds.items(stream, prefix, source.path), 1):
-                source.where = where = f"{source.path}, item {number}"
-                yield where, _object(record, where)
+            for number, record in enumerate(bounds.items(stream, prefix, path), 1):
+                source.values.where = where = f"{path}, item {number}"
+                try:
+                    yield where, _object(record, where)
+                except WbragError as error:
+                    source.refuse(error, record)
         except ijson.JSONError as error:
             reason = str(error).split("\n")[0]
-            place = f"{source.path}, before byte {source.bytes_done}"
+            place = f"{path}, before byte {source.bytes_done}"
             raise WbragError(f"{place}: expected JSON, found it malformed ({reason}); is the file whole?") from None
+    source.ended()
 
 
-def json_list_or_lines(source: Input) -> Records:
-    """A JSON array of objects, or JSON lines: whichever the file's first character says."""
-    with open_binary(source.path) as stream:
-        head = stream.read(256)
-    is_list = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-    yield from json_items(source, "item") if is_list else json_lines(source)
+def csv_rows(source: Input) -> Records:
+    """CSV with a header row, or with the names of `source.header`; all values are strings."""
+
+    def read(file: Location, head: bytes) -> Records:
+        with open_text(file, source.began, newline="") as lines:
+            yield from _table(source, file, _quoted(source, file, lines))
+
+    return _files(source, files_of(location(source.path), TABLES), read)
 
 
-def table_lines(source: Input, delimiter: str) -> Records:
-    """CSV or TSV with a header row; all values are strings."""
-    csv.field_size_limit(bounds.MAX_RECORD)  # the default refuses a document over 128 KiB
-    with open_text(source.path, source, newline="") as lines:
-        rows = csv.DictReader(lines, delimiter=delimiter, strict=True)
+def tsv_rows(source: Input) -> Records:
+    """The same of tab-separated lines, in which a quotation mark is one, but around a whole cell as DPR writes it."""
+
+    def read(file: Location, head: bytes) -> Records:
+        with open_text(file, source.began, newline="\n") as lines:
+            yield from _table(source, file, _tabbed(lines, source.delimiter or "\t", len(source.header)))
+
+    return _files(source, files_of(location(source.path), TABLES), read)
+
+
+def _tabbed(lines: Iterator[str], delimiter: str, width: int) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each line, or of the lines that one quoted cell spans, and the number of the first."""
+    ahead: deque[str] = deque()
+    number = 0
+    while line := ahead.popleft() if ahead else next(lines, ""):
+        number += 1
+        cells, used = line.rstrip("\r\n").split(delimiter), 0
+        opens = cells[-1][:1] == '"' and cells[-1].count('"') % 2
+        spanned = _spanning(line, lines, ahead, delimiter, width) if opens and len(cells) <= width else None
+        cells, used = spanned or ([_unmarked(cell) for cell in cells], 0)
+        width = width or len(cells)
+        if cells != [""]:
+            yield number, cells
+        number += used
+
+
+def _spanning(
+    line: str, lines: Iterator[str], ahead: deque[str], delimiter: str, width: int
+) -> tuple[list[str], int] | None:
+    """The cells of a row that goes on in the next lines, and how many of these; None where its mark is only a mark."""
+    for used in range(1, MOST_SPANNED):
+        if len(ahead) < used:
+            ahead.append(next(lines, ""))
+        more = ahead[used - 1]
+        if not more or len(line) > bounds.MAX_RECORD or len(more.split(delimiter)) == width > 1:
+            return None
+        line += more
         try:
-            for row in rows:
-                source.where = where = f"{source.path}, line {rows.line_num}"
-                if None in row or None in row.values():
-                    found = f"{'more' if None in row else 'fewer'}; check quotes and delimiter"
-                    raise WbragError(
-                        f"{where}: expected {len(rows.fieldnames or [])} cells, as the header, found {found}"
-                    )
-                yield where, row
+            [cells] = csv.reader(io.StringIO(line, newline=""), delimiter=delimiter, strict=True)
+        except (csv.Error, ValueError):
+            continue
+        if len(cells) == width:
+            for _ in range(used):
+                ahead.popleft()
+            return cells, used
+    return None
+
+
+def _quoted(source: Input, file: Location, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(bounds.MAX_RECORD)  # the default refuses a document over 128 KiB
+    delimiter = source.delimiter or ("\t" if ".tsv" in file.name.lower() else ",")
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
         except csv.Error as error:
-            where = f"{source.path}, line {rows.line_num}"
-            raise WbragError(f"{where}: expected CSV, found it malformed ({error}); check the quotes") from None
+            where = source.values.where = f"{file}, line {rows.line_num}"
+            found = f"expected CSV, found it malformed ({error})"
+            source.refuse(WbragError(f"{where}: {found}; check the quotes, or read it as tsv"), None)
+            continue
+        if cells:
+            yield rows.line_num, cells
 
 
-def parquet_rows(source: Input) -> Records:
-    """The rows of a Parquet file, or of every `*.parquet` in a folder by name, a thousand at a time."""
-    path = location(source.path)
-    files = listed(path, "*.parquet") if path.is_dir() else [path]
-    if not files:
-        raise WbragError(f"{path}: expected *.parquet files in the folder, found none")
-    source.bytes_total = sum(file.stat().st_size for file in files)
+def _unmarked(cell: str) -> str:
+    """The cell, without the marks around it where its own marks are all doubled."""
+    if len(cell) < 2 or not cell[:1] == cell[-1:] == '"':
+        return cell
+    inner = cell[1:-1]
+    return cell if '"' in inner.replace('""', "") else inner.replace('""', '"')
+
+
+def _table(source: Input, file: Location, rows: Iterable[tuple[int, list[str]]]) -> Records:
+    header = list(source.header)
+    for number, cells in rows:
+        where = source.values.where = f"{file}, line {number}"
+        if not header:
+            header = _header(source, where, cells)
+            continue
+        try:
+            if wrong := next(filter(None, map(not_utf8, cells)), ""):
+                raise WbragError(f"{where}: {wrong}; convert the file to UTF-8")
+            if len(cells) != len(header):
+                found = f"found {'more' if len(cells) > len(header) else 'fewer'}: {len(cells)}"
+                remedy = "check quotes and --delimiter" if not source.header else "check --header and --delimiter"
+                raise WbragError(f"{where}: expected {len(header)} cells, as the header, {found}; {remedy}")
+        except WbragError as error:
+            source.refuse(error, cells)
+            continue
+        yield where, dict(zip(header, cells, strict=True))
+
+
+def _header(source: Input, where: str, cells: list[str]) -> list[str]:
+    repeated = [name for i, name in enumerate(cells) if name in cells[:i]]
+    if repeated:
+        raise WbragError(
+            f"{where}: expected a header of different names, found {named(repeated[:1])} twice; "
+            "name the columns of a file without a header with --header id,text"
+        )
+    if len(cells) == 1 and not source.delimiter:
+        other = next((f"--delimiter {name}" for name, sign in _OTHER_SIGNS.items() if sign in cells[0]), "")
+        if other:
+            raise WbragError(f"{where}: expected a header of several columns, found {named(cells)}; try {other}")
+    return cells
+
+
+_OTHER_SIGNS = {"tab": "\t", "semicolon": ";", "pipe": "|", "comma": ","}
+
+
+def parquet_rows(source: Input, path: Location | None = None) -> Records:
+    """The rows of a Parquet file, or of every `*.parquet` below a folder by name, a thousand at a time."""
+    files = files_of(path or location(source.path), (".parquet", ".pq")) if path is None else [path]
+    source.bytes_total = max(source.bytes_total, sum(file.stat().st_size for file in files))
     for file in files:
         before, number = source.finished, 0
         try:
@@ -152,10 +224,13 @@ def parquet_rows(source: Input) -> Records:
                 # Vectors are no field of ours, and slow to turn into Python lists.
                 names = [field.name for field in table.schema_arrow if not _is_vector(field.type)]
                 for batch in table.iter_batches(batch_size=1000, columns=names):
-                    for record in batch.to_pylist():
+                    for record in _rows(batch):
                         number += 1
-                        source.where = f"{file}, row {number}"
-                        yield source.where, record
+                        where = source.values.where = f"{file}, row {number}"
+                        if isinstance(record, WbragError):
+                            source.refuse(WbragError(f"{where}: {record}"), None)
+                        else:
+                            yield where, record
                     # Parquet has no read position; the share of rows read stands for it.
                     source.finished = before + file.stat().st_size * number // table.metadata.num_rows
         except StoreError:
@@ -163,6 +238,20 @@ def parquet_rows(source: Input) -> Records:
         except (pa.ArrowException, OSError) as error:
             reason = str(error).split("\n")[0]
             raise WbragError(f"{file}: expected a Parquet file, found a broken one ({reason})") from None
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[Record | WbragError]:
+    """The rows as Python has them, or why it cannot: text that is no UTF-8, a date of the year 0."""
+    try:
+        yield from batch.to_pylist()
+        return
+    except (ValueError, OverflowError):
+        pass
+    for i in range(batch.num_rows):
+        try:
+            yield from batch.slice(i, 1).to_pylist()
+        except (ValueError, OverflowError) as error:
+            yield WbragError(f"expected values that can be read, found {' '.join(str(error).split())}; correct them")
 
 
 def hub_rows(source: Input) -> Records:
@@ -178,8 +267,8 @@ def hub_rows(source: Input) -> Records:
     try:
         rows = load_dataset(name, config or None, split=split or "train", streaming=True)
         for number, record in enumerate(rows, 1):
-            source.where = f"{source.path}, row {number}"
-            yield source.where, dict(record)
+            source.values.where = f"{source.path}, row {number}"
+            yield source.values.where, dict(record)
     except Exception as error:  # the hub, its cache and the dataset's own builder raise whatever they like
         reason = str(error).split("\n")[0] or type(error).__name__
         raise WbragError(

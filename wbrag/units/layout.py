@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 from wbrag.core import prompts
 from wbrag.core.config import Config, load
@@ -21,7 +21,7 @@ from wbrag.core.io.schemas import from_row
 from wbrag.core.progress import bar
 from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Example, Origin, Passage, content_hash
-from wbrag.data.ingest import IngestResult, ingest_corpus, ingest_examples
+from wbrag.data.ingest import IngestResult, ReadOptions, ingest_corpus, ingest_examples
 from wbrag.retrieval import external
 from wbrag.retrieval.adapter import Adapter
 from wbrag.retrieval.encoder import encoder_fingerprint
@@ -77,21 +77,25 @@ class Layout:
         path: str | Location,
         format: str = "flashrag",
         *,
-        columns: Mapping[str, str] | None = None,
         chunk_words: int = 100,
         source: str | None = None,
         progress: bool = False,
+        **how: Unpack[ReadOptions],
     ) -> IngestResult:
-        """Read a published corpus into `corpus/`; documents longer than 1.5 x `chunk_words` words are cut."""
+        """Read a published corpus into `corpus/`; documents longer than 1.5 x `chunk_words` words are cut.
+
+        What is left out lies in `quarantine/corpus.jsonl`.
+        """
+        how.setdefault("kept_in", self.path / "quarantine" / "corpus.jsonl")
         with bar("reading the corpus", shown=progress) as update:
             return ingest_corpus(
                 path,
                 self.path / "corpus",
                 format=format,
-                columns=columns,
                 chunk_words=chunk_words,
                 source=source,
                 progress=lambda rows, done, total: update(done, total),
+                **how,
             )
 
     def ingest_examples(
@@ -102,11 +106,14 @@ class Layout:
         format: str = "flashrag",
         task: str = "qa",
         *,
-        columns: Mapping[str, str] | None = None,
         unlabelled: bool = False,
         keep: Callable[[Example], bool] = lambda example: True,
+        **how: Unpack[ReadOptions],
     ) -> IngestResult:
-        """Read questions into `examples/NAME/SPLIT.parquet`; `unlabelled` ones are for the judge."""
+        """Read questions into `examples/NAME/SPLIT.parquet`; `unlabelled` ones are for the judge.
+
+        What is left out lies in `quarantine/NAME/SPLIT.jsonl`.
+        """
         known_task(task)
         for part in (name, split):
             if not part or "/" in part or part.startswith("."):
@@ -114,7 +121,8 @@ class Layout:
                     f"expected a plain name for the examples, found {part!r}: use letters, digits and dashes"
                 )
         out = self.examples_file(f"{name}/{split}")
-        return ingest_examples(path, out, format=format, task=task, columns=columns, unlabelled=unlabelled, keep=keep)
+        how.setdefault("kept_in", self.path / "quarantine" / name / f"{split}.jsonl")
+        return ingest_examples(path, out, format=format, task=task, unlabelled=unlabelled, keep=keep, **how)
 
     def examples(self, name: str, limit: int | None = None) -> list[Example]:
         """NAME/SPLIT, or `limit` of its examples: always the same ones, and among those of any larger limit.

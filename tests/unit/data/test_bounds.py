@@ -11,7 +11,9 @@ import pytest
 
 from wbrag.core.errors import WbragError
 from wbrag.data import bounds
-from wbrag.data.readers import Input, json_items, json_lines, json_list_or_lines, open_text, table_lines
+from wbrag.data.opening import open_text
+from wbrag.data.readers import csv_rows, json_items, json_lines, json_records
+from wbrag.data.source import Input
 from wbrag.methods.planner import sub_questions
 
 MEMORY = 64 << 20  # bytes at any moment
@@ -38,7 +40,7 @@ def peak(read: object) -> int:
 def test_a_deep_file_takes_no_memory(tmp_path: Path, inner: str, as_list: bool) -> None:
     file = tmp_path / "deep.json"
     file.write_text("[" * as_list + inner * 40_000)
-    assert peak(json_list_or_lines(Input(str(file)))) < MEMORY
+    assert peak(json_records(Input(str(file)))) < MEMORY
     file.write_text('{"data": ' + inner * 40_000)
     assert peak(json_items(Input(str(file)), "data.item")) < MEMORY
 
@@ -51,25 +53,25 @@ def test_a_record_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, head: str
         for _ in range(64):
             out.write((b"1," if head == "[" else b"xx") * (1 << 19))
     assert file.stat().st_size < 1 << 19
-    assert peak(json_list_or_lines(Input(str(file)))) < MEMORY
+    assert peak(json_records(Input(str(file)))) < MEMORY
 
 
 def test_long_lines_of_every_kind(tmp_path: Path) -> None:
     file = tmp_path / "long.csv"
     file.write_text("id,text\n1," + "x" * (1 << 21) + "\n")
     with pytest.raises(WbragError, match=r"long.csv, line 2: expected at most 1,048,576 characters in a line"):
-        list(table_lines(Input(str(file)), ","))
+        list(csv_rows(Input(str(file))))
     with open_text(file) as lines, pytest.raises(WbragError, match="split the document"):
         list(lines)
     file.write_text("id,text\n1," + '"' + "xx\n" * (1 << 20))
     with pytest.raises(WbragError, match="expected CSV, found it malformed .field larger than field limit"):
-        list(table_lines(Input(str(file)), ","))
+        list(csv_rows(Input(str(file))))
 
 
 def test_what_is_within_the_bounds_is_read(tmp_path: Path) -> None:
     rows = [{"id": str(i), "contents": "x" * (1 << 19), "more": [[[{"a": 1.5}]]]} for i in range(4)]
     (tmp_path / "a.json").write_text(json.dumps(rows))
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert [row for _, row in json_list_or_lines(Input(str(tmp_path / "a.json")))] == rows
+    assert [row for _, row in json_records(Input(str(tmp_path / "a.json")))] == rows
     assert [row for _, row in json_lines(Input(str(tmp_path / "a.jsonl")))] == rows
     assert sub_questions("[" * 50_000 + "]" * 50_000, "Which?") == ["Which?"]

@@ -14,7 +14,8 @@ import pytest
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.types import Example, Passage
 from wbrag.data.formats import FORMATS, beir_qrels, beir_queries
-from wbrag.data.readers import Input
+from wbrag.data.ingest import ingest_examples
+from wbrag.data.source import Input
 
 
 def lines(path: Path, *records: Any) -> Path:
@@ -26,13 +27,13 @@ def lines(path: Path, *records: Any) -> Path:
 def corpus(format: str, path: Path | str, **columns: str) -> list[Passage]:
     reader = FORMATS[format].corpus
     assert reader
-    return list(reader(Input(str(path), columns)))
+    return [item for _, item in reader(Input(str(path), columns=columns))]
 
 
 def examples(format: str, path: Path | str, **columns: str) -> list[Example]:
     reader = FORMATS[format].examples
     assert reader
-    return list(reader(Input(str(path), columns)))
+    return [item for _, item in reader(Input(str(path), columns=columns))]
 
 
 @pytest.mark.parametrize("name", ["c.jsonl", "c.jsonl.gz"])
@@ -64,9 +65,7 @@ def test_flashrag_examples(tmp_path: Path) -> None:
 def test_progress_counts_stored_bytes(tmp_path: Path) -> None:
     path = lines(tmp_path / "c.jsonl.gz", {"id": "p1", "contents": "T\nx"})
     source = Input(str(path))
-    reader = FORMATS["flashrag"].corpus
-    assert reader
-    list(reader(source))
+    list(FORMATS["flashrag"].corpus(source))
     assert source.bytes_done == source.bytes_total == path.stat().st_size
 
 
@@ -82,9 +81,9 @@ def test_beir_folder(tmp_path: Path) -> None:
 def test_beir_queries_have_no_answers(tmp_path: Path) -> None:
     topics = tmp_path / "topics.tsv"
     topics.write_text("PLAIN-2\tDo drugs cure?\n")
-    assert [row[1:3] for row in beir_queries(Input(str(topics)))] == [("PLAIN-2", "Do drugs cure?")]
+    assert [row[:2] for row in beir_queries(Input(str(topics)))] == [("PLAIN-2", "Do drugs cure?")]
     with pytest.raises(WbragError, match=r"topics.tsv, line 1 \(id PLAIN-2\).*BEIR queries have no answers"):
-        examples("beir", topics)
+        ingest_examples(topics, tmp_path / "out.parquet", format="beir", task="qa")
     topics.write_text("no tab\n")
     with pytest.raises(WbragError, match="found no tab"):
         examples("beir", topics)
@@ -115,7 +114,8 @@ def test_squad(tmp_path: Path) -> None:
 
 def test_squad_unanswerable(tmp_path: Path) -> None:
     with pytest.raises(WbragError, match=r"item 1 \(id q1\).*is_impossible"):
-        examples("squad", squad_file(tmp_path / "squad.json", []))
+        path = squad_file(tmp_path / "squad.json", [])
+        ingest_examples(path, tmp_path / "out.parquet", format="squad", task="squad")
 
 
 def test_another_format_is_not_squad(tmp_path: Path) -> None:

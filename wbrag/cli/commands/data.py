@@ -12,6 +12,7 @@ from wbrag.cli.commands.common import Verb
 from wbrag.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from wbrag.data.ingest import IngestResult, ReadOptions
     from wbrag.workspace import Workspace
 
 FORMATS = tuple("flashrag beir squad hotpotqa fever boolq nq kilt jsonl csv tsv parquet hf".split())
@@ -36,6 +37,12 @@ def add(verb: Verb, verbs: Any) -> None:
         sub.add_argument("path", help="file, folder, or Hugging Face name")
         sub.add_argument("--format", choices=FORMATS, default="flashrag")
         sub.add_argument("--columns", metavar="FIELD=COLUMN,...", default="", help="for jsonl, csv, parquet and hf")
+        sub.add_argument("--header", metavar="NAME,...", default="", help="columns of a csv or tsv that has no header")
+        sub.add_argument(
+            "--delimiter", default="", help="of csv and tsv: one character, or semicolon, pipe, tab, comma"
+        )
+        bad = "a record that does not fit: stop with its place, or skip it, count it and keep it in quarantine/"
+        sub.add_argument("--on-bad", choices=("stop", "skip"), default="stop", help=bad)
     cut = "cut longer documents into about so many words; 0: never"
     corpus.add_argument("--chunk-words", type=int, default=100, help=cut)
     corpus.add_argument("--source", help="name of the source, kept with every passage")
@@ -58,14 +65,21 @@ def _demo(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _ingest_corpus(a: argparse.Namespace, w: Workspace) -> Any:
-    result = w.ingest_corpus(a.path, a.format, columns=_columns(a.columns), chunk_words=a.chunk_words, source=a.source)
-    return {**result._asdict(), "path": str(result.path)}
+    return _shown(w.ingest_corpus(a.path, a.format, chunk_words=a.chunk_words, source=a.source, **_how(a)))
 
 
 def _ingest_examples(a: argparse.Namespace, w: Workspace) -> Any:
-    columns = _columns(a.columns)
-    result = w.ingest_examples(a.path, a.name, a.split, a.format, a.task, columns=columns, unlabelled=a.unlabelled)
-    return {**result._asdict(), "path": str(result.path)}
+    return _shown(w.ingest_examples(a.path, a.name, a.split, a.format, a.task, unlabelled=a.unlabelled, **_how(a)))
+
+
+def _how(a: argparse.Namespace) -> ReadOptions:
+    header = [name.strip() for name in a.header.split(",") if name.strip()]
+    return {"columns": _columns(a.columns), "header": header, "delimiter": a.delimiter, "on_bad": a.on_bad}
+
+
+def _shown(result: IngestResult) -> dict[str, Any]:
+    kept_in = str(result.kept_in) if result.kept_in else None
+    return {**result._asdict(), "path": str(result.path), "left_out": dict(result.left_out), "kept_in": kept_in}
 
 
 def _columns(text: str) -> dict[str, str]:

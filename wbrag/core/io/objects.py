@@ -120,7 +120,7 @@ class ObjectPath:
         return Size(info.size)
 
     def glob(self, pattern: str) -> list[ObjectPath]:
-        """The objects below that match, in order, in one listing; `*` does not cross a slash."""
+        """The objects below that match, in order, in one listing; `*` crosses no slash, `**/` at the front does."""
         from pyarrow.fs import FileSelector
 
         wanted = pattern.split("/")
@@ -130,6 +130,9 @@ class ObjectPath:
         selector = FileSelector(fixed.key, recursive=len(wanted) > 1, allow_not_found=True)
         found = [ObjectPath(self.scheme, info.path) for info in self._call("list", _list, selector) if info.is_file]
         named = [(file, file.key[len(fixed.key) + 1 :].split("/")) for file in found]
+        if wanted[0] == "**":
+            wanted = wanted[1:]
+            named = [(file, parts[-len(wanted) :]) for file, parts in named]
         return sorted(f for f, parts in named if len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted)))
 
     def open_binary(self) -> io.BufferedReader:

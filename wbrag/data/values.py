@@ -1,0 +1,175 @@
+"""Values: what a field of a record holds, as text, an id, a number or answers: one strict converter for every format.
+
+What is missing is missing (null, NaN, pandas' NaT), bytes are UTF-8 text, whole floats are integers, dates are ISO
+8601. What has no one reading as text, such as an object, is refused by the name of its field: Python's `repr` is
+nobody's text.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any, TypeVar
+from uuid import UUID
+
+from wbrag.core.errors import WbragError
+
+T = TypeVar("T")
+LONGEST = 200  # characters of what is quoted in an error
+EXACT = 2**53  # from here on a float is no longer one integer
+MOST_LITERAL = 100_000  # characters of a list that is written as Python writes it
+
+_HALF_PAIR = re.compile(r"[\ud800-\udfff]")
+_ARRAY_AS_PRINTED = re.compile(r"""\[\s*(?:'[^']*'|"[^"]*")\s+['"]""")  # numpy's str: no commas
+_NAMES = {"bool": "true or false", "list": "a list", "tuple": "a list"}
+
+
+class Values:
+    """The values of one record after the other; `mended` counts the records in which text had to be mended.
+
+    NUL, which no table holds, goes; half a surrogate pair, which no file holds, becomes U+FFFD.
+    """
+
+    def __init__(self) -> None:
+        self.where, self.mended = "", 0
+        self._mended_at: str | None = None
+
+    def text(self, field: str, value: Any) -> str:
+        """`value` as text: nothing is empty, a list of paragraphs is joined by blank lines."""
+        if isinstance(value, list | tuple):
+            return "\n\n".join(self.text(field, part).strip("\n") for part in value if not missing(part))
+        return "" if missing(value) else self._scalar(field, value)
+
+    def identifier(self, value: Any) -> str:
+        """`value` as an id, which nothing and blanks are not."""
+        if isinstance(value, float) and abs(value) >= EXACT:
+            raise self.error("an id as text or integer", f"the float {value!r}, which holds no exact one", "store text")
+        if isinstance(value, bool | list | tuple):
+            raise self.error("an id", _kind(value), "name the column with --columns id=<column>")
+        found = self.text("id", value)
+        if not found.strip():
+            raise self.error("an id", "an empty one", "give every record its own")
+        return found
+
+    def number(self, field: str, value: Any, default: float) -> float:
+        """`value` as a finite number; nothing is `default`."""
+        if missing(value) or value == "":
+            return default
+        try:
+            found = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            found = math.nan
+        if not math.isfinite(found):
+            raise self.error(f"a number as {field}", repr(str(value)[:LONGEST]), "correct it")
+        return found
+
+    def answers(self, value: Any) -> tuple[str, ...]:
+        """The distinct non-empty answers of a list, of a list in a string, or of one plain value; True -> "True".
+
+        A list in the list (the aliases of each answer) is flattened.
+        """
+        texts = (text.strip() for text in self._flat(self._listed(value) if isinstance(value, str) else value))
+        return tuple(dict.fromkeys(text for text in texts if text))
+
+    def json(self, field: str, value: Any) -> Any:
+        """`value` with nothing in it that JSON has no word for."""
+        if isinstance(value, Mapping):
+            return {self.text(field, name): self.json(field, part) for name, part in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.json(field, part) for part in value]
+        if missing(value) or (isinstance(value, float) and not math.isfinite(value)):
+            return None
+        return value if isinstance(value, bool | int | float) else self._scalar(field, value)
+
+    def error(self, expected: str, found: str, remedy: str) -> WbragError:
+        return WbragError(f"{self.where}: expected {expected}, found {found}; {remedy}")
+
+    def _flat(self, value: Any) -> Iterator[str]:
+        if isinstance(value, list | tuple | set | frozenset):
+            for part in value:
+                yield from self._flat(part)
+        elif isinstance(value, Mapping):
+            remedy = "name the part that holds them, as in --columns golden_answers=answers.text"
+            raise self.error("golden answers as a list or text", _kind(value), remedy)
+        elif not missing(value):
+            yield self._scalar("golden_answers", value)
+
+    def _listed(self, text: str) -> Any:
+        """The list that `text` writes out, as JSON or as Python does; any other text as it is."""
+        if (found := parsed(text, list)) is not None:
+            return found
+        text = text.strip()
+        if text[:1] != "[" or len(text) > MOST_LITERAL:
+            return text
+        if _ARRAY_AS_PRINTED.match(text):
+            shown = f"an array as numpy prints it ({text[:60]})"
+            raise self.error("golden answers as a JSON list", shown, "write the column as JSON")
+        try:
+            found = ast.literal_eval(text)  # literals alone: nothing is run
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return text
+        return found if isinstance(found, list) else text
+
+    def _scalar(self, field: str, value: Any) -> str:
+        if isinstance(value, str):
+            return self._mend(value)
+        if isinstance(value, bytes | bytearray | memoryview):
+            try:
+                return self._mend(bytes(value).decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise self.error(f"{field} as UTF-8 text", f"bytes ({error.reason})", "convert them") from None
+        if isinstance(value, bool | int | UUID):
+            return str(value)
+        if isinstance(value, float | Decimal) and math.isfinite(value):
+            return str(int(value)) if value == int(value) and abs(int(value)) < EXACT else str(value)
+        if isinstance(value, datetime | date | time):
+            return value.isoformat()
+        remedy = "correct it"
+        if isinstance(value, Mapping):
+            remedy = f"name the part that holds it, as in --columns {field}={field}.{next(iter(value), 'body')}"
+        raise self.error(f"{field} as text", _kind(value), remedy)
+
+    def _mend(self, text: str) -> str:
+        if text.isascii() and "\0" not in text:
+            return text
+        found = text.replace("\0", "")
+        if _HALF_PAIR.search(found):
+            found = found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if found != text and self._mended_at != self.where:
+            self.mended, self._mended_at = self.mended + 1, self.where
+        return found
+
+
+def missing(value: Any) -> bool:
+    """Whether `value` is nothing: null, or what a table has in place of it."""
+    if value is None or (isinstance(value, float | Decimal) and value != value):
+        return True
+    return type(value).__name__ in ("NaTType", "NAType")  # pandas', which wbrag does not import
+
+
+def parsed(text: str, kind: type[T]) -> T | None:
+    """The JSON value of that kind that `text` holds, if it does."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, kind) else None
+
+
+def named(record: Iterable[Any]) -> str:
+    """A record's names for a sentence: on one line, and not all of thousands."""
+    text = ", ".join(" ".join(str(name).split()) for name in record).encode("utf-8", "replace").decode()
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"an object with {named(value) or 'no parts'}"
+    return _NAMES.get(type(value).__name__, type(value).__name__)
