@@ -18,7 +18,8 @@ from wbrag.core.errors import WbragError
 from wbrag.core.io.objects import ODD
 from wbrag.core.reading import read_answer
 from wbrag.core.types import Example, Hit, Passage
-from wbrag.data.formats import FORMATS, beir_qrels
+from wbrag.data.beir import beir_qrels
+from wbrag.data.formats import FORMATS
 from wbrag.data.ingest import ingest_corpus, ingest_examples
 from wbrag.data.source import Input
 from wbrag.enrich.distil_replies import parse_evidence, parse_unit

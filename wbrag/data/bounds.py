@@ -5,15 +5,15 @@ A few kilobytes of brackets, or a few megabytes of gzip, may hold what would oth
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import Any, BinaryIO, TextIO
-
-import ijson
+from typing import Any, TextIO
 
 from wbrag.core.errors import WbragError
 
-MAX_RECORD = 64 << 20  # characters of a line, bytes of a record in a larger file
-MAX_DEPTH = 100  # of lists and objects in one another
+MAX_RECORD = 64 << 20  # characters of a line, and of a record in a larger file
+CHUNK = 1 << 16  # characters
+_SPACE = " \t\r\n"
 
 
 def lines(text: TextIO, path: object) -> Iterator[str]:
@@ -29,38 +29,78 @@ def lines(text: TextIO, path: object) -> Iterator[str]:
         yield line
 
 
-def items(stream: BinaryIO, prefix: str, path: object) -> Iterator[Any]:
-    """What stands under ijson's `prefix`. Raises `WbragError` for a record that is larger or deeper than the bounds."""
-    counted = _Counted(stream, path)
-    for found in ijson.items(ijson.parse(_shallow(ijson.basic_parse(counted, use_float=True), path)), prefix):
-        yield found
-        counted.since = 0
+def items(text: TextIO, key: str | None, path: object) -> Iterator[Any]:
+    """The items of the JSON array that `text` is or, with a `key`, that the object in `text` has under it.
+
+    Raises `ValueError` for what is no such JSON, `WbragError` for an item of more than `MAX_RECORD` characters.
+    """
+    rest = _Rest(text, path)
+    if key is not None:
+        rest.take("{")
+        while rest.value() != key:
+            rest.take(":")
+            rest.value()
+            if rest.take(",}") == "}":
+                return
+        rest.take(":")
+    rest.take("[")
+    if rest.next() == "]":
+        return
+    while True:
+        yield rest.value()
+        if rest.take(",]") == "]":
+            return
 
 
-class _Counted:
-    """A stream that refuses to read on once a record has taken more than its share."""
+class _Rest:
+    """What is still to be read of a JSON text, of which never much more than one value is held."""
 
-    def __init__(self, stream: BinaryIO, path: object) -> None:
-        self.stream, self.path, self.since = stream, path, 0
+    def __init__(self, text: TextIO, path: object) -> None:
+        self.text, self.path = text, path
+        self.held, self.at, self.done = "", 0, False
 
-    def read(self, size: int = -1) -> bytes:
-        found = self.stream.read(size)
-        self.since += len(found)
-        if self.since > MAX_RECORD:
-            raise WbragError(
-                f"{self.path}: expected records of at most {MAX_RECORD:,} bytes, found a larger one: split the "
-                "document, or check that it is the right file"
-            )
+    def next(self) -> str:
+        """The next character that is no white space; empty at the end."""
+        while True:
+            while self.at < len(self.held) and self.held[self.at] in _SPACE:
+                self.at += 1
+            if self.at < len(self.held) or self.done:
+                return self.held[self.at : self.at + 1]
+            self._read()
+
+    def take(self, wanted: str) -> str:
+        """One of the characters `wanted`, which must be next."""
+        found = self.next()
+        if not found or found not in wanted:
+            raise ValueError(f"expected {' or '.join(wanted)}, found {found or 'the end'}")
+        self.at += 1
         return found
 
+    def value(self) -> Any:
+        """The next value. Held text is doubled until it is whole, so that all of it is parsed twice at most."""
+        self.next()
+        while True:
+            try:
+                found, end = _DECODER.raw_decode(self.held, self.at)
+            except json.JSONDecodeError:
+                if self.done:
+                    raise
+            else:
+                if end < len(self.held) or self.done:  # a number might go on
+                    self.at = end
+                    return found
+            self._read()
 
-def _shallow(events: Iterator[tuple[str, Any]], path: object) -> Iterator[tuple[str, Any]]:
-    """ijson itself takes memory with the square of the depth."""
-    depth = 0
-    for event in events:
-        depth += event[0].startswith("start") - event[0].startswith("end_")
-        if depth > MAX_DEPTH:
+    def _read(self) -> None:
+        self.held = self.held[self.at :]
+        self.at = 0
+        if len(self.held) > MAX_RECORD:
             raise WbragError(
-                f"{path}: expected records of at most {MAX_DEPTH} levels, found deeper ones: is it the right file?"
+                f"{self.path}: expected records of at most {MAX_RECORD:,} characters, found a larger one: split the "
+                "document, or check that it is the right file"
             )
-        yield event
+        more = self.text.read(max(CHUNK, len(self.held)))
+        self.held, self.done = self.held + more, not more
+
+
+_DECODER = json.JSONDecoder()

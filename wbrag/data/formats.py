@@ -13,12 +13,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from wbrag.core.errors import WbragError
-from wbrag.core.io.files import Location, listed, location
 from wbrag.core.types import Example, Passage, content_hash
-from wbrag.data.opening import open_text
-from wbrag.data.readers import csv_rows, hub_rows, json_items, json_lines, json_records, parquet_rows, tsv_rows
-from wbrag.data.records import example, labelled, need, passage
+from wbrag.data.beir import beir_corpus, beir_examples
+from wbrag.data.readers import hub_rows, json_items, json_lines, json_records, parquet_rows
+from wbrag.data.records import example, labelled, named_id, need, passage
 from wbrag.data.source import MISSHAPEN, Input, Record, Records, misshapen
+from wbrag.data.tables import csv_rows, tsv_rows
 
 UNLABELLED = "the test set is not labelled"
 
@@ -58,86 +58,6 @@ def _context_id(source: Input, title: Any, text: Any) -> str:
     return content_hash(contents)[:16]
 
 
-# BEIR: https://github.com/beir-cellar/beir
-
-
-def beir_corpus(source: Input) -> Iterator[Passage]:
-    rows = json_lines(source, _beir_file(source.path, "corpus.jsonl"))
-    return source.each(rows, lambda _, record: passage(source, record, {"id": "_id"}))
-
-
-Query = tuple[str, str, Mapping[str, Any]]
-
-
-def beir_queries(source: Input) -> Iterator[Query]:
-    """`(query id, text, record)` of a BEIR folder, a queries.jsonl, or a topics .tsv of `id<TAB>text`."""
-    path, values = _beir_file(source.path, "queries.jsonl"), source.values
-
-    def query(where: str, record: Record) -> Iterator[Query]:
-        yield values.identifier(record.get("_id") or record.get("id")), need(where, record, "text", str), record
-
-    def topic(where: str, record: Record) -> Iterator[Query]:
-        query_id, tab, text = record["line"].partition("\t")
-        if not tab:
-            raise WbragError(f"{where}: expected id<TAB>text, found no tab; is it a topics file?")
-        yield values.identifier(query_id), text, {}
-
-    is_topics = path.name.removesuffix(".gz").endswith(".tsv")
-    return source.each(*((_text_lines(source, path), topic) if is_topics else (json_lines(source, path), query)))
-
-
-def _text_lines(source: Input, path: Location) -> Records:
-    with open_text(path, source.began) as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield f"{path}, line {number}", {"line": line.rstrip("\n")}
-
-
-def beir_qrels(path: str | Location) -> dict[str, dict[str, int]]:
-    """{query id: {passage id: grade}} of a BEIR qrels .tsv, a TREC qrels file, or all .tsv files of a folder."""
-    path = location(path)
-    grades: dict[str, dict[str, int]] = {}
-    for file in listed(path, "*.tsv*") if path.is_dir() else [path]:
-        with open_text(file) as lines:
-            for number, line in enumerate(lines, 1):
-                cells = line.split()
-                if not cells or (number == 1 and cells[-1] == "score"):
-                    continue
-                if len(cells) not in (3, 4) or not cells[-1].lstrip("-").isdigit():
-                    found = f"expected query id, passage id and grade, found {line.strip()!r}"
-                    raise WbragError(f"{file}, line {number}: {found}; is it a qrels file?")
-                grades.setdefault(cells[0], {})[cells[-2]] = int(cells[-1])
-    return grades
-
-
-def beir_examples(source: Input) -> Iterator[Example]:
-    """Queries with an answer in the record or its metadata, as BEIR's HotpotQA has; gold passages from qrels/."""
-    qrels = location(source.path) / "qrels"
-    grades = beir_qrels(qrels) if qrels.is_dir() else {}
-    hint = "BEIR queries have no answers: take the set in its own format, or add golden_answers to each query"
-
-    def question(where: str, query: Query) -> Iterator[Example]:
-        query_id, text, record = query
-        metadata = record.get("metadata") or {}
-        answers = (part.get(name) for part in (record, metadata) for name in ("golden_answers", "answers", "answer"))
-        gold = [id for id, grade in grades.get(query_id, {}).items() if grade > 0]
-        found = next((answer for answer in answers if answer), None)
-        yield from labelled(source, query_id, text, found, {"gold": gold} if gold else {}, hint)
-
-    return source.each(((source.where, query) for query in beir_queries(source)), question)
-
-
-def _beir_file(path: str, name: str) -> Location:
-    """The file itself, or `name` (perhaps .gz) in the folder."""
-    folder = location(path)
-    if not folder.is_dir():
-        return folder
-    for file in (folder / name, folder / f"{name}.gz"):
-        if file.exists():
-            return file
-    raise WbragError(f"{path}: expected a BEIR folder with {name}, found none; give the file itself")
-
-
 # SQuAD 1.1 and 2.0: https://rajpurkar.github.io/SQuAD-explorer/
 
 
@@ -146,10 +66,14 @@ def _squad(source: Input) -> Records:
 
     def paragraphs(where: str, article: Record) -> Iterator[tuple[str, Record]]:
         for paragraph in need(where, article, "paragraphs", list):
-            need(where, paragraph, "context", str), need(where, paragraph, "qas", list)
-            yield where, {**paragraph, "title": article.get("title")}
+            yield where, {"paragraph": paragraph, "title": article.get("title")}
 
-    return source.each(json_items(source, "data.item"), paragraphs)
+    def whole(where: str, found: Record) -> Iterator[tuple[str, Record]]:
+        paragraph = found["paragraph"]
+        need(where, paragraph, "context", str), need(where, paragraph, "qas", list)
+        yield where, {**paragraph, "title": found["title"]}
+
+    return source.each(source.each(json_items(source, "data"), paragraphs), whole)
 
 
 def squad_corpus(source: Input) -> Iterator[Passage]:
@@ -157,14 +81,16 @@ def squad_corpus(source: Input) -> Iterator[Passage]:
 
 
 def squad_examples(source: Input) -> Iterator[Example]:
-    def question(where: str, qa: Record) -> Iterator[Example]:
-        answers = [need(where, answer, "text", str) for answer in need(where, qa, "answers", list)]
-        asked, gold = need(where, qa, "question", str), {"gold": [qa["context"]]}
+    def question(where: str, found: Record) -> Iterator[Example]:
+        qa = found["qa"]
+        asked, gold = need(where, qa, "question", str), {"gold": [found["context"]]}
+        given = [] if qa.get("is_impossible") else need(where, qa, "answers", list)
+        answers = [need(where, answer, "text", str) for answer in given]
         yield from labelled(source, qa.get("id"), asked, answers, gold, "SQuAD 2.0 marks such questions is_impossible")
 
     def questions(where: str, found: Record) -> Iterator[tuple[str, Record]]:
         context = _context_id(source, found.get("title"), found["context"])
-        return ((where, {**qa, "context": context}) for qa in found["qas"])
+        return ((where, {"qa": qa, "context": context}) for qa in found["qas"])
 
     return source.each(source.each(_squad(source), questions), question)
 
@@ -183,6 +109,7 @@ def _hotpotqa_contexts(where: str, record: Mapping[str, Any]) -> Iterator[tuple[
         if len(pair) != 2:
             raise WbragError(f"{where}: expected context as [title, [sentences]], found {len(pair)} parts")
         title, sentences = pair
+        sentences = [sentences] if isinstance(sentences, str) else [said for said in sentences if said is not None]
         text = ""
         for sentence in sentences:
             gap = "" if not text or text[-1].isspace() or sentence[:1].isspace() else " "
@@ -206,8 +133,8 @@ def hotpotqa_examples(source: Input) -> Iterator[Example]:
         gold = [_context_id(source, title, text) for title, text in contexts if title in titles]
         metadata: dict[str, Any] = {"gold": gold}
         metadata |= {name: record[name] for name in ("type", "level") if name in record}
-        query_id, asked = record.get("_id") or record.get("id"), need(where, record, "question", str)
-        yield from labelled(source, query_id, asked, record.get("answer"), metadata, UNLABELLED)
+        asked = need(where, record, "question", str)
+        yield from labelled(source, named_id(record), asked, record.get("answer"), metadata, UNLABELLED)
 
     return source.each(json_records(source), question)
 
@@ -271,7 +198,7 @@ def kilt_corpus(source: Input) -> Iterator[Passage]:
     def page(where: str, record: Record) -> Iterator[Passage]:
         id = next((record[name] for name in ("wikipedia_id", "_id", "id") if record.get(name)), None)
         title = need(where, record, "wikipedia_title", str)
-        paragraphs = [paragraph.strip("\n") for paragraph in need(where, record, "text", list)]
+        paragraphs = [text.strip("\n") for text in need(where, record, "text", list) if text is not None]
         if paragraphs[:1] == [title]:
             del paragraphs[0]
         stamp = (record.get("history") or {}).get("timestamp")

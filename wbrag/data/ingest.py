@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import compress, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
@@ -61,7 +61,8 @@ class IngestResult(NamedTuple):
     """`rows` written from `documents` distinct records; `duplicates_dropped` repeated ones were left out.
 
     A corpus has more rows than documents when documents were cut. `quarantined` records were left out, in `left_out` by
-    why; they lie in the file `kept_in`. In `mended` records a text held NUL or half a surrogate pair.
+    why; they lie in the file `kept_in`. In `mended` records a text held NUL or half a surrogate pair. Of a folder the
+    files `passed_over` were not read.
     """
 
     rows: int
@@ -72,6 +73,7 @@ class IngestResult(NamedTuple):
     left_out: Mapping[str, int] = {}
     kept_in: Location | None = None
     mended: int = 0
+    passed_over: Sequence[str] = ()
 
 
 def ingest_corpus(
@@ -187,9 +189,11 @@ def _open(
         if name not in FIELDS[kind]:
             raise unknown(f"{kind} column", name, FIELDS[kind])
     if format != "hf" and not location(path).exists():
-        raise WbragError(f"expected a {format} file at {path}, found nothing; check the path")
+        remedy = "give the folder, files below it are found" if set("*?[") & set(str(path)) else "check the path"
+        raise WbragError(f"expected a {format} file at {path}, found nothing; {remedy}")
     on_bad = check_on_bad(how.get("on_bad") or "stop")
     given = Input(str(path), format, columns, unlabelled, known.table, delimiter, header, on_bad)
+    given.one_split = kind == "examples"
     return given, reader(given)
 
 
@@ -233,7 +237,7 @@ def _fresh(given: Input, seen: SeenIds, batch: Sequence[tuple[str, T]]) -> tuple
         if state is Seen.OTHER:
             given.values.where = where
             said = f"{where}: id {item.id!r}: expected once, found twice with different text; make the ids unique"
-            given.refuse(WbragError(said), {"id": item.id}, OTHER_TEXT)
+            given.refuse(WbragError(said), asdict(item), OTHER_TEXT)
     return list(compress(batch, (state is Seen.NEW for state in found))), found.count(Seen.AGAIN)
 
 
@@ -243,7 +247,7 @@ def _contents(item: Passage | Example) -> str:
 
 def _nothing(given: Input, wanted: str) -> WbragError:
     if given.first:
-        why = ", ".join(f"{n:,} with {why}" for why, n in given.left_out.items())
+        why = ", ".join(f"{n:,}: {why}" for why, n in given.left_out.items())
         return WbragError(f"{given.first} (of the {given.quarantined:,} records none could be kept: {why})")
     return WbragError(
         f"{given.path}: expected {wanted}, found no records; check the file and the format ({given.format})"
@@ -255,7 +259,15 @@ def _result(
 ) -> IngestResult:
     kept = kept_in if given.quarantined else None
     return IngestResult(
-        rows, documents, dropped, target, given.quarantined, dict(given.left_out), kept, given.values.mended
+        rows,
+        documents,
+        dropped,
+        target,
+        given.quarantined,
+        dict(given.left_out),
+        kept,
+        given.values.mended,
+        tuple(given.passed_over),
     )
 
 

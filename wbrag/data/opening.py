@@ -9,49 +9,54 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, TextIO, cast
 
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, inside, listed, location
 from wbrag.data import bounds
 from wbrag.data.values import named
 
+MOST_PACKED = 3  # times, one packing in the other
 HEAD = 512  # bytes that tell what a file is; tar has its mark at 257
+ROWS = (".parquet", ".pq")
 TEXTS = (".jsonl", ".json", ".ndjson", ".jl")
 TABLES = (".csv", ".tsv", ".txt", ".tab")
+ABOUT = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"}  # the hub's, of a set
 PACKED = (".gz", ".bz2", ".xz", ".zst")
 
 Began = Callable[[BinaryIO, int], None]
 
+_PART = re.compile(r"part-\d+")  # as Spark calls its texts
 _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")  # what the decoder makes of a byte that is none
 
 
 class Packing(NamedTuple):
     name: str
-    magic: bytes
+    magic: re.Pattern[bytes]
     unpacked: Callable[[BinaryIO], BinaryIO]
 
 
 def _zstd(raw: BinaryIO) -> BinaryIO:
     import pyarrow as pa
 
-    return cast(BinaryIO, io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")))
+    return cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
 
 
 def _xz(raw: BinaryIO) -> BinaryIO:
-    return cast(BinaryIO, io.BufferedReader(lzma.LZMAFile(raw)))
+    return cast(BinaryIO, lzma.LZMAFile(raw))
 
 
 PACKINGS = (
-    Packing("gzip", b"\x1f\x8b", lambda raw: cast(BinaryIO, io.BufferedReader(gzip.GzipFile(fileobj=raw)))),
-    Packing("bzip2", b"BZh", lambda raw: cast(BinaryIO, io.BufferedReader(bz2.BZ2File(raw)))),
-    Packing("xz", b"\xfd7zXZ\x00", _xz),
-    Packing("zstd", b"\x28\xb5\x2f\xfd", _zstd),
+    Packing("gzip", re.compile(rb"\x1f\x8b"), lambda raw: cast(BinaryIO, gzip.GzipFile(fileobj=raw))),
+    Packing("bzip2", re.compile(rb"BZh[1-9](1AY&SY|\x17rE)"), lambda raw: cast(BinaryIO, bz2.BZ2File(raw))),
+    Packing("xz", re.compile(rb"\xfd7zXZ\x00"), _xz),
+    Packing("zstd", re.compile(rb"(\x28\xb5\x2f\xfd)|([\x50-\x5f]\x2a\x4d\x18)", re.DOTALL), _zstd),
 )
 PARQUET = b"PAR1"
 OTHERS = {  # what is named where text was wanted, and what to do with it
@@ -64,6 +69,9 @@ OTHERS = {  # what is named where text was wanted, and what to do with it
     b"%PDF": ("a PDF file", "extract its text first"),
     b"SQLite format 3": ("an SQLite database", "export the table as CSV"),
     b"\xd0\xcf\x11\xe0": ("an Office file", "export it as CSV"),
+    b"version https://git-lfs": ("a Git LFS pointer, not the file itself", "fetch it with `git lfs pull`"),
+    b"<!doctype html": ("a web page", "download the file itself"),
+    b"<html": ("a web page", "download the file itself"),
 }
 
 
@@ -87,9 +95,12 @@ def open_binary(path: str | Location, began: Began | None = None) -> Iterator[io
         with where.open("rb") if isinstance(where, Path) else where.open_binary() as raw:
             if began:
                 began(raw, where.stat().st_size)
-            head = raw.peek(HEAD)
-            packing = next((p for p in PACKINGS if head.startswith(p.magic)), None)
-            yield cast(io.BufferedReader, packing.unpacked(raw) if packing else raw)
+            stream = raw
+            for _ in range(MOST_PACKED):  # a file may unpack to itself
+                if not (inner := next((p for p in PACKINGS if p.magic.match(stream.peek(HEAD))), None)):
+                    break
+                packing, stream = inner, io.BufferedReader(cast(io.RawIOBase, inner.unpacked(stream)))
+            yield stream
     except WbragError:
         raise
     except UnicodeError as error:
@@ -97,24 +108,31 @@ def open_binary(path: str | Location, began: Began | None = None) -> Iterator[io
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         reason = getattr(error, "strerror", None) or error
         if packing and not getattr(error, "errno", None):
-            found = f"expected a whole {packing.name} file, found a broken one ({reason})"
-            raise WbragError(f"{path}: {found}; fetch it again") from None
+            said = f"expected a whole {packing.name} file, found a broken one ({reason})"
+            raise WbragError(f"{path}: {said}; fetch it again") from None
         raise WbragError(f"cannot read {path}: {reason}") from None
 
 
 @contextmanager
-def open_text(path: str | Location, began: Began | None = None, newline: str | None = None) -> Iterator[Iterator[str]]:
-    """The lines of a text, none of them longer than `bounds.MAX_RECORD`; `not_utf8` tells of one that is no UTF-8."""
+def open_text(path: str | Location, began: Began | None = None, newline: str | None = None) -> Iterator[TextIO]:
+    """A text in UTF-8 or UTF-16; `not_utf8` tells of a piece of it that is neither."""
     with open_binary(path, began) as binary:
         head = binary.peek(HEAD)
         refuse_others(path, head)
         encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         with io.TextIOWrapper(binary, encoding, errors="surrogateescape", newline=newline) as text:
-            yield bounds.lines(text, path)
+            yield text
+
+
+@contextmanager
+def open_lines(path: str | Location, began: Began | None = None, newline: str | None = None) -> Iterator[Iterator[str]]:
+    """The lines of a text, none of them longer than `bounds.MAX_RECORD`."""
+    with open_text(path, began, newline) as text:
+        yield bounds.lines(text, path)
 
 
 def not_utf8(line: str) -> str:
-    """What is wrong with a line of `open_text` that holds bytes which are no UTF-8; empty where it holds none."""
+    """What is wrong with a piece of `open_text` that holds bytes which are no UTF-8; empty where it holds none."""
     if line.isascii() or not (found := _NOT_UTF8.search(line)):
         return ""
     return f"expected UTF-8 text, found the byte 0x{ord(found[0]) - 0xDC00:x} as character {found.start() + 1}"
@@ -123,28 +141,64 @@ def not_utf8(line: str) -> str:
 def refuse_others(path: str | Location, head: bytes) -> None:
     """Raises WbragError where these first bytes are of a kind that is no text."""
     for magic, (kind, remedy) in OTHERS.items():
-        if head.startswith(magic):
+        if head.startswith(magic) or (magic[:1] == b"<" and head.lstrip().lower().startswith(magic)):
             raise WbragError(f"{path}: expected text, found {kind}; {remedy}")
     if head[257:262] == b"ustar":
         raise WbragError(f"{path}: expected text, found a tar archive; unpack it and give the folder")
 
 
-def files_of(path: Location, *endings: tuple[str, ...]) -> list[Location]:
-    """The file itself, or those below the folder that have one of the first `endings` that any has, by name.
+def refuse_all_but_parquet(path: Location) -> None:
+    """Raises WbragError where a file is text, or packed, and no Parquet."""
+    with path.open("rb") if isinstance(path, Path) else path.open_binary() as raw:
+        head = raw.peek(HEAD)
+    if packing := next((p for p in PACKINGS if p.magic.match(head)), None):
+        raise WbragError(f"{path}: expected a Parquet file, found one packed with {packing.name}; unpack it")
+    kind = next((kind for magic, (kind, _) in OTHERS.items() if head.startswith(magic) and magic != PARQUET), "")
+    if kind or head.lstrip()[:1] in (b"{", b"["):
+        raise WbragError(
+            f"{path}: expected a Parquet file, found {kind or 'JSON'}; read it with another --format, as jsonl"
+        )
 
-    Packed ones count by the name within. Hidden files and those that begin with `_`, as Spark's marks do, do not.
+
+class Files(NamedTuple):
+    """Files to be read, in the order of their names, and the names of those beside them that are not."""
+
+    files: list[Location]
+    passed_over: list[str]
+
+
+def files_of(path: Location, *endings: tuple[str, ...]) -> Files:
+    """The file itself, or those below the folder that have one of the first `endings` that any has.
+
+    Packed ones count by the name within. Hidden files, those that begin with `_`, as Spark's marks do, and what the
+    hub says of a set are passed over.
     """
     if not path.is_dir():
-        return [path]
-    files = [f for f in listed(path, "**/*") if not any(p[:1] in "._" for p in inside(f, path).split("/"))]
+        return Files([path], [])
+    files = {inside(f, path): f for f in (_walked(path) if isinstance(path, Path) else listed(path, "**/*"))}
+    data = {name: f for name, f in files.items() if not any(p[:1] in "._" for p in name.split("/"))}
     for ends in endings:
-        if wanted := [f for f in files if _unpacked_name(f.name).endswith(ends) and f.is_file()]:
-            return wanted
-    found, ends = named([inside(f, path) for f in files[:5]]) or "no files", sum(endings, ())
+        wanted = [name for name, f in data.items() if _ends(name, ends) and f.is_file()]
+        if wanted:
+            return Files([files[name] for name in wanted], [name for name in files if name not in wanted])
+    found, ends = named(list(data)[:5]) or "no files", sum(endings, ())
     raise WbragError(
         f"{path}: expected files that end in {', '.join(ends)} below the folder, found {found}; give the file itself"
     )
 
 
-def _unpacked_name(name: str) -> str:
-    return next((name.removesuffix(end) for end in PACKED if name.endswith(end)), name).lower()
+def _walked(folder: Path) -> list[Location]:
+    """Every file below, also behind links, but no folder twice."""
+    found: list[Location] = []
+    seen = {os.path.realpath(folder)}
+    for at, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(at, name)) not in seen]
+        seen.update(os.path.realpath(os.path.join(at, name)) for name in folders)
+        found += [Path(at) / name for name in names]
+    return sorted(found, key=str)
+
+
+def _ends(name: str, ends: tuple[str, ...]) -> bool:
+    plain = name.rpartition("/")[2].lower()
+    plain = next((plain.removesuffix(end) for end in PACKED if plain.endswith(end)), plain)
+    return plain not in ABOUT and (plain.endswith(ends) or bool(_PART.fullmatch(plain)))

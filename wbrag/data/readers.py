@@ -1,4 +1,4 @@
-"""Record readers: streams of raw records from JSON lines, JSON arrays, CSV, TSV, Parquet and the Hugging Face hub.
+"""Record readers: streams of raw records from JSON lines, JSON arrays, Parquet and the Hugging Face hub.
 
 Every stream yields `(where, record)`; `where` says in an error message which record of which file it was. Lines and
 rows that cannot be read are `Input.refuse`d. A folder is read as all its files.
@@ -6,40 +6,42 @@ rows that cannot be read are `Input.refuse`d. A folder is read as all its files.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import ijson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wbrag.core.errors import StoreError, UsageError, WbragError
 from wbrag.core.io.files import Location, location, opened
 from wbrag.data import bounds
-from wbrag.data.opening import PARQUET, TABLES, TEXTS, files_of, head_of, not_utf8, open_binary, open_text
+from wbrag.data.opening import (
+    PARQUET,
+    ROWS,
+    TEXTS,
+    head_of,
+    not_utf8,
+    open_lines,
+    open_text,
+    refuse_all_but_parquet,
+)
 from wbrag.data.source import Input, Record, Records
-from wbrag.data.values import named
-
-MOST_SPANNED = 1000  # lines of one quoted cell
+from wbrag.data.values import kind_of
 
 
 def json_records(source: Input, path: Location | None = None) -> Records:
     """Objects of JSON lines or of a JSON array, whichever each file holds; of a Parquet file, its rows."""
 
     def read(file: Location, head: bytes) -> Records:
-        is_array = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-        return json_items(source, "item", file) if is_array else json_lines(source, file)
+        is_array = head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")[:1] == b"["  # in UTF-16 too
+        return json_items(source, None, file) if is_array else json_lines(source, file)
 
-    return _files(source, files_of(path or location(source.path), TEXTS, (".parquet",)), read)
+    return each_file(source, source.files(path or location(source.path), TEXTS, ROWS), read)
 
 
-def _files(source: Input, files: Sequence[Location], read: Callable[[Location, bytes], Records]) -> Records:
+def each_file(source: Input, files: Sequence[Location], read: Callable[[Location, bytes], Records]) -> Records:
     """The records of each file, by its first bytes; of a Parquet file its rows, whatever was expected."""
-    source.bytes_total = sum(file.stat().st_size for file in files)
     for file in files:
         head = head_of(file)
         yield from parquet_rows(source, file) if head.startswith(PARQUET) else read(file, head)
@@ -49,7 +51,7 @@ def _files(source: Input, files: Sequence[Location], read: Callable[[Location, b
 def json_lines(source: Input, path: Location | None = None) -> Records:
     """One JSON object per line; blank lines are skipped."""
     path = path or location(source.path)
-    with open_text(path, source.began) as lines:
+    with open_lines(path, source.began) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -68,157 +70,45 @@ def _parsed(line: str, where: str, number: int) -> Record:
         return _object(json.loads(line), where)
     except (ValueError, RecursionError) as error:
         why = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
-        several = number == 1 and line.strip() in ("{", "[")
+        several = number == 1 and line.lstrip()[:1] in ("{", "[") and line.rstrip()[-1:] in ("{", "[", ",")
         found = "a value over several lines" if several else f"a malformed line ({why})"
         remedy = "write one object a line, or a list of objects" if several else "mend or drop it"
         raise WbragError(f"{where}: expected JSON, found {found}; {remedy}") from None
 
 
-def json_items(source: Input, prefix: str, path: Location | None = None) -> Records:
-    """The objects under ijson's `prefix` in one big JSON file, without holding the file."""
+def json_items(source: Input, key: str | None = None, path: Location | None = None) -> Records:
+    """The objects of an array, which one big JSON file is or has under `key`, without holding the file.
+
+    Where it is malformed nothing after that place can be read.
+    """
     path = path or location(source.path)
-    with open_binary(path, source.began) as stream:
-        try:
-            for number, record in enumerate(bounds.items(stream, prefix, path), 1):
-                source.values.where = where = f"{path}, item {number}"
-                try:
-                    yield where, _object(record, where)
-                except WbragError as error:
-                    source.refuse(error, record)
-        except ijson.JSONError as error:
-            reason = str(error).split("\n")[0]
-            place = f"{path}, before byte {source.bytes_done}"
-            raise WbragError(f"{place}: expected JSON, found it malformed ({reason}); is the file whole?") from None
-    source.ended()
-
-
-def csv_rows(source: Input) -> Records:
-    """CSV with a header row, or with the names of `source.header`; all values are strings."""
-
-    def read(file: Location, head: bytes) -> Records:
-        with open_text(file, source.began, newline="") as lines:
-            yield from _table(source, file, _quoted(source, file, lines))
-
-    return _files(source, files_of(location(source.path), TABLES), read)
-
-
-def tsv_rows(source: Input) -> Records:
-    """The same of tab-separated lines, in which a quotation mark is one, but around a whole cell as DPR writes it."""
-
-    def read(file: Location, head: bytes) -> Records:
-        with open_text(file, source.began, newline="\n") as lines:
-            yield from _table(source, file, _tabbed(lines, source.delimiter or "\t", len(source.header)))
-
-    return _files(source, files_of(location(source.path), TABLES), read)
-
-
-def _tabbed(lines: Iterator[str], delimiter: str, width: int) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each line, or of the lines that one quoted cell spans, and the number of the first."""
-    ahead: deque[str] = deque()
     number = 0
-    while line := ahead.popleft() if ahead else next(lines, ""):
-        number += 1
-        cells, used = line.rstrip("\r\n").split(delimiter), 0
-        opens = cells[-1][:1] == '"' and cells[-1].count('"') % 2
-        spanned = _spanning(line, lines, ahead, delimiter, width) if opens and len(cells) <= width else None
-        cells, used = spanned or ([_unmarked(cell) for cell in cells], 0)
-        width = width or len(cells)
-        if cells != [""]:
-            yield number, cells
-        number += used
-
-
-def _spanning(
-    line: str, lines: Iterator[str], ahead: deque[str], delimiter: str, width: int
-) -> tuple[list[str], int] | None:
-    """The cells of a row that goes on in the next lines, and how many of these; None where its mark is only a mark."""
-    for used in range(1, MOST_SPANNED):
-        if len(ahead) < used:
-            ahead.append(next(lines, ""))
-        more = ahead[used - 1]
-        if not more or len(line) > bounds.MAX_RECORD or len(more.split(delimiter)) == width > 1:
-            return None
-        line += more
-        try:
-            [cells] = csv.reader(io.StringIO(line, newline=""), delimiter=delimiter, strict=True)
-        except (csv.Error, ValueError):
-            continue
-        if len(cells) == width:
-            for _ in range(used):
-                ahead.popleft()
-            return cells, used
-    return None
-
-
-def _quoted(source: Input, file: Location, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
-    csv.field_size_limit(bounds.MAX_RECORD)  # the default refuses a document over 128 KiB
-    delimiter = source.delimiter or ("\t" if ".tsv" in file.name.lower() else ",")
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    while True:
-        try:
-            cells = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            where = source.values.where = f"{file}, line {rows.line_num}"
-            found = f"expected CSV, found it malformed ({error})"
-            source.refuse(WbragError(f"{where}: {found}; check the quotes, or read it as tsv"), None)
-            continue
-        if cells:
-            yield rows.line_num, cells
-
-
-def _unmarked(cell: str) -> str:
-    """The cell, without the marks around it where its own marks are all doubled."""
-    if len(cell) < 2 or not cell[:1] == cell[-1:] == '"':
-        return cell
-    inner = cell[1:-1]
-    return cell if '"' in inner.replace('""', "") else inner.replace('""', '"')
-
-
-def _table(source: Input, file: Location, rows: Iterable[tuple[int, list[str]]]) -> Records:
-    header = list(source.header)
-    for number, cells in rows:
-        where = source.values.where = f"{file}, line {number}"
-        if not header:
-            header = _header(source, where, cells)
-            continue
-        try:
-            if wrong := next(filter(None, map(not_utf8, cells)), ""):
-                raise WbragError(f"{where}: {wrong}; convert the file to UTF-8")
-            if len(cells) != len(header):
-                found = f"found {'more' if len(cells) > len(header) else 'fewer'}: {len(cells)}"
-                remedy = "check quotes and --delimiter" if not source.header else "check --header and --delimiter"
-                raise WbragError(f"{where}: expected {len(header)} cells, as the header, {found}; {remedy}")
-        except WbragError as error:
-            source.refuse(error, cells)
-            continue
-        yield where, dict(zip(header, cells, strict=True))
-
-
-def _header(source: Input, where: str, cells: list[str]) -> list[str]:
-    repeated = [name for i, name in enumerate(cells) if name in cells[:i]]
-    if repeated:
-        raise WbragError(
-            f"{where}: expected a header of different names, found {named(repeated[:1])} twice; "
-            "name the columns of a file without a header with --header id,text"
-        )
-    if len(cells) == 1 and not source.delimiter:
-        other = next((f"--delimiter {name}" for name, sign in _OTHER_SIGNS.items() if sign in cells[0]), "")
-        if other:
-            raise WbragError(f"{where}: expected a header of several columns, found {named(cells)}; try {other}")
-    return cells
-
-
-_OTHER_SIGNS = {"tab": "\t", "semicolon": ";", "pipe": "|", "comma": ","}
+    with open_text(path, source.began) as text:
+        found = bounds.items(text, key, path)
+        while True:
+            number += 1
+            source.values.where = where = f"{path}, item {number}"
+            record: Any = None
+            try:
+                record = next(found)
+                yield where, _object(record, where)
+            except StopIteration:
+                break
+            except WbragError as error:
+                source.refuse(error, record)
+            except (ValueError, RecursionError) as error:
+                said = f"expected JSON, found it malformed ({error}); is the file whole?"
+                source.refuse(WbragError(f"{where}, before byte {source.bytes_done}: {said}"), None)
+                break
+    source.ended()
 
 
 def parquet_rows(source: Input, path: Location | None = None) -> Records:
     """The rows of a Parquet file, or of every `*.parquet` below a folder by name, a thousand at a time."""
-    files = files_of(path or location(source.path), (".parquet", ".pq")) if path is None else [path]
-    source.bytes_total = max(source.bytes_total, sum(file.stat().st_size for file in files))
+    files = [path] if path else source.files(location(source.path), ROWS)
     for file in files:
         before, number = source.finished, 0
+        refuse_all_but_parquet(file)
         try:
             with pq.ParquetFile(opened(file)) as table:
                 # Vectors are no field of ours, and slow to turn into Python lists.
@@ -283,5 +173,5 @@ def _is_vector(kind: pa.DataType) -> bool:
 
 def _object(record: Any, where: str) -> Record:
     if not isinstance(record, dict):
-        raise WbragError(f"{where}: expected a JSON object, found {type(record).__name__}; is it the right format?")
+        raise WbragError(f"{where}: expected a JSON object, found {kind_of(record)}; is it the right format?")
     return record

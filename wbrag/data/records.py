@@ -5,22 +5,25 @@ A record that does not fit is a `WbragError` that says where it is, what was exp
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Example, Passage, content_hash
 from wbrag.data.source import NO_ANSWER, NO_TEXT, Input
-from wbrag.data.values import missing, named, parsed
+from wbrag.data.values import KINDS, kind_of, missing, named, parsed
 
 T = TypeVar("T")
 _ABSENT = object()
+BLANK = f"{string.whitespace}\u200b\u200c\u200d\u2060\ufeff\u00a0\u3000"
 
 
 def passage(source: Input, record: Mapping[str, Any], columns: Mapping[str, str] | None = None) -> Iterator[Passage]:
     """A corpus record: id, text (or FlashRAG's contents, `title\\ntext`) and, where there, Passage's other fields.
 
-    One without text is left out: it would take a place among the hits and in the prompt.
+    One without text is left out: it would take a place among the hits and in the prompt. A title is text enough where
+    the text is there and empty, as in BEIR's sets, whose titles are judged.
     """
     columns, values = source.columns if columns is None else columns, source.values
 
@@ -34,12 +37,13 @@ def passage(source: Input, record: Mapping[str, Any], columns: Mapping[str, str]
             raise _absent(source, record, "text", "'text' (or 'contents')")
         head, newline, rest = values.text("contents", contents).partition("\n")
         title, text = (title or head, rest) if newline else (title, head)
-    text = values.text("text", text)
+    nothing = missing(text)
+    text = values.text(columns.get("text", "text"), text)
     id = values.identifier(_need(source, record, columns, "id"))
-    if not text.strip():
+    if not text.strip(BLANK) and (nothing or not title.strip(BLANK)):
         source.leave_out(f"{source.where}: expected a text, found none", record, NO_TEXT)
         return
-    start = int(values.number("start", get("start"), 0))
+    start = values.integer("start", get("start"), 0)
     yield Passage(
         id=id,
         title=title,
@@ -48,7 +52,7 @@ def passage(source: Input, record: Mapping[str, Any], columns: Mapping[str, str]
         updated_at=values.text("updated_at", get("updated_at")),
         trust=values.number("trust", get("trust"), 1.0),
         start=start,
-        end=int(values.number("end", get("end"), start + len(text))),
+        end=values.integer("end", get("end"), start + len(text)),
     )
 
 
@@ -86,7 +90,7 @@ def labelled(
     values, where = source.values, source.where
     golden = () if source.unlabelled else values.answers(answers)
     question = values.text("question", question)
-    if not question.strip():
+    if not question.strip(BLANK):
         raise WbragError(f"{where}: expected a question, found an empty one; fill it in or drop it")
     if not golden and not source.unlabelled:
         said = f"{where}{f' (id {named([id])})' if id else ''}: expected at least one golden answer, found none; {hint}"
@@ -94,6 +98,11 @@ def labelled(
         return
     name = content_hash("\n".join((question, *golden)))[:16] if missing(id) or id == "" else values.identifier(id)
     yield Example(name, question, golden, metadata=_metadata(source, metadata or {}))
+
+
+def named_id(record: Mapping[str, Any]) -> Any:
+    """The id of a record that may call it `_id`."""
+    return record["_id"] if record.get("_id") is not None else record.get("id")
 
 
 def _metadata(source: Input, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,12 +116,10 @@ def _metadata(source: Input, metadata: Mapping[str, Any]) -> dict[str, Any]:
 def need(where: str, record: Any, name: str, kind: type[T]) -> T:
     """record[name], which must be a `kind`; for formats whose field names are fixed."""
     if not isinstance(record, Mapping) or not isinstance(record.get(name), kind):
-        found = named(record) if isinstance(record, Mapping) else type(record).__name__
+        found = named(record) if isinstance(record, Mapping) else kind_of(record)
         if isinstance(record, Mapping) and name in record:
-            found = f"{name} as {type(record[name]).__name__}"
-        raise WbragError(
-            f"{where}: expected a field {name!r} ({kind.__name__}), found {found}; is it the right format?"
-        )
+            found = f"{name} as {kind_of(record[name])}"
+        raise WbragError(f"{where}: expected a field {name!r} ({KINDS[kind]}), found {found}; is it the right format?")
     value: T = record[name]
     return value
 
@@ -135,9 +142,11 @@ def _get(source: Input, record: Mapping[str, Any], columns: Mapping[str, str], f
 
 def _part(value: Any, name: str) -> Any:
     """The part of an object, or of every object of a list."""
+    if missing(value):
+        return None
     if isinstance(value, list):
         parts = [_part(item, name) for item in value]
-        return _ABSENT if _ABSENT in parts else parts
+        return _ABSENT if any(part is _ABSENT for part in parts) else parts
     return value.get(name, _ABSENT) if isinstance(value, dict) else _ABSENT
 
 
@@ -152,5 +161,5 @@ def _absent(source: Input, record: Mapping[str, Any], field: str, wanted: str) -
     found = named(record) or "nothing"
     remedy = f"name it with --columns {field}=<column>"
     if source.table and not source.header:
-        remedy += ", or all of a file without a header with --header id,text"
+        remedy += "; if the first line is no header, name all columns with --header id,text"
     return WbragError(f"{source.where}: expected a column {wanted}, found {found}; {remedy}")

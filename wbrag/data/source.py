@@ -8,6 +8,7 @@ place and the reason.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, get_args
 
 from wbrag.core.errors import StoreError, UsageError, WbragError
+from wbrag.core.io.files import Location, inside
+from wbrag.data.opening import files_of
 from wbrag.data.values import Values
 
 R = TypeVar("R")
@@ -23,8 +26,16 @@ OnBad = Literal["stop", "skip"]
 Record = dict[str, Any]
 Records = Iterator[tuple[str, Record]]
 
-MISSHAPEN = (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError)  # what a reader trips over
+MISSHAPEN = (
+    LookupError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    ArithmeticError,
+    RecursionError,
+)  # what a reader trips over
 MOST_KEPT = 256 << 20  # bytes of left-out records that are kept; the rest are counted alone
+_SPLIT = re.compile(r"(?<![a-z])(train|test|dev|valid|validation|eval)(?![a-z])")
 DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "space": " "}
 
 NO_ANSWER = "no golden answer"
@@ -51,6 +62,8 @@ class Input:
     kept_in: Path | None = None  # a file for what is left out
     values: Values = field(default_factory=Values)
     left_out: Counter[str] = field(default_factory=Counter)  # by why
+    one_split: bool = False  # a folder that holds train and test is none
+    passed_over: list[str] = field(default_factory=list)  # files of the folder that are not read
     first: str = ""  # sentence about what was left out first
     bytes_total: int = 0
     finished: int = 0
@@ -78,6 +91,19 @@ class Input:
         """The next file is `raw`, of so many bytes as stored."""
         self.finished += self.size
         self.raw, self.size, self.bytes_total = raw, size, max(self.bytes_total, self.finished + size)
+
+    def files(self, path: Location, *endings: tuple[str, ...]) -> list[Location]:
+        """The files that are read of `path`, a file or a folder."""
+        found = files_of(path, *endings)
+        splits = {split for f in found.files for split in _SPLIT.findall(inside(f, path).lower())}
+        kinds = {"train" if s == "train" else "test" if s == "test" else "dev" for s in splits}
+        if self.one_split and len(kinds) > 1:
+            raise WbragError(
+                f"{path}: expected a folder of one split, found files of {', '.join(sorted(splits))}; give one of them"
+            )
+        self.passed_over += found.passed_over
+        self.bytes_total = sum(file.stat().st_size for file in found.files)
+        return found.files
 
     def ended(self) -> None:
         """All files were read."""

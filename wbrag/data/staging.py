@@ -31,7 +31,7 @@ def staging(target: Location) -> Iterator[Path]:
     """
     if isinstance(target, Path):
         for left in target.parent.glob(f".{target.name}.*.tmp"):
-            _remove_if_left(left)
+            _clear(left, target)
         folder = target.parent / f".{target.name}.{uuid4().hex[:8]}.tmp"
     else:
         folder = Path(tempfile.mkdtemp(prefix="wbrag-"))
@@ -49,10 +49,13 @@ def staging(target: Location) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_if_left(folder: Path) -> None:
+def _clear(folder: Path, target: Path) -> None:
+    """Remove what a killed ingest left; killed between its two renames, it left the earlier corpus there alone."""
     try:
         with (folder / "lock").open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if (folder / "old").exists() and not target.exists():
+                os.rename(folder / "old", target)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError:  # at work, or another's: the lock says so, or there is none
         return

@@ -11,6 +11,7 @@ import ast
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -25,8 +26,21 @@ EXACT = 2**53  # from here on a float is no longer one integer
 MOST_LITERAL = 100_000  # characters of a list that is written as Python writes it
 
 _HALF_PAIR = re.compile(r"[\ud800-\udfff]")
-_ARRAY_AS_PRINTED = re.compile(r"""\[\s*(?:'[^']*'|"[^"]*")\s+['"]""")  # numpy's str: no commas
-_NAMES = {"bool": "true or false", "list": "a list", "tuple": "a list"}
+# numpy's print of an array, which has no commas, and of an object with one: as pandas writes them to CSV.
+_AS_PRINTED = re.compile(
+    r"""\[\s*(?:'[^']*'|"[^"]*")\s+['"]|\[\d+(?:\s+\d+)+\]|array\(\[|\{\s*['"]\w+['"]\s*:\s*(?:array\(|\[)"""
+)
+KINDS: dict[type, str] = {
+    type(None): "nothing",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    bytes: "bytes",
+    list: "a list",
+    tuple: "a list",
+    dict: "an object",
+}
 
 
 class Values:
@@ -50,7 +64,7 @@ class Values:
         if isinstance(value, float) and abs(value) >= EXACT:
             raise self.error("an id as text or integer", f"the float {value!r}, which holds no exact one", "store text")
         if isinstance(value, bool | list | tuple):
-            raise self.error("an id", _kind(value), "name the column with --columns id=<column>")
+            raise self.error("an id", kind_of(value), "name the column with --columns id=<column>")
         found = self.text("id", value)
         if not found.strip():
             raise self.error("an id", "an empty one", "give every record its own")
@@ -68,6 +82,13 @@ class Values:
             raise self.error(f"a number as {field}", repr(str(value)[:LONGEST]), "correct it")
         return found
 
+    def integer(self, field: str, value: Any, default: int) -> int:
+        """`value` as a whole number of 32 bits, as tables keep it."""
+        found = self.number(field, value, default)
+        if found != int(found) or not -(2**31) <= found < 2**31:
+            raise self.error(f"{field} as a whole number of 32 bits", str(value)[:LONGEST], "correct it")
+        return int(found)
+
     def answers(self, value: Any) -> tuple[str, ...]:
         """The distinct non-empty answers of a list, of a list in a string, or of one plain value; True -> "True".
 
@@ -84,6 +105,8 @@ class Values:
             return [self.json(field, part) for part in value]
         if missing(value) or (isinstance(value, float) and not math.isfinite(value)):
             return None
+        if isinstance(value, bytes | bytearray | memoryview):
+            return self._mend(bytes(value).decode("utf-8", "replace"))
         return value if isinstance(value, bool | int | float) else self._scalar(field, value)
 
     def error(self, expected: str, found: str, remedy: str) -> WbragError:
@@ -95,7 +118,7 @@ class Values:
                 yield from self._flat(part)
         elif isinstance(value, Mapping):
             remedy = "name the part that holds them, as in --columns golden_answers=answers.text"
-            raise self.error("golden answers as a list or text", _kind(value), remedy)
+            raise self.error("golden answers as a list or text", kind_of(value), remedy)
         elif not missing(value):
             yield self._scalar("golden_answers", value)
 
@@ -104,14 +127,16 @@ class Values:
         if (found := parsed(text, list)) is not None:
             return found
         text = text.strip()
+        if _AS_PRINTED.match(text):
+            shown = f"an array or an object as Python prints it ({' '.join(text.split())[:60]})"
+            raise self.error("golden answers as a JSON list", shown, "write the column as JSON")
         if text[:1] != "[" or len(text) > MOST_LITERAL:
             return text
-        if _ARRAY_AS_PRINTED.match(text):
-            shown = f"an array as numpy prints it ({text[:60]})"
-            raise self.error("golden answers as a JSON list", shown, "write the column as JSON")
         try:
-            found = ast.literal_eval(text)  # literals alone: nothing is run
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = ast.literal_eval(text)  # literals alone: nothing is run
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             return text
         return found if isinstance(found, list) else text
 
@@ -122,7 +147,7 @@ class Values:
             try:
                 return self._mend(bytes(value).decode("utf-8"))
             except UnicodeDecodeError as error:
-                raise self.error(f"{field} as UTF-8 text", f"bytes ({error.reason})", "convert them") from None
+                raise self.error(f"{field} in UTF-8", f"bytes ({error.reason})", "convert them") from None
         if isinstance(value, bool | int | UUID):
             return str(value)
         if isinstance(value, float | Decimal) and math.isfinite(value):
@@ -132,7 +157,7 @@ class Values:
         remedy = "correct it"
         if isinstance(value, Mapping):
             remedy = f"name the part that holds it, as in --columns {field}={field}.{next(iter(value), 'body')}"
-        raise self.error(f"{field} as text", _kind(value), remedy)
+        raise self.error(f"{field} as text", kind_of(value), remedy)
 
     def _mend(self, text: str) -> str:
         if text.isascii() and "\0" not in text:
@@ -169,7 +194,8 @@ def named(record: Iterable[Any]) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What kind of thing `value` is, for a sentence."""
     if isinstance(value, Mapping):
         return f"an object with {named(value) or 'no parts'}"
-    return _NAMES.get(type(value).__name__, type(value).__name__)
+    return next((name for kind, name in KINDS.items() if isinstance(value, kind)), type(value).__name__)

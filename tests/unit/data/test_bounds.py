@@ -11,9 +11,10 @@ import pytest
 
 from wbrag.core.errors import WbragError
 from wbrag.data import bounds
-from wbrag.data.opening import open_text
-from wbrag.data.readers import csv_rows, json_items, json_lines, json_records
+from wbrag.data.opening import open_lines
+from wbrag.data.readers import json_items, json_lines, json_records
 from wbrag.data.source import Input
+from wbrag.data.tables import csv_rows
 from wbrag.methods.planner import sub_questions
 
 MEMORY = 64 << 20  # bytes at any moment
@@ -42,7 +43,7 @@ def test_a_deep_file_takes_no_memory(tmp_path: Path, inner: str, as_list: bool) 
     file.write_text("[" * as_list + inner * 40_000)
     assert peak(json_records(Input(str(file)))) < MEMORY
     file.write_text('{"data": ' + inner * 40_000)
-    assert peak(json_items(Input(str(file)), "data.item")) < MEMORY
+    assert peak(json_items(Input(str(file)), "data")) < MEMORY
 
 
 @pytest.mark.parametrize("head", ['{"id": "1", "contents": "', "[", '["', '[{"id": "'])
@@ -61,7 +62,7 @@ def test_long_lines_of_every_kind(tmp_path: Path) -> None:
     file.write_text("id,text\n1," + "x" * (1 << 21) + "\n")
     with pytest.raises(WbragError, match=r"long.csv, line 2: expected at most 1,048,576 characters in a line"):
         list(csv_rows(Input(str(file))))
-    with open_text(file) as lines, pytest.raises(WbragError, match="split the document"):
+    with open_lines(file) as lines, pytest.raises(WbragError, match="split the document"):
         list(lines)
     file.write_text("id,text\n1," + '"' + "xx\n" * (1 << 20))
     with pytest.raises(WbragError, match="expected CSV, found it malformed .field larger than field limit"):

@@ -13,7 +13,8 @@ import pytest
 
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.types import Example, Passage
-from wbrag.data.formats import FORMATS, beir_qrels, beir_queries
+from wbrag.data.beir import beir_qrels, beir_queries
+from wbrag.data.formats import FORMATS
 from wbrag.data.ingest import ingest_examples
 from wbrag.data.source import Input
 
@@ -121,10 +122,10 @@ def test_squad_unanswerable(tmp_path: Path) -> None:
 def test_another_format_is_not_squad(tmp_path: Path) -> None:
     path = tmp_path / "squad.json"
     path.write_text('{"data": [{"articles": []}]}')
-    with pytest.raises(WbragError, match="expected a field 'paragraphs' .list., found articles"):
+    with pytest.raises(WbragError, match="expected a field 'paragraphs' .a list., found articles"):
         corpus("squad", path)
     path.write_text('{"data": [{"paragraphs": "x"}]}')
-    with pytest.raises(WbragError, match="found paragraphs as str"):
+    with pytest.raises(WbragError, match="found paragraphs as text"):
         corpus("squad", path)
 
 

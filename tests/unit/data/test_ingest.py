@@ -93,7 +93,7 @@ def test_limit_reads_no_further(tmp_path: Path) -> None:
 BAD_CORPORA = {
     "empty": ([], "expected a corpus, found no records"),
     "malformed": ([GOOD, "{"], "c.jsonl, line 2: expected JSON, found a malformed line"),
-    "not an object": ([GOOD, "[1]"], "line 2: expected a JSON object, found list"),
+    "not an object": ([GOOD, "[1]"], "line 2: expected a JSON object, found a list"),
     "missing column": ([{"id": "p1", "body": "x"}], "expected a column 'text'.*found id, body; .*--columns"),
     "no id": ([{"text": "x"}], "expected a column 'id', found text"),
     "empty id": ([{"id": "", "text": "x"}], "expected an id, found an empty one"),
@@ -220,6 +220,6 @@ def test_a_record_of_another_shape(tmp_path: Path) -> None:
 def test_a_big_json_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "squad.json"
     path.write_text('{"data": [{"title": "T", "paragraphs": [{"con')
-    with pytest.raises(WbragError, match=r"squad.json, before byte 45: expected JSON, found it malformed"):
+    with pytest.raises(WbragError, match=r"squad.json, item 1, before byte 45: expected JSON, found it malformed"):
         ingest_corpus(path, tmp_path / "out", format="squad")
     assert list(tmp_path.iterdir()) == [path]

@@ -5,7 +5,8 @@ from itertools import islice
 import pytest
 
 from tests.support.shared_data import ABSENT, BENCH, SHARED
-from wbrag.data.formats import FORMATS, beir_qrels, beir_queries
+from wbrag.data.beir import beir_qrels, beir_queries
+from wbrag.data.formats import FORMATS
 from wbrag.data.source import Input
 
 NATIVE = SHARED / "native"

@@ -149,7 +149,9 @@ def test_a_cell_of_several_lines(tmp_path: Path, end: str) -> None:
 
 def test_without_a_header(tmp_path: Path) -> None:
     (tmp_path / "collection.tsv").write_text("0\tThe first passage.\n1\tThe second.\n")
-    with pytest.raises(WbragError, match=r"expected a column 'text'.*without a header with --header id,text"):
+    with pytest.raises(
+        WbragError, match=r"expected a column 'text'.*is no header, name all columns with --header id,text"
+    ):
         ids(tmp_path / "collection.tsv", "tsv")
     assert ids(tmp_path / "collection.tsv", "tsv", header=["id", "text"]) == ["0", "1"]
     assert ids(tmp_path / "collection.tsv", "csv", header=["id", "text"]) == ["0", "1"]
@@ -180,6 +182,73 @@ def test_settings_that_make_no_sense(tmp_path: Path) -> None:
         ids(tmp_path / "c.jsonl", on_bad="drop")
     with pytest.raises(UsageError, match="expected a delimiter of one character or comma, tab"):
         ids(tmp_path / "c.jsonl", "csv", delimiter="ab")
+
+
+def test_tables_as_people_export_them(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text('sep=;\nID ; Text ;;\n1;"a;b";;\n2;\\N;;\n')
+    assert [(row["id"], row["text"]) for row in read(tmp_path / "c.csv", "csv")] == [("1", "a;b")]
+    (tmp_path / "c.tsv").write_bytes(b"id\ttext\r1\tone\r \r2\ttwo")
+    assert ids(tmp_path / "c.tsv", "tsv") == ["1", "2"]
+    (tmp_path / "c.tsv").write_text('id\ttext\ttitle\n1\t"a\tb"\tT\n')
+    assert read(tmp_path / "c.tsv", "tsv")[0]["text"] == "a\tb"
+    (tmp_path / "c.csv").write_bytes("Größe,id\n".encode("latin-1"))
+    with pytest.raises(WbragError, match="line 1: expected UTF-8 text"):
+        ids(tmp_path / "c.csv", "csv", on_bad="skip")
+    (tmp_path / "c.csv").write_text("id,text\n")
+    with pytest.raises(WbragError, match="try --format csv"):
+        ids(tmp_path / "c.csv", "tsv")
+
+
+def test_an_open_quote_takes_its_own_line_alone(tmp_path: Path) -> None:
+    rows = [f"{i},text {i}" for i in range(200)]
+    rows[7] = '7,"open'
+    (tmp_path / "c.csv").write_text("id,text\n" + "\n".join(rows))
+    with pytest.raises(WbragError, match="line 9: expected CSV, found it malformed"):
+        ids(tmp_path / "c.csv", "csv")
+    result = ingest_corpus(
+        tmp_path / "c.csv", tmp_path / "out", format="csv", on_bad="skip", kept_in=tmp_path / "left.jsonl"
+    )
+    assert (result.rows, result.quarantined) == (199, 1)
+    assert json.loads((tmp_path / "left.jsonl").read_text())["record"] == '7,"open\n'
+
+
+def test_arrays_as_lines(tmp_path: Path) -> None:
+    """What a line may hold an array may hold: Python writes NaN, and numbers of any size."""
+    text = '[{"id": 99999999999999999999, "text": "x\\ud800", "title": NaN, "trust": 1e400}, {"id": 2, "text": "y"}, 3'
+    (tmp_path / "c.json").write_text("\ufeff" + text, encoding="utf-8")
+    result = ingest_corpus(tmp_path / "c.json", tmp_path / "out", format="jsonl", on_bad="skip")
+    assert (result.rows, result.left_out) == (1, {"does not fit": 3})
+    (tmp_path / "c.json").write_text(text.replace("1e400", "1").rstrip("3, ") + "]", encoding="utf-16")
+    result = ingest_corpus(tmp_path / "c.json", tmp_path / "out", format="jsonl")
+    assert (result.rows, result.mended) == (2, 1)
+    assert pq.read_table(result.path)["id"].to_pylist() == ["99999999999999999999", "2"]
+
+
+def test_a_folder_of_two_splits_is_no_set_of_examples(tmp_path: Path) -> None:
+    row = {"question": "Who?", "golden_answers": ["A"]}
+    data, out = tmp_path / "data", tmp_path / "e.parquet"
+    data.mkdir()
+    for name in ("train-00000-of-00001", "validation-00000-of-00001"):
+        pq.write_table(pa.Table.from_pylist([row]), data / f"{name}.parquet")
+    (data / "dataset_infos.json").write_text("{}")
+    (data / "linked").symlink_to(data, target_is_directory=True)
+    with pytest.raises(WbragError, match="expected a folder of one split, found files of train, validation; give one"):
+        ingest_examples(data, out, format="flashrag", task="qa")
+    (data / "validation-00000-of-00001.parquet").unlink()
+    result = ingest_examples(data, out, format="flashrag", task="qa")
+    assert (result.rows, result.passed_over) == (1, ("dataset_infos.json",))
+
+
+def test_names_in_capitals_and_behind_links(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "B.JSONL.GZ").write_bytes(gzip.compress(LINES.encode()))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "gone.jsonl").symlink_to(tmp_path / "nowhere")
+    result = ingest_corpus(tmp_path / "data", tmp_path / "out", format="jsonl")
+    assert (result.rows, result.passed_over) == (3, ("gone.jsonl",))
+    with pytest.raises(WbragError, match="found nothing; give the folder, files below it are found"):
+        ids(tmp_path / "data" / "*.jsonl")
 
 
 BAD_LINES = [
@@ -237,6 +306,21 @@ def test_questions_without_an_answer_are_left_out(tmp_path: Path) -> None:
         columns={"golden_answers": "answers.text"},
     )
     assert (result.rows, result.documents, result.left_out) == (2, 4, {"no golden answer": 2})
+
+
+def test_an_ingest_killed_between_its_renames_leaves_the_earlier_corpus(tmp_path: Path) -> None:
+    """The only copy is in the scratch folder then; the next ingest brings it back, even if it fails itself."""
+    (tmp_path / "c.jsonl").write_text(LINES)
+    assert ids(tmp_path / "c.jsonl") == ["0", "1", "2"]
+    scratch = tmp_path / ".out.dead.tmp"
+    scratch.mkdir()
+    (scratch / "lock").touch()
+    (tmp_path / "out").rename(scratch / "old")
+    (tmp_path / "c.jsonl").write_text("{")
+    with pytest.raises(WbragError):
+        ids(tmp_path / "c.jsonl")
+    assert pq.read_table(tmp_path / "out")["id"].to_pylist() == ["0", "1", "2"]
+    assert not scratch.exists()
 
 
 def test_a_pipe_is_read(tmp_path: Path) -> None:

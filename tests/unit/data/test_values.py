@@ -56,7 +56,7 @@ def test_text(value: Any, text: str) -> None:
 
 @pytest.mark.parametrize("value", [{"body": "x", "lang": "en"}, [{"body": "x"}], b"\xff", math.inf, object(), 1j])
 def test_what_is_no_text_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(WbragError, match="c.jsonl, line 1: expected text as (UTF-8 )?text, found ") as refused:
+    with pytest.raises(WbragError, match="c.jsonl, line 1: expected text (as text|in UTF-8), found ") as refused:
         values().text("text", value)
     assert "0x" not in str(refused.value)
     if isinstance(value, dict):
@@ -99,10 +99,21 @@ def test_answers(value: Any, answers: tuple[str, ...]) -> None:
     assert values().answers(value) == answers
 
 
-@pytest.mark.parametrize("value", ["['A' 'B']", '["A"\n "B"]', {"text": ["A"]}, [{"text": "A"}]])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "['A' 'B']",
+        '["A"\n "B"]',
+        "array(['A'], dtype=object)",
+        "{'text': array(['A'])}",
+        {"text": ["A"]},
+        [{"text": "A"}],
+    ],
+)
 def test_answers_that_nobody_can_read(value: Any) -> None:
-    with pytest.raises(WbragError, match="expected golden answers as a "):
+    with pytest.raises(WbragError, match="expected golden answers as a ") as refused:
         values().answers(value)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("value", [True, "high", math.inf, [1], "nan"])
@@ -178,6 +189,21 @@ def test_a_table_of_pandas(tmp_path: Path) -> None:
     left = [json.loads(line) for line in (tmp_path / "left.jsonl").read_text().splitlines()]
     assert [item["where"].rsplit(", ")[1] for item in left] == ["row 2", "row 3"]
     assert left[1]["record"]["text"] == "Three."
+
+
+def test_titles_alone_and_missing_parts(tmp_path: Path) -> None:
+    """BEIR judges documents whose text is empty; a part of nothing is nothing."""
+    records = [
+        {"id": "t", "title": "A title", "body": {"text": ""}},
+        {"id": "n", "title": "A title", "body": None},
+        {"id": "b", "title": " ", "body": {"text": "\u200b\ufeff "}},
+    ]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    result = ingest_corpus(tmp_path / "c.jsonl", tmp_path / "c", format="jsonl", columns={"text": "body.text"})
+    assert (result.rows, result.left_out) == (1, {"no text": 2})
+    (tmp_path / "c.jsonl").write_text(json.dumps({"id": "t", "text": "x", "start": 2**31}))
+    with pytest.raises(WbragError, match="expected start as a whole number of 32 bits, found 2147483648"):
+        ingest_corpus(tmp_path / "c.jsonl", tmp_path / "c", format="jsonl")
 
 
 def test_gold_passages_are_named_as_the_corpus_names_them(tmp_path: Path) -> None:
