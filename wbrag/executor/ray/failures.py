@@ -17,7 +17,7 @@ RAISED = re.compile(
     r"^[ \t]*((?:\w+\.)*\w*(?:Error|Exception|Interrupt)|wbrag\.core\.errors\.\w+): (.+)$", re.MULTILINE
 )
 MEMORY = re.compile(r"was ([\d.]+GB) used / ([\d.]+GB) limit")
-KILLED = re.compile(r"Selected to kill: \((?:Task|Actor):.*?(?:task|actor) name=([^,)]+)")
+KILLED = re.compile(r"Selected to kill: \((?:Task|Actor):[^(]*?(?:task|actor) name=([^,)]+)")
 # The settings that memory goes by.
 LESS = "generator.engines, encoder.actors, generator.concurrency or index.block_rows"
 
