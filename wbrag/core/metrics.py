@@ -1,11 +1,12 @@
 """Answer metrics (EM, accuracy, token F1) and paired statistics (bootstrap, McNemar, Holm, Cohen's kappa).
 
 The metrics are FlashRAG's: https://github.com/RUC-NLPIR/FlashRAG/blob/main/flashrag/evaluator/metrics.py
+but for golden answers of which its normalisation leaves nothing, which there every reply contains: these are compared
+as they stand.
 """
 
 from __future__ import annotations
 
-import re
 import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,46 +14,58 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Metric = Callable[[str, Sequence[str]], float]
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
+from wbrag.core.normalise import FLASHRAG, Normalisation
+
+Metric = Callable[..., float]  # of a prediction, golden answers and, perhaps, a normalisation
 _CLOSED = {"yes", "no", "noanswer"}
 
 
-def normalise(text: str) -> str:
-    """Lower case, no punctuation, no articles, single spaces."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
-
-
-def em(prediction: str, golden_answers: Sequence[str]) -> float:
+def em(prediction: str, golden_answers: Sequence[str], by: Normalisation = FLASHRAG) -> float:
     """Exact match: 1.0 if the normalised prediction equals any normalised golden answer, else 0.0."""
-    return float(normalise(prediction) in {normalise(g) for g in golden_answers})
+    said = by.form(prediction)
+    return float(any(said == form if (form := by.form(g)) else _is(prediction, g) for g in golden_answers))
 
 
-def acc(prediction: str, golden_answers: Sequence[str]) -> float:
+def acc(prediction: str, golden_answers: Sequence[str], by: Normalisation = FLASHRAG) -> float:
     """Sub-exact match: 1.0 if any normalised golden answer is a substring of the normalised prediction, else 0.0."""
-    text = normalise(prediction)
-    return float(any(normalise(g) in text for g in golden_answers))
+    said = by.form(prediction)
+    return float(any(form in said if (form := by.form(g)) else _says(prediction, g) for g in golden_answers))
 
 
-def f1(prediction: str, golden_answers: Sequence[str]) -> float:
+def f1(prediction: str, golden_answers: Sequence[str], by: Normalisation = FLASHRAG) -> float:
     """Best token F1 over the golden answers, in [0, 1]; zero where only one side is yes, no or noanswer."""
-    return max((_overlap(prediction, g).f1 for g in golden_answers), default=0.0)
+    return max((_overlap(prediction, g, by).f1 for g in golden_answers), default=0.0)
 
 
-def precision(prediction: str, golden_answers: Sequence[str]) -> float:
+def precision(prediction: str, golden_answers: Sequence[str], by: Normalisation = FLASHRAG) -> float:
     """Best share of the prediction's tokens that a golden answer holds, with the same rule for yes and no."""
-    return max((_overlap(prediction, g).precision for g in golden_answers), default=0.0)
+    return max((_overlap(prediction, g, by).precision for g in golden_answers), default=0.0)
 
 
-def recall(prediction: str, golden_answers: Sequence[str]) -> float:
+def recall(prediction: str, golden_answers: Sequence[str], by: Normalisation = FLASHRAG) -> float:
     """Best share of a golden answer's tokens that the prediction holds, with the same rule for yes and no."""
-    return max((_overlap(prediction, g).recall for g in golden_answers), default=0.0)
+    return max((_overlap(prediction, g, by).recall for g in golden_answers), default=0.0)
 
 
 def retrieval_recall(contents: Sequence[str], golden_answers: Sequence[str]) -> float:
     """1.0 if any normalised golden answer is a substring of any of the documents (title and text), else 0.0."""
     return float(any(acc(text, golden_answers) for text in contents))
+
+
+def _is(prediction: str, golden: str) -> bool:
+    """Whether a prediction is a golden answer of which normalisation leaves nothing ("A", "The", "?")."""
+    said, gold = (text.strip().casefold() for text in (prediction, golden))
+    return said == gold or (bool(gold) and said.strip(_AROUND) == gold.strip(_AROUND) != "")
+
+
+def _says(prediction: str, golden: str) -> bool:
+    """Whether such an answer stands in a prediction as words of its own, in its own capitals."""
+    words = " ".join(word.strip(_AROUND) or word for word in prediction.split())
+    gold = golden.strip(f"{_AROUND} ") or golden.strip()
+    return _is(prediction, golden) or (bool(gold) and f" {gold} " in f" {words} ")
+
+
+_AROUND = string.punctuation
 
 
 class _Overlap(NamedTuple):
@@ -61,11 +74,13 @@ class _Overlap(NamedTuple):
     recall: float = 0.0
 
 
-def _overlap(prediction: str, golden: str) -> _Overlap:
-    prediction, golden = normalise(prediction), normalise(golden)
-    if prediction != golden and (prediction in _CLOSED or golden in _CLOSED):
+def _overlap(prediction: str, golden: str, by: Normalisation) -> _Overlap:
+    said, gold = by.form(prediction), by.form(golden)
+    if not gold:
+        return _Overlap(*[float(_is(prediction, golden))] * 3)
+    if said != gold and (said in _CLOSED or gold in _CLOSED):
         return _Overlap()
-    left, right = prediction.split(), golden.split()
+    left, right = by.tokens(said), by.tokens(gold)
     common = sum((Counter(left) & Counter(right)).values())
     if common == 0:
         return _Overlap()

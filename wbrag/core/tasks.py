@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from wbrag.core.defuse import apart
 from wbrag.core.errors import unknown
-from wbrag.core.metrics import METRICS
+from wbrag.core.metrics import METRICS, acc
+from wbrag.core.normalise import FLASHRAG, NORMALISATIONS, Normalisation
 from wbrag.core.prompts import render
 from wbrag.core.types import Hit, Message, Passage
 
@@ -22,6 +23,7 @@ class Task:
     name: str
     metric: str  # as in the paper's Table 1
     labels: Mapping[str, str] = field(default_factory=dict)  # of a closed set: what is read as each of them
+    by: Normalisation = FLASHRAG  # the form in which answers are compared
 
     @property
     def closed(self) -> bool:
@@ -41,7 +43,11 @@ class Task:
         said, gold = self.label(prediction), [self.label(answer) for answer in golden_answers]
         if all(gold) and (said or self._named(prediction)):  # one that denies a label is not that label
             prediction, golden_answers = said, gold
-        return METRICS[self.metric if metric == "task" else metric](prediction, golden_answers)
+        return METRICS[self.metric if metric == "task" else metric](prediction, golden_answers, self.by)
+
+    def contains(self, text: str, golden_answers: Sequence[str]) -> bool:
+        """Whether one of the golden answers stands in `text`, as the metric `acc` looks for it."""
+        return acc(text, golden_answers, self.by) > 0
 
     def label(self, answer: str) -> str:
         """The label that an answer names first, not denied; empty where it names none, or the set is open."""
@@ -109,7 +115,12 @@ TASKS = {
 
 
 def task(name: str) -> Task:
-    """The task called `name`; an unknown one is answered with the list of the known."""
-    if name not in TASKS:
+    """The task called `name`, or `name/unicode` where answers are compared in that form; another name is refused."""
+    known, slash, by = name.partition("/")
+    if known not in TASKS:
         raise unknown("task", name, list(TASKS))
-    return TASKS[name]
+    if not slash:
+        return TASKS[known]
+    if by not in NORMALISATIONS:
+        raise unknown("normalisation", by, list(NORMALISATIONS))
+    return replace(TASKS[known], by=NORMALISATIONS[by])

@@ -26,6 +26,7 @@ _UNSPACED = re.compile(f"[{_IDEOGRAPHIC}{_SPOKEN}]")
 _WORD = re.compile(
     f"[{_IDEOGRAPHIC}]{{1,2}}[{_CLOSING}]*+|(?:[{_SPOKEN}][{_MARKS}]*+){{1,4}}|[^\\s{_IDEOGRAPHIC}{_SPOKEN}]+"
 )
+_TOKEN = re.compile(f"[{_IDEOGRAPHIC}]|[{_SPOKEN}][{_MARKS}]*+|[^\\s{_IDEOGRAPHIC}{_SPOKEN}]+")
 _SPACED = re.compile(r"\S+")
 
 
@@ -38,6 +39,11 @@ def spans(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[i
 def count(text: str) -> int:
     """How many words `text` has."""
     return sum(1 for _ in _WORD.finditer(text)) if unspaced(text) else len(text.split())
+
+
+def characters(text: str) -> list[str]:
+    """The tokens of `text` for measures of overlap: words, and of scripts without spaces single characters."""
+    return _TOKEN.findall(text) if unspaced(text) else text.split()
 
 
 def unspaced(text: str) -> bool:

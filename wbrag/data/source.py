@@ -95,7 +95,8 @@ class Input:
     def files(self, path: Location, *endings: tuple[str, ...]) -> list[Location]:
         """The files that are read of `path`, a file or a folder."""
         found = files_of(path, *endings)
-        splits = {split for f in found.files for split in _SPLIT.findall(inside(f, path).lower())}
+        names = [inside(file, path).lower() for file in found.files if file != path]
+        splits = {split for name in names for split in _SPLIT.findall(name)}
         kinds = {"train" if s == "train" else "test" if s == "test" else "dev" for s in splits}
         if self.one_split and len(kinds) > 1:
             raise WbragError(

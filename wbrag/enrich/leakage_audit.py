@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wbrag.core.metrics import acc
 from wbrag.core.tasks import Task
 from wbrag.core.types import Hit
 
@@ -29,5 +28,5 @@ def audit(task: Task, unit: str, sources: Sequence[Hit], golden_answers: Sequenc
     """Look for any of `golden_answers` in the unit and in its sources, as the metric `acc` does."""
     if task.closed:
         return Audit(None, None)
-    in_sources = any(acc(f"{hit.title}\n{hit.text}", golden_answers) for hit in sources)
-    return Audit(bool(acc(unit, golden_answers)), in_sources)
+    in_sources = any(task.contains(f"{hit.title}\n{hit.text}", golden_answers) for hit in sources)
+    return Audit(task.contains(unit, golden_answers), in_sources)

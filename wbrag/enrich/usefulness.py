@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from wbrag.core.metrics import acc
 from wbrag.core.sections import EnrichConfig
+from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Example, Hit, Int32
 from wbrag.methods import Rag
 from wbrag.methods.meter import Meter
@@ -90,7 +90,7 @@ def holds(example: Example, hit: Hit, *, closed: bool) -> bool | None:
         return is_gold(hit.id, gold)
     if closed or not example.golden_answers:
         return None
-    return acc(f"{hit.title}\n{hit.text}", example.golden_answers) > 0
+    return known_task(example.task).contains(f"{hit.title}\n{hit.text}", example.golden_answers)
 
 
 def held_again(found: Usefulness, example: Example) -> Usefulness:

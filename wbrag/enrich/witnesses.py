@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from wbrag.core.errors import PromptTooLong
-from wbrag.core.metrics import normalise
+from wbrag.core.normalise import normalise
 from wbrag.core.sentences import sentences
 from wbrag.core.types import Hit, Unit, Witness
 from wbrag.methods import Rag, naive

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from functools import cached_property
 
-from wbrag.core.errors import WbragError
+from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Answer, Generator, Hit, Sampling
 from wbrag.enrich.start_check import no_answer
@@ -38,12 +38,15 @@ class LocalExecutor:
 
     def search(self, question: str, k: int, release: str) -> list[Hit]:
         """The best `k` hits of `release`."""
-        [hits] = self._loop.run(self.retriever(release).search([question], k))
+        if k < 1:
+            raise UsageError(f"expected a k of at least 1, found {k}: ask for some hits")
+        asked = _question(question)
+        [hits] = self._loop.run(self.retriever(release).search([asked], k))
         return hits
 
     def ask(self, question: str, task: str, method: str, release: str) -> Answer:
         """An answer from `release`. Raises `WbragError` where the model gives none."""
-        config = self.layout.config
+        config, question = self.layout.config, _question(question)
         self._generator = self._generator or build(config)
         sampling = Sampling(config.generator.max_answer_tokens, one_line=True)
         retriever, top_k = self.retriever(release), config.retrieval.top_k
@@ -86,3 +89,10 @@ class LocalExecutor:
             self._loop.run(self._generator.close())
             self._generator = None
         self._loop.close()
+
+
+def _question(text: str) -> str:
+    """The question without the space around it, and with ? for what is no character."""
+    if not (found := text.strip()):
+        raise UsageError("expected a question, found no text: write one")
+    return found.encode("utf-8", "replace").decode()

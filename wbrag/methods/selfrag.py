@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from wbrag.core.metrics import normalise
+from wbrag.core.normalise import normalise
 from wbrag.core.prompts import render
 from wbrag.core.reading import read_answer
 from wbrag.core.sections import SelfRagConfig

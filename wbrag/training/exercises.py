@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal, NamedTuple
 
-from wbrag.core.metrics import normalise
+from wbrag.core.normalise import normalise
 from wbrag.core.prompts import render
 from wbrag.core.sentences import sentences
 from wbrag.core.tasks import as_data, reference, task

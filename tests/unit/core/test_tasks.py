@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from wbrag.core import prompts
 from wbrag.core.errors import UsageError
 from wbrag.core.reading import read_answer
 from wbrag.core.tasks import TASKS, reference, task
@@ -90,3 +91,15 @@ def test_score_with_another_metric() -> None:
 )
 def test_read_answer_takes_the_first_line(text: str, answer: str) -> None:
     assert read_answer(text) == answer
+
+
+def test_a_task_in_another_normal_form() -> None:
+    plain, form = task("squad"), task("squad/unicode")
+    assert (form.name, form.metric) == (plain.name, plain.metric)
+    assert form.messages(QUESTION, DOCUMENTS) == plain.messages(QUESTION, DOCUMENTS)
+    assert (plain.score("東京。", ["東京"]), form.score("東京。", ["東京"])) == (0, 1)
+    assert form.contains("橋は「東京 都」に。", ["東京都"]) and not plain.contains("橋は「東京 都」に。", ["東京都"])
+    assert task("boolq/unicode").label("Ｔrue") == task("boolq").label("Ｔrue")
+    assert prompts.of("squad/unicode") == prompts.of("squad")
+    with pytest.raises(UsageError, match="unknown normalisation 'unicod': did you mean 'unicode'"):
+        task("squad/unicod")

@@ -48,7 +48,9 @@ def add(verb: Verb, verbs: Any) -> None:
     corpus.add_argument("--source", help="name of the source, kept with every passage")
     examples.add_argument("--name", required=True)
     examples.add_argument("--split", required=True)
-    examples.add_argument("--task", default="qa", help="nq boolq fever zsre hotpotqa squad qa")
+    examples.add_argument(
+        "--task", default="qa", help="nq boolq fever zsre hotpotqa squad qa; qa/unicode for any script"
+    )
     examples.add_argument("--unlabelled", action="store_true", help="questions alone, for enrich.gate_metric judge")
     verb("index", lambda a, w: w.index(), "embed and index the corpus", "wbrag index --index.shards 4")
 

@@ -83,5 +83,5 @@ def digest(used: Iterable[str], folder: str | None = None) -> str:
 
 @cache
 def of(owner: str) -> tuple[str, ...]:
-    """The templates of a method or a task: `flare.question` is one of `flare`."""
-    return tuple(name for name in names() if name.partition(".")[0] == owner)
+    """The templates of a method or a task: `flare.question` is one of `flare`; `qa/unicode` has those of `qa`."""
+    return tuple(name for name in names() if name.partition(".")[0] == owner.partition("/")[0])

@@ -52,7 +52,7 @@ def unknown_model(name: str, settings: ServingConfig) -> Refusal:
 
 def question(text: str, param: str, settings: ServingConfig) -> str:
     """The question without the space around it."""
-    text = text.strip()
+    text = text.strip().encode("utf-8", "replace").decode()  # half a surrogate pair is no character
     if not text:
         raise Refusal(400, f"{param}: expected a question, found no text: write one", param=param)
     if len(text) > settings.max_question_chars:
