@@ -127,6 +127,7 @@ class Workspace:
             "factory": manifest.factory,
             "encoder": manifest.encoder_model,
             "manifest": file,
+            "warnings": self.runner.unread(manifest.count),
             "seconds": round(time.monotonic() - start, 2),
         }
 

@@ -14,6 +14,8 @@ from rich.text import Text
 
 from wbrag.core.plain import plain
 
+LONG = 60  # characters: a list of sentences is one a line
+
 
 def show(result: Any) -> None:
     """Print a verb's result: a list as a table with one row each, a record as name and value."""
@@ -69,6 +71,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return "  ".join(f"{name} {_cell(part)}" for name, part in value.items())
     if isinstance(value, (list, tuple)):
-        joiner = "\n" if value and isinstance(value[0], dict) else ", "
+        joiner = "\n" if any(isinstance(part, dict) or len(str(part)) > LONG for part in value) else ", "
         return joiner.join(_cell(part) for part in value)
-    return str(value)
+    return "none" if value is None else str(value)

@@ -18,6 +18,7 @@ from wbrag.core.config import Config
 from wbrag.core.errors import UsageError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, sha256_of, write_atomically
+from wbrag.core.io.parquet import corpus_files
 from wbrag.core.progress import bar
 from wbrag.core.types import Example
 from wbrag.enrich.enrich import Worth, nobody
@@ -34,6 +35,7 @@ from wbrag.retrieval.external import is_external, open_base, state
 from wbrag.retrieval.external.source_cache import save_passages
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.words import index_words
+from wbrag.retrieval.reading_length import reading_length
 from wbrag.retrieval.reranker import RerankerModel, named
 from wbrag.retrieval.retriever import IndexRetriever
 from wbrag.units.checks import worth_witnesses
@@ -232,6 +234,12 @@ class Runner(Models):
         pointer = {"manifest": inside(file, path), "sha256": manifest.write(file), "corpus": digest}
         write_atomically(path / "index" / "base.json", json.dumps(pointer, indent=1) + "\n")
         return manifest, pointer["manifest"]
+
+    def unread(self, passages: int) -> list[str]:
+        """What the encoder does not read of the corpus's `passages`, in sentences."""
+        encoder = self.config.encoder
+        found = reading_length(encoder, corpus_files(self.layout.path / "corpus"), encoder.passage_prefix or "")
+        return found.said(encoder, passages) if found else []
 
     def canary_rows(self, release: Release) -> list[Row]:
         """Answers over the questions of `canary.examples`."""
