@@ -19,6 +19,15 @@ _OPENING = re.compile(
       (?:(?:the\ |my\ )?(?:short\ |final\ |correct\ |best\ |exact\ )*
          answer(?:\ to\ (?:the|this|your)\ question)?(?:\ (?:is|would\ be)\b\s*:?|\s*[:=]|[^\S\n]*\n)\s*)?
       (?:(?:a|response|output)\s*:\s+)?
+      (?:(?:die\ (?:richtige\ |kurze\ )?)?antwort(?:\ (?:lautet|ist)\b\s*:?|\s*:)\s*)?
+      (?:(?:la\ |a\ )?(?:réponse|respuesta|risposta|resposta)
+         (?:\ (?:correcte\ |correcta\ )?(?:est|es|è|é)(?!\w)\s*:?|\s*:)\s*)?
+      (?:(?:het\ )?antwoord(?:\ is\b\s*:?|\s*:)\s*)?
+      (?:ответ\s*[:：—]\s*)?
+      (?:(?:(?:正确|最终)?答案(?:是|为|為)?\s*[:：]|(?:正确|最终)?答案(?:是|为|為)|答\s*[:：]|(?:答え|回答|正解)は?\s*[、:：])\s*)?
+      (?:(?:정답|답변|답)(?:은|는)?\s*[:：]\s*)?
+      (?:(?:الجواب|الإجابة)(?:\s+(?:هو|هي))?\s*[:：]\s*)?
+      (?:उत्तर(?:\ है)?\s*[:：]\s*)?
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -27,15 +36,18 @@ BEGINNINGS = (  # of what `_OPENING` takes: while a reply may still turn into on
     *("here's", "here’s", "here is", "here are", "based on", "according to", "from the", "from these", "from this"),
     *(f"{the}{kind} answer" for the in ("the ", "") for kind in ("short", "final", "correct", "best", "exact")),
     "the answer",
+    *("antwort", "die antwort", "die richtige antwort", "die kurze antwort", "antwoord", "het antwoord"),
+    *(f"{the}{word}" for the in ("", "la ", "a ") for word in ("réponse", "respuesta", "risposta", "resposta")),
+    *("ответ", "答案", "正确答案", "最终答案", "答", "回答", "正解", "정답", "답", "الجواب", "الإجابة", "उत्तर"),
 )
 LONGEST_OPENING = 160  # characters; what is longer is an answer
 _DECORATION = re.compile(r"\*\*|`|</?answer>")
 _HEADING = re.compile(r"^#{1,6}\s+")
 _BULLET = re.compile(r"^\s*[-•]\s+")
 _QUOTES = {'"': '"', "“": "”", "«": "»"}
-_TERMINATORS = ".!?…。！？"
+_TERMINATORS = ".!?…。！？؟۔।"
 # Only at a full stop: "!" and "?" stand in names, as in "Mamma Mia! Here We Go Again".
-_LAST = re.compile(r"(?<![^\s.])([^\s.]+)([.。])[\"'”’»)\]」』）]*$")
+_LAST = re.compile(r"(?<![^\s.])([^\s.]+)([.。۔।])[\"'”’»)\]」』）]*$")
 _ROMAN = re.compile(r"[IVXLC]+")
 _WHOLE = frozenset("yes no".split())
 _CLOSERS = _TERMINATORS + " \"'”’»)]」』）"

@@ -11,8 +11,9 @@ import re
 # of Natural Questions); an East Asian full stop; or a blank line.
 # The look-behind and the possessive `*+`/`++` keep the scan linear on long runs of dots.
 _END = re.compile(
-    r"""(?<![.!?…؟۔])[.!?…؟۔]++(?:["'”’»)\]]|\[\d+\])*+(?:[ ](?:''|[)\]])(?=\s|$))*+(?=\s|$)
-      | [。！？｡।॥។။]++[」』”’）]*+
+    r"""(?<![.!?…؟۔։])[.!?…؟۔։]++(?:["'”’»)\]]|\[\d+\])*+(?:[ ](?:''|[)\]])(?=\s|$))*+(?:[\ \u00a0\u202f]»)?+(?=\s|$)
+      | [。！？｡．।॥។။።།]++[」』”’）]*+
+      | (?<=[\u3040-\u30ff\u3400-\u9fff])[!?]++(?=[\u3040-\u30ff\u3400-\u9fff])
       | \n[^\S\n]*+\n""",
     re.VERBOSE,
 )
@@ -29,6 +30,11 @@ _TITLES = frozenset(
 _BEFORE_NUMBER = frozenset(
     "no nos p pp vol vols fig figs art sec ch op eq jan feb mar apr jun jul aug sep sept oct nov dec c".split()
 )
+# After these a German or Danish number is an ordinal: "am 3. Mai", "im 19. Jahrhundert".
+_AFTER_ORDINAL = frozenset(
+    "januar jänner februar märz april mai juni juli august september oktober november dezember jahrhundert jh".split()
+)
+_SHORT_PAIRS = {("z", "B"), ("z", "T"), ("v", "Chr"), ("n", "Chr"), ("u", "U"), ("s", "O"), ("i", "Br")}  # German
 # End a sentence only where the next word usually starts one: "in the U.S. He left", but "the U.S. Army".
 _MAY_END = frozenset("jr sr st ft inc co corp ltd bros dept univ etc est".split())
 _STARTERS = frozenset(
@@ -52,7 +58,7 @@ def sentences(text: str) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     start = 0
     for match in _END.finditer(text):
-        if match[0][0] in ".!?…؟۔" and not _ends(text, match.start(), match.end(), start):
+        if match[0][0] in ".!?…؟۔։" and not _ends(text, match.start(), match.end(), start):
             continue
         _add(spans, text, start, match.end())
         start = match.end()
@@ -84,6 +90,10 @@ def _ends(text: str, stop: int, after: int, start: int) -> bool:
         return not next_word
     if word in _BEFORE_NUMBER and not (len(raw) == 1 and raw.isupper()):
         return not next_word[:1].isdigit()
+    if raw.isdigit() and len(raw) <= 2 and next_word.lower() in _AFTER_ORDINAL:
+        return False
+    if (raw, next_word) in _SHORT_PAIRS:
+        return False
     if raw.isdigit():
         return bool(text[start : found.start()].strip())  # "1." that opens an enumeration is no sentence
     if len(raw) == 1 and raw.isupper() and raw != "I":

@@ -70,7 +70,11 @@ def reference(documents: Sequence[Hit | Passage]) -> str:
 # A run of white space at once, and a look inside it: one pattern for a run with a break is quadratic in spaces.
 _WHITE = re.compile(r"\s+")
 _LINE_BREAK = re.compile(r"[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
-_DOCUMENT_HEAD = re.compile(r"(Doc\s*\d+\s*)\((?=\s*Title\s*:)", re.IGNORECASE)
+# In full-width letters too, and with characters of no width between: a tokenizer may read them as the plain ones.
+_NO_WIDTH = "\u00ad\u200b-\u200f\u2060\ufeff"
+_GAP = rf"[\s{_NO_WIDTH}]*+"
+_DOC, _TITLE = (rf"[{_NO_WIDTH}]*+".join(f"[{c}{chr(ord(c) + 0xFEE0)}]" for c in word) for word in ("doc", "title"))
+_DOCUMENT_HEAD = re.compile(rf"({_DOC}{_GAP}\d++{_GAP})[(（](?={_GAP}{_TITLE}{_GAP}[:：])", re.IGNORECASE)
 
 _HALF_TOKEN = re.compile(r"(?<=[<\[])(?=[|｜])|(?<=[|｜])(?=[>\]])")  # which another document might complete
 

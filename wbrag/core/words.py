@@ -1,7 +1,7 @@
 """Words: their spans and how many there are, also in scripts that are written without spaces.
 
-There a word is so many characters as stand for about one English word: two of Chinese, Japanese kana or CJK
-punctuation, four of Thai, Lao, Khmer, Burmese or Tibetan with the marks on them.
+There a word is so many characters as stand for about one English word: two of Chinese, Japanese, Yi or CJK
+punctuation, four of Thai, Lao, Khmer, Burmese, Tibetan or Javanese with the marks on them.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+LONGEST = 40  # characters of a word: what goes on without a space is data, or a script that is not listed here
+
 # Blocks of https://www.unicode.org/Public/UCD/latest/ucd/Blocks.txt; U+3000 is a space.
 _IDEOGRAPHIC = (
-    "\u2e80-\u2fdf\u3001-\u303f\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff01-\uff9f"
+    "\u2e80-\u2fdf\u3001-\u303f\u3040-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\ua4cf\uf900-\ufaff\uff01-\uff9f"
     "\U00020000-\U0003ffff"
 )
-_SYLLABIC = ((0x0E00, 0x0EFF), (0x0F00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF))
+_SYLLABIC = ((0x0E00, 0x0EFF), (0x0F00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x1A20, 0x1AAF), (0xA980, 0xA9DF))
 _SPOKEN = "".join(f"{chr(first)}-{chr(last)}" for first, last in _SYLLABIC)
 _MARKS = "".join(
     chr(c) for first, last in _SYLLABIC for c in range(first, last + 1) if unicodedata.category(chr(c)).startswith("M")
@@ -24,10 +26,11 @@ _CLOSING = "、。，．！？：；」』）】〉》"
 
 _UNSPACED = re.compile(f"[{_IDEOGRAPHIC}{_SPOKEN}]")
 _WORD = re.compile(
-    f"[{_IDEOGRAPHIC}]{{1,2}}[{_CLOSING}]*+|(?:[{_SPOKEN}][{_MARKS}]*+){{1,4}}|[^\\s{_IDEOGRAPHIC}{_SPOKEN}]+"
+    f"[{_IDEOGRAPHIC}]{{1,2}}[{_CLOSING}]*+|(?:[{_SPOKEN}][{_MARKS}]*+){{1,4}}|"
+    f"[^\\s{_IDEOGRAPHIC}{_SPOKEN}]{{1,{LONGEST}}}"
 )
 _TOKEN = re.compile(f"[{_IDEOGRAPHIC}]|[{_SPOKEN}][{_MARKS}]*+|[^\\s{_IDEOGRAPHIC}{_SPOKEN}]+")
-_SPACED = re.compile(r"\S+")
+_SPACED = re.compile(rf"\S{{1,{LONGEST}}}")
 
 
 def spans(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
@@ -38,7 +41,9 @@ def spans(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[i
 
 def count(text: str) -> int:
     """How many words `text` has."""
-    return sum(1 for _ in _WORD.finditer(text)) if unspaced(text) else len(text.split())
+    if unspaced(text):
+        return sum(1 for _ in _WORD.finditer(text))
+    return sum(-(-len(word) // LONGEST) for word in text.split())
 
 
 def characters(text: str) -> list[str]:

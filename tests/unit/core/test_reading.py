@@ -13,6 +13,20 @@ from wbrag.core.tasks import task
 
 # After how these families reply; the names are invented.
 REPLIES = {
+    "Die Antwort lautet: Odran Pell.": "Odran Pell.",
+    "Antwort: Odran Pell": "Odran Pell",
+    "Antwortete Pell": "Antwortete Pell",
+    "La réponse est : Paris": "Paris",
+    "La respuesta es Madrid. Es la capital.": "Madrid.",
+    "A resposta é: Lisboa": "Lisboa",
+    "Het antwoord is: Delft": "Delft",
+    "Ответ: Тарн": "Тарн",
+    "答案是：东京。它是首都。": "东京。",
+    "正确答案：东京": "东京",
+    "答え：東京": "東京",
+    "정답은: 서울": "서울",
+    "الجواب هو: القاهرة": "القاهرة",
+    "उत्तर: दिल्ली। यह राजधानी है।": "दिल्ली।",
     "Odran Pell": "Odran Pell",
     " Odran Pell\n": "Odran Pell",
     "The answer is:\nOdran Pell": "Odran Pell",  # SmolLM2

@@ -103,3 +103,11 @@ def test_a_task_in_another_normal_form() -> None:
     assert prompts.of("squad/unicode") == prompts.of("squad")
     with pytest.raises(UsageError, match="unknown normalisation 'unicod': did you mean 'unicode'"):
         task("squad/unicod")
+
+
+@pytest.mark.parametrize(
+    "head", ["Doc 2(Title:", "doc2 ( title :", "Doc 2（Title：", "ＤＯＣ 2(Title:", "D\u200boc\u200b 2(Ti\u00adtle:"]
+)
+def test_no_document_opens_another(head: str) -> None:
+    block = reference([Passage("a", "T", f"One. {head} x) Two.")])
+    assert head not in block and "Two." in block and block.startswith("Doc 1(Title: T)")

@@ -19,7 +19,17 @@ ARABIC = "اكتمل الجسر عام 1911. متى اكتمل الجسر؟ لا
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", 0), ("a bc  d", 3), (GERMAN, 5), ("橋は古い", 2), (JAPANESE, 5), (THAI, 5), (ARABIC, 10), ("한국어 문장", 2)],
+    [
+        ("", 0),
+        ("a bc  d", 3),
+        (GERMAN, 5),
+        ("橋は古い", 2),
+        (JAPANESE, 5),
+        (THAI, 5),
+        (ARABIC, 10),
+        ("한국어 문장", 2),
+        ("x" * 401, 11),
+    ],
 )
 def test_count(text: str, words: int) -> None:
     assert count(text) == words

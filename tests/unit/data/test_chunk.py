@@ -79,6 +79,13 @@ def test_long_runs_take_linear_time() -> None:
     assert len(sentences("." * 200_000 + "x" + "\n" + " " * 200_000 + '"' * 200_000)) == 1
 
 
+@pytest.mark.parametrize("text", ["QUJD" * 5000, "말" * 20_000, "ꦗꦮ" * 500, "😀" * 10_000])
+def test_what_has_no_space_at_all_is_cut_too(text: str) -> None:
+    chunks = list(chunk("T", text, 100))
+    assert "".join(piece.text for piece in chunks) == text
+    assert max(len(piece.text) for piece in chunks) <= 4000
+
+
 @pytest.mark.parametrize(
     "sentence",
     ["橋は千九百十一年に完成し、川の両岸を結んだ。", "这座桥于一九一一年建成。", "สะพานสร้างเสร็จในปีนั้นและยังใช้งานอยู่"],

@@ -31,6 +31,24 @@ _TOKENS = (
 )
 _TAGS = r"(?:script|iframe|img|svg|object|embed|form|input|meta|link|style|base|body|html|div|span|a)"
 
+# Cyrillic letters that look like Latin ones.
+LOOKALIKE = str.maketrans("аеорсухіјѕԁАВЕКМНОРСТХІЈЅ", "aeopcyxijsdABEKMHOPCTXIJS")
+
+# The same in other languages; their letters as a reader sees them, see LOOKALIKE.
+_DROP_ELSEWHERE = (
+    r"\b(?:ignorier\w{0,4}|vergiss|vergesst|missachte\w{0,2})\s+(?:(?:alle|die|deine|diese|bisherigen|vorherigen|vorigen|"
+    r"obigen|früheren)\s+){1,4}(?:anweisung|instruktion|vorgabe|regel|befehl)",
+    r"\b(?:ignore[rz]?|ignorez|oublie[rz]?)\s+(?:(?:toutes|tous|les|tes|vos|ces)\s+){1,3}(?:instructions|consignes|règles)",
+    r"\b(?:ignor[ae]r?|olvida|olvide|esqueça|esquece|ignori|dimentica)\s+(?:(?:todas|todos|las|los|tus|sus|as|os|suas|tutte|"
+    r"le|anteriores|precedenti)\s+){1,4}(?:instrucciones|instruções|istruzioni|reglas|regras|regole)",
+    r"\b(?:игнорируй(?:те)?|забудь(?:те)?)\s+(?:\w{1,20}\s+){0,3}?(?:инструкци|указани|команд)".translate(LOOKALIKE),
+    r"(?:忽略|无视|無視|忘记|忘掉|不要理会)[^。！？\n]{0,12}(?:指令|指示|提示|规则|規則)",
+    r"(?:指示|命令|プロンプト|ルール)[^。！？\n]{0,6}(?:無視|忘れ)",
+    r"(?:지시|명령|지침)\S{0,4}\s*(?:모두\s*)?(?:무시|잊)",
+    r"(?:تجاهل|انس)\s+(?:\w{1,20}\s+){0,3}?(?:التعليمات|الأوامر|الإرشادات)",
+    r"(?:निर्देश|आदेश)\S{0,6}\s+(?:\S{1,12}\s+){0,3}?अनदेख",
+)
+
 LINK = "carries markup or a link that loads or sends something"
 _RULES: dict[str, tuple[str, ...]] = {
     "asks to drop earlier instructions": (
@@ -42,6 +60,7 @@ _RULES: dict[str, tuple[str, ...]] = {
         r"\b(?:new|updated|real|actual|following|hidden|secret)\s+(?:system\s+)?(?:instructions?|prompt|directive)\s*:",
         r"\b(?:system|developer|hidden|initial)\s+prompt\b",
         rf"\b(?:instead\s+of|rather\s+than)\s+(?:answering|following|using)\s+(?:the|your|these|any)\s+(?:question|{_ORDERS})",
+        *_DROP_ELSEWHERE,
     ),
     "tells a model what to answer": (
         rf"\byou\s+{_MUST}\s+(?:(?:now|always|only|never|not|first|immediately)\s+)*{_SAY}\b",
@@ -111,8 +130,6 @@ INVISIBLE = re.compile(rf"[{_NO_WIDTH}{_CONTROL}]")
 HIDING = re.compile(
     rf"[{_NO_WIDTH}]{{3,}}|(?<=[A-Za-z])[\u200b\u2060-\u2064\ufeff]+(?=[A-Za-z])|[\u202d\u202e{_CONTROL}]+"
 )
-# Cyrillic letters that look like Latin ones.
-LOOKALIKE = str.maketrans("аеорсухіјѕԁАВЕКМНОРСТХІЈЅ", "aeopcyxijsdABEKMHOPCTXIJS")
 
 
 def filled_links(text: str) -> Iterator[tuple[int, int]]:

@@ -1,5 +1,7 @@
-"""Surface parser: the names, dates, numbers and other content words of an English sentence.
+"""Surface parser: the names, dates, numbers and other content words of a sentence.
 
+It is made for English. Of other languages it knows the figures, words and commonest negations, but names only where
+they have capitals; a script without spaces is read in pairs of characters. `checks.nli_model` decides without it.
 Words are compared without case, accents, possessive and dots; content words also without their ending.
 """
 
@@ -10,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
+from wbrag.core.words import unspaced
 from wbrag.units.checks.figures import MONTHS, Date, Figure, figures
 
 STOP = frozenset(
@@ -26,12 +29,21 @@ STOP = frozenset(
 )
 PRONOUNS = frozenset("he him his she her hers it its they them their theirs himself herself itself themselves".split())
 DEMONSTRATIVES = frozenset("this that these those such".split())  # refer back at the head of a sentence
-NEGATIONS = frozenset("no not never cannot without neither nor".split())
+NEGATIONS = frozenset(
+    "no not never cannot without neither nor nicht kein keine keinen keinem keiner keines nie niemals ohne pas jamais "
+    "aucun aucune nunca jamás ningún ninguna não nessun nessuna niet geen nooit zonder не нет без никогда ни nie inte "
+    "aldrig ikke لا لم لن ليس ليست بدون नहीं मत बिना".split()
+)
+_NOT_SO = frozenset({"not so"})  # of a sentence without spaces: which word is denied cannot be seen
+_UNSPACED_NEGATION = re.compile("[不没沒無无未非]|ない|なかった|ません|ずに|ไม่")
 # A lone capital at the head of a sentence may be any noun that needs no article; these endings say that it is one. An
 # invented name with such an ending ("Clement left") counts there as one more word that the evidence does not hold.
 _ORDINARY = re.compile(r"(?:[a-z]{2}(?:tion|sion|ment|ity|ness|ism|ance|ence|ship|ics|ing|ly)|[^s']s)$")
 _SINGULAR = frozenset("is was has does".split())  # "Paris was", "Beijing is"; but "Payments were", "Building began"
-_WORD = re.compile(r"(?:[^\W\d_]\.){2,}|[^\W_]+(?:[.'’][^\W_]+)*", re.UNICODE)
+# Vowel signs stand on the letters of a word, and are no letters to `re`.
+_SIGNS = "".join(chr(c) for c in range(0x0300, 0x0E00) if unicodedata.category(chr(c)).startswith("M"))
+_LETTERS = rf"[^\W_](?:[^\W_]|[{_SIGNS}])*"
+_WORD = re.compile(rf"(?:[^\W\d_]\.){{2,}}|{_LETTERS}(?:[.'’]{_LETTERS})*", re.UNICODE)
 _ENDINGS = "ations ation ings ing ions ion edly ed ers er ors or ies es s ly e y".split()
 
 
@@ -64,7 +76,7 @@ class _Word:
 def read(sentence: str) -> Reading:
     """Read one sentence."""
     found, rest = figures(unicodedata.normalize("NFC", sentence))
-    words = [_Word(m[0], fold(m[0]), m.start(), m.end()) for m in _WORD.finditer(rest)]
+    words = [word for m in _WORD.finditer(rest) for word in _words(m)]
     names = _names(words, rest)
     numbers = frozenset(f.number for f in found if f.number and f.claimed)
     dates = tuple(f.dates for f in found if f.dates)
@@ -77,9 +89,17 @@ def read(sentence: str) -> Reading:
         numbers,
         numbers | {f.number for f in found if f.number} | years,
         frozenset(w.folded for w in words) | months,
-        _content(words, found),
+        _content(words, found) | (_NOT_SO if _UNSPACED_NEGATION.search(rest) else frozenset()),
         bool(PRONOUNS & {w.folded for w in words}) or first in DEMONSTRATIVES,
     )
+
+
+def _words(found: re.Match[str]) -> list[_Word]:
+    """A word; of scripts without spaces, which would make one of a whole clause, every two characters together."""
+    text, at = found[0], found.start()
+    if not unspaced(text) or len(text) < 2:
+        return [_Word(text, fold(text), at, found.end())]
+    return [_Word(text[i : i + 2], text[i : i + 2], at + i, at + i + 2) for i in range(len(text) - 1)]
 
 
 def fold(word: str) -> str:
