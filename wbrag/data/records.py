@@ -38,7 +38,7 @@ def passage(source: Input, record: Mapping[str, Any], columns: Mapping[str, str]
         head, newline, rest = values.text("contents", contents).partition("\n")
         title, text = (title or head, rest) if newline else (title, head)
     nothing = missing(text)
-    text = values.text(columns.get("text", "text"), text)
+    text = values.text("text", text)
     id = values.identifier(_need(source, record, columns, "id"))
     if not text.strip(BLANK) and (nothing or not title.strip(BLANK)):
         source.leave_out(f"{source.where}: expected a text, found none", record, NO_TEXT)

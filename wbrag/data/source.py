@@ -71,6 +71,9 @@ class Input:
     size: int = 0  # of the file that is being read
     kept: int = 0  # bytes of `kept_in`
 
+    def __post_init__(self) -> None:
+        self.values.columns = self.columns
+
     @property
     def where(self) -> str:
         """The record that was read last."""

@@ -49,8 +49,8 @@ class Values:
     NUL, which no table holds, goes; half a surrogate pair, which no file holds, becomes U+FFFD.
     """
 
-    def __init__(self) -> None:
-        self.where, self.mended = "", 0
+    def __init__(self, columns: Mapping[str, str] | None = None) -> None:
+        self.columns, self.where, self.mended = columns or {}, "", 0
         self._mended_at: str | None = None
 
     def text(self, field: str, value: Any) -> str:
@@ -117,7 +117,10 @@ class Values:
             for part in value:
                 yield from self._flat(part)
         elif isinstance(value, Mapping):
-            remedy = "name the part that holds them, as in --columns golden_answers=answers.text"
+            column = self.columns.get("golden_answers", "golden_answers")
+            remedy = (
+                f"name the part that holds them, as in --columns golden_answers={column}.{next(iter(value), 'text')}"
+            )
             raise self.error("golden answers as a list or text", kind_of(value), remedy)
         elif not missing(value):
             yield self._scalar("golden_answers", value)
@@ -147,7 +150,7 @@ class Values:
             try:
                 return self._mend(bytes(value).decode("utf-8"))
             except UnicodeDecodeError as error:
-                raise self.error(f"{field} in UTF-8", f"bytes ({error.reason})", "convert them") from None
+                raise self.error(f"UTF-8 in the field {field!r}", f"bytes ({error.reason})", "convert them") from None
         if isinstance(value, bool | int | UUID):
             return str(value)
         if isinstance(value, float | Decimal) and math.isfinite(value):
@@ -156,8 +159,9 @@ class Values:
             return value.isoformat()
         remedy = "correct it"
         if isinstance(value, Mapping):
-            remedy = f"name the part that holds it, as in --columns {field}={field}.{next(iter(value), 'body')}"
-        raise self.error(f"{field} as text", kind_of(value), remedy)
+            part = f"{self.columns.get(field, field)}.{next(iter(value), 'body')}"
+            remedy = f"name the part that holds it, as in --columns {field}={part}"
+        raise self.error(f"text in the field {field!r}", kind_of(value), remedy)
 
     def _mend(self, text: str) -> str:
         if text.isascii() and "\0" not in text:
@@ -198,4 +202,6 @@ def kind_of(value: Any) -> str:
     """What kind of thing `value` is, for a sentence."""
     if isinstance(value, Mapping):
         return f"an object with {named(value) or 'no parts'}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "an infinite number"
     return next((name for kind, name in KINDS.items() if isinstance(value, kind)), type(value).__name__)

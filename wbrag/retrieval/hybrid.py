@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from wbrag.core.types import FoundBy, Hit, Ways
 from wbrag.retrieval.encoder import Vectors
-from wbrag.retrieval.index.shard import GPU_ROUNDING, RESCORED, ROUNDING, Shard
+from wbrag.retrieval.index.shard import RESCORED, Shard
 
 FIRST = 64  # of each way's list
 DEEPER = 16  # times, where that does not settle it
@@ -78,7 +78,7 @@ def _search(shard: Shard, query: Vectors, text: str, weight: float, k: int, near
         score = (1 - weight) * similar.astype(np.float64) + weight * by_words[rows].astype(np.float64)
         last_near = similar[np.searchsorted(rows, near)].min(initial=1.0)
         unseen = (1 - weight) * last_near + weight * by_words[worded].min()
-        unseen += ROUNDING if shard.on_gpu is None else GPU_ROUNDING
+        unseen += shard.rounding
         settled = len(rows) >= k and np.partition(score, -k)[-k] > unseen
         if settled or wanted >= shard.count or not shard.exact:
             break

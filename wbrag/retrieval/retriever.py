@@ -22,6 +22,8 @@ from wbrag.retrieval.index.shard import Shard
 from wbrag.retrieval.merge import best, merge
 from wbrag.retrieval.reranker import Reranker, RerankerModel, reranked
 
+MOST = 1024  # queries that a shard is searched for at once
+
 
 class ShardSearcher(Protocol):
     """A shard in this process or the handle of one elsewhere."""
@@ -49,7 +51,7 @@ class LocalShard:
 
     def __init__(self, shard: Shard) -> None:
         self.shard, self.origin = shard, shard.origin
-        self._batches = Batcher(partial(_search, shard))  # not a method: a shard let go of is closed at once
+        self._batches = Batcher(partial(_search, shard), most=MOST)  # not a method: one let go of is closed at once
 
     async def search(self, queries: Vectors, k: int, words: Words | None = None) -> list[list[Hit]]:
         texts: Sequence[str] = words.texts if words else [""] * len(queries)

@@ -46,7 +46,8 @@ class ReleaseCache:
         self.queries = BatchedEncoder(encoder)
         self._base = open_base(layout.config, self.queries)
         self._releases: OrderedDict[str, asyncio.Task[IndexRetriever]] = OrderedDict()
-        self._shards: WeakValueDictionary[str, Shard] = WeakValueDictionary()  # held by the retrievers
+        # Held by the retrievers. With its queue: releases that share a shard search it together.
+        self._shards: WeakValueDictionary[str, LocalShard] = WeakValueDictionary()
         self._rerankers: WeakValueDictionary[str, LocalReranker] = WeakValueDictionary()
         self._opener = ThreadPoolExecutor(1, "open")  # one at a time, and in no search's way
 
@@ -89,7 +90,7 @@ class ReleaseCache:
             shards = list(pool.map(lambda one: self._shard(*one), wanted))
             return IndexRetriever(
                 adapted(self.queries, self.layout.adapter(release)),
-                [LocalShard(shard) for shard in shards],
+                shards,
                 self.layout.config.retrieval,
                 self.layout.unit_sources(),
                 self._base,
@@ -116,12 +117,12 @@ class ReleaseCache:
                 f"found {manifest.encoder_model!r} ({manifest.dimension}) or other settings of it: publish again"
             )
 
-    def _shard(self, files: ShardFiles, manifest: Manifest, origin: Origin) -> Shard:
+    def _shard(self, files: ShardFiles, manifest: Manifest, origin: Origin) -> LocalShard:
         words = manifest.only(manifest.shards.index(files)).keywords
         made_of = (words.statistics.folder, words.shards[0].folder) if words else ()
         key = " ".join([origin, shard_name(files), *made_of])
-        shard = self._shards.get(key)
-        if shard is None:
+        found = self._shards.get(key)
+        if found is None:
             try:
                 shard = self._from_disk(files, manifest, origin)
                 _self_test(shard, files, manifest, self.encoder)
@@ -130,8 +131,8 @@ class ReleaseCache:
             except Exception as error:  # FAISS and Arrow on a file that is not what its name says
                 reason = " ".join(str(error).split())[:200]
                 raise WbragError(f"expected to open the shard {files.folder}, found {reason}: index again") from error
-            self._shards[key] = shard
-        return shard
+            found = self._shards[key] = LocalShard(shard)
+        return found
 
     def _from_disk(self, files: ShardFiles, manifest: Manifest, origin: Origin) -> Shard:
         gpu = self.layout.config.index.gpus_per_shard > 0
@@ -149,13 +150,13 @@ def _self_test(shard: Shard, files: ShardFiles, manifest: Manifest, encoder: Enc
     if not files.count:
         return
     rows = sorted({i * (files.count - 1) // max(1, SAMPLED - 1) for i in range(SAMPLED)})
-    sample = shard.passages.take(rows).to_pylist()
-    vectors = encoder.encode_passages([f"{p['title']}\n{p['text']}" for p in sample])
+    sample = [shard.hit(row, 0.0) for row in rows]
+    vectors = encoder.encode_passages([f"{passage.title}\n{passage.text}" for passage in sample])
     for passage, hits in zip(sample, shard.search(vectors, NEAREST)):
         if not all(math.isfinite(hit.score) for hit in hits):
             raise WbragError(f"expected finite scores from the shard {files.folder}, found others: index again")
-        if (passage["title"], passage["text"]) not in {(hit.title, hit.text) for hit in hits}:
+        if (passage.title, passage.text) not in {(hit.title, hit.text) for hit in hits}:
             raise WbragError(
-                f"expected passage {passage['id']!r} of the shard {files.folder} among its own {NEAREST} nearest, "
+                f"expected passage {passage.id!r} of the shard {files.folder} among its own {NEAREST} nearest, "
                 "found others: the vectors are not of these texts or of this encoder; index again"
             )

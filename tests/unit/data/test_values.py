@@ -56,11 +56,15 @@ def test_text(value: Any, text: str) -> None:
 
 @pytest.mark.parametrize("value", [{"body": "x", "lang": "en"}, [{"body": "x"}], b"\xff", math.inf, object(), 1j])
 def test_what_is_no_text_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(WbragError, match="c.jsonl, line 1: expected text (as text|in UTF-8), found ") as refused:
+    with pytest.raises(
+        WbragError, match="c.jsonl, line 1: expected (text|UTF-8) in the field 'text', found "
+    ) as refused:
         values().text("text", value)
     assert "0x" not in str(refused.value)
     if isinstance(value, dict):
         assert "body, lang" in str(refused.value) and "--columns text=text.body" in str(refused.value)
+        with pytest.raises(WbragError, match="--columns text=content.body"):
+            Values({"text": "content"}).text("text", value)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,7 @@ def test_ids(value: Any, id: str | None) -> None:
 
 @pytest.mark.parametrize("value", [None, math.nan, "", "  ", True, [1], {"$oid": "x"}, float(2**53), 1e300])
 def test_what_is_no_id(value: Any) -> None:
-    with pytest.raises(WbragError, match=r"expected (an )?id"):
+    with pytest.raises(WbragError, match=r"expected (an id|.* in the field 'id')"):
         values().identifier(value)
 
 

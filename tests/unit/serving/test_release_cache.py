@@ -10,13 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.support.library import contents, index
 from tests.support.releases import HashEncoder, library, passages, two_releases
 from wbrag.core.config import load
 from wbrag.core.errors import WbragError
+from wbrag.core.types import Hit
 from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.shard import Shard, build_shard, open_shards
+from wbrag.serving.release_cache import _self_test
 from wbrag.units.layout import Layout
 
 
@@ -55,6 +59,49 @@ def test_a_new_release_loads_only_its_new_shards(store: Layout) -> None:
         assert encoder.texts == 4 * 3
 
     asyncio.run(scenario())
+
+
+def test_two_releases_search_what_they_share_together(store: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One queue a shard, whatever the releases: while one is swapped for the other both are asked."""
+    lib = library(store)
+    r1, r2 = store.releases.all()
+    asked: list[int] = []
+
+    async def scenario() -> None:
+        await lib.prepare(r1)
+        await lib.prepare(r2)
+        search = Shard.search
+
+        def counted(shard: Shard, queries: np.ndarray, k: int) -> list[list[Hit]]:  # type: ignore[type-arg]
+            if shard.origin == "base":
+                asked.append(len(queries))
+            return search(shard, queries, k)
+
+        monkeypatch.setattr(Shard, "search", counted)
+        await asyncio.gather(lib.search(["x"], 3, r1), lib.search(["y"], 3, r2))
+
+    asyncio.run(scenario())
+    assert asked == [2, 2]  # two shards
+
+
+def test_the_self_test_of_a_shard_of_two_gigabytes_of_text(tmp_path: Path) -> None:
+    """A whole column of more than 2 GB is no array of Arrow's: three samples were once taken out of such a one."""
+    encoder, times = HashEncoder(), 800
+    texts = [letter * 1_000_000 for letter in "abc"]
+    batch = pa.record_batch([list("abc"), list("TUV"), texts], names=["id", "title", "text"])
+    vectors = encoder.encode_passages([f"{t}\n{x}" for t, x in zip("TUV", texts, strict=True)])
+    small = pa.table({"id": ["x"] * 3 * times, "title": [""] * 3 * times, "text": [""] * 3 * times})
+    files = build_shard(tmp_path, "s", "SQfp16", vectors.shape[1], [(np.tile(vectors, (times, 1)), small)])
+    manifest = Manifest("e", "m", vectors.shape[1], "SQfp16", (files,))
+    [shard] = open_shards(tmp_path, manifest, "base", gpu=False)
+    shard.passages = pa.Table.from_batches([batch] * times)
+    shard._batches = shard.passages.to_batches()
+    shard._starts = np.arange(times + 1) * 3
+    assert shard.passages.nbytes > 2**31
+    _self_test(shard, files, manifest, encoder)  # type: ignore[arg-type]
+    shard._batches = shard._batches[:-1] + [batch.set_column(2, "text", pa.array(["x", "y", "z"]))]
+    with pytest.raises(WbragError, match="its own 10 nearest, found others"):
+        _self_test(shard, files, manifest, encoder)  # type: ignore[arg-type]
 
 
 def test_requests_for_one_release_load_it_once(store: Layout) -> None:

@@ -36,6 +36,7 @@ OPENED_TOGETHER = 4  # shards that are fetched
 SPARE = 8  # candidates of an exact shard beyond k, so that rounding decides nothing at the cut
 ROUNDING = 1e-5  # what two ways to add up an inner product of unit vectors differ by, many times over
 GPU_ROUNDING = 2e-4  # the same where FAISS rounds queries to float16, as it does for a flat float16 index on a GPU
+SCORED = 4 << 20  # numbers of stored vectors that are float32 at a time: 16 MB, whatever is asked
 GPU_MOST = 1024  # hits that every FAISS finds on a GPU: https://github.com/facebookresearch/faiss/wiki/Faiss-on-the-GPU
 RESCORED = 8  # a compressed shard fetches this many times k and scores them again with fp16 vectors
 log = logging.getLogger(__name__)
@@ -128,7 +129,8 @@ class Shard:
 
         folder = verify(root, files)
         self.origin, self.count = origin, files.count
-        self.index = faiss.read_index(str(folder / "vectors.faiss"))
+        # Mapped, so that the processes of a machine share it, and what is not searched need not be in memory.
+        self.index = faiss.read_index(str(folder / "vectors.faiss"), faiss.IO_FLAG_MMAP_IFC)
         self.on_gpu: Any = None
         if gpu and getattr(faiss, "get_num_gpus", lambda: 0)() > 0:
             self.on_gpu = _to_gpu(self.index, manifest.factory)
@@ -153,19 +155,46 @@ class Shard:
         if not wanted or not k:
             return [[] for _ in range(len(queries))]
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        rounding = ROUNDING if self.on_gpu is None else GPU_ROUNDING
         scores, rows = self.nearest(queries, wanted)
-        while self.exact and wanted < self.count and (scores[:, k - 1] - scores[:, -1] < rounding).any():
-            wanted = min(self.count, wanted * 2)  # a tie at the cut is settled by id, so all of it must be seen
-            scores, rows = self.nearest(queries, wanted)
-        if self.vectors is not None:
-            scores = self.similarities(queries, np.maximum(rows, 0))
-        return [self._hits(s[r >= 0], r[r >= 0], k) for s, r in zip(scores, rows)]
+        tied = np.zeros(len(queries), bool)
+        if self.exact and wanted < self.count:
+            tied = scores[:, k - 1] - scores[:, -1] < self.rounding
+        found = self.similarities(queries, np.maximum(rows, 0)) if self.vectors is not None else scores
+        hits = [[] if late else self._hits(s[r >= 0], r[r >= 0], k) for late, s, r in zip(tied, found, rows)]
+        if tied.any():  # at the cut; it is settled by id, so all of it must be seen
+            late = np.flatnonzero(tied)
+            for row, near in zip(late, self._within(queries[late], scores[late, k - 1] - self.rounding)):
+                near = np.union1d(near, rows[row])
+                [scored] = self.similarities(queries[row : row + 1], near[None])
+                hits[row] = self._hits(scored, near, k)
+        return hits
+
+    def _within(self, queries: Vectors, least: Vectors) -> list[npt.NDArray[np.int64]]:
+        """The rows that score at least `least` [n] for each of `queries` [n, d], in one pass over the vectors."""
+        assert self.vectors is not None
+        found: list[list[npt.NDArray[np.int64]]] = [[] for _ in queries]
+        for start in range(0, self.count, scan.PIECE):
+            scores = queries @ self.vectors[start : start + scan.PIECE].astype(np.float32).T
+            for row, near in enumerate(scores >= least[:, None]):
+                found[row].append(np.flatnonzero(near) + start)
+        return [np.concatenate(rows) for rows in found]
+
+    @property
+    def rounding(self) -> float:
+        """What two ways to add up an inner product may differ by here."""
+        return ROUNDING if self.on_gpu is None else GPU_ROUNDING
 
     def similarities(self, queries: Vectors, rows: npt.NDArray[np.int64]) -> Vectors:
         """The inner products [n, k] of each of `queries` [n, d] with the passages at its `rows` [n, k]."""
         assert self.vectors is not None  # an exact index gives them, and beside any other they are stored
-        found: Vectors = np.einsum("nd,nkd->nk", queries, self.vectors[rows].astype(np.float32))
+        found = np.empty(rows.shape, np.float32)
+        each = max(1, SCORED // queries.shape[1])  # vectors that are float32 at a time
+        wide = max(1, each // max(1, rows.shape[1]))
+        for n in range(0, len(queries), wide):
+            for k in range(0, rows.shape[1], each):
+                part = rows[n : n + wide, k : k + each]
+                vectors = self.vectors[part].astype(np.float32)
+                found[n : n + wide, k : k + each] = np.einsum("nd,nkd->nk", queries[n : n + wide], vectors)
         return found
 
     def vectors_of(self, ids: Collection[str]) -> dict[str, Vectors]:
@@ -195,8 +224,12 @@ class Shard:
         if 0 < k < len(scores):
             keep = scores >= np.partition(scores, -k)[-k]  # with what is tied at the cut
             scores, rows = scores[keep], rows[keep]
-        hits = [self.hit(int(row), float(score)) for row, score in zip(rows, scores)]
-        return sorted(hits, key=lambda h: (-h.score, h.id))[:k]
+        ranked = sorted((-float(score), self._cell(int(row), "id"), int(row)) for row, score in zip(rows, scores))
+        return [self.hit(row, -score) for score, _, row in ranked[:k]]  # their texts alone are read
+
+    def _cell(self, row: int, column: str) -> str:
+        at = int(np.searchsorted(self._starts, row, "right")) - 1
+        return str(self._batches[at].column(column)[row - int(self._starts[at])])
 
     def hit(self, row: int, score: float) -> Hit:
         """The passage at `row`.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -128,6 +131,50 @@ def test_a_gpu_finds_the_same_hits_as_the_cpu(tmp_path: Path, monkeypatch: pytes
     [on_cpu], [on_gpu] = (open_shards(tmp_path, manifest, "base", gpu=gpu) for gpu in (False, True))
     assert on_gpu.on_gpu is not None and on_cpu.on_gpu is None
     assert on_gpu.search(queries, k) == on_cpu.search(queries, k)
+
+
+def test_many_ties_take_little_memory(tmp_path: Path) -> None:
+    """One text a hundred thousand times, as boilerplate is: before, all ties of all queries were gathered at once."""
+    ties, dimension = 12_295, 768
+    [one] = normal(1, dimension).astype(np.float32)
+    vectors = np.repeat((one / np.linalg.norm(one))[None], ties, axis=0).astype(np.float16)
+    [shard] = open_shards(tmp_path, index(tmp_path, "SQfp16", vectors, names(ties)), "base", gpu=False)
+    queries = normal(8, dimension, seed=1).astype(np.float32)
+    tracemalloc.start()
+    try:
+        found = shard.search(queries, 5)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [[hit.id for hit in hits] for hits in found] == [sorted(names(ties))[:5]] * 8
+    assert peak < 100e6 < len(queries) * ties * dimension * 4
+
+
+def test_a_gpu_is_searched_by_one_thread_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many releases, checks and canaries search the shard."""
+    inside, most = 0, 0
+
+    class OnGpu:
+        def __init__(self, index: Any) -> None:
+            self.index = index
+
+        def search(self, queries: Array, k: int) -> tuple[Array, Array]:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.01)
+            found: tuple[Array, Array] = self.index.search(queries, k)
+            inside -= 1
+            return found
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(faiss, "StandardGpuResources", lambda: None, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda resources, device, index: OnGpu(index), raising=False)
+    [shard] = open_shards(tmp_path, index(tmp_path, "SQfp16", normal(50), names(50)), "base", gpu=True)
+    queries = normal(4).astype(np.float32)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: shard.search(queries, 3), range(16)))
+    assert most == 1 and all(hits == found[0] for hits in found)
 
 
 def test_no_queries_no_hits_no_passages(tmp_path: Path) -> None:
