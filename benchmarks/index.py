@@ -33,7 +33,8 @@ from lib.vectors import BLOCK, DIMENSION, Array, corpus, draw
 
 from wbrag.core.config import load
 from wbrag.core.types import Origin
-from wbrag.executor.ray.index_build import _build, assign, plan
+from wbrag.executor.ray.corpus_blocks import assign, plan
+from wbrag.executor.ray.index_build import _build
 from wbrag.executor.ray.session import Session
 from wbrag.retrieval.index.build import FEWEST_CENTROIDS, POINTS_PER_CENTROID
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
@@ -67,6 +68,9 @@ class Built:
     peak_bytes: int  # of the building processes, above what they held before
 
 
+THREADS = max(1, (os.cpu_count() or 1) // SHARDS)  # of one build
+
+
 @ray.remote(num_cpus=1)
 class Builder:
     """A Ray process that has imported everything; builds are neither timed nor weighed with that."""
@@ -80,7 +84,7 @@ class Builder:
     def build(self, *what: Any) -> tuple[ShardFiles, int]:
         """`wbrag index`'s own task for one shard, and the memory it took at most."""
         with peak_since() as peak:
-            files = _build._function(*what)
+            files = _build(*what)
         return files, peak.bytes
 
 
@@ -96,7 +100,7 @@ class Bench:
         start = time.perf_counter()
         root, vectors = str(self.folder / "index"), str(self.folder / "vectors")
         tasks = [
-            builder.build.remote(root, f"{factory}-{count}-{n}", factory, DIMENSION, mine, vectors)
+            builder.build.remote(root, f"{factory}-{count}-{n}", factory, DIMENSION, mine, vectors, THREADS)
             for n, (builder, mine) in enumerate(zip(builders, blocks))
         ]
         done = ray.get(tasks)

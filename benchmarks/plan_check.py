@@ -22,12 +22,12 @@ from wbrag.enrich.enrich import NOTHING
 from wbrag.enrich.row_jobs import EnrichJob, Handles
 from wbrag.evaluation.estimate import PlanRequest, plan
 from wbrag.evaluation.estimate.calls import shares_of, stages, words_of
-from wbrag.evaluation.estimate.sizes import Texts
 from wbrag.generators import build
 from wbrag.generators.cached import CachedGenerator
 from wbrag.methods.meter import Meter
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder
 from wbrag.retrieval.index.shard import open_shards
+from wbrag.retrieval.index.sizes import Texts
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard
 from wbrag.workspace import Workspace
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wbrag.executor.ray.index_build import CorpusBlock
+from wbrag.executor.ray.corpus_blocks import CorpusBlock
 from wbrag.retrieval.index.shard import PASSAGES, Block
 
 Array = npt.NDArray[Any]

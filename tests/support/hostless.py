@@ -19,7 +19,7 @@ from wbrag.core.config import Config, load
 from wbrag.core.types import Generator
 from wbrag.enrich.row_jobs import Handles, Searched
 from wbrag.executor.local import LocalShard
-from wbrag.executor.ray.index_build import assign, plan
+from wbrag.executor.ray.corpus_blocks import assign, plan
 from wbrag.generators import build
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from wbrag.core.errors import WbragError
 from wbrag.enrich.enrich import Verdict
 from wbrag.enrich.rows import read_rows, verdict_row, write_rows
-from wbrag.executor.ray.index_build import CorpusBlock, assign, plan
+from wbrag.executor.ray.corpus_blocks import CorpusBlock, assign, plan
 
 
 @given(st.integers(1, 200), st.integers(1, 12))

@@ -69,3 +69,16 @@ def test_it_always_fits_and_keeps_to_the_bounds(
         return
     assert engines[0] <= found.engines <= engines[1] and actors[0] <= found.encoders <= actors[1]
     assert found.engines * parallel + found.encoders * each <= gpus + 1e-6
+
+
+@given(bounds, bounds, st.integers(1, 40))
+def test_it_always_fits_on_the_cores_too(engines: Bounds, actors: Bounds, cpus: int) -> None:
+    """On a machine without a GPU as many engines were started as were allowed, and no core was left for an encoder."""
+    try:
+        found = shares(config(engines, actors, 0.0), 0, cpus)
+    except UsageError as error:
+        assert engines[0] * 1.5 + actors[0] + 0.1 > cpus
+        assert f"found {cpus} in the cluster: lower generator.engines" in str(error)
+        return
+    assert engines[0] <= found.engines <= engines[1] and actors[0] <= found.encoders <= actors[1]
+    assert found.engines * 1.5 + found.encoders + 0.1 <= cpus + 1e-6

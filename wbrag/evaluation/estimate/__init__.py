@@ -18,7 +18,7 @@ from wbrag.core.config import Config
 from wbrag.core.errors import UsageError, unknown
 from wbrag.enrich.rows import Row
 from wbrag.evaluation.estimate.calls import Shares, Words, shares_of, stages, words_of
-from wbrag.evaluation.estimate.sizes import Texts, index_bytes
+from wbrag.retrieval.index.sizes import Texts, index_bytes
 
 BYTES_A_WORD = 6.0  # of English text, space included
 TITLE_BYTES, ID_BYTES = 20.0, 10.0

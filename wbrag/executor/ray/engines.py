@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import blake2b
+from math import inf
 from typing import Any, cast
 
 import ray
@@ -22,6 +24,7 @@ from wbrag.core.config import Config
 from wbrag.core.env import openmp
 from wbrag.core.errors import EngineDied, NoAnswer
 from wbrag.core.types import Completion, Generator, Messages, NextTokens, Prompt, Sampling, Scored
+from wbrag.executor.ray.capacity import pending
 from wbrag.executor.ray.failures import LESS, EnginesGone, cause, in_one_sentence, short_of_memory
 from wbrag.executor.ray.lease import Lease
 from wbrag.generators import build
@@ -115,8 +118,8 @@ class RemoteGenerator:
     generator itself raises.
     """
 
-    def __init__(self, engines: Sequence[Any], starting: Sequence[Any], fingerprint: str) -> None:
-        self.fingerprint = fingerprint
+    def __init__(self, engines: Sequence[Any], starting: Sequence[Any], fingerprint: str, limit_s: float = inf) -> None:
+        self.fingerprint, self.engines, self.limit_s = fingerprint, len(engines), limit_s
         self._ready: list[Any] = []
         self._starting = dict(zip(starting, engines))
         self._number = {engine: number for number, engine in enumerate(engines)}
@@ -185,10 +188,17 @@ class RemoteGenerator:
 
         By rendezvous hashing: where an engine comes or goes, only its own prompts move.
         """
+        since = time.monotonic()
         while True:
             self._look()
             if self._ready:
                 return max(self._ready, key=lambda engine: blake2b(b"%d " % self._number[engine] + prompt).digest())
+            if time.monotonic() - since > self.limit_s:
+                raise EnginesGone(
+                    f"expected an engine within {self.limit_s:.0f} s, found all {self.engines} still starting"
+                    f"{f' (without a place are {named})' if (named := pending()) else ''}: add nodes, or raise "
+                    "ray.start_timeout_s; what was finished is kept, run it again"
+                )
             await asyncio.sleep(POLL_S)
 
     def _look(self) -> None:

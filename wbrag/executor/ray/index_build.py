@@ -6,68 +6,34 @@ and a finished shard is never built again.
 
 from __future__ import annotations
 
+import asyncio
 import io
-import json
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
-from wbrag.core.errors import WbragError
 from wbrag.core.fingerprint import fingerprint
-from wbrag.core.io.files import Location, file_in_one_step, location, opened
-from wbrag.core.io.parquet import corpus_files
+from wbrag.core.io.files import Location, location
+from wbrag.executor.ray.capacity import Asked, nodes
+from wbrag.executor.ray.corpus_blocks import CorpusBlock, assign, plan
 from wbrag.executor.ray.failures import translated
-from wbrag.executor.ray.quiet import data_context
-from wbrag.executor.ray.session import Session
+from wbrag.executor.ray.session import ANYWHERE, Session, wait
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
 from wbrag.retrieval.index.shard import Block, build_once
+from wbrag.retrieval.index.sizes import build_bytes
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
-AT_ONCE = 2  # blocks in one encoder's hands: one is read and tokenized while the other is encoded
-
-
-@dataclass(frozen=True)
-class CorpusBlock:
-    """Rows [start, stop) of one corpus file: the unit of embedding."""
-
-    file: str
-    start: int
-    stop: int
-
-    @property
-    def name(self) -> str:
-        return f"{location(self.file).stem}-{self.start:09d}-{self.stop:09d}.npy"
-
-    def read(self) -> pa.Table:
-        """The passages of these rows, without reading the row groups around them."""
-        parquet = pq.ParquetFile(opened(location(self.file)))
-        first, pieces = 0, []
-        for group in range(parquet.num_row_groups):
-            count = parquet.metadata.row_group(group).num_rows
-            if first < self.stop and first + count > self.start:
-                table = parquet.read_row_group(group, columns=["id", "title", "text", "source"])
-                pieces.append(table.slice(max(0, self.start - first), self.stop - max(first, self.start)))
-            first += count
-        return pa.concat_tables(pieces)
-
-    def contents(self) -> list[str]:
-        """Each passage as an encoder reads it."""
-        table = self.read()
-        return [f"{title}\n{text}" for title, text in zip(table["title"].to_pylist(), table["text"].to_pylist())]
-
-    def keep(self, vectors: npt.NDArray[np.float32], folder: Location) -> None:
-        """Its vectors [n, d], as one file."""
-        with file_in_one_step(folder / self.name) as scratch, scratch.open("wb") as file:
-            np.save(file, vectors.astype(np.float16), allow_pickle=False)
+AT_ONCE = 2  # blocks in one encoder's hands: one is read while the other is encoded
+LOOKS_S = 1.0  # between two looks for encoders that have come up
+MOST_THREADS = 16  # of one build: FAISS gains little from more
 
 
 @translated("the build of the index")
@@ -85,7 +51,7 @@ def build_index(
     session.connect()
     shards = assign(blocks, config.index.shards)
     encoder = session.encoder()
-    dimension = int(ray.get(encoder.actors[0].dimension.remote()))
+    dimension = int(ray.get(encoder.up()[0].dimension.remote()))
     tag = fingerprint(encoder_fingerprint(config.encoder), corpus_fingerprint)
     vectors = embeddings / tag
     vectors.mkdir(parents=True, exist_ok=True)
@@ -93,16 +59,17 @@ def build_index(
         f"base-{fingerprint(tag, config.index.factory, [asdict(b) | {'file': location(b.file).name} for b in mine])}"
         for mine in shards
     ]
-    total = sum(b.stop - b.start for b in blocks)
+    total = sum(b.rows for b in blocks)
 
-    building: dict[int, Any] = {}
+    building: dict[int, tuple[Any, Any, Any]] = {}
+    begin = _builders(session, root, vectors, dimension, len(shards), max(sum(b.rows for b in s) for s in shards))
     there = {file.name for file in vectors.glob("*.npy")}
     missing = {i: {b.name for b in mine} - there for i, mine in enumerate(shards)}
-    done = total - sum(b.stop - b.start for i, mine in enumerate(shards) for b in mine if b.name in missing[i])
+    done = total - sum(b.rows for i, mine in enumerate(shards) for b in mine if b.name in missing[i])
 
     def start_complete_shards() -> None:
         for i in [i for i, names_left in missing.items() if not names_left and i not in building]:
-            building[i] = _build.remote(str(root), names[i], config.index.factory, dimension, shards[i], str(vectors))
+            building[i] = begin(names[i], shards[i])
 
     start_complete_shards()
     for name, rows in _embed(
@@ -114,10 +81,41 @@ def build_index(
         if progress:
             progress(done, total)
         start_complete_shards()
-    files: list[ShardFiles] = ray.get([building[i] for i in range(len(shards))])
+    files = [_built(*building[i], config.ray.start_timeout_s) for i in range(len(shards))]
     return Manifest(
         encoder_fingerprint(config.encoder), config.encoder.model, dimension, config.index.factory, tuple(files)
     )
+
+
+def _builders(
+    session: Session, root: Location, vectors: Location, dimension: int, shards: int, most: int
+) -> Callable[[str, list[CorpusBlock]], tuple[Any, Any, Any]]:
+    """What begins to build a shard: the actor, what says that it has its place, and the files to come.
+
+    Each has its share of the cores, and memory for its training sample and its index.
+    """
+    factory = session.config.index.factory
+    free, largest = ray.available_resources().get("CPU", 1.0), max(node.get("CPU", 0.0) for node in nodes())
+    threads = max(1, min(MOST_THREADS, int(free) // shards, int(largest) - 1))
+    memory = build_bytes(most, dimension, factory)
+    session.check(Asked("shard builds", 1, threads, memory=memory, lower="raise index.shards or choose SQfp16"))
+    actor = ray.remote(ShardBuilder).options(num_cpus=threads, memory=memory, **ANYWHERE)
+
+    def begin(name: str, blocks: list[CorpusBlock]) -> tuple[Any, Any, Any]:
+        builder = actor.remote()
+        built = builder.build.remote(str(root), name, factory, dimension, blocks, str(vectors), threads)
+        return builder, builder.ready.remote(), built
+
+    return begin
+
+
+def _built(builder: Any, ready: Any, built: Any, limit_s: float) -> ShardFiles:
+    """The files of a shard, once they are there; its builder must have found a place by then, or soon."""
+    if not ray.wait([built], timeout=0)[0]:
+        wait([ready], "the builders of shards", limit_s)
+    found: ShardFiles = ray.get(built)
+    ray.kill(builder)
+    return found
 
 
 def spread(function: Callable[..., T], root: Location, over: Sequence[tuple[Any, ...]]) -> Iterator[T]:
@@ -133,73 +131,26 @@ def _call(function: Callable[..., T], root: str, rest: tuple[Any, ...]) -> T:
     return function(location(root), *rest)
 
 
-def plan(corpus: Location, block_rows: int, shards: int) -> list[CorpusBlock]:
-    """The corpus in blocks, in order; small enough that every shard has some and progress is seen."""
-    counts = {str(file): pq.read_metadata(opened(file)).num_rows for file in corpus_files(corpus)}
-    if not sum(counts.values()):
-        raise WbragError(f"expected a corpus in {corpus}, found no passages: run `wbrag ingest corpus PATH` first")
-    size = max(1, min(block_rows, -(-sum(counts.values()) // (shards * 8))))
-    return [
-        CorpusBlock(file, start, min(start + size, count))
-        for file, count in counts.items()
-        for start in range(0, count, size)
-    ]
+def _embed(session: Session, blocks: Sequence[CorpusBlock], vectors: Location) -> Iterator[tuple[str, int]]:
+    """Yields (file name, rows) of each block as it is written.
 
-
-def assign(blocks: list[CorpusBlock], shards: int) -> list[list[CorpusBlock]]:
-    """Consecutive blocks to shards, as even as blocks allow; never an empty shard."""
-    count = min(shards, len(blocks))
-    return [blocks[len(blocks) * i // count : len(blocks) * (i + 1) // count] for i in range(count)]
-
-
-def _embed(session: Session, blocks: list[CorpusBlock], vectors: Location) -> Iterator[tuple[str, int]]:
-    """Yields (file name, rows) of each block as it is written."""
-    config = session.config
-    few = sum(b.stop - b.start for b in blocks) <= config.ray.spread_above and config.encoder.actors[1] == 1
-    return (_embed_here if few else _embed_spread)(session, blocks, vectors)
-
-
-def _embed_here(session: Session, blocks: list[CorpusBlock], vectors: Location) -> Iterator[tuple[str, int]]:
-    """A small corpus, handed to the encoder by this process: Ray Data takes seconds to start."""
-    encoder, waiting, running = session.encoder(), list(reversed(blocks)), dict[Any, CorpusBlock]()
-    while waiting or running:
-        while waiting and len(running) < AT_ONCE:
-            block = waiting.pop()
-            running[encoder.begin_passages(block.contents())] = block
-        [done], _ = ray.wait(list(running))
-        block = running.pop(done)
-        block.keep(ray.get(done), vectors)
-        yield block.name, block.stop - block.start
-
-
-def _embed_spread(session: Session, blocks: list[CorpusBlock], vectors: Location) -> Iterator[tuple[str, int]]:
-    """The Ray Data stage."""
+    An encoder has `AT_ONCE` blocks in hand; one that comes up later takes its share from then on. It reads and writes
+    them itself, so that no text passes through this process.
+    """
     if not blocks:
         return
-    import ray.data  # it takes a second or two
-
-    context = data_context()
-    context.execution_options.preserve_order = False
-    low, high = session.config.encoder.actors
-    rows = [pa.table({"block": [json.dumps(asdict(b))]}) for b in blocks]
-    pool = ray.data.ActorPoolStrategy(
-        min_size=low, max_size=high, max_tasks_in_flight_per_actor=AT_ONCE, max_concurrent_calls_per_actor=AT_ONCE
-    )
-    stage = ray.data.from_arrow(rows).map(
-        _EmbedBlock, fn_constructor_args=(session.encoder(), str(vectors)), compute=pool, num_cpus=0.5
-    )
-    for row in stage.iter_rows():
-        yield row["name"], row["rows"]
-
-
-class _EmbedBlock:
-    def __init__(self, encoder: Any, folder: str) -> None:
-        self.encoder, self.folder = encoder, location(folder)
-
-    async def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        block = CorpusBlock(**json.loads(row["block"]))
-        block.keep(await self.encoder.passages(block.contents()), self.folder)
-        return {"name": block.name, "rows": block.stop - block.start}
+    encoder, waiting, running = session.encoder(), list(reversed(blocks)), dict[Any, tuple[CorpusBlock, Any]]()
+    busy: Counter[Any] = Counter()
+    while waiting or running:
+        for actor in encoder.up():
+            while waiting and busy[actor] < AT_ONCE:
+                block = waiting.pop()
+                running[actor.embed.remote(block, str(vectors))] = block, actor
+                busy[actor] += 1
+        for done in ray.wait(list(running), timeout=LOOKS_S)[0]:
+            block, actor = running.pop(done)
+            busy[actor] -= 1
+            yield block.name, ray.get(done)
 
 
 def _load(file: Location) -> Any:
@@ -209,15 +160,26 @@ def _load(file: Location) -> Any:
     return np.load(io.BytesIO(file.read_bytes()), allow_pickle=False)
 
 
-# Begun again on another node where its own is lost. Its process goes with it: FAISS would keep its one thread there,
-# for the shard actor that Ray may put into an idle process.
-@ray.remote(num_cpus=1, scheduling_strategy="SPREAD", max_calls=1)
-def _build(root: str, name: str, factory: str, dimension: int, blocks: list[CorpusBlock], vectors: str) -> ShardFiles:
-    """One shard from its blocks."""
+class ShardBuilder:
+    """One shard from its blocks, in a process of its own: FAISS keeps its threads for what Ray puts there next."""
+
+    async def ready(self) -> bool:
+        return True
+
+    async def build(
+        self, root: str, name: str, factory: str, dimension: int, blocks: list[CorpusBlock], vectors: str, threads: int
+    ) -> ShardFiles:
+        return await asyncio.to_thread(_build, root, name, factory, dimension, blocks, vectors, threads)
+
+
+def _build(
+    root: str, name: str, factory: str, dimension: int, blocks: list[CorpusBlock], vectors: str, threads: int
+) -> ShardFiles:
+    import faiss
 
     def stream() -> Iterator[Block]:
         for block in blocks:
             yield _load(location(vectors) / block.name), block.read()
 
-    count = sum(block.stop - block.start for block in blocks)
-    return build_once(location(root), name, factory, dimension, stream(), count)
+    faiss.omp_set_num_threads(min(threads, os.cpu_count() or 1))
+    return build_once(location(root), name, factory, dimension, stream(), sum(b.rows for b in blocks))

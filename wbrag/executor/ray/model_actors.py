@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
+import ray
+
 from wbrag.core.env import hide_gpus, openmp
 from wbrag.core.io.files import location
 from wbrag.core.model_sections import EncoderConfig
 from wbrag.core.types import Hit, Origin
+from wbrag.executor.ray.corpus_blocks import CorpusBlock
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder, Vectors
 from wbrag.retrieval.hybrid import Words
 from wbrag.retrieval.index.manifest import Manifest
@@ -22,6 +25,7 @@ from wbrag.retrieval.index.shard import open_shard
 from wbrag.retrieval.reranker import LocalReranker, Pair, RerankerModel, open_reranker
 from wbrag.retrieval.retriever import LocalShard
 
+POLL_S = 0.1
 RERANKERS = 2  # kept open in one process
 
 
@@ -42,6 +46,12 @@ class EncoderActor:
 
     async def passages(self, contents: Sequence[str]) -> Vectors:
         return await asyncio.to_thread(self.encoder.encode_passages, contents)
+
+    async def embed(self, block: CorpusBlock, folder: str) -> int:
+        """Encode the passages of a block and write their vectors; how many they are."""
+        vectors = await self.batched.passages(await asyncio.to_thread(block.contents))
+        await asyncio.to_thread(block.keep, vectors, location(folder))
+        return len(vectors)
 
     async def logits(self, key: str, model: RerankerModel, pairs: Sequence[Pair]) -> list[float]:
         """The reranker shares the encoder's process, and its GPU; it is loaded by the first who asks.
@@ -92,24 +102,41 @@ class ShardActor:
 
 
 class RemoteEncoder:
-    """The `QueryEncoder` protocol over encoder actors, and the passages of an index build."""
+    """The `TextEncoder` protocol over encoder actors, which join as they come up.
 
-    def __init__(self, actors: Sequence[Any]) -> None:
-        self.actors, self._turn = actors, count()
+    `starting` are the references that resolve when the actor of the same position is ready.
+    """
 
-    def next_actor(self) -> Any:
-        """In turn."""
-        return self.actors[next(self._turn) % len(self.actors)]
+    def __init__(self, actors: Sequence[Any], starting: Sequence[Any]) -> None:
+        self._up: list[Any] = []
+        self._starting = dict(zip(starting, actors, strict=True))
+        self._turn = count()
+
+    def up(self) -> list[Any]:
+        """The actors that are up; raises what kept one from coming up where no other is, or may be."""
+        waiting = list(self._starting)
+        for done in ray.wait(waiting, num_returns=len(waiting), timeout=0)[0] if waiting else []:
+            actor = self._starting.pop(done)
+            try:
+                ray.get(done)
+            except ray.exceptions.RayError:
+                if not self._up and not self._starting:
+                    raise
+            else:
+                self._up.append(actor)
+        return self._up
+
+    async def next_actor(self) -> Any:
+        """In turn, of those that are up."""
+        while not (up := self.up()):
+            await asyncio.sleep(POLL_S)
+        return up[next(self._turn) % len(up)]
 
     async def queries(self, texts: Sequence[str]) -> Vectors:
-        return await self.next_actor().queries.remote(list(texts))  # type: ignore[no-any-return]
+        return await (await self.next_actor()).queries.remote(list(texts))  # type: ignore[no-any-return]
 
     async def passages(self, contents: Sequence[str]) -> Vectors:
-        return await self.begin_passages(contents)  # type: ignore[no-any-return]
-
-    def begin_passages(self, contents: Sequence[str]) -> Any:
-        """The reference that resolves to their vectors."""
-        return self.next_actor().passages.remote(list(contents))
+        return await (await self.next_actor()).passages.remote(list(contents))  # type: ignore[no-any-return]
 
 
 class RemoteReranker:
@@ -119,7 +146,8 @@ class RemoteReranker:
         self.encoder, self.model, self.key = encoder, model, model.fingerprint
 
     async def logits(self, pairs: Sequence[Pair]) -> list[float]:
-        return await self.encoder.next_actor().logits.remote(self.key, self.model, list(pairs))  # type: ignore[no-any-return]
+        actor = await self.encoder.next_actor()
+        return await actor.logits.remote(self.key, self.model, list(pairs))  # type: ignore[no-any-return]
 
 
 class RemoteShard:

@@ -31,6 +31,7 @@ from wbrag.enrich.row_jobs import Handles, RowJob
 from wbrag.enrich.rows import Kind, example_json, example_of, read_rows, write_rows
 from wbrag.executor.ray.failures import EnginesGone, cause, in_one_sentence
 from wbrag.executor.ray.quiet import data_context
+from wbrag.executor.ray.shares import ROW_ACTOR
 
 Reuse = Callable[[Sequence[Example]], tuple[set[str], dict[str, Known]]]  # ids of rows written, and what is known else
 FULL = 2  # times the engine's room in rows under way: the last rows of a block leave room that others fill
@@ -231,9 +232,12 @@ def _spread(
 
     data_context()
     size, in_flight = config.ray.block_rows, _in_flight(config)
-    low, high = config.generator.engines
+    # A fixed pool, an actor for every engine: one that may grow never does, since Ray Data only adds actors where more
+    # tasks are in flight than can run at once. Rows of engines that are still starting wait in the others' queues.
     pool = ray.data.ActorPoolStrategy(
-        min_size=low, max_size=high, max_tasks_in_flight_per_actor=in_flight, max_concurrent_calls_per_actor=in_flight
+        size=getattr(handles.generator, "engines", 1),
+        max_tasks_in_flight_per_actor=in_flight,
+        max_concurrent_calls_per_actor=in_flight,
     )
     blocks = -(-len(rows) // size)  # made here: for Arrow tables Ray starts a process that looks at them
     stage = ray.data.from_items([{"example": row} for row in rows], override_num_blocks=blocks).map_batches(
@@ -242,7 +246,7 @@ def _spread(
         fn_constructor_args=(job, handles, proven, output),
         batch_format="pyarrow",
         compute=pool,
-        num_cpus=0.5,
+        num_cpus=ROW_ACTOR,
         max_restarts=RESTARTS,
     )
     return list(stage.iter_rows())

@@ -21,6 +21,7 @@ from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location
 from wbrag.core.types import Origin
 from wbrag.enrich.row_jobs import Handles, Searched
+from wbrag.executor.ray.capacity import Asked, check, cluster, nodes, pending
 from wbrag.executor.ray.engines import CALLS_AT_ONCE, START_RETRIES, EngineActor, RemoteGenerator
 from wbrag.executor.ray.failures import translated
 from wbrag.executor.ray.model_actors import EncoderActor, RemoteEncoder, RemoteReranker, RemoteShard, ShardActor
@@ -47,6 +48,7 @@ class Session:
         self.config = config
         self._engines: dict[str, tuple[list[Any], list[Any]]] = {}  # by model: actors, and what says they are up
         self._encoders: list[Any] = []
+        self._encoders_up: list[Any] = []  # what says that each is
         self._shards: dict[tuple[Origin, int], Any] = {}
         self.checked: set[tuple[object, ...]] = set()  # what these models were found able to do
         self._connected = self._started = False
@@ -94,21 +96,23 @@ class Session:
     def _door(self, config: Config) -> RemoteGenerator:
         engines, starting = self._start_engines(config)
         least = min(config.generator.engines[0], len(starting))
-        _wait(starting, "the engines", config.ray.start_timeout_s, at_least=least)
-        return RemoteGenerator(engines, starting, generator_fingerprint(config))
+        wait(starting, "the engines", config.ray.start_timeout_s, at_least=least)
+        return RemoteGenerator(engines, starting, generator_fingerprint(config), config.ray.start_timeout_s)
 
     def _start_engines(self, config: Config) -> tuple[list[Any], list[Any]]:
         """The engines of `config`'s model, and what resolves when each is up."""
         g, key = config.generator, generator_fingerprint(config)
         if key not in self._engines:
             self.connect()
-            resources = {"num_gpus": g.tensor_parallel_size} if gpus() and g.backend == "vllm" else {"num_cpus": 1}
+            parallel = g.tensor_parallel_size if gpus() and g.backend == "vllm" else 0
+            resources = {"num_gpus": parallel} if parallel else {"num_cpus": 1}
             actor = ray.remote(EngineActor).options(
                 **resources,
                 **ANYWHERE | {"max_task_retries": 0},  # `RemoteGenerator` repeats calls, and finds those that kill
                 max_concurrency=CALLS_AT_ONCE,
             )
             found = self._shares()
+            self.check(Asked("an engine", 1, 1, parallel, lower="lower generator.tensor_parallel_size"))
             count = found.engines if config is self.config else found.distillers
             same = config.model_copy(update={"generator": pinned(g)})  # one commit for all nodes
             engines = [actor.remote(same) for _ in range(count)]
@@ -117,11 +121,11 @@ class Session:
         return self._engines[key]
 
     def encoder(self) -> RemoteEncoder:
-        """One door to the encoder replicas, `encoder.actors[1]` of them."""
+        """One door to the encoder replicas, as many of `encoder.actors` as fit; the first use waits for the least."""
         self._start_encoders()
-        starting = [encoder.dimension.remote() for encoder in self._encoders]
-        _wait(starting, "the encoders", self.config.ray.start_timeout_s)
-        return RemoteEncoder(self._encoders)
+        least = min(self.config.encoder.actors[0], len(self._encoders))
+        wait(self._encoders_up, "the encoders", self.config.ray.start_timeout_s, at_least=least)
+        return RemoteEncoder(self._encoders, self._encoders_up)
 
     def _start_encoders(self) -> None:
         if self._encoders:
@@ -132,10 +136,16 @@ class Session:
         packed = {"scheduling_strategy": "DEFAULT"} if self.config.generator.tensor_parallel_size > 1 else {}
         actor = ray.remote(EncoderActor).options(**resources, **ANYWHERE | packed)
         self._encoders = [actor.remote(e) for _ in range(self._shares().encoders)]
+        self._encoders_up = [encoder.dimension.remote() for encoder in self._encoders]
 
     def _shares(self) -> Shares:
-        """How many engines and encoders fit on the GPUs that there are, or that the autoscaler can bring."""
-        return shares(self.config, gpus())
+        """How many engines and encoders fit on what there is, or what the autoscaler can bring."""
+        has = cluster()
+        return shares(self.config, gpus(), has.get("CPU", 0.0))
+
+    def check(self, *asked: Asked) -> None:
+        """Raises `UsageError` for what fits no node that there is or may come."""
+        check(asked, nodes())
 
     def handles(self, root: Location, indexes: Sequence[tuple[Manifest, Origin]], *, distils: bool = False) -> Handles:
         """What a row's coroutine works with: generator, encoder, and the shards of `indexes`; all start together."""
@@ -165,7 +175,7 @@ class Session:
                 self._shards[origin, place] = actor.remote(str(root.resolve()), share > 0)
             found.append(RemoteShard(self._shards[origin, place], manifest.only(place), origin))
         opening = [shard.actor.open.remote(shard.index, origin) for shard in found]
-        _wait(opening, "the index's shards", self.config.ray.start_timeout_s)
+        wait(opening, "the index's shards", self.config.ray.start_timeout_s)
         return found
 
     def gpus(self) -> float:
@@ -194,16 +204,16 @@ class Session:
                 self._head.set()
                 ray.shutdown()
         self._head.set()
-        self._engines, self._encoders, self._shards, self._connected, self._started = {}, [], {}, False, False
+        self._engines, self._encoders, self._encoders_up, self._shards = {}, [], [], {}
+        self._connected = self._started = False
 
 
 def gpus() -> float:
     """How many GPUs the cluster has, or an autoscaler brings once an actor asks for them."""
-    to_come = ray._private.state.state.get_max_resources_from_cluster_config() or {}
-    return float(max(ray.cluster_resources().get("GPU", 0), to_come.get("GPU", 0)))
+    return cluster().get("GPU", 0.0)
 
 
-def _wait(refs: list[Any], what: str, limit_s: float, at_least: int | None = None) -> None:
+def wait(refs: list[Any], what: str, limit_s: float, at_least: int | None = None) -> None:
     """Until all, or `at_least` so many, are up. Says once a minute what is waited for, and not for ever.
 
     Raises what kept one of them from coming up.
@@ -215,6 +225,8 @@ def _wait(refs: list[Any], what: str, limit_s: float, at_least: int | None = Non
             waited, free, whole = time.monotonic() - start, ray.available_resources(), ray.cluster_resources()
             left = ", ".join(f"{free.get(kind, 0):g} of {whole.get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU"))
             said = f"{wanted - len(done)} of {wanted} still to come up after {waited:.0f} s ({left} free)"
+            if named := pending():
+                said += f", and without a place are {named}"
             if waited > limit_s:
                 raise WbragError(
                     f"expected {what} within {limit_s:.0f} s, found {said}: add nodes, ask for fewer, "

@@ -1,10 +1,12 @@
-"""GPU shares: how many engines and encoders are started, so that all that is asked for can be placed at once.
+"""Shares: how many engines and encoders are started, so that all that is asked for can be placed at once.
 
-The least of each comes first, then engines up to their most, then encoders. Nothing waits for a GPU that never comes.
+The least of each comes first, then engines up to their most, then encoders. Nothing waits for a GPU or a core that
+never comes.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 from wbrag.core.config import Config
@@ -19,8 +21,12 @@ class Shares(NamedTuple):
     distillers: int = 0  # engines of the distiller's own model
 
 
-def shares(config: Config, gpus: float) -> Shares:
-    """As many as fit on so many GPUs; raises `UsageError` where the least of each does not."""
+ROW_ACTOR = 0.5  # CPUs of the process that works on an engine's rows
+SHARD = 0.1  # CPUs of one that holds a shard; those of actors with a model are 1, as Ray counts them
+
+
+def shares(config: Config, gpus: float, cpus: float = inf) -> Shares:
+    """As many as fit on so many GPUs and CPUs; raises `UsageError` where the least of each does not."""
     g, e, d = config.generator, config.encoder, config.distiller.generator
     engine = float(g.tensor_parallel_size) if gpus and g.backend == "vllm" else 0.0
     writer = float(d.tensor_parallel_size) if gpus and d.backend == "vllm" and d.model else 0.0
@@ -34,14 +40,34 @@ def shares(config: Config, gpus: float) -> Shares:
             f"{gpus:g} in the cluster: lower generator.engines, encoder.gpus_per_actor (0.1 shares one, 0: CPU) or "
             "index.gpus_per_shard"
         )
+    cores = cpus - _least_cpus(config)
+    if cores < -1e-6:
+        raise UsageError(
+            f"expected {_least_cpus(config):g} CPUs for {g.engines[0]} engines and their rows, {e.actors[0]} encoders "
+            f"and {config.index.shards} shards, found {cpus:g} in the cluster: lower generator.engines or "
+            "encoder.actors, or add nodes"
+        )
     left = gpus - least
-    engines = _most(g.engines, engine, left)
-    left -= (engines - g.engines[0]) * engine
-    writers = _most(d.engines, writer, left) if d.model else 0
-    left -= (writers - d.engines[0]) * writer
-    return Shares(engines, _most(e.actors, e.gpus_per_actor, left), writers)
+    engines, left, cores = _most(g.engines, engine, left, 1 + ROW_ACTOR, cores)
+    writers = 0
+    if d.model:
+        writers, left, cores = _most(d.engines, writer, left, 1, cores)
+    return Shares(engines, _most(e.actors, e.gpus_per_actor, left, 1, cores)[0], writers)
 
 
-def _most(bounds: tuple[int, int], each: float, left: float) -> int:
+def _least_cpus(config: Config) -> float:
+    g, e, d = config.generator, config.encoder, config.distiller.generator
+    shard = 1.0 if config.index.gpus_per_shard else SHARD
+    writers = d.engines[0] if d.model else 0
+    return g.engines[0] * (1 + ROW_ACTOR) + writers + e.actors[0] + config.index.shards * shard
+
+
+def _most(bounds: tuple[int, int], gpu: float, gpus: float, cpu: float, cpus: float) -> tuple[int, float, float]:
+    """How many of at most `bounds[1]` there are, each of so much, and what that leaves of what the least left."""
     low, high = bounds
-    return high if not each else min(high, low + int(left / each + 1e-6))
+    more = high - low
+    if gpu:
+        more = min(more, int(gpus / gpu + 1e-6))
+    if cpus < inf:
+        more = min(more, int(cpus / cpu + 1e-6))
+    return low + more, gpus - more * gpu, cpus - more * cpu

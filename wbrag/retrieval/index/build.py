@@ -100,11 +100,20 @@ def write_index(index: Any, path: Path) -> None:
             raise failed[0] if failed else RuntimeError(f"FAISS could not write {path}") from None
 
 
-def _train(index: Any, file: Path, count: int) -> None:
+def trained_on(factory: str, dimension: int) -> int:
+    """How many vectors at most an index of this kind is trained on."""
+    return _sample_of(new_index(factory, dimension))
+
+
+def _sample_of(index: Any) -> int:
     import faiss
 
     lists = faiss.try_extract_index_ivf(index)
-    wanted = POINTS_PER_CENTROID * max(FEWEST_CENTROIDS, 0 if lists is None else lists.nlist)
+    return POINTS_PER_CENTROID * max(FEWEST_CENTROIDS, 0 if lists is None else int(lists.nlist))
+
+
+def _train(index: Any, file: Path, count: int) -> None:
+    wanted = _sample_of(index)
     runs = -(-min(count, wanted) // RUN)
     starts = np.linspace(0, max(0, count - RUN), runs).astype(np.int64)
     sample = np.empty((runs * RUN, index.d), np.float32)

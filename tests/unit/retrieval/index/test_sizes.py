@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wbrag.evaluation.estimate.sizes import Texts, index_bytes
 from wbrag.retrieval.index.shard import PASSAGES, Block, build_shard
+from wbrag.retrieval.index.sizes import Texts, index_bytes
 
 faiss.omp_set_num_threads(1)
 ROWS, DIMENSION, BLOCK = 6000, 32, 1000

@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from wbrag.retrieval.index.build import new_index
+from wbrag.retrieval.index.build import PIECE as BLOCK
+from wbrag.retrieval.index.build import new_index, trained_on
 from wbrag.retrieval.index.shard import PASSAGES, exact
 
 FOOTER_BLOCK = 24  # bytes that Arrow's file footer keeps of every batch
@@ -60,6 +61,13 @@ def _faiss(count: int, dimension: int, factory: str) -> int:
         return empty + count * index.sa_code_size()
     centroids = 0 if lists.quantizer.ntotal else lists.nlist * dimension * 4
     return empty + centroids + lists.nlist * 8 + count * (lists.code_size + 8)
+
+
+def build_bytes(count: int, dimension: int, factory: str) -> int:
+    """The most memory that building a shard of `count` vectors takes: its index, and a training sample or a piece."""
+    sample = 0 if exact(factory) else min(count, trained_on(factory, dimension)) * dimension * 4
+    piece = BLOCK * dimension * 4
+    return _faiss(count, dimension, factory) + sample + piece
 
 
 def _arrow(count: int, texts: Texts, block_rows: int) -> int:

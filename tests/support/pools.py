@@ -1,0 +1,67 @@
+"""Engines that answer after a set delay and count, and rows that ask them: who works, and who waits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+from wbrag.core.config import Config
+from wbrag.core.types import Answer, Completion, Example, Message, Sampling
+from wbrag.enrich.row_jobs import Handles
+from wbrag.enrich.rows import answer_row
+
+
+@ray.remote(num_cpus=0, max_concurrency=1000)
+class DelayedEngine:
+    """An engine as `RemoteGenerator` knows them, which takes `delay_s` for whatever it is asked."""
+
+    def __init__(self, delay_s: float) -> None:
+        self.delay_s, self.calls, self.at_work, self.busy_s = delay_s, 0, 0, 0.0
+        self.began, self.first, self.last = 0.0, 0.0, 0.0
+
+    async def ready(self) -> bool:
+        return True
+
+    async def ask(self, method: str, *arguments: Any) -> Completion:
+        now = time.monotonic()
+        self.first = self.first or now
+        if not self.at_work:
+            self.began = now
+        self.calls, self.at_work = self.calls + 1, self.at_work + 1
+        await asyncio.sleep(self.delay_s)
+        self.at_work, self.last = self.at_work - 1, time.monotonic()
+        if not self.at_work:
+            self.busy_s += self.last - self.began
+        return Completion("yes")
+
+    async def report(self) -> tuple[int, float, float, float]:
+        """Calls, seconds with at least one at work, and when the first began and the last ended."""
+        return self.calls, self.busy_s, self.first, self.last
+
+
+@dataclass(frozen=True)
+class AskingJob:
+    """Two calls a row, one after the other; a row's prediction names the process that worked on it."""
+
+    config: Config
+    kind: str = "evaluate"
+    retrieve: bool = False
+    distils: bool = False
+    needs: set[str] = field(default_factory=set)
+
+    def prepare(self, handles: Handles) -> Callable[[Example, Any], Awaitable[dict[str, Any]]]:
+        async def row(example: Example, known: Any) -> dict[str, Any]:
+            for turn in range(2):
+                await handles.generator.generate([Message("user", f"{example.id} {turn}")], Sampling())
+            return answer_row(example, Answer(str(os.getpid())), 1.0)
+
+        return row
+
+    def failed(self, example: Example, error: str) -> dict[str, Any]:
+        return answer_row(example, Answer(""), 0.0) | {"error": error}
