@@ -46,6 +46,7 @@ class ReleaseCache:
         self.queries = BatchedEncoder(encoder)
         self._base = open_base(layout.config, self.queries)
         self._releases: OrderedDict[str, asyncio.Task[IndexRetriever]] = OrderedDict()
+        self._used: dict[str, tuple[str, float]] = {}  # base of each, and when it was last asked for
         # Held by the retrievers. With its queue: releases that share a shard search it together.
         self._shards: WeakValueDictionary[str, LocalShard] = WeakValueDictionary()
         self._rerankers: WeakValueDictionary[str, LocalReranker] = WeakValueDictionary()
@@ -64,8 +65,23 @@ class ReleaseCache:
         return await (await self._retriever(release)).search_vectors(contents, vectors, k)
 
     async def prepare(self, release: Release) -> None:
-        """Open `release` and test it on itself; raises `WbragError` with what is wrong."""
+        """Open `release` and test it on itself; raises `WbragError` with what is wrong.
+
+        Releases of another base are let go of once what was begun on them is over: two bases may be all that a machine
+        holds. One that is asked for again is opened again.
+        """
         await self._retriever(release)
+        if any(base != release.base_sha256 for base, _ in self._used.values()):
+            s = self.layout.config.serving
+            after = s.timeout_s + 2 * s.poll_s  # gateways learn of a release within one, and a request has its time
+            asyncio.get_running_loop().call_later(after, self._let_go, release.base_sha256, after)
+
+    def _let_go(self, base: str, unused_s: float) -> None:
+        now = asyncio.get_running_loop().time()
+        for key, (other, used) in list(self._used.items()):
+            if other != base and now - used >= unused_s - 0.01:
+                self._releases.pop(key, None)
+                del self._used[key]
 
     async def _retriever(self, release: Release) -> IndexRetriever:
         key = " ".join(release.files)  # a rollback opens nothing
@@ -74,8 +90,9 @@ class ReleaseCache:
             task = asyncio.create_task(self._opened(release))
             self._releases[key] = task
         self._releases.move_to_end(key)
+        self._used[key] = release.base_sha256, asyncio.get_running_loop().time()
         while len(self._releases) > self.keep:
-            self._releases.popitem(last=False)
+            self._used.pop(self._releases.popitem(last=False)[0], None)
         return await asyncio.shield(task)  # others may wait for it too
 
     async def _opened(self, release: Release) -> IndexRetriever:

@@ -61,6 +61,32 @@ def test_a_new_release_loads_only_its_new_shards(store: Layout) -> None:
     asyncio.run(scenario())
 
 
+def test_an_old_base_is_let_go_once_its_requests_are_over(store: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three releases were kept, whatever they weighed: 64 to 96 GB with three bases of 21M passages."""
+    serving = store.config.serving.model_copy(update={"timeout_s": 0.2, "poll_s": 0.05})
+    monkeypatch.setattr(store, "config", store.config.model_copy(update={"serving": serving}))
+    lib = library(store)
+    [r1, r2] = store.releases.all()
+    other = replace(r2, id="r0003", base_sha256="another base", base_manifest=r2.base_manifest)
+    monkeypatch.setattr(store, "indexes", lambda release: Layout.indexes(store, r2))
+
+    async def scenario() -> None:
+        await lib.prepare(r1)
+        await lib.prepare(r2)
+        await lib.prepare(other)
+        assert len(lib._releases) == 3
+        await asyncio.sleep(0.15)
+        await lib.search(["x"], 1, r1)  # somebody still asks the old one
+        await asyncio.sleep(0.2)
+        assert list(lib._releases) == [" ".join(other.files), " ".join(r1.files)]
+        await lib.prepare(other)
+        await asyncio.sleep(0.35)
+        assert list(lib._releases) == [" ".join(other.files)]
+        assert (await lib.search(["x"], 1, r1))[0]  # opened again
+
+    asyncio.run(scenario())
+
+
 def test_two_releases_search_what_they_share_together(store: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """One queue a shard, whatever the releases: while one is swapped for the other both are asked."""
     lib = library(store)

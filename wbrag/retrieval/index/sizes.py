@@ -10,8 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from wbrag.core.io.files import Location
 from wbrag.retrieval.index.build import PIECE as BLOCK
 from wbrag.retrieval.index.build import new_index, trained_on
+from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import PASSAGES, exact
 
 FOOTER_BLOCK = 24  # bytes that Arrow's file footer keeps of every batch
@@ -61,6 +63,11 @@ def _faiss(count: int, dimension: int, factory: str) -> int:
         return empty + count * index.sa_code_size()
     centroids = 0 if lists.quantizer.ntotal else lists.nlist * dimension * 4
     return empty + centroids + lists.nlist * 8 + count * (lists.code_size + 8)
+
+
+def stored_bytes(root: Location, manifest: Manifest) -> int:
+    """What an index takes of a machine's memory when all of it is searched: its vectors, as they lie in `root`."""
+    return sum((root / files.folder / "vectors.faiss").stat().st_size for files in manifest.shards)
 
 
 def build_bytes(count: int, dimension: int, factory: str) -> int:

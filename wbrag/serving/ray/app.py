@@ -18,12 +18,15 @@ from ray.serve.handle import DeploymentHandle
 
 from wbrag.core.config import Config, load
 from wbrag.core.env import openmp
+from wbrag.core.errors import WbragError
 from wbrag.core.io.files import location
 from wbrag.core.types import Generator, Hit
+from wbrag.executor.ray.capacity import Asked
 from wbrag.executor.ray.session import gpus
 from wbrag.generators import build as build_client
 from wbrag.generators.serve import ServeGenerator
 from wbrag.retrieval.encoder import Encoder, Vectors
+from wbrag.retrieval.index.sizes import stored_bytes
 from wbrag.serving.api.app import drain, startup_error
 from wbrag.serving.logs import setup
 from wbrag.serving.ray.handles import RemoteReleaseRetriever, chat_transport
@@ -33,6 +36,7 @@ from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 
 UNBOUNDED = 100_000  # requests in one replica: the gateway's own admission answers 429, Serve must never answer 503
+ENCODER_BYTES = 512 << 20  # what an encoder of a hundred million parameters takes
 JOINING_S = 30.0  # longest wait of a new gateway replica for its release and its model
 QUIET = {"enable_access_log": False, "log_level": "INFO"}  # the gateway writes a line per request, without keys
 
@@ -115,12 +119,12 @@ def build(args: dict[str, Any]) -> serve.Application:
 
 def application(config: Config) -> serve.Application:
     """The deployments, bound to each other."""
-    s, e = config.serving, config.encoder
+    s = config.serving
     config = config.model_copy(update={"workspace": str(location(config.workspace).expanduser().resolve())})
-    gpu = min(1.0, e.gpus_per_actor + config.index.gpus_per_shard * config.index.shards)
+    asked = retriever_asks(config)
     retriever = serve.deployment(
         RetrieverReplica,
-        ray_actor_options={"num_cpus": 0.5, "num_gpus": gpu},
+        ray_actor_options={"num_cpus": asked.cpu, "num_gpus": asked.gpu, "memory": asked.memory},
         **_options("Retriever", s.retrievers, target=16),
     ).bind(config)
     generator = None
@@ -138,6 +142,17 @@ def application(config: Config) -> serve.Application:
         **_options("Gateway", s.gateways, target=s.concurrency),
     )
     return gateway.bind(config, retriever, generator)
+
+
+def retriever_asks(config: Config) -> Asked:
+    """What a retriever replica has to itself of a node: its encoder, and the vectors of the newest release."""
+    e, layout = config.encoder, Layout(config=config)
+    gpu = min(1.0, e.gpus_per_actor + config.index.gpus_per_shard * config.index.shards)
+    held = 0
+    with suppress(WbragError):  # what is missing or damaged, whoever starts the replica says
+        found = layout.indexes(layout.default_release(None))
+        held = sum(stored_bytes(layout.path / "index", manifest) for manifest, _ in found)
+    return Asked("a retriever", 1, 0.5, gpu, ENCODER_BYTES + held, "choose a compressed index.factory")
 
 
 def _options(name: str, bounds: tuple[int, int], target: int) -> dict[str, Any]:

@@ -26,10 +26,11 @@ from ray.serve.context import _get_global_client
 from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
 from wbrag.core.progress import bar
+from wbrag.executor.ray.capacity import check, nodes, pending
 from wbrag.executor.ray.failures import RAISED
 from wbrag.executor.ray.quiet import quiet_start
 from wbrag.serving.keys import Keys, check_bind
-from wbrag.serving.ray.app import application
+from wbrag.serving.ray.app import application, retriever_asks
 from wbrag.units.layout import Layout
 
 NAME = "wbrag"
@@ -116,6 +117,7 @@ def _deploy(config: Config, stop: threading.Event, update: Any) -> None:
     """Returns when every replica is up, or when told to stop. Raises `WbragError` with why one did not come up."""
     with quiet_start():  # importing Ray's part for language models writes a line of its own
         app = application(config)
+    check([retriever_asks(config)], nodes())
     serve.run_many([serve.RunTarget(app, name=NAME)], wait_for_applications_running=False)
     deadline = time.monotonic() + STARTED_S
     state, why, since = (0, ""), "", time.monotonic()
@@ -131,21 +133,22 @@ def _deploy(config: Config, stop: threading.Event, update: Any) -> None:
         if (up, why) != state:
             state, since = (up, why), now
         if found.status == "DEPLOY_FAILED" or (now > deadline and not why):
-            raise _failed([found.message, *(d.message for d in found.deployments.values())])
+            waiting = f"; without a place are {named}" if (named := pending()) else ""
+            raise _failed([found.message, *(d.message for d in found.deployments.values())], waiting)
         if now > deadline or (found.status == "RUNNING" and now - since > STUCK_S):
             error = _startup_status()[1]
             if error or now > deadline:
                 raise WbragError(_waited(why, error))
 
 
-def _failed(messages: list[str]) -> WbragError:
+def _failed(messages: list[str], waiting: str = "") -> WbragError:
     """The root cause out of Serve's messages, which hold whole tracebacks."""
     raised = [(name, said) for name, said in RAISED.findall("\n".join(messages)) if not said.startswith("Traceback")]
     ours = [said for name, said in raised if name.startswith("wbrag.core.errors.")]
     if ours:
         return WbragError(ours[-1])
-    found = ": ".join(raised[-1]) if raised else " ".join(" ".join(messages).split())[:300]
-    return WbragError(f"expected the endpoint to start, found {found}; the logs in {LOGS} say more")
+    found = ": ".join(raised[-1]) if raised else " ".join(" ".join(messages).split())[:300] or "no word from Serve"
+    return WbragError(f"expected the endpoint to start, found {found}{waiting}; the logs in {LOGS} say more")
 
 
 def _waited(why: str, error: str) -> str:
