@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Generator, Hit
@@ -25,6 +27,9 @@ from wbrag.units.table import StoredUnit
 
 if TYPE_CHECKING:
     from wbrag.executor.ray.session import Session
+
+PIECE = 4096  # texts of one message to an encoder
+AT_ONCE = 16  # of them under way
 
 
 class Models:
@@ -78,8 +83,17 @@ class Models:
         from wbrag.executor.ray.failures import translated
 
         with translated(f"the embedding of {len(texts)} {kind}"):
-            vectors: Vectors = asyncio.run(getattr(self.session.encoder(), kind)(list(texts)))
-        return vectors
+            return asyncio.run(self._encoded(kind, texts))
+
+    async def _encoded(self, kind: str, texts: Sequence[str]) -> Vectors:
+        """In pieces, so that no message holds all of them, and every encoder has some."""
+        encode, room = getattr(self.session.encoder(), kind), asyncio.Semaphore(AT_ONCE)
+
+        async def piece(start: int) -> Vectors:
+            async with room:
+                return await encode(list(texts[start : start + PIECE]))  # type: ignore[no-any-return]
+
+        return np.concatenate(await asyncio.gather(*map(piece, range(0, max(1, len(texts)), PIECE))))
 
     def nearest(self, units: Sequence[StoredUnit]) -> dict[str, list[Hit]]:
         """The base passages nearest to each unit, by its stored vector."""

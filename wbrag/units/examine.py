@@ -5,19 +5,19 @@ Of two units that repeat or contradict each other, the first by id may stay.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
-
-import numpy as np
 
 from wbrag.core.sections import ChecksConfig
 from wbrag.core.types import Hit, Passage, Unit
-from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.retriever import Base, ShardSearcher
 from wbrag.units.checks import CheckInput, CheckResult, Neighbour, Nli, Voice, passed, run
 from wbrag.units.checks.sources import passage_trust
 from wbrag.units.decisions import State
+from wbrag.units.neighbours import Neighbours, matrix
 from wbrag.units.table import StoredUnit
 
+BLOCK = 256  # units that are searched for at once
 NEAREST = 10  # passages and units that a unit is compared with
 
 
@@ -25,16 +25,18 @@ async def nearest_passages(
     units: Sequence[StoredUnit], shards: Sequence[ShardSearcher], base: Base | None = None
 ) -> dict[str, list[Hit]]:
     """The passages nearest to each unit, best first; by the vectors on the shelf, so that no encoder is needed."""
-    if not units:
-        return {}
-    vectors = np.array([s.vector for s in units], dtype=np.float32)
-    found = [await shard.search(vectors, NEAREST) for shard in shards]
-    if base is not None:
-        found.append(await base.search([s.unit.contents for s in units], vectors, NEAREST))
-    return {
-        stored.unit.id: sorted((hit for lists in found for hit in lists[row]), key=lambda h: -h.score)[:NEAREST]
-        for row, stored in enumerate(units)
-    }
+    found: dict[str, list[Hit]] = {}
+    for start in range(0, len(units), BLOCK):
+        block = units[start : start + BLOCK]
+        vectors = matrix([s.vector for s in block], len(block[0].vector))
+        searches = [shard.search(vectors, NEAREST) for shard in shards]
+        if base is not None:
+            searches.append(base.search([s.unit.contents for s in block], vectors, NEAREST))
+        lists = await asyncio.gather(*searches)
+        for row, stored in enumerate(block):
+            hits = sorted((hit for mine in lists for hit in mine[row]), key=lambda h: -h.score)
+            found[stored.unit.id] = hits[:NEAREST]
+    return found
 
 
 def examine(
@@ -54,18 +56,35 @@ def examine(
     corpus's, by id; `near` as `nearest_passages` gives; `corpus` says how many passages each source has, None of an
     outside store.
     """
-    standing = _Standing([s for s in stock if s.unit.id in stands and s.unit.id not in todo], len(stock))
+    waiting = sorted((s for s in stock if s.unit.id in todo), key=lambda s: s.unit.id)
+    if not waiting:
+        return {}
+    dimension = len(waiting[0].vector)
+    standing = [s for s in stock if s.unit.id in stands and s.unit.id not in todo]
+    known = Neighbours(matrix([s.vector for s in standing], dimension))
     found: dict[str, list[CheckResult]] = {}
-    for stored in sorted((s for s in stock if s.unit.id in todo), key=lambda s: s.unit.id):
-        unit = stored.unit
-        neighbours = [*_passages(near.get(unit.id, ()), passages), *standing.nearest(stored, stands)]
-        sources = tuple(passages[id] for id, _ in unit.sources if id in passages)
-        nearest = tuple(sorted(neighbours, key=lambda n: -n.cosine))
-        subject = CheckInput(unit, sources, nearest, _voices(unit, passages, settings, corpus), corpus or {})
-        found[unit.id] = run(subject, settings, nli)
-        if passed(found[unit.id]):
-            standing.add(stored)
+    for start in range(0, len(waiting), BLOCK):
+        block = waiting[start : start + BLOCK]
+        vectors = matrix([s.vector for s in block], dimension)
+        within, kept = vectors @ vectors.T, list[int]()  # of this block: those that pass stand from then on
+        for i, (stored, others) in enumerate(zip(block, known.nearest(vectors, NEAREST))):
+            near_units = [(float(cosine), standing[at].unit) for at, cosine in others]
+            near_units += [(float(within[i, j]), block[j].unit) for j in kept]
+            unit, compared = stored.unit, sorted(near_units, key=lambda pair: -pair[0])[:NEAREST]
+            neighbours = [*_passages(near.get(unit.id, ()), passages), *(_unit(*pair, stands) for pair in compared)]
+            sources = tuple(passages[id] for id, _ in unit.sources if id in passages)
+            nearest = tuple(sorted(neighbours, key=lambda n: -n.cosine))
+            subject = CheckInput(unit, sources, nearest, _voices(unit, passages, settings, corpus), corpus or {})
+            found[unit.id] = run(subject, settings, nli)
+            if passed(found[unit.id]):
+                kept.append(i)
+        known.add(vectors[kept])
+        standing += [block[i] for i in kept]
     return found
+
+
+def _unit(cosine: float, unit: Unit, states: Mapping[str, State]) -> Neighbour:
+    return Neighbour(unit.id, unit.title, unit.text, cosine, "unit", state=states.get(unit.id, ""))
 
 
 def _voices(
@@ -85,30 +104,3 @@ def _voices(
 def _passages(hits: Sequence[Hit], passages: Mapping[str, Passage]) -> list[Neighbour]:
     known = [(hit, passages.get(hit.id, Passage(hit.id, "", "", hit.source))) for hit in hits]
     return [Neighbour(h.id, h.title, h.text, h.score, "passage", p.updated_at, source=p.source) for h, p in known]
-
-
-class _Standing:
-    """Units that others are compared with, their vectors in one matrix [capacity, d] that fills up."""
-
-    def __init__(self, units: Sequence[StoredUnit], capacity: int) -> None:
-        self.units: list[StoredUnit] = []
-        self.matrix: Vectors = np.empty((0, 0), np.float32)
-        self.capacity = max(1, capacity)
-        for stored in units:
-            self.add(stored)
-
-    def add(self, stored: StoredUnit) -> None:
-        if not self.units:
-            self.matrix = np.empty((self.capacity, len(stored.vector)), np.float32)
-        self.matrix[len(self.units)] = stored.vector
-        self.units.append(stored)
-
-    def nearest(self, stored: StoredUnit, states: Mapping[str, State]) -> list[Neighbour]:
-        if not self.units:
-            return []
-        cosines = self.matrix[: len(self.units)] @ stored.vector
-        return [
-            Neighbour(s.unit.id, s.unit.title, s.unit.text, float(cosines[i]), "unit", state=states.get(s.unit.id, ""))
-            for i in np.argsort(-cosines, kind="stable")[:NEAREST]
-            for s in [self.units[i]]
-        ]
