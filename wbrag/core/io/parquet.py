@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -36,23 +35,21 @@ def corpus_files(corpus: Location) -> list[Location]:
 def rows_with_ids(files: Sequence[Location], ids: Collection[str], columns: list[str] | None = None) -> pa.Table:
     """The rows of these files (at least one) that `ids` name, or some of their columns."""
     wanted = pa.array(sorted(ids), pa.string())
-    if all(isinstance(file, Path) for file in files):
-        from pyarrow import dataset  # imports pandas, which takes longer than all else that a verb starts with
-
-        where = dataset.field("id").isin(wanted)
-        return dataset.dataset([str(file) for file in files], format="parquet").to_table(columns, filter=where)
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
         return pa.concat_tables(pool.map(partial(_rows_of, wanted=wanted, columns=columns), files))
 
 
 def _rows_of(file: Location, wanted: pa.Array, columns: list[str] | None) -> pa.Table:
-    """Over a network only the row groups that hold one of the ids are fetched, and of the others the ids."""
-    parquet = pq.ParquetFile(opened(file))
-    found = [parquet.schema_arrow.empty_table().select(columns or parquet.schema_arrow.names)]
-    for group in range(parquet.num_row_groups):
-        named = pc.is_in(parquet.read_row_group(group, columns=["id"])["id"], wanted)
-        if pc.any(named).as_py():
-            found.append(parquet.read_row_group(group, columns=columns).filter(named))
+    """Of the row groups that hold none of the ids nothing else is read: the texts of a corpus are most of it."""
+    try:
+        parquet = pq.ParquetFile(opened(file))
+        found = [parquet.schema_arrow.empty_table().select(columns or parquet.schema_arrow.names)]
+        for group in range(parquet.num_row_groups):
+            named = pc.is_in(parquet.read_row_group(group, columns=["id"])["id"], wanted)
+            if pc.any(named).as_py():
+                found.append(parquet.read_row_group(group, columns=columns).filter(named))
+    except pa.ArrowInvalid as error:
+        raise _damaged(file, error) from None
     return pa.concat_tables(found)
 
 
@@ -70,10 +67,14 @@ def read_file(file: Location, **options: Any) -> pa.Table:
     try:
         return pq.read_table(opened(file), **options)
     except pa.ArrowInvalid as error:
-        raise WbragError(
-            f"expected a whole Parquet file, found {file} damaged ({said(error)[:120]}), as a power loss leaves it: "
-            "remove it and run the command again"
-        ) from None
+        raise _damaged(file, error) from None
+
+
+def _damaged(file: Location, error: pa.ArrowInvalid) -> WbragError:
+    return WbragError(
+        f"expected a whole Parquet file, found {file} damaged ({said(error)[:120]}), as a power loss leaves it: "
+        "remove it and run the command again"
+    )
 
 
 def read_all(files: Sequence[Location], columns: list[str] | None = None) -> list[pa.Table]:
