@@ -9,12 +9,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from typing import Generic, TypeVar
 
 from wbrag.units.usage import Feedback, Served, Usage
 
 FLUSH_S = 5.0
 FLUSH_ROWS = 500
+TIDIED = 120  # flushes between two looks at the tables' files: ten minutes of traffic
 KEPT_ROWS = 20_000  # of each kind, while the disk fails; then the oldest are lost
 
 log = logging.getLogger("wbrag.serving")
@@ -59,7 +61,7 @@ class Recorder:
     def __init__(self, usage: Usage, flush_s: float = FLUSH_S) -> None:
         self.served = Buffer[Served](lambda rows: usage.add(served=rows))
         self.feedback = Buffer[Feedback](lambda rows: usage.add(feedback=rows))
-        self.flush_s = flush_s
+        self.usage, self.flush_s = usage, flush_s
         self._full = asyncio.Event()
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -89,8 +91,16 @@ class Recorder:
             await self.feedback.flush()
 
     async def _run(self) -> None:
-        while True:
+        for flushed in count(1):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._full.wait(), self.flush_s)
             await asyncio.shield(self.flush())
             self._full.clear()
+            if flushed % TIDIED == 0:
+                await self._tidy()
+
+    async def _tidy(self) -> None:
+        try:
+            await asyncio.to_thread(self.usage.tidy)
+        except Exception as error:  # whatever the disk or the table says, answers go on
+            log.error("usage rows could not be put together", extra={"fields": {"error": str(error)[:300]}})

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from deltalake import DeltaTable
 
+from wbrag.core.io import append_log
 from wbrag.core.io.append_log import AppendLog
 
 
@@ -46,3 +49,27 @@ def test_a_field_that_came_later_has_its_default_in_older_records(tmp_path: Path
     assert sorted(newer.rows()) == [Signed(1, "", None), Signed(2, "ana", "read it")]
     older.append([Number(3)])
     assert sorted(older.rows()) == [Number(1), Number(2), Number(3)], "an older wbrag passes the new columns over"
+
+
+def test_tidying_loses_no_row_and_leaves_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while others append: theirs is a commit of its own."""
+    log = AppendLog(tmp_path / "log", Number)
+    assert not log.tidy()
+    for n in range(70):
+        log.append([Number(n)])
+
+    def write() -> None:
+        for n in range(100, 120):
+            AppendLog(tmp_path / "log", Number).append([Number(n)])
+
+    other = threading.Thread(target=write)
+    other.start()
+    assert log.tidy()
+    other.join()
+    assert not log.tidy()
+    assert sorted(log.rows()) == [Number(n) for n in (*range(70), *range(100, 120))]
+    assert len(list(log.folder.glob("*.parquet"))) > 70, "what somebody may be reading stays"
+    monkeypatch.setattr(append_log, "KEPT_H", 0)
+    assert log.tidy(files=2)
+    assert len(list(log.folder.glob("*.parquet"))) <= 3
+    assert sorted(log.rows()) == [Number(n) for n in (*range(70), *range(100, 120))]

@@ -220,3 +220,26 @@ def test_an_error_of_ours_is_logged_whole_and_forges_no_line(tmp_path: Path) -> 
         error, request = lines(client, BODY)
     assert error["level"] == "error" and "RuntimeError" in error["trace"] and error["request_id"] == "q1"
     assert request["status"] == 500
+
+
+def test_its_tables_are_tidied_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit every five seconds is half a million files a month; a table that cannot be tidied costs no answer."""
+    monkeypatch.setattr(recorders, "TIDIED", 2)
+    usage, tidied = Usage(tmp_path), list[int]()
+
+    def tidy() -> None:
+        tidied.append(len(usage.served()))
+        raise OSError("no space left")
+
+    monkeypatch.setattr(usage, "tidy", tidy)
+
+    async def scenario() -> None:
+        recorder = Recorder(usage, flush_s=0.01)
+        recorder.start()
+        for number in range(8):
+            recorder.add(row(number))
+            await asyncio.sleep(0.05)
+        await recorder.stop()
+
+    asyncio.run(scenario())
+    assert tidied and len(usage.served()) == 8

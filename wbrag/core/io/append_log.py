@@ -6,15 +6,19 @@ Rows are added and never edited or deleted, so that the table can be read as his
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake.exceptions import CommitFailedError
 
 from wbrag.core.io.delta import append, delta_errors, durable, table_at
 from wbrag.core.io.files import Location
 from wbrag.core.io.schemas import from_table, schema_of, to_table
 
+MANY_FILES = 64
+KEPT_H = 1
 T = TypeVar("T")
 
 
@@ -71,3 +75,17 @@ class AppendLog(Generic[T]):
         if table := table_at(self.folder):
             with delta_errors("write", self.folder), durable(self.folder):
                 table.optimize.compact()
+
+    def tidy(self, files: int = MANY_FILES) -> bool:
+        """Where the rows lie in `files` or more, put them in few and remove what earlier times left; whether it did.
+
+        What was replaced within `KEPT_H` hours stays: somebody may be reading it. A commit of another that comes
+        between is no error; the next time will do.
+        """
+        table = table_at(self.folder)
+        if table is None or len(table.file_uris()) < files:
+            return False
+        with delta_errors("write", self.folder), durable(self.folder), suppress(CommitFailedError):
+            table.optimize.compact()
+            table.vacuum(retention_hours=KEPT_H, enforce_retention_duration=False, dry_run=False)
+        return True
