@@ -64,6 +64,8 @@ def _text(cell: str) -> Text:
 
 
 def _cell(value: Any) -> str:
+    if value is None or value in ([], (), {}):
+        return "none"
     if isinstance(value, float):
         return f"{value:.4g}"
     if type(value) is int and abs(value) >= 100_000:  # a port or a year is no quantity
@@ -73,4 +75,4 @@ def _cell(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         joiner = "\n" if any(isinstance(part, dict) or len(str(part)) > LONG for part in value) else ", "
         return joiner.join(_cell(part) for part in value)
-    return "none" if value is None else str(value)
+    return str(value)

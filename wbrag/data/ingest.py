@@ -97,30 +97,26 @@ def ingest_corpus(
         raise UsageError(f"expected chunk_words of 0 (off) or more, found {chunk_words}")
     target = location(out_dir).resolve()
     check_replaceable(target)
-    given, records = _open(path, format, "corpus", how)
+    given, records = open_records(path, format, "corpus", how)
     documents = dropped = rows = parts = characters = 0
     pending: list[Passage] = []
     with ExitStack() as stack:
         scratch = stack.enter_context(staging(target))
-        stack.enter_context(_kept(given, scratch, how.get("kept_in")))
+        stack.enter_context(keeping(given, scratch, how.get("kept_in")))
         seen = stack.enter_context(closing(SeenIds(scratch)))
         (scratch / "parts").mkdir()
-        for batch in _batches(records, BATCH):
-            fresh, again = _fresh(given, seen, batch)
-            documents, dropped = documents + len(fresh), dropped + again
-            for where, document in fresh:
-                cut = _split(document, chunk_words, source or "")
-                if len(cut) > 1:  # a chunk's id may be another document's own, so chunks count as seen too
-                    cut = [piece for _, piece in _fresh(given, seen, [(where, piece) for piece in cut])[0]]
+        for read in cut_documents(given, seen, records, chunk_words, source or ""):
+            documents, dropped = documents + len(read.documents), dropped + read.again
+            for cut in read.documents:
                 pending += cut
-                characters += len(document.text)
+                characters += sum(len(passage.text) for passage in cut)
                 if len(pending) >= PART_ROWS or characters >= PART_CHARACTERS:
-                    _write_part(scratch / "parts", parts, pending)
+                    write_part(scratch / "parts", parts, pending)
                     rows, parts, characters, pending = rows + len(pending), parts + 1, 0, []
             if progress:
                 progress(rows + len(pending), given.bytes_done, given.bytes_total)
         if pending:
-            _write_part(scratch / "parts", parts, pending)
+            write_part(scratch / "parts", parts, pending)
             rows += len(pending)
         if not rows:
             raise _nothing(given, "a corpus")
@@ -151,11 +147,11 @@ def ingest_examples(
     target = location(out_file).resolve()
     if target.is_dir():
         raise WbragError(f"{target}: expected a Parquet file to write, found a folder; add a file name")
-    given, records = _open(path, format, "examples", how, unlabelled)
+    given, records = open_records(path, format, "examples", how, unlabelled)
     rows = dropped = 0
     with ExitStack() as stack:
         scratch = stack.enter_context(staging(target))
-        stack.enter_context(_kept(given, scratch, how.get("kept_in")))
+        stack.enter_context(keeping(given, scratch, how.get("kept_in")))
         seen = stack.enter_context(closing(SeenIds(scratch)))
         with pq.ParquetWriter(scratch / "examples", EXAMPLES_SCHEMA, compression="zstd") as writer:
             while batch := next(_batches(records, BATCH if limit is None else min(BATCH, limit - rows)), None):
@@ -170,7 +166,7 @@ def ingest_examples(
     return _result(given, rows, rows + given.quarantined, dropped, target, how.get("kept_in"))
 
 
-def _open(
+def open_records(
     path: str | Location, format: str, kind: str, how: ReadOptions, unlabelled: bool = False
 ) -> tuple[Input, Iterator[tuple[str, Any]]]:
     """The input and the records that `format` reads from it with their places, once the request makes sense."""
@@ -202,7 +198,7 @@ def _able(what: str) -> str:
 
 
 @contextmanager
-def _kept(given: Input, scratch: Path, kept_in: Location | None) -> Iterator[None]:
+def keeping(given: Input, scratch: Path, kept_in: Location | None) -> Iterator[None]:
     """What is left out goes to `kept_in` if all goes well; what an earlier ingest left out goes in any such case."""
     given.kept_in = scratch / "left-out.jsonl" if kept_in is not None else None
     yield
@@ -213,6 +209,28 @@ def _kept(given: Input, scratch: Path, kept_in: Location | None) -> Iterator[Non
         put(given.kept_in, kept_in)
     else:
         kept_in.unlink(missing_ok=True)
+
+
+class Cut(NamedTuple):
+    """Some documents, each as its passages, and how many others were there before."""
+
+    documents: list[list[Passage]]
+    again: int
+
+
+def cut_documents(
+    given: Input, seen: SeenIds, records: Iterator[tuple[str, Passage]], chunk_words: int, source: str
+) -> Iterator[Cut]:
+    """The documents of a corpus as they are written: each once, cut, with a source."""
+    for batch in _batches(records, BATCH):
+        fresh, again = _fresh(given, seen, batch)
+        found = []
+        for where, document in fresh:
+            cut = _split(document, chunk_words, source)
+            if len(cut) > 1:  # a chunk's id may be another document's own, so chunks count as seen too
+                cut = [piece for _, piece in _fresh(given, seen, [(where, piece) for piece in cut])[0]]
+            found.append(cut)
+        yield Cut(found, again)
 
 
 def _batches(records: Iterator[tuple[str, T]], most: int) -> Iterator[list[tuple[str, T]]]:
@@ -282,7 +300,12 @@ def _split(document: Passage, chunk_words: int, source: str) -> list[Passage]:
     ]
 
 
-def _write_part(folder: Path, number: int, passages: Sequence[Passage]) -> None:
+def write_part(folder: Path, number: int, passages: Sequence[Passage]) -> None:
+    """One file of the corpus."""
     columns = {name: [getattr(passage, name) for passage in passages] for name in CORPUS_SCHEMA.names}
-    table = pa.table(columns, CORPUS_SCHEMA)
-    pq.write_table(table, folder / f"part-{number:05d}.parquet", compression="zstd", row_group_size=ROW_GROUP)
+    write_rows(folder / f"part-{number:05d}.parquet", pa.table(columns, CORPUS_SCHEMA))
+
+
+def write_rows(file: Path, rows: pa.Table) -> None:
+    """A file of the corpus, in row groups that are read one by one."""
+    pq.write_table(rows, file, compression="zstd", row_group_size=ROW_GROUP)

@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -75,7 +75,7 @@ def check_replaceable(target: Location) -> None:
 def replace_folder(new: Path, target: Location, old: Path) -> None:
     """`new` takes the place of `target`; meanwhile what was there lies at `old`."""
     if not isinstance(target, Path):
-        _upload(new, target)
+        upload(new, target)
         return
     try:
         sync_tree(new)
@@ -89,14 +89,17 @@ def replace_folder(new: Path, target: Location, old: Path) -> None:
         raise
 
 
-def _upload(new: Path, target: ObjectPath) -> None:
-    """Files change one after the other there, so until all have, a mark keeps anybody from reading half of each."""
+def upload(new: Path, target: ObjectPath, kept: Collection[str] = ()) -> None:
+    """Files change one after the other there, so until all have, a mark keeps anybody from reading half of each.
+
+    Those that are `kept` stay as they are.
+    """
     mark = target / REPLACING
     write_atomically(mark, "the corpus is being replaced\n")
-    kept = sorted(new.iterdir())
-    for file in kept:
+    changed = sorted(new.iterdir())
+    for file in changed:
         (target / file.name).put(file)
     for stale in target.glob("part-*.parquet"):
-        if stale.name not in {file.name for file in kept}:
+        if stale.name not in {*kept, *(file.name for file in changed)}:
             stale.unlink()
     mark.unlink()

@@ -22,6 +22,7 @@ from wbrag.core.progress import bar
 from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Example, Origin, Passage, content_hash
 from wbrag.data.ingest import IngestResult, ReadOptions, ingest_corpus, ingest_examples
+from wbrag.data.update import UpdateResult, update_corpus
 from wbrag.retrieval import external
 from wbrag.retrieval.adapter import Adapter
 from wbrag.retrieval.encoder import encoder_fingerprint
@@ -92,6 +93,31 @@ class Layout:
                 path,
                 self.path / "corpus",
                 format=format,
+                chunk_words=chunk_words,
+                source=source,
+                progress=lambda rows, done, total: update(done, total),
+                **how,
+            )
+
+    def update_corpus(
+        self,
+        path: str | Location | None = None,
+        format: str = "flashrag",
+        *,
+        delete: Collection[str] = (),
+        chunk_words: int = 100,
+        source: str | None = None,
+        progress: bool = False,
+        **how: Unpack[ReadOptions],
+    ) -> UpdateResult:
+        """Add and change the documents at `path` in `corpus/`, and take out those that `delete` names."""
+        how.setdefault("kept_in", self.path / "quarantine" / "corpus.jsonl")
+        with bar("reading the documents", shown=progress) as update:
+            return update_corpus(
+                path,
+                self.path / "corpus",
+                format=format,
+                delete=delete,
                 chunk_words=chunk_words,
                 source=source,
                 progress=lambda rows, done, total: update(done, total),

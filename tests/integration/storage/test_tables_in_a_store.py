@@ -24,8 +24,9 @@ from wbrag.core.io.files import (
     sha256_of,
 )
 from wbrag.core.io.objects import ObjectPath
-from wbrag.core.io.parquet import REPLACING, corpus_files
+from wbrag.core.io.parquet import REPLACING, corpus_files, rows_with_ids
 from wbrag.data import ingest_corpus, ingest_examples
+from wbrag.data.update import update_corpus
 from wbrag.enrich.rows import read_rows, write_rows
 from wbrag.serving.keys import Keys, session_secret
 from wbrag.units.decisions import Decisions
@@ -68,6 +69,24 @@ def test_a_corpus_is_read_from_and_written_to_the_store(root: ObjectPath, tmp_pa
     assert [pq.read_table(opened(f)).num_rows for f in corpus_files(root / "corpus")] == [10]
     ingest_corpus(root / "corpus", tmp_path / "again", format="parquet")
     assert pq.read_table(tmp_path / "again")["text"].to_pylist() == [f"text {i} of two.jsonl.gz" for i in range(10)]
+
+
+def test_an_update_uploads_the_files_that_changed(
+    root: ObjectPath, s3: S3Server, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("wbrag.data.ingest.PART_ROWS", 2500)
+    ingest_corpus(_corpus(tmp_path, "one.jsonl.gz", 6000), root / "corpus", format="flashrag")
+    written: list[str] = []
+    s3.fault = lambda method, path: written.append(path) if method == "PUT" else None
+    (tmp_path / "new.jsonl").write_text(
+        '{"id": "p3", "text": "Other."}\n{"id": "n", "text": "New."}\n', encoding="utf-8"
+    )
+    result = update_corpus(tmp_path / "new.jsonl", root / "corpus", format="jsonl", delete=["p4"])
+    assert (result.changed, result.added, result.deleted, result.rows) == (1, 1, 1, 6000)
+    names = {path.rpartition("/")[2] for path in written} - {""}
+    assert names == {REPLACING, "part-00000.parquet", "part-00003.parquet"}
+    found = rows_with_ids(corpus_files(root / "corpus"), ["p3", "p4", "n"], ["id", "text"]).to_pylist()
+    assert found == [{"id": "p3", "text": "Other."}, {"id": "n", "text": "New."}]
 
 
 def test_half_a_corpus_is_never_read(root: ObjectPath, s3: S3Server, tmp_path: Path, monkeypatch: Any) -> None:

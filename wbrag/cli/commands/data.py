@@ -6,6 +6,7 @@ Only the form of the flags is checked here; what a file holds, its reader checks
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbrag.cli.commands.common import Verb
@@ -13,6 +14,7 @@ from wbrag.core.errors import UsageError
 
 if TYPE_CHECKING:
     from wbrag.data.ingest import IngestResult, ReadOptions
+    from wbrag.data.update import UpdateResult
     from wbrag.workspace import Workspace
 
 FORMATS = tuple("flashrag beir squad hotpotqa fever boolq nq kilt jsonl csv tsv parquet hf".split())
@@ -34,7 +36,7 @@ def add(verb: Verb, verbs: Any) -> None:
         kinds,
     )
     for sub in (corpus, examples):
-        sub.add_argument("path", help="file, folder, or Hugging Face name")
+        sub.add_argument("path", nargs="?", help="file, folder, or Hugging Face name")
         sub.add_argument("--format", choices=FORMATS, default="flashrag")
         sub.add_argument("--columns", metavar="FIELD=COLUMN,...", default="", help="for jsonl, csv, parquet and hf")
         sub.add_argument("--header", metavar="NAME,...", default="", help="columns of a csv or tsv that has no header")
@@ -46,6 +48,8 @@ def add(verb: Verb, verbs: Any) -> None:
     cut = "cut longer documents into about so many words; 0: never"
     corpus.add_argument("--chunk-words", type=int, default=100, help=cut)
     corpus.add_argument("--source", help="name of the source, kept with every passage")
+    corpus.add_argument("--update", action="store_true", help="add and change these documents, and keep the others")
+    corpus.add_argument("--delete", metavar="FILE", help="with --update: ids of documents to take out, one a line")
     examples.add_argument("--name", required=True)
     examples.add_argument("--split", required=True)
     examples.add_argument(
@@ -67,11 +71,29 @@ def _demo(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _ingest_corpus(a: argparse.Namespace, w: Workspace) -> Any:
-    return _shown(w.ingest_corpus(a.path, a.format, chunk_words=a.chunk_words, source=a.source, **_how(a)))
+    how = {"chunk_words": a.chunk_words, "source": a.source, **_how(a)}
+    if a.update:
+        return _shown(w.update_corpus(a.path, a.format, delete=_ids(a.delete), progress=w.runner.progress, **how))
+    if a.path is None or a.delete:
+        raise UsageError("expected a corpus to read, or --update with --delete FILE, found neither: give a path")
+    return _shown(w.ingest_corpus(a.path, a.format, **how))
 
 
 def _ingest_examples(a: argparse.Namespace, w: Workspace) -> Any:
+    if a.path is None:
+        raise UsageError("expected examples to read, found no path: give a file")
     return _shown(w.ingest_examples(a.path, a.name, a.split, a.format, a.task, unlabelled=a.unlabelled, **_how(a)))
+
+
+def _ids(file: str | None) -> list[str]:
+    """The ids in a file, one a line."""
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines() if file else []
+    except (OSError, UnicodeError) as error:
+        raise UsageError(
+            f"expected ids of documents, one a line, in {file}, found none ({error}): check --delete"
+        ) from None
+    return [id for line in lines if (id := line.strip())]
 
 
 def _how(a: argparse.Namespace) -> ReadOptions:
@@ -79,7 +101,7 @@ def _how(a: argparse.Namespace) -> ReadOptions:
     return {"columns": _columns(a.columns), "header": header, "delimiter": a.delimiter, "on_bad": a.on_bad}
 
 
-def _shown(result: IngestResult) -> dict[str, Any]:
+def _shown(result: IngestResult | UpdateResult) -> dict[str, Any]:
     kept_in = str(result.kept_in) if result.kept_in else None
     return {**result._asdict(), "path": str(result.path), "left_out": dict(result.left_out), "kept_in": kept_in}
 
