@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+GLOSSES = 0.2  # share of a text's characters up to which they are names and glosses in it
 LONGEST = 40  # characters of a word: what goes on without a space is data, or a script that is not listed here
 
 # Blocks of https://www.unicode.org/Public/UCD/latest/ucd/Blocks.txt; U+3000 is a space.
@@ -48,9 +49,9 @@ def count(text: str) -> int:
 
 def characters(text: str) -> list[str]:
     """The tokens of `text` for measures of overlap: words, and of scripts without spaces single characters."""
-    return _TOKEN.findall(text) if unspaced(text) else text.split()
+    return text.split() if text.isascii() else _TOKEN.findall(text)
 
 
 def unspaced(text: str) -> bool:
-    """Whether a script that is written without spaces occurs in `text`."""
-    return not text.isascii() and _UNSPACED.search(text) is not None
+    """Whether `text` is in a script that is written without spaces; a few names in such a one do not make it so."""
+    return not text.isascii() and len(_UNSPACED.findall(text)) > GLOSSES * len(text)

@@ -61,3 +61,9 @@ def test_a_word_ends_before_no_mark_and_no_full_stop() -> None:
 )
 def test_sentences_of_other_scripts(text: str, number: int) -> None:
     assert len(sentences(text)) == number
+
+
+def test_a_few_names_in_another_script_are_words_like_others() -> None:
+    """As in an English article on a Japanese series: counted otherwise, it would be cut, and its corpus be another."""
+    text = 'Tottoko Hamutaro ("とっとこハム太郎", lit. "trotting Hamutaro"), is a series about fifteen small animals.'
+    assert count(text) == len(text.split())
