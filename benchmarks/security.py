@@ -74,7 +74,7 @@ async def injection(bench: Bench) -> dict[str, Any]:
     }
 
 
-async def measure(workspace: Path) -> dict[str, Any]:
+async def measure(workspace: Path, part: str | None) -> dict[str, Any]:
     store = Layout(workspace)
     start = time.time()
     generator = build(store.config)
@@ -88,7 +88,7 @@ async def measure(workspace: Path) -> dict[str, Any]:
             ]
             encoder = BatchedEncoder(Encoder(store.config.encoder))
             bench = Bench(store, generator, encoder, base, Path(scratch), {})
-            found: dict[str, Any] = {name: await run(bench) for name, run in runs.items()}
+            found: dict[str, Any] = {name: await run(bench) for name, run in runs.items() if part in (None, name)}
     finally:
         await generator.close()
     found["seconds"] = round(time.time() - start, 1)
@@ -98,12 +98,15 @@ async def measure(workspace: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workspace", default="workspace", help="a workspace that `wbrag demo` made")
+    parser.add_argument(
+        "--part", choices=("poisoning", "injection"), help="only one; the other stays as it was measured"
+    )
     parser.add_argument("--json", action="store_true", help="print every figure")
     args = parser.parse_args()
     if not (Path(args.workspace) / "demo.json").is_file():
         sys.exit(f"expected a workspace of the demo, found none at {args.workspace}: run `wbrag demo` first")
     try:
-        found = asyncio.run(measure(Path(args.workspace)))
+        found = asyncio.run(measure(Path(args.workspace), args.part))
     except WbragError as error:
         sys.exit(str(error))
     report = Path(args.workspace) / "reports" / "security.json"

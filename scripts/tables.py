@@ -184,16 +184,15 @@ def history(runs: dict[str, Json]) -> str:
 
 
 def security_figures(report: Json) -> Json:
-    """What is stored of a security report: counts with their intervals."""
-    attacks = {}
-    for attack, found in report["poisoning"].items():
+    """What is stored of a security report, or of one of its parts: counts with their intervals."""
+    kept = {name: report[name] for name in ("targets", "seeds", "injection") if name in report}
+    for attack, found in report.get("poisoning", {}).items():
         rows = {
             name: {"poisoned": row["poisoned"]} if name.startswith("only ") else row
             for name, row in found["rows"].items()
         }
-        attacks[attack] = {**found, "rows": rows}
-    same = {name: report[name] for name in ("targets", "seeds", "injection")}
-    return {"made": {"commit": _commit()}, **same, "poisoning": attacks}
+        kept.setdefault("poisoning", {})[attack] = {**found, "rows": rows}
+    return {"made": {part: _commit() for part in ("poisoning", "injection") if part in report}, **kept}
 
 
 def security(found: Json) -> str:
@@ -324,8 +323,10 @@ def main() -> None:
     for report in map(_read, map(Path, sys.argv[1:])):
         if "story" in report:
             _store("demo", demo_figures(report))
-        elif "poisoning" in report:
-            _store("security", security_figures(report))
+        elif report["name"] == "security":
+            stored, found = _read(MEASURED / "security.json"), security_figures(report)
+            made = stored["made"] | found["made"]
+            _store("security", {name: (stored | found | {"made": made})[name] for name in stored})
         else:
             bench = Bench(**report)
             write_block(ROOT / "suites" / "RESULTS.md", bench.name, suite(bench))
