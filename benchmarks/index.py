@@ -29,12 +29,12 @@ import pyarrow as pa
 import ray
 from lib.measured import Figure, arguments, record
 from lib.memory import peak_since
-from lib.vectors import BLOCK, DIMENSION, Array, corpus, draw
+from lib.vectors import BLOCK, DIMENSION, Array, corpus, draw, name_of, places_of
 
 from wbrag.core.config import load
 from wbrag.core.types import Origin
 from wbrag.executor.ray.corpus_blocks import assign, plan
-from wbrag.executor.ray.index_build import _build
+from wbrag.executor.ray.index_build import build_one
 from wbrag.executor.ray.session import Session
 from wbrag.retrieval.index.build import FEWEST_CENTROIDS, POINTS_PER_CENTROID
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
@@ -84,7 +84,7 @@ class Builder:
     def build(self, *what: Any) -> tuple[ShardFiles, int]:
         """`wbrag index`'s own task for one shard, and the memory it took at most."""
         with peak_since() as peak:
-            files = _build(*what)
+            files = build_one(*what)
         return files, peak.bytes
 
 
@@ -100,7 +100,9 @@ class Bench:
         start = time.perf_counter()
         root, vectors = str(self.folder / "index"), str(self.folder / "vectors")
         tasks = [
-            builder.build.remote(root, f"{factory}-{count}-{n}", factory, DIMENSION, mine, vectors, THREADS)
+            builder.build.remote(
+                root, f"{factory}-{count}-{n}", factory, DIMENSION, mine, places_of(mine), vectors, THREADS
+            )
             for n, (builder, mine) in enumerate(zip(builders, blocks))
         ]
         done = ray.get(tasks)
@@ -114,7 +116,7 @@ class Bench:
     def faiss(self, count: int, factory: str, threads: int) -> float:
         """Seconds of FAISS alone in a process of its own, which has imported it."""
         blocks = plan(corpus(self.folder, count), BLOCK, SHARDS)
-        files = [str(self.folder / "vectors" / block.name) for block in blocks]
+        files = [str(self.folder / "vectors" / f"{name_of(block)}.npy") for block in blocks]
         with _threads(threads), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             return pool.submit(one_process, factory, files, str(self.folder / "one.faiss")).result()
 
@@ -237,7 +239,7 @@ def at_the_middle(bench: Bench, planned: Plan) -> Iterator[Figure]:
     count = planned.middle
     queries = draw(QUERIES, stream=9_000_000)
     blocks = plan(corpus(bench.folder, count), BLOCK, SHARDS)
-    truth = exact([str(bench.folder / "vectors" / block.name) for block in blocks], queries)
+    truth = exact([str(bench.folder / "vectors" / f"{name_of(block)}.npy") for block in blocks], queries)
     for factory in planned.factories:
         flat = factory == "SQfp16"
         name = f"{factory}, {count:,} vectors"

@@ -119,10 +119,12 @@ class Workspace:
     def index(self) -> dict[str, Any]:
         """Embed and index the corpus, resuming what a killed run left."""
         start = time.monotonic()
-        manifest, file = self.runner.index()
+        (manifest, embedded, built), file = self.runner.index()
         return {
             "passages": manifest.count,
+            "embedded": embedded,
             "shards": len(manifest.shards),
+            "shards_built": built,
             "dimension": manifest.dimension,
             "factory": manifest.factory,
             "encoder": manifest.encoder_model,

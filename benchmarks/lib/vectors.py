@@ -6,7 +6,7 @@ spectrum that falls, so that an inverted list finds something and recall means s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from wbrag.executor.ray.corpus_blocks import CorpusBlock
 from wbrag.retrieval.index.shard import PASSAGES, Block
+from wbrag.retrieval.index.vector_store import Places
 
 Array = npt.NDArray[Any]
 DIMENSION, SEED = 384, 11
@@ -76,6 +77,18 @@ def _centres() -> tuple[Array, Array]:
     return topics[np.arange(CLUSTERS) % TOPICS] + CLUSTER_SPREAD * spread, scales
 
 
+def name_of(block: CorpusBlock) -> str:
+    """Of the file of its vectors."""
+    return f"{Path(block.file).stem}-{block.start:09d}-{block.stop:09d}"
+
+
+def places_of(blocks: Sequence[CorpusBlock]) -> Places:
+    """Where the vectors of these blocks lie in a store of such files."""
+    pack = np.repeat(np.arange(len(blocks), dtype=np.int32), [block.rows for block in blocks])
+    rows = np.concatenate([np.arange(block.rows, dtype=np.int32) for block in blocks])
+    return Places([name_of(block) for block in blocks], pack, rows)
+
+
 def _part(every: Path, vectors: Path, number: int) -> None:
     """One corpus file and its blocks; texts are short, because here it is the vectors' time that counts."""
     ids = [f"p{number * PART + n:08d}" for n in range(PART)]
@@ -84,5 +97,5 @@ def _part(every: Path, vectors: Path, number: int) -> None:
     file = every / f"part-{number:05d}.parquet"
     for start in range(0, PART, BLOCK):
         block = CorpusBlock(str(file), start, min(start + BLOCK, PART))
-        np.save(vectors / block.name, found[start : start + BLOCK], allow_pickle=False)
+        np.save(vectors / f"{name_of(block)}.npy", found[start : start + BLOCK], allow_pickle=False)
     pq.write_table(table, file, row_group_size=BLOCK)

@@ -105,7 +105,7 @@ def test_lost_nodes_change_neither_index_nor_rows(
     folder = tmp_path / "w"
     with ThreadPoolExecutor() as pool, ingested(folder, on(nodes, endpoint), data) as workspace:
         building = pool.submit(workspace.index)
-        wait_until(lambda: any((folder / "embeddings").rglob("part-*.npy")), "a first block of vectors")
+        wait_until(lambda: any((folder / "embeddings").rglob("*.keys.npy")), "a first block of vectors")
         assert not building.done(), "too late to break anything"
         [holder] = nodes.where("EncoderActor")
         nodes.lose(next(node for node in nodes.cluster.worker_nodes if node.node_id == holder))

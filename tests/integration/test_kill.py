@@ -58,12 +58,12 @@ def test_enrichment_survives_sigkill(copy: Path, tmp_path: Path, spread_above: i
 def test_indexing_survives_sigkill(data: Path, indexed: Path, endpoint: OpenAIServer, tmp_path: Path) -> None:
     shutil.copytree(indexed, tmp_path / "w", ignore=shutil.ignore_patterns("index", "embeddings"))
     first = wbrag("index", "--workspace", str(tmp_path / "w"), server=endpoint)
-    kill_when(first, lambda: any((tmp_path / "w" / "embeddings").rglob("part-*.npy")))
-    kept = {f.name: f.stat().st_mtime_ns for f in (tmp_path / "w" / "embeddings").rglob("part-*.npy")}
+    kill_when(first, lambda: any((tmp_path / "w" / "embeddings").rglob("*.keys.npy")))
+    kept = {f.name: f.stat().st_mtime_ns for f in (tmp_path / "w" / "embeddings").rglob("*.keys.npy")}
     second = wbrag("index", "--workspace", str(tmp_path / "w"), "--json", server=endpoint)
     out, err = second.communicate()
     assert second.returncode == 0, err
     assert json.loads(out)["passages"] == len(ITEMS)
-    after = {f.name: f.stat().st_mtime_ns for f in (tmp_path / "w" / "embeddings").rglob("part-*.npy")}
+    after = {f.name: f.stat().st_mtime_ns for f in (tmp_path / "w" / "embeddings").rglob("*.keys.npy")}
     assert kept.items() <= after.items(), "a finished block was embedded again"
     assert (tmp_path / "w" / "index" / "base.json").read_text() == (indexed / "index" / "base.json").read_text()

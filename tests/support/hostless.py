@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from unittest.mock import patch
@@ -16,10 +16,12 @@ from unittest.mock import patch
 import numpy as np
 
 from wbrag.core.config import Config, load
+from wbrag.core.fingerprint import fingerprint
 from wbrag.core.types import Generator
 from wbrag.enrich.row_jobs import Handles, Searched
 from wbrag.executor.local import LocalShard
 from wbrag.executor.ray.corpus_blocks import assign, plan
+from wbrag.executor.ray.index_build import BuiltIndex
 from wbrag.generators import build
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest
@@ -67,6 +69,9 @@ class InProcess:
 
     def free_engines(self) -> None: ...
 
+    def gpus(self) -> float:
+        return 0.0
+
     def close(self) -> None: ...
 
     def encoder(self) -> Embeds:
@@ -104,9 +109,10 @@ def open_life(folder: str, url: str = NOBODY, words: Words | None = None, **sect
 
 
 def _build_index(
-    session: InProcess, corpus: Path, digest: str, embeddings: Path, root: Path, progress: Callable[[int, int], None]
-) -> Manifest:
+    session: InProcess, corpus: Path, files: Mapping[str, str], embeddings: Path, root: Path, *more: Any
+) -> BuiltIndex:
     """What the function of that name does on Ray."""
+    digest = fingerprint(list(files.values()))
 
     def blocks(rows: Sequence[Any]) -> Any:
         for row in rows:
@@ -116,5 +122,8 @@ def _build_index(
 
     encoder, dimension = session.config.encoder, session.dimension
     parts = assign(plan(corpus, 8, 2), 2)
-    files = [build_once(root, f"base-{digest}-{i}", "SQfp16", dimension, blocks(rows)) for i, rows in enumerate(parts)]
-    return Manifest(encoder_fingerprint(encoder), encoder.model, dimension, "SQfp16", tuple(files))
+    shards = tuple(
+        build_once(root, f"base-{digest}-{i}", "SQfp16", dimension, blocks(rows)) for i, rows in enumerate(parts)
+    )
+    made = Manifest(encoder_fingerprint(encoder), encoder.model, dimension, "SQfp16", shards)
+    return BuiltIndex(made, made.count, len(shards))

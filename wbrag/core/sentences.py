@@ -34,6 +34,8 @@ _BEFORE_NUMBER = frozenset(
 _AFTER_ORDINAL = frozenset(
     "januar jänner februar märz april mai juni juli august september oktober november dezember jahrhundert jh".split()
 )
+_ENGLISH_MONTHS = frozenset("april august september november".split())  # there "on page 3." may be an end
+_BEFORE_DATE = frozenset("am im vom zum den dem der bis seit ab".split())
 _SHORT_PAIRS = {("z", "B"), ("z", "T"), ("v", "Chr"), ("n", "Chr"), ("u", "U"), ("s", "O"), ("i", "Br")}  # German
 # End a sentence only where the next word usually starts one: "in the U.S. He left", but "the U.S. Army".
 _MAY_END = frozenset("jr sr st ft inc co corp ltd bros dept univ etc est".split())
@@ -91,7 +93,8 @@ def _ends(text: str, stop: int, after: int, start: int) -> bool:
     if word in _BEFORE_NUMBER and not (len(raw) == 1 and raw.isupper()):
         return not next_word[:1].isdigit()
     if raw.isdigit() and len(raw) <= 2 and next_word.lower() in _AFTER_ORDINAL:
-        return False
+        before = text[start : found.start()].split()
+        return next_word.lower() in _ENGLISH_MONTHS and (not before or before[-1].lower() not in _BEFORE_DATE)
     if (raw, next_word) in _SHORT_PAIRS:
         return False
     if raw.isdigit():

@@ -34,9 +34,12 @@ _TOKEN = re.compile(f"[{_IDEOGRAPHIC}]|[{_SPOKEN}][{_MARKS}]*+|[^\\s{_IDEOGRAPHI
 _SPACED = re.compile(rf"\S{{1,{LONGEST}}}")
 
 
-def spans(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
-    """The words of `text[start:end]` as character spans of `text`, in order; they cover everything but white space."""
-    pattern = _WORD if unspaced(text) else _SPACED
+def spans(text: str, start: int = 0, end: int | None = None, dense: bool | None = None) -> Iterator[tuple[int, int]]:
+    """The words of `text[start:end]` as character spans of `text`, in order; they cover everything but white space.
+
+    `dense`: whether `text` is `unspaced`, for whoever asks for many parts of one.
+    """
+    pattern = _WORD if (unspaced(text) if dense is None else dense) else _SPACED
     return (match.span() for match in pattern.finditer(text, start, len(text) if end is None else end))
 
 

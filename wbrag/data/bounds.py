@@ -13,6 +13,7 @@ from wbrag.core.errors import WbragError
 
 MAX_RECORD = 64 << 20  # characters of a line, and of a record in a larger file
 CHUNK = 1 << 16  # characters
+UNSURE = 16  # last characters of what was read: what is wrong there may only be cut
 _SPACE = " \t\r\n"
 
 
@@ -43,12 +44,13 @@ def items(text: TextIO, key: str | None, path: object) -> Iterator[Any]:
             if rest.take(",}") == "}":
                 return
         rest.take(":")
-    rest.take("[")
-    if rest.next() == "]":
-        return
-    while True:
-        yield rest.value()
-        if rest.take(",]") == "]":
+    while True:  # exports in pages are several lists, one after the other
+        rest.take("[")
+        sign = rest.take("]") if rest.next() == "]" else ","
+        while sign == ",":
+            yield rest.value()
+            sign = rest.take(",]")
+        if key is not None or not rest.next():
             return
 
 
@@ -82,8 +84,9 @@ class _Rest:
         while True:
             try:
                 found, end = _DECODER.raw_decode(self.held, self.at)
-            except json.JSONDecodeError:
-                if self.done:
+            except json.JSONDecodeError as error:
+                begun = error.msg.startswith("Unterminated string") or error.pos > len(self.held) - UNSURE
+                if self.done or not begun:
                     raise
             else:
                 if end < len(self.held) or self.done:  # a number might go on

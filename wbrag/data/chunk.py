@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from wbrag.core.sentences import sentences
-from wbrag.core.words import count, spans
+from wbrag.core.words import LONGEST, count, spans, unspaced
 
 
 class Chunk(NamedTuple):
@@ -36,7 +36,8 @@ def chunk(title: str, text: str, words: int = 100) -> Iterator[Chunk]:
     if words < 1:
         raise ValueError(f"words must be at least 1, got {words}")
     limit = max(words - count(title), words // 2, 1)
-    pieces = [piece for span in sentences(text) for piece in _pieces(text, *span, limit)]
+    dense = unspaced(text)
+    pieces = [piece for span in sentences(text) for piece in _pieces(text, *span, limit, dense)]
     left = sum(piece.words for piece in pieces)
     first = 0
     while first < len(pieces):
@@ -55,9 +56,17 @@ def _closer(size: int, grown: int, target: float, limit: int) -> bool:
     return grown <= limit and abs(grown - target) <= abs(size - target)
 
 
-def _pieces(text: str, start: int, end: int, limit: int) -> Iterator[_Piece]:
+def _pieces(text: str, start: int, end: int, limit: int, dense: bool) -> Iterator[_Piece]:
     """The sentence text[start:end], in runs of at most `limit` words."""
-    words = list(spans(text, start, end))
-    for i in range(0, len(words), limit):
-        run = words[i : i + limit]
-        yield _Piece(run[0][0], run[-1][1], len(run))
+    words = list(spans(text, start, end, dense))
+    first = 0
+    while first < len(words):
+        last = min(first + limit, len(words))
+        while last < len(words) and last > first + 1 and words[last - 1][1] - words[last - 1][0] == LONGEST:
+            if words[last][0] != words[last - 1][1]:
+                break
+            last -= 1  # not in the middle of a long address
+        if last == first + 1:
+            last = min(first + limit, len(words))
+        yield _Piece(words[first][0], words[last - 1][1], last - first)
+        first = last

@@ -93,8 +93,7 @@ def ingest_corpus(
     gets (rows done, bytes done, bytes total). `out_dir` changes only at the end: an error leaves what was there.
     Raises UsageError for an unknown format or column, WbragError for input that does not fit.
     """
-    if chunk_words < 0:
-        raise UsageError(f"expected chunk_words of 0 (off) or more, found {chunk_words}")
+    check_chunk_words(chunk_words)
     target = location(out_dir).resolve()
     check_replaceable(target)
     given, records = open_records(path, format, "corpus", how)
@@ -209,6 +208,11 @@ def keeping(given: Input, scratch: Path, kept_in: Location | None) -> Iterator[N
         put(given.kept_in, kept_in)
     else:
         kept_in.unlink(missing_ok=True)
+
+
+def check_chunk_words(chunk_words: int) -> None:
+    if chunk_words < 0:
+        raise UsageError(f"expected chunk_words of 0 (off) or more, found {chunk_words}")
 
 
 class Cut(NamedTuple):

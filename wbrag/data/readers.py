@@ -88,18 +88,17 @@ def json_items(source: Input, key: str | None = None, path: Location | None = No
         while True:
             number += 1
             source.values.where = where = f"{path}, item {number}"
-            record: Any = None
             try:
                 record = next(found)
-                yield where, _object(record, where)
             except StopIteration:
                 break
+            except (ValueError, RecursionError) as error:  # also where bad records are skipped: it is all that follows
+                said = f"expected JSON, found it malformed ({error}), and nothing after it can be read; is it whole?"
+                raise WbragError(f"{where}, before byte {source.bytes_done}: {said}") from None
+            try:
+                yield where, _object(record, where)
             except WbragError as error:
                 source.refuse(error, record)
-            except (ValueError, RecursionError) as error:
-                said = f"expected JSON, found it malformed ({error}); is the file whole?"
-                source.refuse(WbragError(f"{where}, before byte {source.bytes_done}: {said}"), None)
-                break
     source.ended()
 
 

@@ -31,7 +31,7 @@ def passage(source: Input, record: Mapping[str, Any], columns: Mapping[str, str]
         return _get(source, record, columns, field, default)
 
     title, text = values.text("title", get("title")), get("text", _ABSENT)
-    if text is _ABSENT:
+    if text is _ABSENT or (missing(text) and "text" not in columns and get("contents") is not None):
         contents = get("contents", _ABSENT)
         if contents is _ABSENT:
             raise _absent(source, record, "text", "'text' (or 'contents')")

@@ -35,7 +35,7 @@ MISSHAPEN = (
     RecursionError,
 )  # what a reader trips over
 MOST_KEPT = 256 << 20  # bytes of left-out records that are kept; the rest are counted alone
-_SPLIT = re.compile(r"(?<![a-z])(train|test|dev|valid|validation|eval)(?![a-z])")
+_SPLIT = re.compile(r"(?<![a-z])((?:train|test|dev|valid|eval)(?:set|ing|ation|uation)?)(?![a-z])")
 DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "space": " "}
 
 NO_ANSWER = "no golden answer"
@@ -100,7 +100,7 @@ class Input:
         found = files_of(path, *endings)
         names = [inside(file, path).lower() for file in found.files if file != path]
         splits = {split for name in names for split in _SPLIT.findall(name)}
-        kinds = {"train" if s == "train" else "test" if s == "test" else "dev" for s in splits}
+        kinds = {next((k for k in ("train", "test") if s.startswith(k)), "dev") for s in splits}
         if self.one_split and len(kinds) > 1:
             raise WbragError(
                 f"{path}: expected a folder of one split, found files of {', '.join(sorted(splits))}; give one of them"

@@ -30,8 +30,7 @@ def staging(target: Location) -> Iterator[Path]:
     What a killed ingest of the same target left is removed: the lock on such a folder ends with its process.
     """
     if isinstance(target, Path):
-        for left in target.parent.glob(f".{target.name}.*.tmp"):
-            _clear(left, target)
+        clear_left(target)
         folder = target.parent / f".{target.name}.{uuid4().hex[:8]}.tmp"
     else:
         folder = Path(tempfile.mkdtemp(prefix="wbrag-"))
@@ -47,6 +46,13 @@ def staging(target: Location) -> Iterator[Path]:
         raise WbragError(f"cannot write {target}: {reason}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear_left(target: Location) -> None:
+    """Remove what killed ingests of `target` left, and bring back what one of them had put aside."""
+    if isinstance(target, Path):
+        for left in target.parent.glob(f".{target.name}.*.tmp"):
+            _clear(left, target)
 
 
 def _clear(folder: Path, target: Path) -> None:

@@ -11,7 +11,6 @@ import io
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from itertools import islice
 
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, location
@@ -97,6 +96,8 @@ def _quoted(source: Input, file: Location, lines: _Lines) -> Rows:
             lines.give_back(1)  # an open quote took what follows, maybe all of it
             found = f"expected CSV, found it malformed ({error})"
             refusal = WbragError(f"{where}: {found}; check the quotes, or read it with --format tsv")
+            if began == 1 and not source.header:
+                raise refusal from None  # without a header nothing can be read
             source.refuse(refusal, "".join(lines.taken)[:MOST_KEPT])
 
 
@@ -118,10 +119,14 @@ def _tabbed(lines: _Lines, delimiter: str, width: int) -> Rows:
 def _spanning(lines: _Lines, delimiter: str, width: int) -> list[str] | None:
     """The cells of a row with quoted ones, to the line where its marks are even; None where a mark is only a mark."""
     marks, size = lines.taken[0].count('"'), 0
-    for line in islice(lines, MOST_SPANNED) if marks % 2 else ():
-        marks, size = marks + line.count('"'), size + len(line)
-        if size > bounds.MAX_RECORD or marks % 2 == 0 or len(line.split(delimiter)) == width > 1:
+    while marks % 2 and size <= bounds.MAX_RECORD and len(lines.taken) <= MOST_SPANNED:
+        line = next(lines, "")
+        if not line or len(line.split(delimiter)) == width > 1:  # a row of its own
             break
+        marks, size = marks + line.count('"'), size + len(line)
+    if marks % 2:
+        lines.give_back(1)
+        return None
     try:
         [cells] = csv.reader(io.StringIO("".join(lines.taken), newline=""), delimiter=delimiter, strict=True)
     except (csv.Error, ValueError):
@@ -157,7 +162,7 @@ def _table(source: Input, file: Location, rows: Iterable[tuple[int, list[str]]])
                 raise WbragError(f"{where}: expected {len(header)} cells, as the header, {found}; {remedy}")
         except WbragError as error:
             if not header:
-                raise
+                raise  # without a header nothing can be read
             source.refuse(error, cells)
             continue
         yield where, {name: None if cell == NULL else cell for name, cell in zip(header, cells, strict=True)}

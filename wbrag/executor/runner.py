@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wbrag.core import prompts
 from wbrag.core.config import Config
-from wbrag.core.errors import UsageError
+from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, sha256_of, write_atomically
 from wbrag.core.io.parquet import corpus_files
@@ -41,6 +42,9 @@ from wbrag.retrieval.retriever import IndexRetriever
 from wbrag.units.checks import worth_witnesses
 from wbrag.units.layout import Index
 from wbrag.units.releases import Release
+
+if TYPE_CHECKING:
+    from wbrag.executor.ray.index_build import BuiltIndex
 
 log = logging.getLogger(__name__)
 
@@ -219,21 +223,46 @@ class Runner(Models):
 
     # -- the base index -----------------------------------------------------------------------------------------
 
-    def index(self) -> tuple[Manifest, str]:
-        """Embed and index the corpus, resuming what a killed run left; the manifest, and its path in the workspace."""
-        from wbrag.executor.ray.index_build import build_index, spread
+    def index(self) -> tuple[BuiltIndex, str]:
+        """Embed and index what of the corpus is new, resuming what a killed run left; the manifest's path beside it."""
+        from wbrag.executor.ray.index_build import BuiltIndex, build_index, spread
 
-        path, digest = self.layout.path, self.layout.corpus_fingerprint()
+        if present := self._present():
+            return BuiltIndex(present[0], 0, 0), inside(present[1], self.layout.path)
+        path, parts = self.layout.path, self.layout.corpus_parts()
         with bar("embedding the corpus", shown=self.progress) as update:
-            manifest = build_index(self.session, path / "corpus", digest, path / "embeddings", path / "index", update)
+            found = build_index(
+                self.session, path / "corpus", parts, path / "embeddings", path / "index", update, self._tell
+            )
+        manifest = found.manifest
         if self.config.retrieval.hybrid:
             with bar("indexing words", shown=self.progress) as update:
                 words = index_words(path / "index", manifest.shards, spread, update)
             manifest = replace(manifest, keywords=words)
         file = path / "index" / f"base-{manifest.name}.json"
+        digest = fingerprint(list(parts.values()))
         pointer = {"manifest": inside(file, path), "sha256": manifest.write(file), "corpus": digest}
         write_atomically(path / "index" / "base.json", json.dumps(pointer, indent=1) + "\n")
-        return manifest, pointer["manifest"]
+        return found._replace(manifest=manifest), pointer["manifest"]
+
+    def _tell(self, said: str) -> None:
+        if self.progress:
+            print(f"index: {said}", file=sys.stderr, flush=True)
+
+    def _present(self) -> tuple[Manifest, Location] | None:
+        """The base index in use, where it is what would be built, and all of it is there."""
+        try:
+            current = self.layout.indexed()
+        except WbragError:  # of another encoder, or damaged
+            return None
+        if not current:
+            return None
+        manifest, path, _ = self.layout.base()
+        c, root = self.config.index, self.layout.path / "index"
+        words = (manifest.keywords.statistics, *manifest.keywords.shards) if manifest.keywords else ()
+        files = [root / one.folder / name for one in (*manifest.shards, *words) for name in one.sha256]
+        alike = manifest.factory == c.factory and len(manifest.shards) == min(c.shards, manifest.count)
+        return (manifest, path) if alike and all(file.is_file() for file in files) else None
 
     def unread(self, passages: int) -> list[str]:
         """What the encoder does not read of the corpus's `passages`, in sentences."""

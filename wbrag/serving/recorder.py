@@ -65,6 +65,7 @@ class Recorder:
         self._full = asyncio.Event()
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._tidying: asyncio.Task[None] | None = None
 
     def add(self, row: Served | Feedback) -> None:
         if isinstance(row, Served):
@@ -96,8 +97,8 @@ class Recorder:
                 await asyncio.wait_for(self._full.wait(), self.flush_s)
             await asyncio.shield(self.flush())
             self._full.clear()
-            if flushed % TIDIED == 0:
-                await self._tidy()
+            if flushed % TIDIED == 0 and (self._tidying is None or self._tidying.done()):
+                self._tidying = asyncio.create_task(self._tidy())  # beside the flushes: it may take long
 
     async def _tidy(self) -> None:
         try:

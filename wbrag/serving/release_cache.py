@@ -79,9 +79,12 @@ class ReleaseCache:
     def _let_go(self, base: str, unused_s: float) -> None:
         now = asyncio.get_running_loop().time()
         for key, (other, used) in list(self._used.items()):
-            if other != base and now - used >= unused_s - 0.01:
+            left = unused_s - (now - used)
+            if other != base and left <= 0:
                 self._releases.pop(key, None)
                 del self._used[key]
+            elif other != base:  # used meanwhile, by a gateway that knew no better, or a request under way
+                asyncio.get_running_loop().call_later(left + 0.001, self._let_go, base, unused_s)
 
     async def _retriever(self, release: Release) -> IndexRetriever:
         key = " ".join(release.files)  # a rollback opens nothing

@@ -110,8 +110,11 @@ class Layout:
         progress: bool = False,
         **how: Unpack[ReadOptions],
     ) -> UpdateResult:
-        """Add and change the documents at `path` in `corpus/`, and take out those that `delete` names."""
-        how.setdefault("kept_in", self.path / "quarantine" / "corpus.jsonl")
+        """Add and change the documents at `path` in `corpus/`, and take out those that `delete` names.
+
+        What is left out lies in `quarantine/corpus-update.jsonl`.
+        """
+        how.setdefault("kept_in", self.path / "quarantine" / "corpus-update.jsonl")
         with bar("reading the documents", shown=progress) as update:
             return update_corpus(
                 path,
@@ -318,10 +321,13 @@ class Layout:
         """Where NAME/SPLIT is kept."""
         return self.path / "examples" / f"{name}.parquet"
 
+    def corpus_parts(self) -> dict[str, str]:
+        """The sha256 of each file of the corpus, by its name, in order."""
+        return {file.name: sha256_of(file) for file in corpus_files(self.path / "corpus")}
+
     def corpus_fingerprint(self) -> str:
         """Equal for equal corpora."""
-
-        return fingerprint([sha256_of(file) for file in corpus_files(self.path / "corpus")])
+        return fingerprint(list(self.corpus_parts().values()))
 
     def prompt_version(self, used: Iterable[str] = ()) -> str:
         """A hash over the prompts; of those that came after version 0.1 only over the `used`."""

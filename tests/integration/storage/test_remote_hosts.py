@@ -16,11 +16,11 @@ from tests.support.s3_server import BUCKET, S3Server
 from wbrag.core.io.files import Location, file_in_one_step, listed, location
 from wbrag.enrich.rows import read_rows
 from wbrag.executor.ray.corpus_blocks import plan
-from wbrag.executor.ray.index_build import _load
 from wbrag.executor.ray.model_actors import ShardActor
 from wbrag.executor.ray.row_pass import Output, _Counter
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import build_once
+from wbrag.retrieval.index.vector_store import VectorStore, text_keys
 
 
 @pytest.fixture
@@ -38,14 +38,16 @@ def test_blocks_of_the_corpus_are_planned_and_read(root: Location) -> None:
             pq.write_table(rows.slice(part * 50, 50), scratch, row_group_size=20)
     blocks = [deepcopy(block) for block in plan(root / "corpus", 15, 2)]  # by the protocol by which they travel
     assert pa.concat_tables(block.read() for block in blocks) == rows
-    assert blocks[0].name == "part-00000-000000000-000000007.npy"
+    assert blocks[0].place == ("part-00000.parquet", 0)
 
 
-def test_vectors_are_read_back(root: Location) -> None:
-    vectors = np.arange(12, dtype=np.float16).reshape(3, 4)
-    with file_in_one_step(root / "block.npy") as scratch, scratch.open("wb") as file:
-        np.save(file, vectors, allow_pickle=False)
-    assert np.array_equal(_load(root / "block.npy"), vectors)
+def test_vectors_are_kept_and_found_again(root: Location) -> None:
+    store = VectorStore(root / "embeddings" / "e")
+    keys, vectors = text_keys(["a", "b", "c"]), np.arange(12, dtype=np.float16).reshape(3, 4)
+    store.keep("pack", keys, vectors)
+    places = VectorStore(store.folder).places(keys[[2, 0]])
+    assert np.array_equal(store.vectors(places), vectors[[2, 0]])
+    assert store.places(text_keys(["d", "b"])).known.tolist() == [False, True]
 
 
 def test_rows_are_kept_counted_and_read(root: Location) -> None:

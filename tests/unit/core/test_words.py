@@ -57,6 +57,11 @@ def test_a_word_ends_before_no_mark_and_no_full_stop() -> None:
         ("पुल 1911 में बना। कब बना?", 2),
         ("کیا پل بن گیا؟ ہاں۔", 2),
         ("Er kam. Sie ging.", 2),
+        ("Sie kam am 3. August. Er ging.", 2),
+        ("Es war im 19. Jahrhundert.", 1),
+        ("Vögel, z. B. Amseln, singen.", 1),
+        ("He finished on page 3. August was hot.", 2),
+        ("« Oui ! » Il partit.", 2),
     ],
 )
 def test_sentences_of_other_scripts(text: str, number: int) -> None:

@@ -1,5 +1,7 @@
 """Chunks and sentences are slices of the text and lose nothing but whitespace."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,3 +101,19 @@ def test_scripts_without_spaces_are_cut_too(sentence: str) -> None:
     assert max(len(piece.text) for piece in chunks) <= (600 if "สะ" in sentence else 200)
     if "。" in sentence:
         assert all(piece.text.endswith("。") for piece in chunks)
+
+
+def test_an_address_is_not_cut_where_it_need_not_be() -> None:
+    url = "https://example.org/a/rather/long/path/that/goes/on/and/on/for/ever/index.html"
+    text = " ".join(["word"] * 7 + [url] + ["word"] * 12)
+    assert any(url in piece.text for piece in chunk("", text, 8))
+    assert "".join(piece.text for piece in chunk("", url * 20, 8)) == url * 20
+
+
+def test_one_look_at_the_script_of_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look for each sentence made a book of English with one apostrophe quadratic."""
+    looks: list[int] = []
+    monkeypatch.setattr(sys.modules["wbrag.data.chunk"], "unspaced", lambda text: bool(looks.append(len(text))))
+    monkeypatch.setattr("wbrag.core.words.unspaced", lambda text: bool(looks.append(len(text))))
+    list(chunk("", "It is the keeper’s. He lit it. " * 200, 100))
+    assert len(looks) <= 3

@@ -215,13 +215,53 @@ def test_an_open_quote_takes_its_own_line_alone(tmp_path: Path) -> None:
 def test_arrays_as_lines(tmp_path: Path) -> None:
     """What a line may hold an array may hold: Python writes NaN, and numbers of any size."""
     text = '[{"id": 99999999999999999999, "text": "x\\ud800", "title": NaN, "trust": 1e400}, {"id": 2, "text": "y"}, 3'
-    (tmp_path / "c.json").write_text("\ufeff" + text, encoding="utf-8")
+    (tmp_path / "c.json").write_text("\ufeff" + text + "]", encoding="utf-8")
     result = ingest_corpus(tmp_path / "c.json", tmp_path / "out", format="jsonl", on_bad="skip")
-    assert (result.rows, result.left_out) == (1, {"does not fit": 3})
+    assert (result.rows, result.left_out) == (1, {"does not fit": 2})
     (tmp_path / "c.json").write_text(text.replace("1e400", "1").rstrip("3, ") + "]", encoding="utf-16")
     result = ingest_corpus(tmp_path / "c.json", tmp_path / "out", format="jsonl")
     assert (result.rows, result.mended) == (2, 1)
     assert pq.read_table(result.path)["id"].to_pylist() == ["99999999999999999999", "2"]
+
+
+@pytest.mark.parametrize(
+    "tail", [', {"id": "9"', ', {"id": "9", "text": b}, {"id": "8", "text": "x"}]', "]]", "] {}", "] x"]
+)
+def test_an_array_that_goes_wrong_is_refused_whole(tmp_path: Path, tail: str) -> None:
+    """Also where bad records are skipped: a corpus of its head, with one record left out, is no corpus."""
+    (tmp_path / "c.json").write_text(json.dumps(ROWS)[:-1] + tail)
+    with pytest.raises(WbragError, match="item 4, before byte .*: expected JSON, found it malformed") as refused:
+        ids(tmp_path / "c.json", on_bad="skip")
+    assert "64" not in str(refused.value)
+
+
+def test_a_malformed_item_of_a_huge_array_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text('[{"id": 1, "text": nope}, ' + json.dumps({"id": 2, "text": "x" * 300_000}) * 400)
+    with pytest.raises(WbragError, match="item 1, before byte .*malformed .Expecting value"):
+        ids(tmp_path / "c.json")
+
+
+def test_arrays_in_pages(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text("[]\n" + "\n".join(json.dumps([row]) for row in ROWS))
+    assert ids(tmp_path / "c.json") == ["0", "1", "2"]
+
+
+def test_a_quotation_over_two_rows_is_two_rows(tmp_path: Path) -> None:
+    (tmp_path / "c.tsv").write_text('id\ttext\n1\t"We shall fight,\n2\tand never surrender."\n3\tx\n')
+    texts = [row["text"] for row in read(tmp_path / "c.tsv", "tsv")]
+    assert texts == ['"We shall fight,', 'and never surrender."', "x"]
+
+
+def test_a_header_that_cannot_be_read_is_no_record(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text('id,te"xt"\n1,2\n3,4\n')
+    (tmp_path / "c.csv").write_text('"id"x,text\n1,2\n3,4\n')
+    with pytest.raises(WbragError, match="line 1: expected CSV, found it malformed"):
+        ids(tmp_path / "c.csv", "csv", on_bad="skip")
+
+
+def test_contents_count_where_the_text_is_null(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"id": "a", "text": null, "contents": "T\\nBody."}')
+    assert [(row["title"], row["text"]) for row in read(tmp_path / "c.jsonl")] == [("T", "Body.")]
 
 
 def test_a_folder_of_two_splits_is_no_set_of_examples(tmp_path: Path) -> None:

@@ -90,6 +90,52 @@ def test_a_number_in_a_name_is_no_chunk_of_a_whole_one(tmp_path: Path) -> None:
     assert texts(tmp_path / "corpus") == {"a": "B.", "a#1": "Its own."}
 
 
+def test_ids_with_numbers_that_are_no_chunks_stay(tmp_path: Path) -> None:
+    """Pages of an address: they begin at 0 each, so none was cut from the other."""
+    pages = [{"id": f"http://x/p#{i}", "text": f"Page {i}."} for i in range(3)]
+    ingest_corpus(write(tmp_path / "c.jsonl", *pages), tmp_path / "corpus", format="jsonl", chunk_words=4)
+    result = update(tmp_path / "corpus", {"id": "http://x/p", "text": "The book."})
+    assert (result.added, result.changed, result.rows) == (1, 0, 4)
+    assert update(tmp_path / "corpus", delete=["http://x/p"]).rows == 3
+    assert update(tmp_path / "corpus", {"id": "http://x/p#1", "text": "Page one."}).changed == 1
+    assert sorted(texts(tmp_path / "corpus").values()) == ["Page 0.", "Page 2.", "Page one."]
+
+
+def test_a_chunk_is_no_place_for_a_document(corpus: Path) -> None:
+    before = rows(corpus)
+    with pytest.raises(WbragError, match="the id 'd5#1' of a document to be free, found a chunk of document 'd5'"):
+        update(corpus, {"id": "d5#1", "text": "Mine."})
+    assert rows(corpus) == before
+
+
+def test_times_are_compared_as_times(tmp_path: Path) -> None:
+    first = {"id": "a", "text": "A.", "updated_at": "2024-05-01T10:00:00+02:00"}
+    ingest_corpus(write(tmp_path / "c.jsonl", first), tmp_path / "corpus", format="jsonl", chunk_words=4)
+    assert update(tmp_path / "corpus", first | {"text": "B.", "updated_at": "2024-05-01T09:00:00+00:00"}).changed == 1
+    assert update(tmp_path / "corpus", first | {"text": "C.", "updated_at": "2024-05-01T08:59:59Z"}).older == 1
+
+
+def test_a_corpus_that_is_only_half_wbrags(corpus: Path) -> None:
+    for name in ("part-00000-ab.c000.parquet", "part-00009.parquet"):
+        table = pq.read_table(next(corpus.glob("part-00001.parquet"))).drop_columns(["trust", "source"]).slice(0, 1)
+        ids = pq.read_table(next(corpus.glob("part-00001.parquet")))["id"].to_pylist()
+        pq.write_table(table.set_column(0, "id", [[f"{name} {ids[0]}"]]), corpus / name)
+    assert update(corpus, {"id": "part-00009.parquet d3", "text": "x"}, {"id": "n", "text": "y"}).changed == 1
+    with pytest.raises(UsageError, match="expected chunk_words of 0"):
+        update_corpus(None, corpus, format="jsonl", chunk_words=-1, delete=["d1"])
+    (corpus / "NOTES.md").write_text("mine")
+    with pytest.raises(WbragError, match="or an earlier corpus, found NOTES.md"):
+        update(corpus, delete=["d1"])
+
+
+def test_an_update_that_was_killed_between_its_renames(corpus: Path) -> None:
+    scratch = corpus.parent / ".corpus.dead.tmp"
+    scratch.mkdir()
+    (scratch / "lock").touch()
+    corpus.rename(scratch / "old")
+    assert update(corpus, {"id": "n", "text": "New."}).rows == 13
+
+
 def test_nothing_changes_where_nothing_does(corpus: Path) -> None:
     before = {file.name: file.stat().st_ino for file in corpus.iterdir()}
     record = {"id": "d5", "text": LONG, "updated_at": "2026-01-05", "trust": 1.0}

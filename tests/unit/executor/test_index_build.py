@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from wbrag.core.errors import WbragError
 from wbrag.enrich.enrich import Verdict
 from wbrag.enrich.rows import read_rows, verdict_row, write_rows
-from wbrag.executor.ray.corpus_blocks import CorpusBlock, assign, plan
+from wbrag.executor.ray.corpus_blocks import CorpusBlock, assign, new_pieces, plan, share
+from wbrag.retrieval.index.vector_store import text_keys
 
 
 @given(st.integers(1, 200), st.integers(1, 12))
@@ -49,3 +51,51 @@ def test_rows_survive_the_trip_and_a_later_success_replaces_an_error(tmp_path: P
     rows = read_rows(tmp_path, "enrich")
     assert sorted(rows) == ["a", "b"] and not rows["a"]["error"] and not rows["b"]["error"]
     assert rows["a"]["hit_ids"] == ["p1"] and rows["a"]["s_rag"] is None
+
+
+def corpus_blocks(sizes: dict[str, int], block: int) -> list[CorpusBlock]:
+    return [
+        CorpusBlock(file, start, min(start + block, rows))
+        for file, rows in sizes.items()
+        for start in range(0, rows, block)
+    ]
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    st.lists(st.integers(-5, 5), min_size=6, max_size=6),
+    st.integers(1, 4),
+    st.integers(1, 12),
+)
+def test_blocks_stay_in_their_shards(sizes: list[int], changes: list[int], shards: int, block: int) -> None:
+    before = {f"part-{i}.parquet": rows for i, rows in enumerate(sizes)}
+    first = share(corpus_blocks(before, block), shards, None)
+    last = [[b.place for b in mine] for mine in first]
+    assert share(corpus_blocks(before, block), shards, last) == first
+    after = {name: max(1, rows + change) for (name, rows), change in zip(before.items(), changes, strict=False)}
+    blocks = corpus_blocks(after | {"part-9.parquet": 3}, block)
+    found = share(blocks, shards, last)
+    assert sorted(b.place for mine in found for b in mine) == sorted(b.place for b in blocks)
+    assert all(found)
+    if found != assign(blocks, shards):
+        kept = [place for mine in found for place in [b.place for b in mine] if place in {p for m in last for p in m}]
+        where = {place: number for number, mine in enumerate(last) for place in mine}
+        assert all(
+            where[place] == n for n, mine in enumerate(found) for place in [b.place for b in mine] if place in kept
+        )
+
+
+def test_only_what_is_new_is_embedded() -> None:
+    blocks = [CorpusBlock("f", start, start + 4) for start in range(0, 16, 4)]
+    keys = text_keys([f"text {i}" for i in range(16)])
+    known = np.ones(16, bool)
+    assert list(new_pieces(blocks, keys, known, 4)) == []
+    known[[1, 6, 7]] = False
+    known[12:] = False
+    found = list(new_pieces(blocks, keys, known, 2))
+    assert [piece.parts for piece in found] == [
+        ((blocks[0], (1,)), (blocks[1], (2, 3))),
+        ((blocks[3], None),),
+    ]
+    assert [piece.keys.tolist() for piece in found] == [keys[[1, 6, 7]].tolist(), keys[12:].tolist()]
+    assert len({piece.name for piece in found}) == 2

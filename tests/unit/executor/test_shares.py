@@ -82,3 +82,11 @@ def test_it_always_fits_on_the_cores_too(engines: Bounds, actors: Bounds, cpus: 
         return
     assert engines[0] <= found.engines <= engines[1] and actors[0] <= found.encoders <= actors[1]
     assert found.engines * 1.5 + found.encoders + 0.1 <= cpus + 1e-6
+
+
+def test_encoders_alone_need_no_engines_cores() -> None:
+    """`wbrag index` on a machine of two cores, and on a cluster that still grows."""
+    assert shares(config((1, 1), (1, 1), 0.0), 0, 2, engines_too=False).encoders == 1
+    with pytest.raises(UsageError, match="expected 2.7 CPUs .*, found 2 in the cluster"):
+        shares(load(), 0, 2)
+    assert shares(config((2, 8), (1, 4), 0.0), 0, 0, firm=False) == (2, 1, 0)

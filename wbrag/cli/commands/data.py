@@ -88,12 +88,12 @@ def _ingest_examples(a: argparse.Namespace, w: Workspace) -> Any:
 def _ids(file: str | None) -> list[str]:
     """The ids in a file, one a line."""
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines() if file else []
+        lines = Path(file).read_text(encoding="utf-8-sig").split("\n") if file else []
     except (OSError, UnicodeError) as error:
         raise UsageError(
             f"expected ids of documents, one a line, in {file}, found none ({error}): check --delete"
         ) from None
-    return [id for line in lines if (id := line.strip())]
+    return [id for line in lines if (id := line.rstrip("\r")).strip()]
 
 
 def _how(a: argparse.Namespace) -> ReadOptions:

@@ -36,7 +36,8 @@ def rows_with_ids(files: Sequence[Location], ids: Collection[str], columns: list
     """The rows of these files (at least one) that `ids` name, or some of their columns."""
     wanted = pa.array(sorted(ids), pa.string())
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
-        return pa.concat_tables(pool.map(partial(_rows_of, wanted=wanted, columns=columns), files))
+        found = list(pool.map(partial(_rows_of, wanted=wanted, columns=columns), files))
+    return pa.concat_tables(found, promote_options="default")  # a file of before may lack a column
 
 
 def _rows_of(file: Location, wanted: pa.Array, columns: list[str] | None) -> pa.Table:

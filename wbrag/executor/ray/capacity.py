@@ -59,6 +59,11 @@ def nodes() -> list[dict[str, float]]:
     return up + [dict(group.resources) for group in _groups()]
 
 
+def grows() -> bool:
+    """Whether an autoscaler has said what it may bring."""
+    return bool(_groups())
+
+
 def cluster() -> dict[str, float]:
     """What all nodes have together, or will have once the autoscaler has brought what it may."""
     to_come = ray._private.state.state.get_max_resources_from_cluster_config() or {}

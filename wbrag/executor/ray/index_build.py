@@ -1,121 +1,199 @@
-"""Index build on Ray: passages embedded block by block, shards built in parallel as soon as their blocks are there.
+"""Index build on Ray: passages embedded once each, shards built in parallel as soon as their passages are there.
 
-A block of vectors is one `.npy` file, written aside and renamed; a killed build repeats at most the blocks in flight,
-and a finished shard is never built again.
+Vectors are kept in packs, named by what they are of and written aside; a killed build repeats at most those in flight,
+a finished shard is never built again, and a changed corpus embeds what has changed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
+import json
 import os
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import ray
 
 from wbrag.core.fingerprint import fingerprint
-from wbrag.core.io.files import Location, location
-from wbrag.executor.ray.capacity import Asked, nodes
-from wbrag.executor.ray.corpus_blocks import CorpusBlock, assign, plan
+from wbrag.core.io.files import Location, file_in_one_step, location, write_atomically
+from wbrag.executor.ray.capacity import Asked, cluster
+from wbrag.executor.ray.corpus_blocks import CorpusBlock, Piece, Shares, digest, new_pieces, part_keys, plan, share
 from wbrag.executor.ray.failures import translated
 from wbrag.executor.ray.session import ANYWHERE, Session, wait
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
-from wbrag.retrieval.index.shard import Block, build_once
+from wbrag.retrieval.index.shard import Block, build_once, finished
 from wbrag.retrieval.index.sizes import build_bytes
+from wbrag.retrieval.index.vector_store import Keys, Places, VectorStore, load
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
-AT_ONCE = 2  # blocks in one encoder's hands: one is read while the other is encoded
+AT_ONCE = 2  # pieces in one encoder's hands: one is read while the other is encoded
 LOOKS_S = 1.0  # between two looks for encoders that have come up
 MOST_THREADS = 16  # of one build: FAISS gains little from more
+SHARES = "shares.json"  # beside the shards: which blocks of the corpus each is made of
+
+
+class BuiltIndex(NamedTuple):
+    """An index, and what was done for it: passages that were embedded, and shards that were built."""
+
+    manifest: Manifest
+    embedded: int
+    built: int
 
 
 @translated("the build of the index")
 def build_index(
     session: Session,
     corpus: Location,
-    corpus_fingerprint: str,
+    parts: Mapping[str, str],
     embeddings: Location,
     root: Location,
     progress: Progress | None = None,
-) -> Manifest:
-    """Embed and index `corpus`, resuming what is there; the manifest is the caller's to write."""
-    config = session.config
+    tell: Callable[[str], None] = lambda said: None,
+) -> BuiltIndex:
+    """Embed and index what of `corpus` is new, and resume what is there; the manifest is the caller's to write.
+
+    `parts` are its files' names with their sha256. A passage is embedded once, wherever it stands; shards whose
+    passages are those of before are taken over.
+    """
+    config, encoder = session.config, encoder_fingerprint(session.config.encoder)
     blocks = plan(corpus, config.index.block_rows, config.index.shards)
     session.connect()
-    shards = assign(blocks, config.index.shards)
-    encoder = session.encoder()
-    dimension = int(ray.get(encoder.up()[0].dimension.remote()))
-    tag = fingerprint(encoder_fingerprint(config.encoder), corpus_fingerprint)
-    vectors = embeddings / tag
-    vectors.mkdir(parents=True, exist_ok=True)
-    names = [
-        f"base-{fingerprint(tag, config.index.factory, [asdict(b) | {'file': location(b.file).name} for b in mine])}"
-        for mine in shards
-    ]
-    total = sum(b.rows for b in blocks)
-
-    building: dict[int, tuple[Any, Any, Any]] = {}
-    begin = _builders(session, root, vectors, dimension, len(shards), max(sum(b.rows for b in s) for s in shards))
-    there = {file.name for file in vectors.glob("*.npy")}
-    missing = {i: {b.name for b in mine} - there for i, mine in enumerate(shards)}
-    done = total - sum(b.rows for i, mine in enumerate(shards) for b in mine if b.name in missing[i])
-
-    def start_complete_shards() -> None:
-        for i in [i for i, names_left in missing.items() if not names_left and i not in building]:
-            building[i] = begin(names[i], shards[i])
-
-    start_complete_shards()
-    for name, rows in _embed(
-        session, [b for i, mine in enumerate(shards) for b in mine if b.name in missing[i]], vectors
-    ):
-        for left in missing.values():
-            left.discard(name)
-        done += rows
-        if progress:
-            progress(done, total)
-        start_complete_shards()
-    files = [_built(*building[i], config.ray.start_timeout_s) for i in range(len(shards))]
-    return Manifest(
-        encoder_fingerprint(config.encoder), config.encoder.model, dimension, config.index.factory, tuple(files)
-    )
+    dimension = int(ray.get(session.encoder().up()[0].dimension.remote()))
+    store = VectorStore(embeddings / encoder)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    keys = _keys(corpus, parts, embeddings / "keys")
+    shards = share(blocks, config.index.shards, _last_shares(root))
+    rows = [np.concatenate([keys[b.place[0]][b.start : b.stop] for b in mine]) for mine in shards]
+    names = [f"base-{fingerprint(encoder, config.index.factory, digest(mine[:, 2:]))}" for mine in rows]
+    todo = [i for i, name in enumerate(names) if finished(root, name) is None]
+    files: dict[int, ShardFiles] = {}
+    embedded = 0
+    if todo:
+        pieces = {i: _new(store, shards[i], rows[i][:, :2], config.index.block_rows) for i in todo}
+        embedded = sum(len(piece.keys) for mine in pieces.values() for piece in mine)
+        total = sum(map(len, rows))
+        tell(f"{total:,} passages: {embedded:,} to embed; {len(todo)} of {len(shards)} shards to build")
+        wanted = {i: Wanted(names[i], shards[i], rows[i][:, :2], pieces[i]) for i in todo}
+        files = _build_shards(session, store, root, dimension, wanted, progress)
+    whole = [files[i] if i in files else finished(root, name) for i, name in enumerate(names)]
+    made = Manifest(encoder, config.encoder.model, dimension, config.index.factory, tuple(filter(None, whole)))
+    shares = [[b.place for b in mine] for mine in shards]
+    write_atomically(root / SHARES, json.dumps({"manifest": made.name, "shares": shares}) + "\n")
+    return BuiltIndex(made, embedded, len(todo))
 
 
-def _builders(
-    session: Session, root: Location, vectors: Location, dimension: int, shards: int, most: int
-) -> Callable[[str, list[CorpusBlock]], tuple[Any, Any, Any]]:
-    """What begins to build a shard: the actor, what says that it has its place, and the files to come.
+def _new(store: VectorStore, blocks: Sequence[CorpusBlock], keys: Keys, most: int) -> list[Piece]:
+    """What is to be embedded of a shard."""
+    return list(new_pieces(blocks, keys, store.places(keys).known, most))
 
-    Each has its share of the cores, and memory for its training sample and its index.
+
+def _last_shares(root: Location) -> Shares | None:
+    """Which blocks the shards of the last index were made of."""
+    file = root / SHARES
+    return json.loads(file.read_text(encoding="utf-8"))["shares"] if file.is_file() else None
+
+
+def _keys(corpus: Location, parts: Mapping[str, str], kept: Location) -> dict[str, Any]:
+    """The keys of each file's passages [n, 4], worked out side by side, once for a file's contents."""
+    kept.mkdir(parents=True, exist_ok=True)
+    missing = {name: sha256 for name, sha256 in parts.items() if not (kept / f"{sha256}.npy").is_file()}
+    task = ray.remote(_keep_keys).options(num_cpus=1, scheduling_strategy="SPREAD")
+    ray.get([task.remote(str(corpus / name), str(kept / f"{sha256}.npy")) for name, sha256 in missing.items()])
+    return {name: load(kept / f"{sha256}.npy") for name, sha256 in parts.items()}
+
+
+def _keep_keys(part: str, file: str) -> None:
+    with file_in_one_step(location(file)) as scratch, scratch.open("wb") as out:
+        np.save(out, part_keys(part), allow_pickle=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """A shard that is to be built: its name, blocks and their keys [n, 2], and what of them is to be embedded first."""
+
+    name: str
+    blocks: list[CorpusBlock]
+    keys: Keys
+    pieces: list[Piece]
+
+
+def _build_shards(
+    session: Session,
+    store: VectorStore,
+    root: Location,
+    dimension: int,
+    wanted: Mapping[int, Wanted],
+    progress: Progress | None,
+) -> dict[int, ShardFiles]:
+    """Each of the `wanted` shards, begun as soon as its passages are embedded."""
+    builds = Builds(session, root, store, dimension, wanted.values())
+    total = done = sum(len(one.keys) for one in wanted.values())
+    done -= sum(len(piece.keys) for one in wanted.values() for piece in one.pieces)
+    left = {i: len(one.pieces) for i, one in wanted.items()}
+    try:
+        for i in [i for i, count in left.items() if not count]:
+            builds.begin(i, wanted[i])
+        for i, rows in _embed(session, [(i, p) for i, one in wanted.items() for p in one.pieces], store.folder):
+            left[i] -= 1
+            done += rows
+            if progress:
+                progress(done, total)
+            if not left[i]:
+                builds.begin(i, wanted[i])
+            builds.collect(timeout=0)
+        while builds.running:
+            builds.collect(timeout=LOOKS_S)
+        return builds.files
+    finally:
+        builds.stop()
+
+
+class Builds:
+    """The shards that are being built, each by an actor of its own that goes when its shard is there.
+
+    It asks for one core, so that it finds a place on any node, and for the memory of its training sample and its index;
+    FAISS works in its share of the node's cores.
     """
-    factory = session.config.index.factory
-    free, largest = ray.available_resources().get("CPU", 1.0), max(node.get("CPU", 0.0) for node in nodes())
-    threads = max(1, min(MOST_THREADS, int(free) // shards, int(largest) - 1))
-    memory = build_bytes(most, dimension, factory)
-    session.check(Asked("shard builds", 1, threads, memory=memory, lower="raise index.shards or choose SQfp16"))
-    actor = ray.remote(ShardBuilder).options(num_cpus=threads, memory=memory, **ANYWHERE)
 
-    def begin(name: str, blocks: list[CorpusBlock]) -> tuple[Any, Any, Any]:
-        builder = actor.remote()
-        built = builder.build.remote(str(root), name, factory, dimension, blocks, str(vectors), threads)
-        return builder, builder.ready.remote(), built
+    def __init__(
+        self, session: Session, root: Location, store: VectorStore, dimension: int, wanted: Collection[Wanted]
+    ) -> None:
+        self.session, self.root, self.store, self.dimension = session, root, store, dimension
+        self.factory = session.config.index.factory
+        memory = build_bytes(max(len(one.keys) for one in wanted), dimension, self.factory)
+        session.check(Asked("shard builds", 1, 1, memory=memory, lower="raise index.shards or choose SQfp16"))
+        self.actor = ray.remote(ShardBuilder).options(num_cpus=1, memory=memory, **ANYWHERE)
+        self.threads = max(1, min(MOST_THREADS, int(cluster().get("CPU", 1)) // len(wanted)))
+        self.running: dict[Any, tuple[int, Any, Any]] = {}  # by what is built: the shard, its actor, and its place
+        self.files: dict[int, ShardFiles] = {}
+        self._since = time.monotonic()
 
-    return begin
+    def begin(self, shard: int, one: Wanted) -> None:
+        builder, places = self.actor.remote(), self.store.places(one.keys)
+        what = str(self.root), one.name, self.factory, self.dimension, one.blocks, places, str(self.store.folder)
+        self.running[builder.build.remote(*what, self.threads)] = shard, builder, builder.ready.remote()
 
+    def collect(self, timeout: float) -> None:
+        """Take what is finished, in whichever order, and give its place away; not for ever while none has a place."""
+        for built in ray.wait(list(self.running), timeout=timeout)[0] if self.running else ():
+            shard, builder, _ = self.running.pop(built)
+            self.files[shard] = ray.get(built)
+            ray.kill(builder)
+        places = [place for _, _, place in self.running.values()]
+        if not places or ray.wait(places, timeout=0)[0]:
+            self._since = time.monotonic()
+        elif time.monotonic() - self._since > self.session.config.ray.start_timeout_s:
+            wait(places, "the builders of shards", 0.0, at_least=1)  # says what has no place
 
-def _built(builder: Any, ready: Any, built: Any, limit_s: float) -> ShardFiles:
-    """The files of a shard, once they are there; its builder must have found a place by then, or soon."""
-    if not ray.wait([built], timeout=0)[0]:
-        wait([ready], "the builders of shards", limit_s)
-    found: ShardFiles = ray.get(built)
-    ray.kill(builder)
-    return found
+    def stop(self) -> None:
+        for _, builder, _ in self.running.values():
+            ray.kill(builder)
 
 
 def spread(function: Callable[..., T], root: Location, over: Sequence[tuple[Any, ...]]) -> Iterator[T]:
@@ -131,33 +209,26 @@ def _call(function: Callable[..., T], root: str, rest: tuple[Any, ...]) -> T:
     return function(location(root), *rest)
 
 
-def _embed(session: Session, blocks: Sequence[CorpusBlock], vectors: Location) -> Iterator[tuple[str, int]]:
-    """Yields (file name, rows) of each block as it is written.
+def _embed(session: Session, pieces: Sequence[tuple[int, Piece]], folder: Location) -> Iterator[tuple[int, int]]:
+    """Yields (shard, passages) of each piece as its pack is written.
 
-    An encoder has `AT_ONCE` blocks in hand; one that comes up later takes its share from then on. It reads and writes
+    An encoder has `AT_ONCE` pieces in hand; one that comes up later takes its share from then on. It reads and writes
     them itself, so that no text passes through this process.
     """
-    if not blocks:
+    if not pieces:
         return
-    encoder, waiting, running = session.encoder(), list(reversed(blocks)), dict[Any, tuple[CorpusBlock, Any]]()
+    encoder, waiting, running = session.encoder(), list(reversed(pieces)), dict[Any, tuple[int, Any]]()
     busy: Counter[Any] = Counter()
     while waiting or running:
         for actor in encoder.up():
             while waiting and busy[actor] < AT_ONCE:
-                block = waiting.pop()
-                running[actor.embed.remote(block, str(vectors))] = block, actor
+                shard, piece = waiting.pop()
+                running[actor.embed.remote(piece, str(folder))] = shard, actor
                 busy[actor] += 1
         for done in ray.wait(list(running), timeout=LOOKS_S)[0]:
-            block, actor = running.pop(done)
+            shard, actor = running.pop(done)
             busy[actor] -= 1
-            yield block.name, ray.get(done)
-
-
-def _load(file: Location) -> Any:
-    """Vectors [n, d], mapped from disk where they are local."""
-    if isinstance(file, Path):
-        return np.load(file, mmap_mode="r", allow_pickle=False)
-    return np.load(io.BytesIO(file.read_bytes()), allow_pickle=False)
+            yield shard, ray.get(done)
 
 
 class ShardBuilder:
@@ -166,20 +237,29 @@ class ShardBuilder:
     async def ready(self) -> bool:
         return True
 
-    async def build(
-        self, root: str, name: str, factory: str, dimension: int, blocks: list[CorpusBlock], vectors: str, threads: int
-    ) -> ShardFiles:
-        return await asyncio.to_thread(_build, root, name, factory, dimension, blocks, vectors, threads)
+    async def build(self, *what: Any) -> ShardFiles:
+        return await asyncio.to_thread(build_one, *what)
 
 
-def _build(
-    root: str, name: str, factory: str, dimension: int, blocks: list[CorpusBlock], vectors: str, threads: int
+def build_one(
+    root: str,
+    name: str,
+    factory: str,
+    dimension: int,
+    blocks: list[CorpusBlock],
+    places: Places,
+    store: str,
+    threads: int,
 ) -> ShardFiles:
+    """The shard `name` of the passages of `blocks`, whose vectors lie at `places` of a store."""
     import faiss
 
     def stream() -> Iterator[Block]:
+        start = 0
         for block in blocks:
-            yield _load(location(vectors) / block.name), block.read()
+            stop = start + block.rows
+            yield VectorStore(location(store)).vectors(places.of(start, stop)), block.read()
+            start = stop
 
     faiss.omp_set_num_threads(min(threads, os.cpu_count() or 1))
     return build_once(location(root), name, factory, dimension, stream(), sum(b.rows for b in blocks))

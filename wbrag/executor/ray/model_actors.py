@@ -17,11 +17,12 @@ from wbrag.core.env import hide_gpus, openmp
 from wbrag.core.io.files import location
 from wbrag.core.model_sections import EncoderConfig
 from wbrag.core.types import Hit, Origin
-from wbrag.executor.ray.corpus_blocks import CorpusBlock
+from wbrag.executor.ray.corpus_blocks import Piece
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder, Vectors
 from wbrag.retrieval.hybrid import Words
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import open_shard
+from wbrag.retrieval.index.vector_store import VectorStore
 from wbrag.retrieval.reranker import LocalReranker, Pair, RerankerModel, open_reranker
 from wbrag.retrieval.retriever import LocalShard
 
@@ -47,10 +48,10 @@ class EncoderActor:
     async def passages(self, contents: Sequence[str]) -> Vectors:
         return await asyncio.to_thread(self.encoder.encode_passages, contents)
 
-    async def embed(self, block: CorpusBlock, folder: str) -> int:
-        """Encode the passages of a block and write their vectors; how many they are."""
-        vectors = await self.batched.passages(await asyncio.to_thread(block.contents))
-        await asyncio.to_thread(block.keep, vectors, location(folder))
+    async def embed(self, piece: Piece, folder: str) -> int:
+        """Encode the passages of a piece and write their pack; how many they are."""
+        vectors = await self.batched.passages(await asyncio.to_thread(piece.contents))
+        await asyncio.to_thread(VectorStore(location(folder)).keep, piece.name, piece.keys, vectors)
         return len(vectors)
 
     async def logits(self, key: str, model: RerankerModel, pairs: Sequence[Pair]) -> list[float]:

@@ -21,7 +21,7 @@ from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location
 from wbrag.core.types import Origin
 from wbrag.enrich.row_jobs import Handles, Searched
-from wbrag.executor.ray.capacity import Asked, check, cluster, nodes, pending
+from wbrag.executor.ray.capacity import Asked, check, cluster, grows, nodes, pending
 from wbrag.executor.ray.engines import CALLS_AT_ONCE, START_RETRIES, EngineActor, RemoteGenerator
 from wbrag.executor.ray.failures import translated
 from wbrag.executor.ray.model_actors import EncoderActor, RemoteEncoder, RemoteReranker, RemoteShard, ShardActor
@@ -135,17 +135,21 @@ class Session:
         resources = {"num_gpus": e.gpus_per_actor} if e.gpus_per_actor else {"num_cpus": 1}
         packed = {"scheduling_strategy": "DEFAULT"} if self.config.generator.tensor_parallel_size > 1 else {}
         actor = ray.remote(EncoderActor).options(**resources, **ANYWHERE | packed)
-        self._encoders = [actor.remote(e) for _ in range(self._shares().encoders)]
+        self._encoders = [actor.remote(e) for _ in range(self._shares(engines_too=bool(self._engines)).encoders)]
         self._encoders_up = [encoder.dimension.remote() for encoder in self._encoders]
 
-    def _shares(self) -> Shares:
+    def _shares(self, *, engines_too: bool = True) -> Shares:
         """How many engines and encoders fit on what there is, or what the autoscaler can bring."""
         has = cluster()
-        return shares(self.config, gpus(), has.get("CPU", 0.0))
+        return shares(self.config, gpus(), has.get("CPU", 0.0), engines_too=engines_too, firm=self._started)
 
     def check(self, *asked: Asked) -> None:
-        """Raises `UsageError` for what fits no node that there is or may come."""
-        check(asked, nodes())
+        """Raises `UsageError` for what fits no node of this machine's own cluster, or that an autoscaler may bring.
+
+        Nodes of another may still join it: there the wait for the actors ends, and says what has no place.
+        """
+        if self._started or grows():
+            check(asked, nodes())
 
     def handles(self, root: Location, indexes: Sequence[tuple[Manifest, Origin]], *, distils: bool = False) -> Handles:
         """What a row's coroutine works with: generator, encoder, and the shards of `indexes`; all start together."""

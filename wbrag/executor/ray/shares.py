@@ -25,8 +25,12 @@ ROW_ACTOR = 0.5  # CPUs of the process that works on an engine's rows
 SHARD = 0.1  # CPUs of one that holds a shard; those of actors with a model are 1, as Ray counts them
 
 
-def shares(config: Config, gpus: float, cpus: float = inf) -> Shares:
-    """As many as fit on so many GPUs and CPUs; raises `UsageError` where the least of each does not."""
+def shares(config: Config, gpus: float, cpus: float = inf, *, engines_too: bool = True, firm: bool = True) -> Shares:
+    """As many as fit on so many GPUs and CPUs; raises `UsageError` where the least of each does not.
+
+    `engines_too`: engines are started beside the encoders. What is short of cores is no error where the cluster may
+    still grow (not `firm`): then the least is started, and waited for.
+    """
     g, e, d = config.generator, config.encoder, config.distiller.generator
     engine = float(g.tensor_parallel_size) if gpus and g.backend == "vllm" else 0.0
     writer = float(d.tensor_parallel_size) if gpus and d.backend == "vllm" and d.model else 0.0
@@ -40,14 +44,14 @@ def shares(config: Config, gpus: float, cpus: float = inf) -> Shares:
             f"{gpus:g} in the cluster: lower generator.engines, encoder.gpus_per_actor (0.1 shares one, 0: CPU) or "
             "index.gpus_per_shard"
         )
-    cores = cpus - _least_cpus(config)
-    if cores < -1e-6:
+    cores = cpus - _least_cpus(config, engines_too)
+    if cores < -1e-6 and firm:
         raise UsageError(
-            f"expected {_least_cpus(config):g} CPUs for {g.engines[0]} engines and their rows, {e.actors[0]} encoders "
-            f"and {config.index.shards} shards, found {cpus:g} in the cluster: lower generator.engines or "
-            "encoder.actors, or add nodes"
+            f"expected {_least_cpus(config, engines_too):g} CPUs for {g.engines[0]} engines and their rows, "
+            f"{e.actors[0]} encoders and {config.index.shards} shards, found {cpus:g} in the cluster: "
+            "lower generator.engines or encoder.actors, or add nodes"
         )
-    left = gpus - least
+    left, cores = gpus - least, max(0.0, cores)
     engines, left, cores = _most(g.engines, engine, left, 1 + ROW_ACTOR, cores)
     writers = 0
     if d.model:
@@ -55,11 +59,12 @@ def shares(config: Config, gpus: float, cpus: float = inf) -> Shares:
     return Shares(engines, _most(e.actors, e.gpus_per_actor, left, 1, cores)[0], writers)
 
 
-def _least_cpus(config: Config) -> float:
+def _least_cpus(config: Config, engines_too: bool) -> float:
     g, e, d = config.generator, config.encoder, config.distiller.generator
     shard = 1.0 if config.index.gpus_per_shard else SHARD
     writers = d.engines[0] if d.model else 0
-    return g.engines[0] * (1 + ROW_ACTOR) + writers + e.actors[0] + config.index.shards * shard
+    engines = g.engines[0] * (1 + ROW_ACTOR) + writers if engines_too else 0.0
+    return engines + e.actors[0] + config.index.shards * shard
 
 
 def _most(bounds: tuple[int, int], gpu: float, gpus: float, cpu: float, cpus: float) -> tuple[int, float, float]:

@@ -93,14 +93,20 @@ def build_once(
 
 def once(root: Location, name: str, make: Callable[[], ShardFiles]) -> ShardFiles:
     """What `make` puts in `root/name`, unless a record beside that folder says that it is finished."""
-    record = root / f"{name}.json"
-    if record.is_file():
-        files = ShardFiles(**json.loads(record.read_text(encoding="utf-8")))
-        if all((root / name / file).is_file() for file in files.sha256):
-            return files
+    if found := finished(root, name):
+        return found
     files = make()
-    write_atomically(record, json.dumps(asdict(files)) + "\n")
+    write_atomically(root / f"{name}.json", json.dumps(asdict(files)) + "\n")
     return files
+
+
+def finished(root: Location, name: str) -> ShardFiles | None:
+    """The files of `root/name`, where the record beside it says that it is finished, and they are there."""
+    record = root / f"{name}.json"
+    if not record.is_file():
+        return None
+    files = ShardFiles(**json.loads(record.read_text(encoding="utf-8")))
+    return files if all((root / name / file).is_file() for file in files.sha256) else None
 
 
 def exact(factory: str) -> bool:

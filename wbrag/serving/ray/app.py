@@ -145,14 +145,24 @@ def application(config: Config) -> serve.Application:
 
 
 def retriever_asks(config: Config) -> Asked:
-    """What a retriever replica has to itself of a node: its encoder, and the vectors of the newest release."""
+    """What a retriever replica asks of a node: its encoder, and its part of the vectors of the newest release.
+
+    These are mapped, so that the replicas of a node share them: the least of the replicas hold them together.
+    """
     e, layout = config.encoder, Layout(config=config)
     gpu = min(1.0, e.gpus_per_actor + config.index.gpus_per_shard * config.index.shards)
     held = 0
     with suppress(WbragError):  # what is missing or damaged, whoever starts the replica says
         found = layout.indexes(layout.default_release(None))
         held = sum(stored_bytes(layout.path / "index", manifest) for manifest, _ in found)
-    return Asked("a retriever", 1, 0.5, gpu, ENCODER_BYTES + held, "choose a compressed index.factory")
+    return Asked(
+        "a retriever",
+        1,
+        0.5,
+        gpu,
+        ENCODER_BYTES + held // config.serving.retrievers[0],
+        "choose a compressed index.factory",
+    )
 
 
 def _options(name: str, bounds: tuple[int, int], target: int) -> dict[str, Any]:

@@ -34,17 +34,26 @@ _TAGS = r"(?:script|iframe|img|svg|object|embed|form|input|meta|link|style|base|
 # Cyrillic letters that look like Latin ones.
 LOOKALIKE = str.maketrans("аеорсухіјѕԁАВЕКМНОРСТХІЈЅ", "aeopcyxijsdABEKMHOPCTXIJS")
 
+
+def _cyrillic(pattern: str) -> str:
+    """`pattern` for text that LOOKALIKE was applied to, in small letters and capitals, not all of which it changes."""
+    both = (f"[{c.translate(LOOKALIKE)}{c.upper().translate(LOOKALIKE)}]" if c > "\u0400" else c for c in pattern)
+    return "".join(both)
+
+
 # The same in other languages; their letters as a reader sees them, see LOOKALIKE.
 _DROP_ELSEWHERE = (
-    r"\b(?:ignorier\w{0,4}|vergiss|vergesst|missachte\w{0,2})\s+(?:(?:alle|die|deine|diese|bisherigen|vorherigen|vorigen|"
-    r"obigen|früheren)\s+){1,4}(?:anweisung|instruktion|vorgabe|regel|befehl)",
-    r"\b(?:ignore[rz]?|ignorez|oublie[rz]?)\s+(?:(?:toutes|tous|les|tes|vos|ces)\s+){1,3}(?:instructions|consignes|règles)",
-    r"\b(?:ignor[ae]r?|olvida|olvide|esqueça|esquece|ignori|dimentica)\s+(?:(?:todas|todos|las|los|tus|sus|as|os|suas|tutte|"
-    r"le|anteriores|precedenti)\s+){1,4}(?:instrucciones|instruções|istruzioni|reglas|regras|regole)",
-    r"\b(?:игнорируй(?:те)?|забудь(?:те)?)\s+(?:\w{1,20}\s+){0,3}?(?:инструкци|указани|команд)".translate(LOOKALIKE),
-    r"(?:忽略|无视|無視|忘记|忘掉|不要理会)[^。！？\n]{0,12}(?:指令|指示|提示|规则|規則)",
-    r"(?:指示|命令|プロンプト|ルール)[^。！？\n]{0,6}(?:無視|忘れ)",
-    r"(?:지시|명령|지침)\S{0,4}\s*(?:모두\s*)?(?:무시|잊)",
+    r"\b(?:ignoriere?n?|vergiss|vergesst|vergessen\s+sie|missachten?)\s+(?:sie\s+)?(?:(?:alle|die|deine|diese)\s+){0,3}"
+    r"(?:alle|deine|bisherigen|vorherigen|vorigen|obigen|früheren)\s+(?:anweisung|instruktion|vorgabe|regel|befehl)",
+    r"\b(?:ignore[rz]?|oublie[rz]?)\s+(?:toutes|tous|tes|vos)\s+(?:les\s+|tes\s+|vos\s+)?(?:instructions|consignes|règles)",
+    r"\b(?:ignor[ae]r?|olvida|olvide|esqueça|esquece|ignori|dimentica)\s+(?:todas|todos|tus|sus|suas|tutte)\s+"
+    r"(?:(?:las|los|tus|sus|as|os|suas|le|anteriores|precedenti)\s+){0,3}"
+    r"(?:instrucciones|instruções|istruzioni|reglas|regras|regole)",
+    _cyrillic(r"\b(?:игнорируй(?:те)?|забудь(?:те)?)\s+(?:\w{1,20}\s+){0,3}?(?:инструкци|указани|команд)"),
+    r"(?<![不别])(?:忽略|无视|無視|忘记|忘掉|不要理会)[^。！？\n]{0,6}(?:之前|以上|上述|前面|先前|所有|系统|你的)[^。！？\n]{0,6}"
+    r"(?:指令|指示|提示|规则|規則)",
+    r"(?:以前|前|上記|これまで|すべて|全て)の?[^。！？\n]{0,6}(?:指示|命令|プロンプト|ルール)[^。！？\n]{0,8}(?:無視し[てろ]|無視せよ|忘れ[てろ])",
+    r"(?:이전|모든|위의?)\s*(?:지시|명령|지침)\S{0,4}\s*(?:모두\s*)?(?:무시|잊)",
     r"(?:تجاهل|انس)\s+(?:\w{1,20}\s+){0,3}?(?:التعليمات|الأوامر|الإرشادات)",
     r"(?:निर्देश|आदेश)\S{0,6}\s+(?:\S{1,12}\s+){0,3}?अनदेख",
 )

@@ -29,10 +29,12 @@ STOP = frozenset(
 )
 PRONOUNS = frozenset("he him his she her hers it its they them their theirs himself herself itself themselves".split())
 DEMONSTRATIVES = frozenset("this that these those such".split())  # refer back at the head of a sentence
-NEGATIONS = frozenset(
-    "no not never cannot without neither nor nicht kein keine keinen keinem keiner keines nie niemals ohne pas jamais "
-    "aucun aucune nunca jamás ningún ninguna não nessun nessuna niet geen nooit zonder не нет без никогда ни nie inte "
-    "aldrig ikke لا لم لن ليس ليست بدون नहीं मत बिना".split()
+NEGATIONS = frozenset("no not never cannot without neither nor".split())
+# In small letters: "PAs" and "Nie" are names in English. As `fold` leaves them.
+_FOREIGN_NEGATIONS = frozenset(
+    "nicht kein keine keinen keinem keiner keines nie niemals ohne ne jamais aucun aucune nunca jamas ningun ninguna "
+    "nao nessun nessuna niet geen nooit zonder не нет без никогда ни inte aldrig ikke لا لم لن ليس ليست بدون नहीं मत "
+    "बिना".split()
 )
 _NOT_SO = frozenset({"not so"})  # of a sentence without spaces: which word is denied cannot be seen
 _UNSPACED_NEGATION = re.compile("[不没沒無无未非]|ない|なかった|ません|ずに|ไม่")
@@ -155,7 +157,11 @@ def _content(words: list[_Word], found: list[Figure]) -> frozenset[str]:
     content: set[str] = set()
     negated = False
     for word in words:
-        if word.folded in NEGATIONS or word.raw.lower().replace("’", "'").endswith("n't"):
+        if (
+            word.folded in NEGATIONS
+            or (word.folded in _FOREIGN_NEGATIONS and word.raw == word.raw.lower())
+            or word.raw.lower().replace("’", "'").endswith("n't")
+        ):
             negated = True
         elif word.folded not in STOP and len(word.folded) > 1:
             content.add(("not " if negated else "") + stem(word.folded))

@@ -8,6 +8,7 @@ from wbrag.core.sections import ChecksConfig
 from wbrag.core.types import Evidence, Passage, Unit
 from wbrag.units.checks.grounding import grounding
 from wbrag.units.checks.interface import CheckInput
+from wbrag.units.checks.reading import read
 
 # evidence, a sentence that it supports, one that it does not
 CASES = {
@@ -51,3 +52,13 @@ def test_what_is_said_and_what_is_not(language: str) -> None:
     assert supported(evidence, evidence)
     assert supported(evidence, true)
     assert [said for said in false if supported(evidence, said)] == []
+
+
+@pytest.mark.parametrize("sentence", ["Two PAs work there.", "Nie Er wrote the march.", "They danced a pas de deux."])
+def test_english_words_that_are_negations_elsewhere(sentence: str) -> None:
+    assert not [word for word in read(sentence).content if word.startswith("not ")]
+
+
+def test_negations_with_accents() -> None:
+    assert "not mora" in read("Ela não mora aqui.").content
+    assert not supported("Ela mora em Tarn desde 1911.", "Ela não mora em Tarn.")
