@@ -16,6 +16,7 @@ from wbrag.core.model_sections import EncoderConfig
 from wbrag.retrieval.encoder import path_of
 
 LOOKED_AT = 40_000  # passages at most, from all parts of the corpus
+GROUPS = 64  # row groups that are read for it
 MOST_UNKNOWN = 0.5  # share of unknown tokens from which a passage cannot be read
 BATCH = 1000
 
@@ -65,6 +66,7 @@ def sampled(files: Sequence[Location], most: int) -> Iterator[str]:
     import pyarrow.parquet as pq
 
     groups = [(file, i) for file in files for i in range(pq.ParquetFile(opened(file)).num_row_groups)]
+    groups = [groups[len(groups) * i // GROUPS] for i in range(GROUPS)] if len(groups) > GROUPS else groups
     left = most
     for n, (file, i) in enumerate(groups):
         share = -(-left // (len(groups) - n))
