@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
+from heapq import nsmallest
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -230,12 +231,18 @@ class Shard:
         if 0 < k < len(scores):
             keep = scores >= np.partition(scores, -k)[-k]  # with what is tied at the cut
             scores, rows = scores[keep], rows[keep]
-        ranked = sorted((-float(score), self._cell(int(row), "id"), int(row)) for row, score in zip(rows, scores))
-        return [self.hit(row, -score) for score, _, row in ranked[:k]]  # their texts alone are read
+        ranked = nsmallest(k, zip((-scores).tolist(), self._ids(rows), rows.tolist()))
+        return [self.hit(row, -score) for score, _, row in ranked]  # their texts alone are read
 
-    def _cell(self, row: int, column: str) -> str:
-        at = int(np.searchsorted(self._starts, row, "right")) - 1
-        return str(self._batches[at].column(column)[row - int(self._starts[at])])
+    def _ids(self, rows: npt.NDArray[np.int64]) -> list[str]:
+        """The ids of passages at these rows; batch by batch, since thousands may be tied."""
+        found = np.empty(len(rows), object)
+        batches = np.searchsorted(self._starts, rows, "right") - 1
+        for at in np.unique(batches):
+            mine = np.flatnonzero(batches == at)
+            places = pa.array(rows[mine] - self._starts[at])
+            found[mine] = self._batches[at].column("id").take(places).to_pylist()
+        return list(found)
 
     def hit(self, row: int, score: float) -> Hit:
         """The passage at `row`.
