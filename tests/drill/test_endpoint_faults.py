@@ -13,6 +13,7 @@ from tests.support.openai_server import Step, cut, error, hang, ok, raw, reset
 from tests.support.outcome import assert_same, rows_of
 from tests.support.pipeline import ITEMS
 from wbrag.core.errors import WbragError
+from wbrag.executor.ray.row_pass import FULL, UNANSWERED
 from wbrag.workspace import Workspace
 
 if TYPE_CHECKING:  # a plugin is imported by pytest
@@ -99,7 +100,8 @@ def test_an_endpoint_that_goes_away_stops_the_run_early(folder: Path, place: Pla
     finished = {id for id, row in rows_of(folder / "verdicts").items() if not row["error"]}
     in_vain = len(place.server.requests) - 300
     print(f"{len(finished)} rows finished, {in_vain} requests in vain")
-    assert finished and in_vain < 120 - len(finished), "less than one for each row that was left"
+    under_way = max(2, FULL * 16 // 8) * 8  # rows, when the endpoint went away; each has two calls, tried three times
+    assert finished and in_vain <= 6 * (under_way + UNANSWERED) < 6 * (120 - len(finished)), "not all the rest"
 
     place.server.script = []
     assert place.enrich(folder, "toy/many", block_rows=8) == (len(finished), 0)
