@@ -141,7 +141,8 @@ document.addEventListener("keydown", (event) => {
     return event.target.form.requestSubmit();
   }
   if (event.key === "Escape" && event.target.id === "q") return event.target.blur();
-  const typing = event.target.matches("input:not([type=checkbox]), textarea, select");
+  // A closed dialog's field may hold the focus until the next frame.
+  const typing = event.target.matches("input:not([type=checkbox]), textarea, select") && event.target.checkVisibility();
   if (event.ctrlKey || event.metaKey || event.altKey || typing || one("dialog[open]")) return;
   const letter = /^[a-z]$/i.test(event.key);
   const key = letter ? (event.shiftKey ? event.key.toUpperCase() : event.key.toLowerCase()) : event.key; // caps lock is no shift
