@@ -18,6 +18,7 @@ from wbrag.core.normalise import FLASHRAG, Normalisation
 
 Metric = Callable[..., float]  # of a prediction, golden answers and, perhaps, a normalisation
 _CLOSED = {"yes", "no", "noanswer"}
+_AROUND = string.punctuation
 
 
 def em(prediction: str, golden_answers: Sequence[str], by: Normalisation = FLASHRAG) -> float:
@@ -63,9 +64,6 @@ def _says(prediction: str, golden: str) -> bool:
     words = " ".join(word.strip(_AROUND) or word for word in prediction.split())
     gold = golden.strip(f"{_AROUND} ") or golden.strip()
     return _is(prediction, golden) or (bool(gold) and f" {gold} " in f" {words} ")
-
-
-_AROUND = string.punctuation
 
 
 class _Overlap(NamedTuple):

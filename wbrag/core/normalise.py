@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import NamedTuple
 
-from wbrag.core.words import characters
+from wbrag.core.words import IDEOGRAPHIC, characters
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -46,8 +46,7 @@ def _kept(c: str) -> str:
     return str(unicodedata.decimal(c)) if kind == "Nd" else c
 
 
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_BETWEEN = re.compile(rf"(?<=[{_UNSPACED}]) (?=[{_UNSPACED}])")  # a space that such scripts do not need
+_BETWEEN = re.compile(rf"(?<=[{IDEOGRAPHIC}]) (?=[{IDEOGRAPHIC}])")  # a space that such scripts do not need
 
 FLASHRAG = Normalisation(normalise, str.split)
 UNICODE = Normalisation(unicode_form, characters)

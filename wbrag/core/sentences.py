@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 
+from wbrag.core.words import IDEOGRAPHIC
+
 # A terminator run with its closing quotes, brackets and citation marks (set off by a space in the Penn Treebank style
 # of Natural Questions); an East Asian full stop; or a blank line.
 # The look-behind and the possessive `*+`/`++` keep the scan linear on long runs of dots.
 _END = re.compile(
-    r"""(?<![.!?…؟۔։])[.!?…؟۔։]++(?:["'”’»)\]]|\[\d+\])*+(?:[ ](?:''|[)\]])(?=\s|$))*+(?:[\ \u00a0\u202f]»)?+(?=\s|$)
+    rf"""(?<![.!?…؟۔։])[.!?…؟۔։]++(?:["'”’»)\]]|\[\d+\])*+(?:[ ](?:''|[)\]])(?=\s|$))*+(?:[\ \u00a0\u202f]»)?+(?=\s|$)
       | [。！？｡．।॥។။።།]++[」』”’）]*+
-      | (?<=[\u3040-\u30ff\u3400-\u9fff])[!?]++(?=[\u3040-\u30ff\u3400-\u9fff])
+      | (?<=[{IDEOGRAPHIC}])[!?]++(?=[{IDEOGRAPHIC}])
       | \n[^\S\n]*+\n""",
     re.VERBOSE,
 )

@@ -14,7 +14,7 @@ GLOSSES = 0.2  # share of a text's characters up to which they are names and glo
 LONGEST = 40  # characters of a word: what goes on without a space is data, or a script that is not listed here
 
 # Blocks of https://www.unicode.org/Public/UCD/latest/ucd/Blocks.txt; U+3000 is a space.
-_IDEOGRAPHIC = (
+IDEOGRAPHIC = (
     "\u2e80-\u2fdf\u3001-\u303f\u3040-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\ua4cf\uf900-\ufaff\uff01-\uff9f"
     "\U00020000-\U0003ffff"
 )
@@ -25,12 +25,12 @@ _MARKS = "".join(
 )
 _CLOSING = "、。，．！？：；」』）】〉》"
 
-_UNSPACED = re.compile(f"[{_IDEOGRAPHIC}{_SPOKEN}]")
+_UNSPACED = re.compile(f"[{IDEOGRAPHIC}{_SPOKEN}]")
 _WORD = re.compile(
-    f"[{_IDEOGRAPHIC}]{{1,2}}[{_CLOSING}]*+|(?:[{_SPOKEN}][{_MARKS}]*+){{1,4}}|"
-    f"[^\\s{_IDEOGRAPHIC}{_SPOKEN}]{{1,{LONGEST}}}"
+    f"[{IDEOGRAPHIC}]{{1,2}}[{_CLOSING}]*+|(?:[{_SPOKEN}][{_MARKS}]*+){{1,4}}|"
+    f"[^\\s{IDEOGRAPHIC}{_SPOKEN}]{{1,{LONGEST}}}"
 )
-_TOKEN = re.compile(f"[{_IDEOGRAPHIC}]|[{_SPOKEN}][{_MARKS}]*+|[^\\s{_IDEOGRAPHIC}{_SPOKEN}]+")
+_TOKEN = re.compile(f"[{IDEOGRAPHIC}]|[{_SPOKEN}][{_MARKS}]*+|[^\\s{IDEOGRAPHIC}{_SPOKEN}]+")
 _SPACED = re.compile(rf"\S{{1,{LONGEST}}}")
 
 

@@ -19,15 +19,10 @@ import pyarrow.parquet as pq
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, opened
 from wbrag.core.types import Passage
+from wbrag.data.chunk import document_of
 
 Becomes = Literal["added", "changed", "unchanged", "older", "deleted", "not found"]
 DECIDING = ("id", "title", "text", "source", "start", "end", "updated_at")  # with `trust`: whether one is another
-
-
-def document_of(id: str) -> str:
-    """The document that a chunk was cut from; itself where it is none."""
-    document, cut, number = id.rpartition("#")
-    return document if cut and number.isdigit() else id
 
 
 @dataclass

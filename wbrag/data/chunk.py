@@ -26,6 +26,12 @@ class _Piece(NamedTuple):
     words: int
 
 
+def document_of(id: str) -> str:
+    """The document that a passage was cut from, by the id that ingest gives a chunk; itself where it was not cut."""
+    document, cut, number = id.rpartition("#")
+    return document if cut and number.isdigit() else id
+
+
 def chunk(title: str, text: str, words: int = 100) -> Iterator[Chunk]:
     """Cut `text` into consecutive chunks that, with `title`, have at most `words` words.
 
@@ -61,12 +67,17 @@ def _pieces(text: str, start: int, end: int, limit: int, dense: bool) -> Iterato
     words = list(spans(text, start, end, dense))
     first = 0
     while first < len(words):
-        last = min(first + limit, len(words))
-        while last < len(words) and last > first + 1 and words[last - 1][1] - words[last - 1][0] == LONGEST:
-            if words[last][0] != words[last - 1][1]:
-                break
-            last -= 1  # not in the middle of a long address
-        if last == first + 1:
-            last = min(first + limit, len(words))
+        full = last = min(first + limit, len(words))
+        while last > first and _inside(words, last):
+            last -= 1  # not in the middle of a long address, unless it fills the run
+        last = last if last > first else full
         yield _Piece(words[first][0], words[last - 1][1], last - first)
         first = last
+
+
+def _inside(words: list[tuple[int, int]], at: int) -> bool:
+    """Whether the word at this place goes on with one that was too long to be one."""
+    if at == len(words):
+        return False
+    (start, end), (following, _) = words[at - 1], words[at]
+    return end == following and end - start == LONGEST

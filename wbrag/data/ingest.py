@@ -187,8 +187,17 @@ def open_records(
         remedy = "give the folder, files below it are found" if set("*?[") & set(str(path)) else "check the path"
         raise WbragError(f"expected a {format} file at {path}, found nothing; {remedy}")
     on_bad = check_on_bad(how.get("on_bad") or "stop")
-    given = Input(str(path), format, columns, unlabelled, known.table, delimiter, header, on_bad)
-    given.one_split = kind == "examples"
+    given = Input(
+        str(path),
+        format,
+        columns,
+        unlabelled=unlabelled,
+        table=known.table,
+        delimiter=delimiter,
+        header=header,
+        on_bad=on_bad,
+        one_split=kind == "examples",
+    )
     return given, reader(given)
 
 
@@ -279,18 +288,18 @@ def _nothing(given: Input, wanted: str) -> WbragError:
 def _result(
     given: Input, rows: int, documents: int, dropped: int, target: Location, kept_in: Location | None
 ) -> IngestResult:
-    kept = kept_in if given.quarantined else None
-    return IngestResult(
-        rows,
-        documents,
-        dropped,
-        target,
-        given.quarantined,
-        dict(given.left_out),
-        kept,
-        given.values.mended,
-        tuple(given.passed_over),
-    )
+    return IngestResult(rows, documents, dropped, target, **told(given, kept_in))
+
+
+def told(given: Input, kept_in: Location | None) -> dict[str, Any]:
+    """What every result says of what was read."""
+    return {
+        "quarantined": given.quarantined,
+        "left_out": dict(given.left_out),
+        "kept_in": kept_in if given.quarantined else None,
+        "mended": given.values.mended,
+        "passed_over": tuple(given.passed_over),
+    }
 
 
 def _split(document: Passage, chunk_words: int, source: str) -> list[Passage]:

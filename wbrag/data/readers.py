@@ -30,14 +30,14 @@ from wbrag.data.source import Input, Record, Records
 from wbrag.data.values import kind_of
 
 
-def json_records(source: Input, path: Location | None = None) -> Records:
+def json_records(source: Input) -> Records:
     """Objects of JSON lines or of a JSON array, whichever each file holds; of a Parquet file, its rows."""
 
     def read(file: Location, head: bytes) -> Records:
         is_array = head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")[:1] == b"["  # in UTF-16 too
         return json_items(source, None, file) if is_array else json_lines(source, file)
 
-    return each_file(source, source.files(path or location(source.path), TEXTS, ROWS), read)
+    return each_file(source, source.files(location(source.path), TEXTS, ROWS), read)
 
 
 def each_file(source: Input, files: Sequence[Location], read: Callable[[Location, bytes], Records]) -> Records:
@@ -107,7 +107,8 @@ def parquet_rows(source: Input, path: Location | None = None) -> Records:
     files = [path] if path else source.files(location(source.path), ROWS)
     for file in files:
         before, number = source.finished, 0
-        refuse_all_but_parquet(file)
+        if path is None:
+            refuse_all_but_parquet(file)
         try:
             with pq.ParquetFile(opened(file)) as table:
                 # Vectors are no field of ours, and slow to turn into Python lists.

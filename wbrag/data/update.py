@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Unpack, get_args
+from typing import NamedTuple, Unpack
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.io.files import Location, location, opened
 from wbrag.core.io.parquet import corpus_files
-from wbrag.data.changes import Becomes, Changes, look_up
+from wbrag.data.changes import Changes, look_up
 from wbrag.data.dedup import SeenIds
 from wbrag.data.ingest import (
     CORPUS_SCHEMA,
@@ -32,6 +32,7 @@ from wbrag.data.ingest import (
     cut_documents,
     keeping,
     open_records,
+    told,
     write_part,
     write_rows,
 )
@@ -119,15 +120,16 @@ def update_corpus(
     found = Counter(document.becomes for document in new.documents.values())
     return UpdateResult(
         wrote.rows,
-        **{kind.replace(" ", "_"): found[kind] for kind in get_args(Becomes)},
+        added=found["added"],
+        changed=found["changed"],
+        deleted=found["deleted"],
+        unchanged=found["unchanged"],
+        older=found["older"],
+        not_found=found["not found"],
         files_kept=len(wrote.kept),
         files_written=wrote.written,
         path=target,
-        quarantined=given.quarantined,
-        left_out=dict(given.left_out),
-        kept_in=how.get("kept_in") if given.quarantined else None,
-        mended=given.values.mended,
-        passed_over=tuple(given.passed_over),
+        **told(given, how.get("kept_in")),
     )
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from wbrag.core.sections import EnrichConfig
 from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Example, Hit, Int32
+from wbrag.data.chunk import document_of
 from wbrag.methods import Rag
 from wbrag.methods.meter import Meter
 
@@ -103,12 +104,6 @@ def held_again(found: Usefulness, example: Example) -> Usefulness:
 def is_gold(id: str, gold: Collection[str]) -> bool:
     """Whether a passage is one of these; a document counts by any of its chunks."""
     return id in gold or document_of(id) in gold
-
-
-def document_of(id: str) -> str:
-    """The document that a passage was cut from; itself where it was not cut."""
-    document, cut, number = id.rpartition("#")
-    return document if cut and number.isdigit() else id
 
 
 def gold_ids(example: Example) -> frozenset[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from wbrag.core.types import Example
-from wbrag.enrich.usefulness import document_of, gold_ids
+from wbrag.data.chunk import document_of
+from wbrag.enrich.usefulness import gold_ids
 from wbrag.units.layout import Layout
 
 STRATA = ("same passage", "same article", "neither", "unknown")  # unknown: it names no gold passage

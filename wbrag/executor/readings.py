@@ -15,9 +15,10 @@ from typing import NamedTuple
 from wbrag.core.errors import UsageError
 from wbrag.core.sentences import sentences
 from wbrag.core.types import Example, Passage, content_hash
+from wbrag.data.chunk import document_of
 from wbrag.data.demo.facts import demo_world
 from wbrag.data.demo.world import Fact, World, build_world
-from wbrag.enrich.usefulness import document_of, gold_ids, is_gold
+from wbrag.enrich.usefulness import gold_ids, is_gold
 from wbrag.executor.models import Models
 from wbrag.retrieval.external import is_external
 from wbrag.retrieval.retriever import IndexRetriever

@@ -227,9 +227,10 @@ class Runner(Models):
         """Embed and index what of the corpus is new, resuming what a killed run left; the manifest's path beside it."""
         from wbrag.executor.ray.index_build import BuiltIndex, build_index, spread
 
-        if present := self._present():
-            return BuiltIndex(present[0], 0, 0), inside(present[1], self.layout.path)
         path, parts = self.layout.path, self.layout.corpus_parts()
+        digest = fingerprint(list(parts.values()))
+        if present := self._present(digest):
+            return BuiltIndex(present[0], 0, 0), inside(present[1], path)
         with bar("embedding the corpus", shown=self.progress) as update:
             found = build_index(
                 self.session, path / "corpus", parts, path / "embeddings", path / "index", update, self._tell
@@ -240,7 +241,6 @@ class Runner(Models):
                 words = index_words(path / "index", manifest.shards, spread, update)
             manifest = replace(manifest, keywords=words)
         file = path / "index" / f"base-{manifest.name}.json"
-        digest = fingerprint(list(parts.values()))
         pointer = {"manifest": inside(file, path), "sha256": manifest.write(file), "corpus": digest}
         write_atomically(path / "index" / "base.json", json.dumps(pointer, indent=1) + "\n")
         return found._replace(manifest=manifest), pointer["manifest"]
@@ -249,10 +249,10 @@ class Runner(Models):
         if self.progress:
             print(f"index: {said}", file=sys.stderr, flush=True)
 
-    def _present(self) -> tuple[Manifest, Location] | None:
-        """The base index in use, where it is what would be built, and all of it is there."""
+    def _present(self, corpus: str) -> tuple[Manifest, Location] | None:
+        """The base index in use, where it is what would be built of the `corpus`, and all of it is there."""
         try:
-            current = self.layout.indexed()
+            current = self.layout.indexed(corpus)
         except WbragError:  # of another encoder, or damaged
             return None
         if not current:

@@ -231,13 +231,13 @@ class Layout:
         _, path, digest = self.base()
         return inside(path, self.path), digest
 
-    def indexed(self) -> bool:
+    def indexed(self, corpus: str | None = None) -> bool:
         """Whether the base index in use is one of the present corpus and encoder, with its words where they count."""
         pointer = self.path / "index" / "base.json"
         if not pointer.is_file() or (self.config.retrieval.hybrid and not self.base()[0].keywords):
             return False
         self.base()
-        return bool(json.loads(pointer.read_text(encoding="utf-8"))["corpus"] == self.corpus_fingerprint())
+        return bool(json.loads(pointer.read_text(encoding="utf-8"))["corpus"] == (corpus or self.corpus_fingerprint()))
 
     def release(self, name: str = "latest") -> Release:
         """The row of a release; `none` is the base index in use, alone."""

@@ -80,13 +80,10 @@ class Neighbours:
 def _best(scores: Vectors, k: int) -> Rows:
     """Where the `k` highest of each row are, in any order."""
     if k >= scores.shape[1]:
-        return np.broadcast_to(np.arange(scores.shape[1]), scores.shape).copy()
+        return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
     return np.argpartition(-scores, k - 1, axis=1)[:, :k]
 
 
 def matrix(vectors: Sequence[Vectors], dimension: int) -> Vectors:
     """`vectors` as one array [n, d], also where there are none."""
-    found = np.empty((len(vectors), dimension), np.float32)
-    for row, vector in enumerate(vectors):
-        found[row] = vector
-    return found
+    return np.array(vectors, np.float32).reshape(-1, dimension)

@@ -11,7 +11,7 @@ from tests.support.hosts import Here
 from tests.support.openai_server import OpenAIServer
 from wbrag.core.errors import UsageError
 from wbrag.core.types import Example
-from wbrag.enrich.usefulness import document_of
+from wbrag.data.chunk import document_of
 from wbrag.executor.readings import Apart, archive, drawn, parts, readings
 from wbrag.workspace import Workspace
 

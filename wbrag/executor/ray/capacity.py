@@ -20,10 +20,9 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Asked:
-    """`count` actors of one kind, each with so much of a node to itself; `memory` in bytes. `lower` says what helps."""
+    """An actor's part of a node; `memory` in bytes. `lower` says what helps where no node has so much."""
 
     what: str
-    count: int
     cpu: float = 0.0
     gpu: float = 0.0
     memory: float = 0.0
@@ -44,9 +43,9 @@ class Asked:
 def check(asked: Sequence[Asked], nodes: Sequence[dict[str, float]]) -> None:
     """Raises `UsageError` for the first of them that fits none of the `nodes`."""
     for one in asked:
-        if one.count and nodes and not any(one.fits(node) for node in nodes):
+        if nodes and not any(one.fits(node) for node in nodes):
             best = max(nodes, key=lambda node: (one.gpu <= node.get("GPU", 0), node.get("memory", 0)))
-            has = Asked("", 1, best.get("CPU", 0), best.get("GPU", 0), best.get("memory", 0)).said()
+            has = Asked("", best.get("CPU", 0), best.get("GPU", 0), best.get("memory", 0)).said()
             raise UsageError(
                 f"expected a node with {one.said()} for {one.what}, found none: the largest has {has}; {one.lower}, "
                 "or add such a node"

@@ -64,15 +64,16 @@ def build_index(
     config, encoder = session.config, encoder_fingerprint(session.config.encoder)
     blocks = plan(corpus, config.index.block_rows, config.index.shards)
     session.connect()
-    dimension = int(ray.get(session.encoder().up()[0].dimension.remote()))
+    session.start_encoders()  # meanwhile
     store = VectorStore(embeddings / encoder)
     store.folder.mkdir(parents=True, exist_ok=True)
     keys = _keys(corpus, parts, embeddings / "keys")
+    dimension = int(ray.get(session.encoder().up()[0].dimension.remote()))
     shards = share(blocks, config.index.shards, _last_shares(root))
     rows = [np.concatenate([keys[b.place[0]][b.start : b.stop] for b in mine]) for mine in shards]
     names = [f"base-{fingerprint(encoder, config.index.factory, digest(mine[:, 2:]))}" for mine in rows]
-    todo = [i for i, name in enumerate(names) if finished(root, name) is None]
-    files: dict[int, ShardFiles] = {}
+    files = {i: there for i, name in enumerate(names) if (there := finished(root, name))}
+    todo = [i for i in range(len(shards)) if i not in files]
     embedded = 0
     if todo:
         pieces = {i: _new(store, shards[i], rows[i][:, :2], config.index.block_rows) for i in todo}
@@ -80,9 +81,9 @@ def build_index(
         total = sum(map(len, rows))
         tell(f"{total:,} passages: {embedded:,} to embed; {len(todo)} of {len(shards)} shards to build")
         wanted = {i: Wanted(names[i], shards[i], rows[i][:, :2], pieces[i]) for i in todo}
-        files = _build_shards(session, store, root, dimension, wanted, progress)
-    whole = [files[i] if i in files else finished(root, name) for i, name in enumerate(names)]
-    made = Manifest(encoder, config.encoder.model, dimension, config.index.factory, tuple(filter(None, whole)))
+        files |= _build_shards(session, store, root, dimension, wanted, progress)
+    whole = tuple(files[i] for i in range(len(shards)))
+    made = Manifest(encoder, config.encoder.model, dimension, config.index.factory, whole)
     shares = [[b.place for b in mine] for mine in shards]
     write_atomically(root / SHARES, json.dumps({"manifest": made.name, "shares": shares}) + "\n")
     return BuiltIndex(made, embedded, len(todo))
@@ -167,7 +168,7 @@ class Builds:
         self.session, self.root, self.store, self.dimension = session, root, store, dimension
         self.factory = session.config.index.factory
         memory = build_bytes(max(len(one.keys) for one in wanted), dimension, self.factory)
-        session.check(Asked("shard builds", 1, 1, memory=memory, lower="raise index.shards or choose SQfp16"))
+        session.check(Asked("shard builds", 1, memory=memory, lower="raise index.shards or choose SQfp16"))
         self.actor = ray.remote(ShardBuilder).options(num_cpus=1, memory=memory, **ANYWHERE)
         self.threads = max(1, min(MOST_THREADS, int(cluster().get("CPU", 1)) // len(wanted)))
         self.running: dict[Any, tuple[int, Any, Any]] = {}  # by what is built: the shard, its actor, and its place
@@ -181,7 +182,9 @@ class Builds:
 
     def collect(self, timeout: float) -> None:
         """Take what is finished, in whichever order, and give its place away; not for ever while none has a place."""
-        for built in ray.wait(list(self.running), timeout=timeout)[0] if self.running else ():
+        if not self.running:
+            return
+        for built in ray.wait(list(self.running), timeout=timeout)[0]:
             shard, builder, _ = self.running.pop(built)
             self.files[shard] = ray.get(built)
             ray.kill(builder)

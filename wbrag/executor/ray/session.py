@@ -83,7 +83,7 @@ class Session:
     def start(self) -> None:
         """Begin to start encoders and engines, for a job that will need both; whoever uses one waits for it."""
         self._start_engines(self.config)  # first: one of several GPUs needs them on one node
-        self._start_encoders()
+        self.start_encoders()
 
     def generator(self) -> RemoteGenerator:
         """One door to the engines; the first call starts the most of `generator.engines` and waits for the least."""
@@ -112,7 +112,7 @@ class Session:
                 max_concurrency=CALLS_AT_ONCE,
             )
             found = self._shares()
-            self.check(Asked("an engine", 1, 1, parallel, lower="lower generator.tensor_parallel_size"))
+            self.check(Asked("an engine", 1, parallel, lower="lower generator.tensor_parallel_size"))
             count = found.engines if config is self.config else found.distillers
             same = config.model_copy(update={"generator": pinned(g)})  # one commit for all nodes
             engines = [actor.remote(same) for _ in range(count)]
@@ -122,12 +122,13 @@ class Session:
 
     def encoder(self) -> RemoteEncoder:
         """One door to the encoder replicas, as many of `encoder.actors` as fit; the first use waits for the least."""
-        self._start_encoders()
+        self.start_encoders()
         least = min(self.config.encoder.actors[0], len(self._encoders))
         wait(self._encoders_up, "the encoders", self.config.ray.start_timeout_s, at_least=least)
         return RemoteEncoder(self._encoders, self._encoders_up)
 
-    def _start_encoders(self) -> None:
+    def start_encoders(self) -> None:
+        """Begin to start them; `encoder` waits for the least."""
         if self._encoders:
             return
         self.connect()

@@ -155,14 +155,8 @@ def retriever_asks(config: Config) -> Asked:
     with suppress(WbragError):  # what is missing or damaged, whoever starts the replica says
         found = layout.indexes(layout.default_release(None))
         held = sum(stored_bytes(layout.path / "index", manifest) for manifest, _ in found)
-    return Asked(
-        "a retriever",
-        1,
-        0.5,
-        gpu,
-        ENCODER_BYTES + held // config.serving.retrievers[0],
-        "choose a compressed index.factory",
-    )
+    memory = ENCODER_BYTES + held // config.serving.retrievers[0]
+    return Asked("a retriever", 0.5, gpu, memory, "choose a compressed index.factory")
 
 
 def _options(name: str, bounds: tuple[int, int], target: int) -> dict[str, Any]:
