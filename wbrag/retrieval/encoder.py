@@ -155,8 +155,16 @@ def load_encoder(settings: EncoderConfig) -> Any:
         raise WbragError(
             f"expected a sentence-transformers encoder at {settings.model!r}, found {reason}: check encoder.model"
         ) from None
-    model.max_seq_length = settings.max_tokens
+    _read_at_most(model, settings.max_tokens)
     return model
+
+
+def _read_at_most(model: Any, tokens: int) -> None:
+    """Static embeddings have no limit of their own, so it is set on their tokenizer."""
+    try:
+        model.max_seq_length = tokens
+    except AttributeError:
+        model[0].tokenizer.enable_truncation(tokens)
 
 
 def _multiplies_bfloat16(device: str) -> bool:
