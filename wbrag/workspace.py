@@ -228,7 +228,8 @@ class Workspace:
         """The knowledge owner's work list, most urgent first."""
         for table in (self.usage.answers, self.usage.feedback):
             table.compact()
-        return Governance(self.layout).tasks()
+        found = Governance(self.layout)
+        return [item for reason, ids in found.work().items() for item in found.work_items(reason, ids)]
 
     @property
     def local(self) -> LocalExecutor:

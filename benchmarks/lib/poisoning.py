@@ -37,7 +37,7 @@ from wbrag.units.checks import CHECKS, CheckResult, passed, worth_witnesses
 from wbrag.units.decisions import State
 from wbrag.units.examine import examine, nearest_passages
 from wbrag.units.layout import Layout
-from wbrag.units.table import FROM_TRAFFIC, StoredUnit
+from wbrag.units.stored import FROM_TRAFFIC, StoredUnit
 
 LOW_TRUST = 0.3
 HONEST_AT_ONCE = 8

@@ -34,7 +34,7 @@ def test_units_are_checked_approved_retired_and_refreshed(copy: Path, endpoint: 
     with host.workspace(copy, endpoint) as w:
         assert w.enrich("toy/train", limit=10)["units_new"] > 0
         units = [s.unit for s in w.shelf.read()]
-        examined = w.results.latest()
+        examined = w.results.latest(w.shelf.ids())
         assert all(examined[u.id].passed for u in units), {u.text: examined[u.id].failed for u in units}
         assert all({c.name for c in examined[u.id].results} == set(w.config.checks.enabled) for u in units)
         assert all(u.scores["s_unit"] == u.scores["s_kept"] == 1.0 for u in units)
@@ -52,7 +52,7 @@ def test_units_are_checked_approved_retired_and_refreshed(copy: Path, endpoint: 
         w.decide([chosen], "retired", by="ana", why="no longer so")
         three = w.publish()
         assert three.units == len(units) - 1 and chosen not in Governance(w).ids_in(three)
-        assert [u.id for u in Governance(w).compare(two.id, three.id).removed] == [chosen]
+        assert Governance(w).compare(two.id, three.id).removed == (chosen,)
         with pytest.raises(UsageError, match="wb-none"):
             w.decide(["wb-none"], "approved", by="ana", why="")
 
@@ -84,7 +84,7 @@ def refresh_after_a_change(w: Workspace, folder: Path) -> None:
     [new] = [s.unit for s in w.shelf.read() if s.unit.text == f"The code of {changed.title} is z{number}."]
     assert new.question_ids == changed.question_ids[:1] and new.sources[0][1] != changed.sources[0][1]
     assert w.refresh()["stale"] == 0
-    assert w.results.latest()[new.id].results, "a unit that was distilled again was not checked"
+    assert w.results.latest([new.id])[new.id].results, "a unit that was distilled again was not checked"
     assert "s_unit" in new.scores
 
     edit_corpus(folder, {changed.sources[0][0]: {"text": before[changed.sources[0][0]].text}})
@@ -93,7 +93,7 @@ def refresh_after_a_change(w: Workspace, folder: Path) -> None:
     back = w.refresh()
     assert (back["retired"], back["distilled"], back["units_new"]) == (0, 1, 0)
     assert (w.decisions.states()[changed.id], w.decisions.states()[new.id]) == ("candidate", "retired")
-    assert w.results.latest()[changed.id].passed
+    assert w.results.latest([changed.id])[changed.id].passed
 
 
 def test_the_canary_stops_a_release_that_answers_worse(copy: Path, endpoint: OpenAIServer, host: Host) -> None:

@@ -23,9 +23,9 @@ from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder
 from wbrag.retrieval.external import Held, open_store
 from wbrag.retrieval.external.pgvector import PgVector
-from wbrag.units.publish import release_ids
+from wbrag.units.release_contents import release_ids
 from wbrag.units.releases import Release
-from wbrag.units.table import StoredUnit
+from wbrag.units.stored import StoredUnit
 
 pytestmark = pytest.mark.integration
 pgserver = pytest.importorskip("pgserver", reason="pgserver has wheels up to Python 3.12")

@@ -15,7 +15,7 @@ from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import PASSAGES, build_once
 from wbrag.retrieval.trained import TrainedRetriever
 from wbrag.units.layout import Layout
-from wbrag.units.publish import propose
+from wbrag.units.publish import Stock, propose
 from wbrag.units.releases import Release
 
 
@@ -55,9 +55,9 @@ def shelve(store: Layout, encoder: Encodes, units: Sequence[Unit]) -> None:
 def proposed(store: Layout, retriever: TrainedRetriever | None = None) -> Release:
     """The release of everything on the shelf: its files are there, its row is not."""
     _, path, digest = store.base()
-    stock, history = store.shelf.read(), store.releases.all()
+    stock, history = Stock(store.shelf, store.shelf.version, store.shelf.ids()), store.releases.all()
     file = retriever.write(store.retrievers) if retriever else None
-    return propose(store.config, store.path, stock, store.shelf.version, history, path, digest, retriever=file)
+    return propose(store.config, store.path, stock, history, path, digest, retriever=file)
 
 
 def published(store: Layout, retriever: TrainedRetriever | None = None) -> Release:

@@ -13,7 +13,7 @@ from tests.support.hostless import Life, Words, open_life
 from tests.support.outcome import rows_of
 from wbrag.retrieval.index.shard import open_shards
 from wbrag.retrieval.retriever import IndexRetriever
-from wbrag.units.publish import release_ids
+from wbrag.units.release_contents import release_ids
 
 ASKED = [f"What is the code of {item}?" for item in ("amberlamp", "ambergate", "ambermill", "amberboat", "birchlamp")]
 
@@ -45,7 +45,7 @@ def portrait(folder: str) -> dict[str, Any]:
         "vectors": {s.unit.id: [round(float(x), 6) for x in s.vector] for s in units},
         "decisions": sorted([d.unit_id, d.before, d.state, d.by, d.policy, d.why] for d in decisions),
         "states": w.decisions.states(),
-        "examined": {id: [found.fingerprint, found.passed] for id, found in w.results.latest().items()},
+        "examined": {id: [found.fingerprint, found.passed] for id, found in w.results.latest(w.shelf.ids()).items()},
         "releases": [_timeless(asdict(r)) | {"held": sorted(held[r.id])} for r in releases],
         "rows": {str(f.relative_to(w.path)): rows_of(f) for f in runs},
         "base": json.loads(pointer.read_text(encoding="utf-8")) if pointer.is_file() else None,

@@ -41,6 +41,7 @@ def shelve(w: Workspace, text: str, angle: float, *, passed: bool = True) -> str
     unit = Unit("Note", text, ("q0",), ((NOTE.id, NOTE.content_hash),), evidence)
     vector = np.array([[np.cos(angle), np.sin(angle), 0]], dtype=np.float32)
     w.shelf.add([unit], vector, encoder_fingerprint(w.config.encoder), 0.97)
-    w.library.examine(w.library.unexamined([unit.id]), {})
-    assert w.results.latest()[unit.id].passed == passed, w.results.latest()[unit.id].failed
+    w.library.checking.examine([unit.id], lambda units: {})
+    found = w.results.latest([unit.id])[unit.id]
+    assert found.passed == passed, found.failed
     return unit.id

@@ -93,8 +93,8 @@ def test_units_decisions_checks_and_releases_are_as_they_were(folder: Path) -> N
     w = Workspace(config=settings(folder, {}))
     assert [r.id for r in w.releases.all()] == ["r0001", "r0002", "r0003", "r0004", "r0005"]
     assert [r.action for r in w.releases.all()] == ["publish", "publish", "publish", "rollback", "publish"]
-    [learned] = w.library.unexamined()  # its examination is of before the last approvals, as it was then
-    assert learned.unit.question_ids == ("req-1",), "checks that were made are not made again"
+    [learned] = w.library.checking.unexamined()  # its examination is of before the last approvals, as it was then
+    assert w.shelf.units([learned])[0].question_ids == ("req-1",), "checks that were made are not made again"
     assert w.mark_stale() == 0
     assert w.publish(policy="manual") == w.releases.get("latest"), "nothing changed, so there is no new release"
     counts = {state: n for state, n in Governance(w.layout).counts().items() if n}

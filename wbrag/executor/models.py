@@ -23,7 +23,7 @@ from wbrag.retrieval.retriever import Base
 from wbrag.units.examine import nearest_passages
 from wbrag.units.layout import Index, Layout
 from wbrag.units.releases import Release
-from wbrag.units.table import StoredUnit
+from wbrag.units.stored import StoredUnit
 
 if TYPE_CHECKING:
     from wbrag.executor.ray.session import Session

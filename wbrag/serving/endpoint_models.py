@@ -24,7 +24,7 @@ from wbrag.serving.adapters import PinnedRetriever
 from wbrag.units.examine import NEAREST
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
-from wbrag.units.table import StoredUnit
+from wbrag.units.stored import StoredUnit
 
 CANARY_CONCURRENCY = 4  # canary questions beside the traffic
 BATCH = 256  # texts of one call to a retriever replica

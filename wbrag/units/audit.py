@@ -30,9 +30,10 @@ def changes(layout: Layout) -> list[Change]:
 
     Each table keeps its own order, whatever the clock said: a row comes no earlier than the one before it.
     """
+    written = layout.shelf.table(["created_at", "id", "title", "model"]).to_pylist()
     found = [
-        (s.unit.created_at[:19], Change(s.unit.created_at, "wbrag", "write", s.unit.id, s.unit.title, s.unit.model))
-        for s in layout.shelf.read()
+        (row["created_at"][:19], Change(row["created_at"], "wbrag", "write", row["id"], row["title"], row["model"]))
+        for row in written
     ]
     for made in AppendLog(layout.path / "shelf" / "learned", Lesson).rows():
         change = Change(made.at, "wbrag", f"learn: {made.outcome}", made.request_id, made.why, made.unit_id)

@@ -13,7 +13,7 @@ from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.units.decisions import State
 from wbrag.units.library import Library
 from wbrag.units.releases import now
-from wbrag.units.table import marks
+from wbrag.units.stored import marks
 
 LONGEST = 4000  # characters: a unit is a short passage
 CLOSED: dict[State, State] = {"candidate": "rejected", "approved": "retired", "stale": "retired"}
@@ -25,10 +25,10 @@ def correct(library: Library, id: str, *, title: str = "", text: str = "", by: s
 
     Raises `UsageError` for an unknown unit, for words that say nothing new, and for more than `LONGEST` characters.
     """
-    stock = {s.unit.id: s.unit for s in library.layout.shelf.read()}
-    if id not in stock:
+    found = library.layout.shelf.units([id])
+    if not found:
         raise UsageError(f"expected the id of a unit, found {id!r}: `wbrag units list` shows them")
-    old = stock[id]
+    [old] = found
     new = replace(
         old,
         title=" ".join(title.split()) or old.title,
@@ -42,7 +42,7 @@ def correct(library: Library, id: str, *, title: str = "", text: str = "", by: s
     )
     if len(new.contents) > LONGEST:
         raise UsageError(f"expected at most {LONGEST:,} characters, found {len(new.contents):,}: shorten it")
-    if new.id in stock:
+    if library.layout.shelf.units([new.id]):
         which = "nothing changed" if new.id == id else f"unit {new.id}, which says just that"
         raise UsageError(f"expected other words than on the shelf, found {which}: change title or text")
     library.embed_again()

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
+import pyarrow.compute as pc
+
 from wbrag.core.errors import UsageError, unknown
 from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.files import Location, locked
+from wbrag.core.io.schemas import from_table
 
 State = Literal["candidate", "approved", "rejected", "retired", "stale"]
 STATES: tuple[State, ...] = get_args(State)
@@ -53,15 +56,27 @@ class Decisions:
 
     def all(self) -> list[Decision]:
         """Every decision, oldest first."""
-        return sorted(self.log.rows(), key=lambda d: (d.number, d.at, d.unit_id))
+        return _in_order(self.log.rows())
 
-    def latest(self) -> dict[str, Decision]:
-        """The last decision on every unit that was decided on."""
-        return {d.unit_id: d for d in self.all()}
+    def latest(self, ids: Collection[str]) -> dict[str, Decision]:
+        """The last decision on each of the units that `ids` name and that were decided on."""
+        return {d.unit_id: d for d in self.over(ids)}
+
+    def over(self, ids: Collection[str]) -> list[Decision]:
+        """Every decision on the units that `ids` name, oldest first."""
+        return _in_order(from_table(Decision, self.log.select("unit_id", ids)))
 
     def states(self) -> dict[str, State]:
         """The state of every unit that was decided on; the others are candidates."""
-        return {id: d.state for id, d in self.latest().items()}
+        return self._now()[0]
+
+    def _now(self) -> tuple[dict[str, State], int]:
+        """The states, and the highest number of a decision; read by columns, since units may be a million."""
+        rows = self.log.table(["number", "at", "unit_id", "state"])
+        rows = rows.sort_by([("number", "ascending"), ("at", "ascending"), ("unit_id", "ascending")])
+        states = {state: state for state in STATES}  # one text for all
+        last = zip(rows["unit_id"].to_pylist(), rows["state"].to_pylist(), strict=True)
+        return {id: states[state] for id, state in last}, pc.max(rows["number"]).as_py() or 0
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -75,12 +90,13 @@ class Decisions:
         state: State,
         *,
         by: str,
-        why: str,
+        why: str | Mapping[str, str],
         policy: str = "person",
         only: Collection[State] | None = None,
     ) -> list[Decision]:
         """Move units to `state` in one commit; those that are there already stay as they are.
 
+        `why`: one reason for all, or each unit's own by its id.
         `only`: units that are in one of these states when it comes to it; the others are left alone, so that no policy
         overrides what a person decided meanwhile. Raises `UsageError` for a step that a unit's life does not have, and
         then writes nothing.
@@ -92,9 +108,8 @@ class Decisions:
             return []
         with self.held():
             version = self.log.version
-            history = self.all()
-            states = {d.unit_id: d.state for d in history}
-            number = history[-1].number + 1 if history else 1
+            states, last = self._now()
+            number = last + 1
             at = datetime.now(UTC).isoformat(timespec="milliseconds")
             steps = []
             for id in ids:
@@ -104,6 +119,11 @@ class Decisions:
                 if state not in NEXT[before]:
                     allowed = " or ".join(sorted(NEXT[before]))
                     raise UsageError(f"expected {id} to become {allowed}, found {state!r}: it is {before} now")
-                steps.append(Decision(number, id, state, before, at, by, policy, why))
+                reason = why if isinstance(why, str) else why[id]
+                steps.append(Decision(number, id, state, before, at, by, policy, reason))
             self.log.append(steps, after=version)
         return steps
+
+
+def _in_order(decisions: Iterable[Decision]) -> list[Decision]:
+    return sorted(decisions, key=lambda d: (d.number, d.at, d.unit_id))

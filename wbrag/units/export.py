@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wbrag.core.errors import WbragError, unknown
@@ -18,10 +17,11 @@ from wbrag.core.io.files import Location, file_in_one_step
 from wbrag.core.io.schemas import schema_of
 from wbrag.units.decisions import Decision, State
 from wbrag.units.layout import Layout
-from wbrag.units.publish import release_ids
+from wbrag.units.release_contents import release_ids
 
 ExportFormat = Literal["jsonl", "parquet", "flashrag"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
+PIECE = 10_000  # rows that are Python objects at a time
 TOLD = ("state", "at", "by", "why")  # of each decision
 
 
@@ -54,16 +54,15 @@ def export_units(
 def _rows(layout: Layout, release: str, state: State | None) -> pa.Table:
     """The shelf's rows of these units, in the order of their ids, with their state and decisions."""
     states = layout.decisions.states()
-    table = layout.shelf.table()
     if state is not None:
-        wanted = {id for id in table["id"].to_pylist() if states.get(id, "candidate") == state}
+        wanted = {id for id in layout.shelf.ids() if states.get(id, "candidate") == state}
     else:
         wanted = set(release_ids(layout, layout.releases.get(release)))
-    table = table.filter(pc.is_in(table["id"], pa.array(sorted(wanted), pa.string()))).sort_by("id")
+    table = layout.shelf.table(ids=wanted)
     if len(table) < len(wanted):
         raise WbragError(f"expected {len(wanted)} units on the shelf, found {len(table)}: publish again")
     history: dict[str, list[dict[str, str]]] = {}
-    for d in layout.decisions.all():
+    for d in layout.decisions.over(wanted):
         history.setdefault(d.unit_id, []).append({name: getattr(d, name) for name in TOLD})
     ids = table["id"].to_pylist()
     table = table.append_column("state", pa.array([states.get(id, "candidate") for id in ids], pa.string()))
@@ -72,10 +71,12 @@ def _rows(layout: Layout, release: str, state: State | None) -> pa.Table:
 
 
 def _records(rows: pa.Table) -> Iterator[Mapping[str, Any]]:
-    for row in rows.drop_columns(["vector"]).to_pylist():
-        yield row | {"scores": json.loads(row["scores"])}
+    for piece in rows.drop_columns(["vector"]).to_batches(max_chunksize=PIECE):
+        for row in piece.to_pylist():
+            yield row | {"scores": json.loads(row["scores"])}
 
 
 def _documents(rows: pa.Table) -> Iterator[Mapping[str, Any]]:
-    for row in rows.select(["id", "title", "text"]).to_pylist():
-        yield {"id": row["id"], "contents": f"{row['title']}\n{row['text']}"}
+    for piece in rows.select(["id", "title", "text"]).to_batches(max_chunksize=PIECE):
+        for row in piece.to_pylist():
+            yield {"id": row["id"], "contents": f"{row['title']}\n{row['text']}"}

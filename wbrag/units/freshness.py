@@ -7,21 +7,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from wbrag.core.types import Passage, Unit
+import pyarrow as pa
+
+GROWN = ["id", "sources", "created_at"]  # columns of the units table
+
+
+class Grown(NamedTuple):
+    """What of a unit grows old: its sources (passage, and the hash of its contents when read), and its time."""
+
+    id: str
+    sources: tuple[tuple[str, str], ...]
+    created_at: str
+
+
+def grown_of(rows: pa.Table) -> list[Grown]:
+    """Those of rows of the units table with the columns `GROWN`."""
+    sources = [tuple((s["id"], s["content_hash"]) for s in listed or ()) for listed in rows["sources"].to_pylist()]
+    return list(map(Grown, rows["id"].to_pylist(), sources, rows["created_at"].to_pylist()))
 
 
 def stale(
-    units: Iterable[Unit], passages: Mapping[str, Passage], *, now: datetime, ttl_days: float | None
+    units: Iterable[Grown], hashes: Mapping[str, str], *, now: datetime, ttl_days: float | None
 ) -> dict[str, str]:
-    """Why each unit that is stale is so; `passages` are the corpus's present ones, by id, and `now` is in UTC."""
-    found = {unit.id: _why(unit, passages, now, ttl_days) for unit in units}
+    """Why each unit that is stale is so; `hashes` are of the corpus's present passages, by id, and `now` is in UTC."""
+    found = {unit.id: _why(unit, hashes, now, ttl_days) for unit in units}
     return {id: why for id, why in found.items() if why}
 
 
-def _why(unit: Unit, passages: Mapping[str, Passage], now: datetime, ttl_days: float | None) -> str:
-    gone = [id for id, _ in unit.sources if id not in passages]
-    changed = [id for id, digest in unit.sources if id in passages and passages[id].content_hash != digest]
+def _why(unit: Grown, hashes: Mapping[str, str], now: datetime, ttl_days: float | None) -> str:
+    gone = [id for id, _ in unit.sources if id not in hashes]
+    changed = [id for id, digest in unit.sources if id in hashes and hashes[id] != digest]
     if gone:
         return f"source {', '.join(gone)} is gone"
     if changed:

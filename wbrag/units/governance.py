@@ -7,34 +7,27 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from wbrag.core.errors import WbragError
-from wbrag.core.types import Passage, Unit
+from wbrag.core.types import Passage
+from wbrag.retrieval.index.shard import read_passages
 from wbrag.retrieval.trained import TrainedRetriever
-from wbrag.units.decisions import STATES, Decision, State
-from wbrag.units.examinations import Examination
+from wbrag.units.catalogue import Catalogue
+from wbrag.units.decisions import Decision, State
 from wbrag.units.layout import Layout
-from wbrag.units.publish import release_ids
 from wbrag.units.push import push_if_configured
+from wbrag.units.release_contents import difference, folders, holders, release_ids
 from wbrag.units.releases import Release
-from wbrag.units.review import ReviewItem, Use, use_of, work_list
-from wbrag.units.table import StoredUnit
+from wbrag.units.review import MIN_ANSWERS, Card, Reason, ReviewItem, Use, item, use_of, work_list
 
 REREAD_AFTER = 20  # times as long as the last read took
-
-
-@dataclass(frozen=True)
-class Card:
-    """A unit in a list."""
-
-    unit: Unit
-    state: State
-    examined: Examination | None  # None where the checks have not been run
-    use: Use
-    decided: Decision | None  # the last decision
 
 
 @dataclass(frozen=True)
@@ -53,8 +46,8 @@ class Difference:
 
     before: Release
     after: Release
-    added: tuple[Unit, ...]
-    removed: tuple[Unit, ...]
+    added: tuple[str, ...]  # ids
+    removed: tuple[str, ...]
     kept: int
 
 
@@ -69,32 +62,39 @@ class Governance:
 
     # -- looking ------------------------------------------------------------------------------------------------
 
-    def cards(self, state: State | None = None, text: str = "", *, flagged: bool | None = None) -> list[Card]:
-        """Units in `state` whose title or text holds every word of `text`, those that failed a check first.
-
-        `flagged`: only those that failed a check, or only those that did not.
-        """
-        words = text.lower().split()
-        found = [
-            card
-            for card in self._cards().values()
-            if (state is None or card.state == state)
-            and (flagged is None or flagged == _flagged(card))
-            and all(word in f"{card.unit.id} {card.unit.contents}".lower() for word in words)
-        ]
-        return sorted(found, key=lambda card: (not _flagged(card), card.unit.title, card.unit.id))
+    def select(
+        self, states: Collection[State] | None = None, text: str = "", check: str = "", *, stale_first: bool = False
+    ) -> list[str]:
+        """The ids of units, failed ones first, then by title; see `Catalogue.select`."""
+        found = self.catalogue()
+        ids: list[str] = found.ids.take(found.select(states, text, check, stale_first=stale_first)).to_pylist()
+        return ids
 
     def counts(self) -> dict[State, int]:
         """How many units are in each state."""
-        found = Counter(card.state for card in self._cards().values())
-        return {state: found[state] for state in STATES}
+        return self.catalogue().counts()
+
+    def cards(self, ids: Sequence[str]) -> list[Card]:
+        """The units that `ids` name, in their order; raises `WbragError` where one is of none."""
+        self.catalogue().places(ids)
+        units = {unit.id: unit for unit in self.layout.shelf.units(ids)}
+        examined, decided = self.layout.results.latest(ids), self.layout.decisions.latest(ids)
+        uses, _ = self._use()
+        return [
+            Card(
+                units[id],
+                decided[id].state if id in decided else "candidate",
+                examined.get(id),
+                uses.get(id, Use()),
+                decided.get(id),
+            )
+            for id in ids
+        ]
 
     def card(self, id: str) -> Card:
         """Raises `WbragError` where there is no such unit."""
-        cards = self._cards()
-        if id not in cards:
-            raise WbragError(f"expected the id of a unit, found {id!r}: `wbrag units list` shows them")
-        return cards[id]
+        [found] = self.cards([id])
+        return found
 
     def unit(self, id: str) -> UnitPage:
         """Everything about one unit."""
@@ -104,9 +104,8 @@ class Governance:
             (found := passages.get(source), found is not None and found.content_hash == digest)
             for source, digest in card.unit.sources
         )
-        history = tuple(d for d in self._decisions() if d.unit_id == id)
-        holding = tuple(r.id for r in self.releases() if id in self.ids_in(r))
-        return UnitPage(card, sources, history, holding)
+        history = tuple(self.layout.decisions.over([id]))
+        return UnitPage(card, sources, history, tuple(holders(self.layout, id, self.releases())))
 
     def releases(self) -> list[Release]:
         """Every release, oldest first."""
@@ -116,21 +115,19 @@ class Governance:
     def compare(self, before: str, after: str) -> Difference:
         """Which units two releases differ in; `none` is the base library alone."""
         first, second = self._release(before), self._release(after)
-        old, new = self.ids_in(first), self.ids_in(second)
-        units = {stored.unit.id: stored.unit for stored in self._shelf()}
-        return Difference(
-            first,
-            second,
-            tuple(units[id] for id in sorted(new - old) if id in units),
-            tuple(units[id] for id in sorted(old - new) if id in units),
-            len(old & new),
-        )
+        added, removed = difference(self.layout, first, second)
+        kept = max(0, len(self.ids_in(second)) - len(added))
+        return Difference(first, second, tuple(sorted(added)), tuple(sorted(removed)), kept)
+
+    def changed(self, before: Release, after: Release) -> tuple[int, int]:
+        """How many units `after` holds that `before` does not, and the other way round."""
+        name = f"changed {before.writeback_sha256} {after.writeback_sha256}"
+        return self._cached(name, "", lambda: tuple(map(len, difference(self.layout, before, after))))
 
     def revived(self, release: Release) -> list[Decision]:
         """The last decisions on units of `release` that are not approved any more: a rollback brings them back."""
-        latest = {d.unit_id: d for d in self._decisions()}
-        found = [latest[id] for id in sorted(self.ids_in(release)) if id in latest]
-        return [d for d in found if d.state != "approved"]
+        latest = self.layout.decisions.latest(release_ids(self.layout, release))
+        return [d for _, d in sorted(latest.items()) if d.state != "approved"]
 
     def retriever(self, release: Release) -> str:
         """What `release` searches with beside the encoder, in words; "" for the encoder alone."""
@@ -142,30 +139,61 @@ class Governance:
             return f"{release.retriever}, which cannot be read"
 
     def ids_in(self, release: Release) -> frozenset[str]:
-        """The ids of the units that `release` answers from; its files are immutable."""
-        return self._cached(f"ids {release.writeback_sha256}", "", lambda: release_ids(self.layout, release))
+        """The ids of the units that `release` answers from."""
+        return release_ids(self.layout, release)
 
-    def tasks(self) -> list[ReviewItem]:
-        """What wants a person's look: see `wbrag.units.review.work_list`."""
-        cards, releases = self._cards(), self.releases()
-        _, served = self._use()
-        holding = {release.id: self.ids_in(release) for release in releases}
-        current = holding[releases[-1].id] if releases else frozenset[str]()
-        published = {id: sum(served[name] for name, ids in holding.items() if id in ids) for id in current}
-        return work_list(
-            {id: card.unit.title for id, card in cards.items()},
-            {id: card.state for id, card in cards.items()},
-            {id: card.examined for id, card in cards.items() if card.examined},
-            {id: card.use for id, card in cards.items()},
-            published,
-        )
+    def unpublished(self, latest: Release | None) -> tuple[int, int]:
+        """How many approved units `latest` does not hold, and how many it holds that are approved no more."""
+        approved = set(self.select(["approved"]))
+        held = self.ids_in(latest) if latest else frozenset[str]()
+        return len(approved - held), len(held - approved)
+
+    def used(self) -> list[str]:
+        """The ids of units that answers had among their hits, most used first."""
+        uses, _ = self._use()
+        found = self.catalogue()
+        known = {id for id in uses if uses[id].hits}
+        titles = dict(zip(*(column.to_pylist() for column in found.among(known)), strict=True))
+        return sorted(titles, key=lambda id: (-uses[id].hits, titles[id]))
+
+    def unused(self, release: Release) -> list[str]:
+        """The ids of units of `release` that no answer had among its hits, by title."""
+        uses, _ = self._use()
+        found = self.catalogue()
+        ids: list[str] = found.among({id for id in self.ids_in(release) if not uses.get(id, Use()).hits})[0].to_pylist()
+        return ids
+
+    def work(self) -> dict[Reason, list[str]]:
+        """What wants a person's look, the ids of units by reason, most urgent first: see `wbrag.units.review`."""
+        return work_list(self.catalogue(), self._use()[0], self._unretrieved())
+
+    def work_items(self, reason: Reason, ids: Sequence[str]) -> list[ReviewItem]:
+        """A line for each of these units."""
+        answers = self._unretrieved() if reason == "never retrieved" else {}
+        return [item(card, reason, answers.get(card.unit.id, 0)) for card in self.cards(ids)]
+
+    def _unretrieved(self) -> dict[str, int]:
+        """Units of the newest release that no answer had among its hits: how many were served while each was in one."""
+        releases, (uses, served) = self.releases(), self._use()
+        if not releases:
+            return {}
+        answers: Counter[str] = Counter()  # by shard: a release has a unit in one of its own
+        for release in releases:
+            answers.update(dict.fromkeys(folders(self.layout, release), served[release.id]))
+        ids = pa.array(sorted(id for id in self.ids_in(releases[-1]) if not uses.get(id, Use()).hits), pa.string())
+        counts = np.zeros(len(ids), np.int64)
+        for folder, count in answers.items() if len(ids) else ():
+            held = read_passages(self.layout.path / "index" / folder)["id"]
+            counts += count * pc.is_in(ids, value_set=held).to_numpy(zero_copy_only=False)
+        enough = counts >= MIN_ANSWERS
+        return dict(zip(ids.filter(pa.array(enough)).to_pylist(), counts[enough].tolist(), strict=True))
 
     # -- doing --------------------------------------------------------------------------------------------------
 
     def decide(self, ids: Iterable[str], state: State, *, by: str, why: str) -> list[Decision]:
         """A person's decision over units that exist; see `Decisions.decide`."""
-        known = self._cards()  # once: every look asks five tables for their versions
-        wanted = [id if id in known else self.card(id).unit.id for id in ids]
+        wanted = list(ids)
+        self.catalogue().places(wanted)
         return self.layout.decisions.decide(wanted, state, by=by, why=why)
 
     def rollback(self, id: str, *, by: str, why: str = "") -> Release:
@@ -176,13 +204,6 @@ class Governance:
 
     def _release(self, name: str) -> Release:
         return self.layout.release("none") if name == "none" else self.layout.releases.get(name)
-
-    def _shelf(self) -> Sequence[StoredUnit]:
-        return self.layout.shelf.read()
-
-    def _decisions(self) -> list[Decision]:
-        table = self.layout.decisions
-        return self._cached("decisions", table.log.version, table.all)
 
     def _use(self) -> tuple[dict[str, Use], Counter[str]]:
         """Each unit's use, and how many answers each release gave.
@@ -199,32 +220,17 @@ class Governance:
             self._use_cache = version, now + (1 + REREAD_AFTER) * (time.monotonic() - now), found
         return self._use_cache[2]
 
-    def _cards(self) -> dict[str, Card]:
-        uses, _ = self._use()
-        tables = self.layout.shelf, self.layout.decisions.log, self.layout.results.log
-        versions = (*(table.version for table in tables), id(uses))
-        return self._cached("cards", versions, lambda: self._make_cards(uses))
-
-    def _make_cards(self, uses: Mapping[str, Use]) -> dict[str, Card]:
-        last = {d.unit_id: d for d in self._decisions()}
-        examined = self._cached("results", self.layout.results.log.version, self.layout.results.latest)
-        return {
-            id: Card(
-                stored.unit,
-                last[id].state if id in last else "candidate",
-                examined.get(id),
-                uses.get(id, Use()),
-                last.get(id),
-            )
-            for stored in self._shelf()
-            for id in [stored.unit.id]
-        }
+    def catalogue(self) -> Catalogue:
+        """Every unit by columns, read again where a table has changed."""
+        layout = self.layout
+        tables = layout.shelf, layout.decisions.log, layout.results.log
+        return self._cached(
+            "catalogue",
+            tuple(table.version for table in tables),
+            lambda: Catalogue(layout.shelf, layout.decisions.states(), layout.results.findings()),
+        )
 
     def _cached(self, name: str, version: Any, read: Any) -> Any:
         if name not in self._cache or self._cache[name][0] != version:
             self._cache[name] = version, read()
         return self._cache[name][1]
-
-
-def _flagged(card: Card) -> bool:
-    return card.examined is not None and not card.examined.passed

@@ -28,6 +28,7 @@ from wbrag.retrieval.adapter import Adapter
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.external import is_external
 from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.shard import PASSAGES
 from wbrag.retrieval.reranker import RerankerModel, named
 from wbrag.retrieval.trained import TrainedRetriever, open_adapter, reranker_of
 from wbrag.units.decisions import Decisions
@@ -192,6 +193,15 @@ class Layout:
         files = corpus_files(self.path / "corpus") if ids else []
         return {row["id"]: Passage(**row) for row in rows_with_ids(files, ids).to_pylist()} if files else {}
 
+    def content_hashes(self, ids: Collection[str]) -> dict[str, str]:
+        """The hash of the contents of each of the passages that `ids` name, as they are now."""
+        if is_external(self.config):
+            return {id: passage.content_hash for id, passage in self.passages(ids).items()}
+        files = corpus_files(self.path / "corpus") if ids else []
+        found = rows_with_ids(files, ids, ["id", "title", "text"]) if files else PASSAGES.empty_table()
+        columns = (found[name].to_pylist() for name in PASSAGES.names)
+        return {id: content_hash(f"{title}\n{text}") for id, title, text in zip(*columns, strict=True)}
+
     def sources_of(self, ids: Collection[str]) -> dict[str, str]:
         """The name of each passage's source, of those of the corpus that `ids` name."""
         files = corpus_files(self.path / "corpus") if ids else []
@@ -311,7 +321,11 @@ class Layout:
         """The passages that each unit was distilled from, where units displace them (`retrieval.displace_sources`)."""
         if not self.config.retrieval.displace_sources:
             return None
-        return {s.unit.id: frozenset(id for id, _ in s.unit.sources) for s in self.shelf.read()}
+        found: dict[str, frozenset[str]] = {}
+        for rows in self.shelf.scanned(["id", "sources"]):
+            named = (frozenset(source["id"] for source in listed or ()) for listed in rows["sources"].to_pylist())
+            found.update(zip(rows["id"].to_pylist(), named, strict=True))
+        return found
 
     def default_release(self, release: str | None) -> str:
         """`release`, or the latest where there is one, or `none`."""

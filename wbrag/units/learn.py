@@ -21,12 +21,13 @@ from wbrag.core.sections import ChecksConfig, LearnConfig
 from wbrag.core.types import Evidence, Example, Hit, Passage, Unit
 from wbrag.enrich.judge import judge
 from wbrag.enrich.rows import unit_of
+from wbrag.retrieval.encoder import Vectors
 from wbrag.units.checks import CheckInput, Nli
 from wbrag.units.checks.grounding import grounding
 from wbrag.units.checks.nli import open_nli
 from wbrag.units.library import JobModels, Library
 from wbrag.units.releases import now
-from wbrag.units.table import FROM_TRAFFIC, StoredUnit
+from wbrag.units.stored import FROM_TRAFFIC, StoredUnit, vectors_of
 from wbrag.units.usage import Feedback, Served
 
 log = logging.getLogger(__name__)
@@ -174,24 +175,29 @@ def _distil(
     rows = [row for row in run.rows if not row["error"]]
     contents = [f"{row['unit_title']}\n{row['unit_text']}" for row in rows]
     vectors = models.embed(contents) if rows else np.empty((0, 0), np.float32)
-    stock = library.layout.shelf.read()
     units = [StoredUnit(unit_of(row), vector) for row, vector in zip(rows, vectors)]
-    near = models.nearest(units)
+    near, shelved = models.nearest(units), _nearest_shelved(library, vectors)
     scores = {s.request_id: best for s, _, best in groups}
-    lessons, kept = [], []
-    for row, shelved in zip(rows, units):
-        closest = max(
-            [hit.score for hit in near[shelved.unit.id]] + [float(s.vector @ shelved.vector) for s in stock],
-            default=0.0,
-        )
-        lesson = Lesson(row["id"], now(), "candidate", "", scores[row["id"]], shelved.unit.id)
+    lessons, kept, news = [], [], list[StoredUnit]()
+    for row, unit, closest in zip(rows, units, shelved, strict=True):
+        others = [hit.score for hit in near[unit.unit.id]] + [float(s.vector @ unit.vector) for s in news]
+        closest = max([closest, *others])
+        lesson = Lesson(row["id"], now(), "candidate", "", scores[row["id"]], unit.unit.id)
         if closest >= settings.novelty:
             why = f"nothing new: cosine {closest:.2f} to what is there, expected below {settings.novelty:g}"
             lesson = replace(lesson, outcome="rejected", why=why)
         else:
             kept.append(row)
-            stock.append(shelved)
+            news.append(unit)
         lessons.append(lesson)
     failed = [row for row in run.rows if row["error"]]
     library.shelve(kept, run.folder.name, **{FROM_TRAFFIC: 1.0})
     return lessons + [Lesson(row["id"], now(), "rejected", row["error"], scores[row["id"]]) for row in failed]
+
+
+def _nearest_shelved(library: Library, vectors: Vectors) -> list[float]:
+    """The highest cosine of each of `vectors` [n, d] to a unit on the shelf, 0 at least; piece by piece."""
+    best = np.zeros(len(vectors), np.float32)
+    for piece in library.layout.shelf.scanned(["vector"]) if len(vectors) else ():
+        best = np.maximum(best, (vectors @ np.stack(vectors_of(piece)).T).max(axis=1))
+    return best.tolist()

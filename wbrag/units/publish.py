@@ -6,7 +6,9 @@ Shards and manifests are immutable and named by their contents; the release's ro
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,22 +16,37 @@ from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, inside, locked, sha256_of
-from wbrag.core.io.schemas import to_table
-from wbrag.core.types import PassageText
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
-from wbrag.retrieval.index.shard import build_once, read_passages
+from wbrag.retrieval.index.shard import PASSAGES, Block, build_once
 from wbrag.retrieval.index.words import with_keywords
-from wbrag.units.layout import Layout
+from wbrag.units.release_contents import unit_ids
 from wbrag.units.releases import Release, now, release_id
-from wbrag.units.table import StoredUnit
+from wbrag.units.stored import vectors_of
+from wbrag.units.table import BLOCK, UnitTable
+
+
+class Stock(NamedTuple):
+    """The units that a release is to hold, by their ids in order; read from the shelf as of `version` when wanted."""
+
+    shelf: UnitTable
+    version: int
+    ids: Sequence[str]
+
+    def dimension(self) -> int:
+        return len(self.shelf.read(self.ids[:1], self.version)[0].vector)
+
+    def blocks(self, ids: Sequence[str]) -> Iterator[Block]:
+        """Vectors [n, d] and texts of those of its units that `ids` name, in their order."""
+        for start in range(0, len(ids), BLOCK):
+            rows = self.shelf.table([*PASSAGES.names, "vector"], ids[start : start + BLOCK], self.version)
+            yield np.stack(vectors_of(rows)), rows.select(PASSAGES.names)
 
 
 def propose(
     config: Config,
     workspace: Location,
-    stock: list[StoredUnit],
-    units_version: int,
+    stock: Stock,
     history: list[Release],
     base_manifest: Location | None,
     base_sha256: str,
@@ -46,7 +63,7 @@ def propose(
     returned. Without units and a retriever there is a release only after another one, to take its units back.
     """
     latest = history[-1] if history else None
-    if not stock and latest is None and retriever is None:
+    if not stock.ids and latest is None and retriever is None:
         raise WbragError(
             "expected approved units on the shelf, found none: run `wbrag enrich`, or approve units with `wbrag units`"
         )
@@ -59,12 +76,12 @@ def propose(
                 "index again"
             )
         dimension = base.dimension
-    elif stock:
-        dimension = len(stock[0].vector)
+    elif stock.ids:
+        dimension = stock.dimension()
     else:
         assert latest is not None
         dimension = Manifest.read(workspace / latest.writeback_manifest, latest.writeback_sha256).dimension
-    if any(s.encoder != encoder for s in stock):
+    if not set(stock.shelf.of_another_encoder(encoder, stock.version)).isdisjoint(stock.ids):
         raise WbragError("expected units with vectors of the present encoder, found others: run `wbrag publish`")
     root = workspace / "index"
     with locked(root / "writeback.lock"):  # of two that build one shard, the second would take it from the first
@@ -88,8 +105,8 @@ def propose(
         base_sha256,
         inside(path, workspace),
         digest,
-        units_version,
-        len(stock),
+        stock.version,
+        len(stock.ids),
         encoder,
         note,
         by,
@@ -116,40 +133,26 @@ def _sweep(root: Location) -> None:
 
 
 def _reusable(
-    workspace: Location, latest: Release | None, stock: list[StoredUnit], encoder: str
+    workspace: Location, latest: Release | None, stock: Stock, encoder: str
 ) -> list[tuple[ShardFiles, set[str]]]:
     """The latest release's shards with their unit ids, as long as every one of those units is still on the shelf."""
     if latest is None or latest.encoder != encoder:
         return []
     manifest = Manifest.read(workspace / latest.writeback_manifest, latest.writeback_sha256)
-    ids = {s.unit.id for s in stock}
+    ids = set(stock.ids)
     shards = [(files, unit_ids(workspace / "index" / files.folder)) for files in manifest.shards]
     return [(files, held) for files, held in shards if held <= ids]
 
 
 def _shards(
-    config: Config, root: Location, old: list[tuple[ShardFiles, set[str]]], stock: list[StoredUnit], dimension: int
+    config: Config, root: Location, old: list[tuple[ShardFiles, set[str]]], stock: Stock, dimension: int
 ) -> tuple[ShardFiles, ...]:
     held = set[str]().union(*(ids for _, ids in old))
-    fresh = [s for s in stock if s.unit.id not in held]
+    fresh = [id for id in stock.ids if id not in held]
     if not fresh:
         return tuple(files for files, _ in old)
     if len(old) >= config.publish.max_writeback_shards:  # many small shards cost a search each: write them into one
-        old, fresh = [], stock
-    vectors = np.array([s.vector for s in fresh], dtype=np.float32)
-    passages = to_table(PassageText, [PassageText(s.unit.id, s.unit.title, s.unit.text) for s in fresh])
-    name = f"units-{fingerprint(encoder_fingerprint(config.encoder), [s.unit.id for s in fresh])}"
-    return (*(files for files, _ in old), build_once(root, name, "SQfp16", dimension, [(vectors, passages)]))
-
-
-def unit_ids(shard: Location) -> set[str]:
-    """The ids of the units in a write-back shard."""
-    return set(read_passages(shard)["id"].to_pylist())
-
-
-def release_ids(layout: Layout, release: Release) -> frozenset[str]:
-    """The ids of the units in a release's write-back shards."""
-    if not release.writeback_manifest:
-        return frozenset()
-    manifest = Manifest.read(layout.path / release.writeback_manifest, release.writeback_sha256)
-    return frozenset().union(*(unit_ids(layout.path / "index" / files.folder) for files in manifest.shards))
+        old, fresh = [], list(stock.ids)
+    name = f"units-{fingerprint(encoder_fingerprint(config.encoder), fresh)}"
+    made = build_once(root, name, "SQfp16", dimension, stock.blocks(fresh), len(fresh))
+    return (*(files for files, _ in old), made)

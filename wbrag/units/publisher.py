@@ -17,8 +17,9 @@ from wbrag.retrieval.trained import TrainedRetriever, named, trained
 from wbrag.units.canary import Canary, compare_releases
 from wbrag.units.decisions import Decision
 from wbrag.units.library import Library
-from wbrag.units.publish import propose, release_ids
+from wbrag.units.publish import Stock, propose
 from wbrag.units.push import push_if_configured
+from wbrag.units.release_contents import release_ids
 from wbrag.units.releases import Release
 
 
@@ -67,15 +68,14 @@ class Publisher:
     def propose(self, note: str = "", *, by: str = "", retriever: str = "latest") -> Release:
         """The release that `publish` would append, its files written; the latest where nothing changed."""
         version, states = self.layout.shelf.version, self.layout.decisions.states()
-        stock = [s for s in self.layout.shelf.read(version) if states.get(s.unit.id) == "approved"]
+        approved = [id for id in self.layout.shelf.ids(version) if states.get(id) == "approved"]
         manifest, digest = self.layout.base_row()
         path = self.layout.path / manifest if manifest else None
         history = self.layout.releases.all()
         chosen = self.retriever(retriever, history)
         file = chosen.write(self.layout.retrievers) if chosen else None
-        return propose(
-            self.config, self.layout.path, stock, version, history, path, digest, retriever=file, note=note, by=by
-        )
+        stock = Stock(self.layout.shelf, version, approved)
+        return propose(self.config, self.layout.path, stock, history, path, digest, retriever=file, note=note, by=by)
 
     def retriever(self, name: str, history: Sequence[Release]) -> TrainedRetriever | None:
         """The trained retriever called `name`, None for the encoder alone.
@@ -105,7 +105,8 @@ class Publisher:
         if not self.stands(proposed):
             decisions = self.layout.decisions
             with decisions.held():  # until the row is there, nobody retires a unit of it
-                self._check_approved(release_ids(self.layout, proposed), decisions.latest())
+                ids = release_ids(self.layout, proposed)
+                self._check_approved(ids, decisions.latest(ids))
                 self.layout.releases.append(replace(proposed, canary=report.to_json() if report else ""))
         return push_if_configured(self.layout, self.layout.releases.get(proposed.id))
 

@@ -10,7 +10,7 @@ from typing import Any
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.retrieval.external import Collection, is_external, open_store
 from wbrag.units.layout import Layout
-from wbrag.units.publish import release_ids
+from wbrag.units.release_contents import release_ids
 from wbrag.units.releases import Release
 
 
@@ -25,7 +25,7 @@ def push(layout: Layout, release: Release) -> dict[str, Any]:
             "give it these, or use `wbrag export units`"
         )
     wanted = release_ids(layout, release)
-    units = [s for s in layout.shelf.read() if s.unit.id in wanted]
+    units = layout.shelf.read(wanted)
     if missing := len(wanted) - len(units):
         raise WbragError(f"expected every unit of {release.id} on the shelf, found {missing} missing: publish again")
     before = collection.held()

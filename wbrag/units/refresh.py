@@ -11,7 +11,7 @@ from typing import Any
 
 from wbrag.core.types import Example, Passage, Unit, content_hash
 from wbrag.units.library import JobModels, Library
-from wbrag.units.table import marks
+from wbrag.units.stored import marks
 
 
 def refresh(library: Library, models: JobModels) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def refresh(library: Library, models: JobModels) -> dict[str, Any]:
     """
     marked = library.mark_stale()
     states = library.layout.decisions.states()
-    queued = [s.unit for s in library.layout.shelf.read() if states.get(s.unit.id) == "stale"]
+    queued = library.layout.shelf.units([id for id, state in states.items() if state == "stale"])
     passages = library.layout.passages({id for unit in queued for id, _ in unit.sources})
     orphans = {unit.id for unit in queued if not any(id in passages for id, _ in unit.sources)}
     _retire(library, orphans, "none of its sources is left")

@@ -20,8 +20,9 @@ from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.units.correct import NO_TWIN
 from wbrag.units.learn import Lesson
 from wbrag.units.library import Library
-from wbrag.units.publish import release_ids
-from wbrag.units.table import FROM_TRAFFIC, JUDGED, KEEP_VERSIONS
+from wbrag.units.release_contents import release_ids
+from wbrag.units.stored import FROM_TRAFFIC, JUDGED
+from wbrag.units.table import KEEP_VERSIONS
 
 TABLES = ("decisions", "releases", "checks", "usage", "feedback", "learned")
 
@@ -48,7 +49,7 @@ def _units(library: Library) -> tuple[int, list[str], list[str]]:
     """How many units were put back, the ids that no verdict holds, and runs that cannot be read."""
     layout = library.layout
     assert isinstance(layout.path, Path)
-    there = {s.unit.id for s in layout.shelf.read()}
+    there = set(layout.shelf.ids())
     missing, unread = _wanted(library) - there, list[str]()
     if not missing:
         return 0, [], []
@@ -81,7 +82,7 @@ def _units(library: Library) -> tuple[int, list[str], list[str]]:
 def _wanted(library: Library) -> set[str]:
     """Units that a decision, an examination or a release names."""
     layout = library.layout
-    found = {d.unit_id for d in layout.decisions.all()} | {e.unit_id for e in layout.results.all()}
+    found = layout.decisions.states().keys() | layout.results.findings().keys()
     for release in layout.releases.all():
         try:
             found |= release_ids(layout, release)

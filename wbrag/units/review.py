@@ -5,14 +5,17 @@ Pure functions over tables that others have read; nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wbrag.units.decisions import State
+from wbrag.core.types import Unit
+from wbrag.units.catalogue import Catalogue
+from wbrag.units.decisions import Decision, State
 from wbrag.units.examinations import Examination
 from wbrag.units.usage import Feedback
 
@@ -32,6 +35,17 @@ class Use:
     last_at: str = ""
     earlier: float | None = None  # mean rating in [-1, 1] of the first half of the rated answers
     later: float | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """A unit in a list."""
+
+    unit: Unit
+    state: State
+    examined: Examination | None  # None where the checks have not been run
+    use: Use
+    decided: Decision | None  # the last decision
 
 
 @dataclass(frozen=True)
@@ -69,35 +83,40 @@ def _use(hits: int, last_at: str, rated: Sequence[int]) -> Use:
     return Use(hits, rated.count(1), rated.count(-1), last_at, earlier, later)
 
 
-def work_list(
-    titles: Mapping[str, str],
-    states: Mapping[str, State],
-    examined: Mapping[str, Examination],
-    uses: Mapping[str, Use],
-    published: Mapping[str, int],
-) -> list[ReviewItem]:
-    """What wants a person's look, most urgent first.
+def work_list(catalogue: Catalogue, uses: Mapping[str, Use], unretrieved: Collection[str]) -> dict[Reason, list[str]]:
+    """What wants a person's look: the ids of units by reason, most urgent first, each in their order.
 
-    `titles` names every unit; `published` says, of each unit in the current release, how many answers were served
-    while it was.
+    `unretrieved`: units of the current release that no answer had among its hits, though enough were served.
     """
-    found: list[ReviewItem] = []
-    for id, title in titles.items():
-        state, use, exam = states.get(id, "candidate"), uses.get(id, Use()), examined.get(id)
-        if state == "stale":
-            found.append(
-                ReviewItem(id, title, "stale", "a source changed or its time is up: distil it again, or retire it")
-            )
-        if use.earlier is not None and use.later is not None and use.earlier - use.later >= RATING_DROP:
-            change = f"mean rating fell from {use.earlier:+.2f} to {use.later:+.2f} over {use.up + use.down} ratings"
-            found.append(ReviewItem(id, title, "answers turned worse", change))
-        if state == "candidate" and exam is not None and not exam.passed:
-            found.append(ReviewItem(id, title, "failed a check", "; ".join(c.explanation for c in exam.failed)))
-        elif state == "candidate":
-            found.append(
-                ReviewItem(id, title, "waits for a decision", "passed every check" if exam else "not checked yet")
-            )
-        if id in published and published[id] >= MIN_ANSWERS and not use.hits:
-            found.append(ReviewItem(id, title, "never retrieved", f"in none of {published[id]} answers"))
-    order = {reason: i for i, reason in enumerate(("stale", "answers turned worse", "failed a check"))}
-    return sorted(found, key=lambda task: (order.get(task.reason, len(order)), task.reason, task.unit_id))
+    worse = [id for id, use in uses.items() if use.earlier is not None and _drop(use) >= RATING_DROP]
+    failed = catalogue.select(["candidate"], check="failed")
+    waiting = np.setdiff1d(catalogue.select(["candidate"]), failed)
+    found: dict[Reason, list[str]] = {
+        "stale": catalogue.ids.take(catalogue.select(["stale"])).to_pylist(),
+        "answers turned worse": catalogue.among(worse)[0].to_pylist(),
+        "failed a check": catalogue.ids.take(failed).to_pylist(),
+        "never retrieved": catalogue.among(unretrieved)[0].to_pylist(),
+        "waits for a decision": catalogue.ids.take(waiting).to_pylist(),
+    }
+    return {reason: sorted(ids) for reason, ids in found.items() if ids}
+
+
+def item(card: Card, reason: Reason, answers: int = 0) -> ReviewItem:
+    """The line of a unit; `answers`: how many were served while it was in a release."""
+    use, exam, detail = card.use, card.examined, ""
+    if reason == "stale":
+        detail = "a source changed or its time is up: distil it again, or retire it"
+    elif reason == "answers turned worse":
+        change = f"mean rating fell from {use.earlier or 0:+.2f} to {use.later or 0:+.2f}"
+        detail = f"{change} over {use.up + use.down} ratings"
+    elif reason == "failed a check" and exam is not None:
+        detail = "; ".join(check.explanation for check in exam.failed)
+    elif reason == "never retrieved":
+        detail = f"in none of {answers} answers"
+    else:
+        detail = "passed every check" if exam else "not checked yet"
+    return ReviewItem(card.unit.id, card.unit.title, reason, detail)
+
+
+def _drop(use: Use) -> float:
+    return (use.earlier or 0.0) - (use.later or 0.0)

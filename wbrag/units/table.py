@@ -1,42 +1,30 @@
 """Unit table: every unit ever written, in a Delta table with its provenance and its vector.
 
 A unit's id is the hash of its contents, so writing one again adds nothing; a near-duplicate (cosine of the vectors
-from `near_duplicate`) is merged into the unit that was there first, whose provenance then names both questions.
+from `near_duplicate`) is merged into the unit that was there first (`wbrag.units.merging`).
+
+A row is read by columns, by ids or in blocks: a million units as Python objects would be tens of gigabytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from wbrag.core.io.delta import ONCE, append, delta_errors, durable, table_at
+from wbrag.core.io.delta import ONCE, Values, append, delta_errors, durable, scan, table_at
 from wbrag.core.io.files import Location, locked
-from wbrag.core.io.schemas import from_row, schema_of, to_row
 from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Vectors
+from wbrag.units.merging import merge_units
+from wbrag.units.stored import UNIT_COLUMNS, UNITS, StoredUnit, rows_of, stored_of, units_of, vectors_of
 
 # delta-rs would delete what its clock finds 30 days old: versions that releases pin, all at once after a jump.
 KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
-# Scores that mark a unit which no label backs, only a person approves: learned from served answers; let in by a judge.
-FROM_TRAFFIC, JUDGED = "from_traffic", "judged"
-UNBACKED = (FROM_TRAFFIC, JUDGED)
-
-
-@dataclass(frozen=True)
-class StoredUnit:
-    """A unit as it stands on the shelf."""
-
-    unit: Unit
-    vector: Vectors  # [d]
-    encoder: str = ""  # fingerprint of what made the vector
-
-
-_stored = schema_of(StoredUnit)
-UNITS = pa.schema([("id", pa.string()), *schema_of(Unit), _stored.field("encoder"), _stored.field("vector")])
+BLOCK = 10_000  # units that are Python objects at a time: some 30 MB, and 15 MB of vectors
+ROWS = 4096  # of one piece of a scan, vectors included
 
 
 @dataclass(frozen=True)
@@ -52,7 +40,6 @@ class UnitTable:
 
     def __init__(self, folder: Location) -> None:
         self.folder = folder
-        self._last: tuple[int, list[StoredUnit]] = (-1, [])  # a publish asks for the same version several times
 
     @property
     def version(self) -> int:
@@ -60,20 +47,67 @@ class UnitTable:
         table = table_at(self.folder)
         return table.version() if table else -1
 
-    def read(self, version: int | None = None) -> list[StoredUnit]:
-        """All units, as of `version` if given, in the order of their ids."""
-        version = self.version if version is None else version
-        if version != self._last[0]:
-            self._last = version, [_from_row(row) for row in self.table(version).to_pylist()]
-        return list(self._last[1])
+    # -- reading; `version`: as of then, -1 for nothing ---------------------------------------------------------
 
-    def table(self, version: int | None = None) -> pa.Table:
-        """The rows of `read` as they are kept."""
+    def ids(self, version: int | None = None) -> list[str]:
+        """The ids of all units, in order."""
+        found: list[str] = self.table(["id"], version=version)["id"].to_pylist()
+        return found
+
+    def units(self, ids: Collection[str] | None = None, version: int | None = None) -> list[Unit]:
+        """The units that `ids` name, or all, in the order of their ids."""
+        return units_of(self.table(UNIT_COLUMNS, ids, version))
+
+    def read(self, ids: Collection[str] | None = None, version: int | None = None) -> list[StoredUnit]:
+        """The same, each with its vector."""
+        return stored_of(self.table(None, ids, version))
+
+    def blocks(self, ids: Sequence[str], version: int | None = None, size: int = BLOCK) -> Iterator[list[StoredUnit]]:
+        """`read(ids)` in blocks of `size`, in the order of `ids`, which are sorted."""
+        for start in range(0, len(ids), size):
+            yield self.read(ids[start : start + size], version)
+
+    def unit_blocks(self, ids: Sequence[str], size: int = BLOCK) -> Iterator[list[Unit]]:
+        """`units(ids)` in blocks of `size`, in the order of `ids`, which are sorted."""
+        for start in range(0, len(ids), size):
+            yield self.units(ids[start : start + size])
+
+    def table(
+        self,
+        columns: Sequence[str] | None = None,
+        ids: Collection[str] | None = None,
+        version: int | None = None,
+    ) -> pa.Table:
+        """Rows, or some of their columns, as they are kept; in the order of their ids where these are read."""
+        any_of = None if ids is None else {"id": pa.array(sorted(ids), pa.string())}
+        found = pa.Table.from_batches(*self._scanned(columns, any_of, version))
+        return found.sort_by("id") if "id" in found.column_names else found
+
+    def scanned(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows in pieces and in no order, so that never more than a few pieces are in memory."""
+        yield from self._scanned(columns, None, None)[0]
+
+    def _scanned(
+        self, columns: Sequence[str] | None, any_of: Values | None, version: int | None
+    ) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
+        wanted = UNITS if columns is None else pa.schema([UNITS.field(name) for name in columns])
         table = None if version == -1 else table_at(self.folder, version)
         if table is None:
-            return UNITS.empty_table()
-        with delta_errors("read", self.folder):
-            return table.to_pyarrow_table().sort_by("id")
+            return iter(()), wanted
+        return scan(table, self.folder, wanted, any_of, ROWS), wanted
+
+    def vectors(self, ids: Collection[str]) -> dict[str, Vectors]:
+        """The vectors [d] of the units that `ids` name, of those that are there."""
+        found = self.table(["id", "vector"], ids)
+        return dict(zip(found["id"].to_pylist(), vectors_of(found), strict=True))
+
+    def of_another_encoder(self, encoder: str, version: int | None = None) -> list[str]:
+        """The ids of units whose vectors another encoder made."""
+        found = self.table(["id", "encoder"], version=version)
+        ids: list[str] = found.filter(pc.not_equal(pc.fill_null(found["encoder"], ""), encoder))["id"].to_pylist()
+        return ids
+
+    # -- writing ------------------------------------------------------------------------------------------------
 
     def add(
         self,
@@ -90,25 +124,31 @@ class UnitTable:
         """
         with locked(self.folder.with_suffix(".lock")):
             version = self.version
-            stock = self.read(version)
+            stock = self._alike(units, version)
             before = {s.unit.id: s.unit for s in stock}
             after, merged = merge_units(stock, list(zip(units, vectors)), near_duplicate, closed)
-            self._upsert([s for s in after if before.get(s.unit.id) != s.unit], encoder, version)
-        return Merged([s for s in after if s.unit.id not in before], merged)
+            new = [s for s in after if s.unit.id not in before]
+            changed = [s for s in after if s.unit.id in before and before[s.unit.id] != s.unit]
+            self._write(new, changed, encoder, version)
+        return Merged(new, merged)
 
-    def embed_again(self, stale: Sequence[StoredUnit], vectors: Vectors, encoder: str) -> None:
+    def _alike(self, units: Sequence[Unit], version: int) -> list[StoredUnit]:
+        """What these may go into: the same texts, and those of one title."""
+        any_of = {name: pa.array(sorted({getattr(u, name) for u in units}), pa.string()) for name in ("id", "title")}
+        return stored_of(pa.Table.from_batches(*self._scanned(None, any_of, version)).sort_by("id"))
+
+    def embed_again(self, ids: Sequence[str], vectors: Vectors, encoder: str) -> None:
         """Give these units the vectors [n, d] of another encoder."""
         with locked(self.folder.with_suffix(".lock")):
-            version = self.version
-            now = {s.unit.id: s for s in self.read(version)}  # what others wrote meanwhile stays
-            changed = [replace(now[s.unit.id], vector=vector) for s, vector in zip(stale, vectors)]
-            self._upsert(changed, encoder, version)
+            version, given = self.version, dict(zip(ids, vectors, strict=True))
+            now = self.read(ids, version)  # what others wrote meanwhile stays
+            self._write([], [replace(s, vector=given[s.unit.id]) for s in now], encoder, version)
 
-    def _upsert(self, changed: Sequence[StoredUnit], encoder: str, version: int) -> None:
-        """As the commit that follows `version`, from which `changed` was worked out."""
-        if not changed:
+    def _write(self, new: Sequence[StoredUnit], changed: Sequence[StoredUnit], encoder: str, version: int) -> None:
+        """As the commit that follows `version`, from which both were worked out; new units alone rewrite no other."""
+        if not new and not changed:
             return
-        rows = pa.Table.from_pylist([_to_row(replace(s, encoder=encoder)) for s in changed], UNITS)
+        rows = rows_of([*new, *changed], encoder)
         table = None if version == -1 else table_at(self.folder, version)
         if table is None:
             append(self.folder, rows, after=-1, configuration=KEEP_VERSIONS)
@@ -117,6 +157,9 @@ class UnitTable:
         later = [name for name in rows.column_names if name not in known]  # an older table has fewer columns
         if not any(any(rows[name].to_pylist()) for name in later):
             rows, later = rows.drop_columns(later), []
+        if not changed:
+            append(self.folder, rows, after=version)
+            return
         with delta_errors("write", self.folder), durable(self.folder):
             merge = table.merge(
                 rows,
@@ -127,78 +170,3 @@ class UnitTable:
                 commit_properties=ONCE,
             )
             merge.when_matched_update_all().when_not_matched_insert_all().execute()
-
-
-def merge_units(
-    stock: Sequence[StoredUnit],
-    incoming: Sequence[tuple[Unit, Vectors]],
-    near_duplicate: float,
-    closed: Collection[str] = (),
-) -> tuple[list[StoredUnit], int]:
-    """`stock` with `incoming` merged in, in order; and how many of them became part of another unit.
-
-    A unit that carries nothing new (same id, question and sources) changes nothing and is not counted as merged.
-    """
-    shelf = list(stock)
-    position = {s.unit.id: i for i, s in enumerate(shelf)}
-    titled: dict[str, list[int]] = {}  # only units of one title merge: look-alike subjects lie close together
-    for i, s in enumerate(shelf):
-        if s.unit.id not in closed:
-            titled.setdefault(s.unit.title, []).append(i)
-    merged = 0
-    for unit, vector in incoming:
-        twin = position.get(unit.id)
-        near = titled.get(unit.title, [])
-        if twin is None and near:
-            cosines = np.array([shelf[i].vector for i in near]) @ vector
-            if cosines.max() >= near_duplicate:
-                twin = near[int(np.argmax(cosines))]
-        if twin is None:
-            position[unit.id] = len(shelf)
-            titled.setdefault(unit.title, []).append(len(shelf))
-            shelf.append(StoredUnit(unit, vector))
-            continue
-        both = _again(shelf[twin].unit, unit) if unit.id in closed else _with_provenance(shelf[twin].unit, unit)
-        if both != shelf[twin].unit:
-            merged += 1
-            shelf[twin] = replace(shelf[twin], unit=both)
-    return shelf, merged
-
-
-def _again(closed: Unit, unit: Unit) -> Unit:
-    """`unit`, written once more after it was closed: only the questions are kept."""
-    return replace(unit, question_ids=tuple(dict.fromkeys((*closed.question_ids, *unit.question_ids))))
-
-
-def _with_provenance(kept: Unit, other: Unit) -> Unit:
-    """`kept` with the questions, sources and evidence of `other` added; of a source that changed, only the new."""
-    before, after = dict(kept.sources), dict(other.sources)
-    changed = {id for id in before.keys() & after.keys() if before[id] != after[id]}
-    evidence = [e for e in kept.evidence if e.passage_id not in changed]
-    scores, heard = (other.scores | marks(kept), other.witnesses) if changed else (kept.scores, kept.witnesses)
-    if not changed and "witnesses" in other.scores:  # whoever was asked for either of them counts
-        asked = max(scores.get("witnesses", 0.0), other.scores["witnesses"])  # written again, it stays as it is
-        scores = scores | {"witnesses": asked}
-        heard = tuple({said.passage_id: said for said in (*other.witnesses, *heard)}.values())
-    return replace(
-        kept,
-        question_ids=tuple(dict.fromkeys((*kept.question_ids, *other.question_ids))),
-        sources=tuple((before | after).items()),
-        evidence=tuple(dict.fromkeys((*evidence, *other.evidence))),
-        scores=scores,
-        witnesses=heard,
-    )
-
-
-def marks(unit: Unit) -> dict[str, float]:
-    """Why only a person approves this unit; empty where labels back it."""
-    return {name: unit.scores[name] for name in UNBACKED if name in unit.scores}
-
-
-def _to_row(stored: StoredUnit) -> dict[str, Any]:
-    row = to_row(stored)
-    return {"id": stored.unit.id, **row.pop("unit"), **row}
-
-
-def _from_row(row: dict[str, Any]) -> StoredUnit:
-    return from_row(StoredUnit, {**row, "unit": row})

@@ -125,7 +125,10 @@ def test_a_version_that_a_release_pins_is_kept_ten_years(mortals: Mortals, tmp_p
             os.utime(file, (time.time() - 86400 * YEARS,) * 2)
         mortals.run("shelve", folder=folder, first=number, last=number + 1)
     assert any(life.shelf.folder.rglob("*.checkpoint.parquet"))
-    assert {s.unit.title for s in open_life(folder).shelf.read(release.units_version)} == {"amberlamp", "ambergate"}
+    assert {s.unit.title for s in open_life(folder).shelf.read(version=release.units_version)} == {
+        "amberlamp",
+        "ambergate",
+    }
 
 
 def test_units_that_a_fast_clock_made_stale_come_back(mortals: Mortals, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from wbrag.core.io.files import listed, location
 from wbrag.retrieval.index.shard import open_shards
 from wbrag.serving.release_watcher import ReleaseWatcher
 from wbrag.units.layout import Layout
-from wbrag.units.publish import unit_ids
+from wbrag.units.release_contents import unit_ids
 
 
 @pytest.fixture

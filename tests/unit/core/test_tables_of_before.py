@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.delta import append
@@ -24,7 +25,8 @@ from wbrag.units.decisions import Decision
 from wbrag.units.examinations import Examination
 from wbrag.units.learn import Lesson
 from wbrag.units.releases import Release
-from wbrag.units.table import UNITS, UnitTable
+from wbrag.units.stored import UNITS
+from wbrag.units.table import UnitTable
 from wbrag.units.usage import Feedback, Served
 
 # The schemas of commit 5d4b1af, which kept them by hand: workspaces made until then hold tables of these columns.
@@ -308,8 +310,9 @@ def test_units_of_before_are_read_and_added_to(tmp_path: Path) -> None:
     assert (stored.unit, stored.encoder, stored.vector.dtype) == (UNIT, "e", np.float32)
     np.testing.assert_array_equal(stored.vector, np.array([0.6, 0.8], np.float32))
     table.add([replace(UNIT, text="It is ash.")], np.array([[0.0, 1.0]], np.float32), "e", 0.97)
-    rows = {row["text"]: row for row in table.table().to_pylist()}
-    assert len(rows) == 2 and table.table().schema.equals(pa.schema(KEPT_BY_HAND["units"]))
+    kept = DeltaTable(str(tmp_path / "units")).to_pyarrow_table()
+    rows = {row["text"]: row for row in kept.to_pylist()}
+    assert len(rows) == 2 and kept.schema.equals(pa.schema(KEPT_BY_HAND["units"]))
     changed = {"id", "text", "vector"}
     for text in rows:
         assert {k: v for k, v in rows[text].items() if k not in changed} == {

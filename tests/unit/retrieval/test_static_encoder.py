@@ -1,4 +1,4 @@
-"""Encoders of static embeddings, which many use on CPUs: the mean of the vectors of words, without a limit of length."""
+"""Encoders of static embeddings, as many use on CPUs: the mean of the vectors of words, without a limit of length."""
 
 from __future__ import annotations
 

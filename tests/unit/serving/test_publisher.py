@@ -17,8 +17,8 @@ from wbrag.core.types import Hit, Messages, Sampling
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.serving.endpoint_models import EndpointModels
 from wbrag.units.library import Library
-from wbrag.units.publish import release_ids
 from wbrag.units.publisher import Publisher
+from wbrag.units.release_contents import release_ids
 from wbrag.units.releases import Release
 from wbrag.workspace import Workspace
 
@@ -87,8 +87,8 @@ def test_a_release_that_answers_worse_or_is_damaged_is_not_published(workspace: 
 def test_checks_made_under_other_settings_approve_nothing(workspace: Workspace) -> None:
     loose = Workspace(workspace.path, load(checks={"enabled": ["instructions"]}))
     shelve(workspace, "right", 0, passed=False)
-    loose.library.examine(loose.library.unexamined(), {})
-    assert all(found.passed for found in workspace.results.latest().values())
+    loose.library.checking.examine(loose.library.checking.unexamined(), lambda units: {})
+    assert all(found.passed for found in workspace.results.findings().values())
     assert workspace.approve_what_passed() == 0
     with pytest.raises(WbragError, match="approved units"):
         asyncio.run(Desk(workspace, Books(workspace), ScriptedGenerator(reader)).publish("ana", ""))
@@ -116,8 +116,7 @@ def test_two_at_once_make_one_release(workspace: Workspace) -> None:
 def test_after_a_change_of_encoder_the_desk_embeds_again_and_publishes(workspace: Workspace) -> None:
     """The retrievers that serve hold the only encoder of the endpoint."""
     shelve(workspace, "right", 0)
-    [stored] = workspace.shelf.read()
-    workspace.shelf.embed_again([stored], np.array([[0, 1, 0]], dtype=np.float32), "the encoder before")
+    workspace.shelf.embed_again(workspace.shelf.ids(), np.array([[0, 1, 0]], dtype=np.float32), "the encoder before")
     books = Books(workspace)
     release = asyncio.run(Desk(workspace, books, ScriptedGenerator(reader)).publish("ana", ""))
     [again] = workspace.shelf.read()

@@ -6,14 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wbrag.core.types import Evidence, Unit
-from wbrag.units.allowance import ALWAYS, PER_QUESTION, allowed
+from wbrag.units.allowance import ALWAYS, PER_QUESTION, Claim, allowed
 
 SOURCES = {"a": "archive", "f": "forum"}
 CORPUS = {"archive": 900, "forum": 100}
 
 
-def unit(number: int, *passages: str, question: str = "") -> Unit:
-    return Unit(f"T{number}", f"Text {number}.", (question or f"q{number}",), tuple((id, "") for id in passages), ())
+def unit(number: int, *passages: str, question: str = "") -> Claim:
+    made = Unit(f"T{number}", f"Text {number}.", (question or f"q{number}",), tuple((id, "") for id in passages), ())
+    return Claim.of(made)
 
 
 def test_a_source_is_held_to_three_times_its_share() -> None:
@@ -53,5 +54,5 @@ def test_every_candidate_is_let_in_or_counted_and_no_source_goes_beyond(
     found, waiting = allowed(candidates, [], SOURCES, CORPUS, times)
     assert len(found) + sum(waiting.values()) == len(candidates)
     for id, name in SOURCES.items():
-        mine = sum(id in dict(u.sources) for u in found)
+        mine = sum(id in u.drawn_from for u in found)
         assert mine <= max(ALWAYS, times * CORPUS[name] / 1000 * len(found) + 1)

@@ -19,7 +19,8 @@ from wbrag.executor.runner import Runner
 from wbrag.retrieval.encoder import Vectors
 from wbrag.units.correct import LONGEST, correct
 from wbrag.units.library import Library
-from wbrag.units.table import JUDGED, StoredUnit, UnitTable
+from wbrag.units.stored import JUDGED, StoredUnit
+from wbrag.units.table import UnitTable
 from wbrag.workspace import Workspace
 
 __all__ = ["workspace"]
@@ -55,10 +56,12 @@ def test_the_new_one_is_signed_and_checked_and_the_old_one_closed(
         ((NOTE.id, NOTE.content_hash),),
     )
     assert not new.scores and len(workspace.shelf.read()) == 2, "it went into no other unit"
-    last = workspace.decisions.latest()[id]
+    last = workspace.decisions.latest([id])[id]
     assert (last.state, last.by, last.why) == (after, "eve", f"corrected as {new.id}: half of it")
     assert workspace.decisions.states().get(new.id, "candidate") == "candidate"
-    assert {check.name for check in workspace.results.latest()[new.id].results} == set(workspace.config.checks.enabled)
+    assert {check.name for check in workspace.results.latest([new.id])[new.id].results} == set(
+        workspace.config.checks.enabled
+    )
     assert {s.unit.id: s.unit.parent for s in workspace.shelf.read()} == {id: "", new.id: id}
     third = correct(library, new.id, title="  A  note ", by="ana", why="its title")
     assert (third.title, third.text, third.parent) == ("A note", new.text, new.id)
@@ -129,4 +132,4 @@ def test_a_table_of_before_takes_it(workspace: Workspace) -> None:
     assert [s.unit.parent for s in workspace.shelf.read()] == [""]
     new = correct(Library(workspace.layout, Stub()), id, text="right too", by="eve", why="so")
     assert {s.unit.id: s.unit.parent for s in workspace.shelf.read()} == {id: "", new.id: id}
-    assert {s.unit.id for s in workspace.shelf.read(0)} == {id}
+    assert {s.unit.id for s in workspace.shelf.read(version=0)} == {id}

@@ -17,7 +17,7 @@ from wbrag.data import ingest_corpus
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.units.export import export_units
 from wbrag.units.layout import Layout
-from wbrag.units.publish import propose
+from wbrag.units.publish import Stock, propose
 
 CONFIG = load(retriever={"kind": "http", "options": {"url": "http://127.0.0.1:9/"}})  # a release needs no base here
 
@@ -36,8 +36,8 @@ def store(tmp_path: Path) -> Layout:
     made.shelf.add(units, np.eye(4, dtype=np.float32), encoder, 0.97)
     made.decisions.decide([u.id for u in units[:2]], "approved", by="ann", why="read it")
     made.decisions.decide([units[2].id], "rejected", by="ann", why="wrong date")
-    stock = [s for s in made.shelf.read() if s.unit in units[:2]]
-    made.releases.append(propose(CONFIG, made.path, stock, made.shelf.version, [], None, "x"))
+    stock = Stock(made.shelf, made.shelf.version, sorted(unit.id for unit in units[:2]))
+    made.releases.append(propose(CONFIG, made.path, stock, [], None, "x"))
     return made
 
 

@@ -16,7 +16,7 @@ from wbrag.core.types import Generator, Hit
 from wbrag.retrieval.encoder import Vectors
 from wbrag.units.learn import learn
 from wbrag.units.library import Library
-from wbrag.units.table import FROM_TRAFFIC, JUDGED, StoredUnit, marks
+from wbrag.units.stored import FROM_TRAFFIC, JUDGED, StoredUnit, marks
 from wbrag.units.usage import Feedback, Served
 from wbrag.workspace import Workspace
 
@@ -60,7 +60,9 @@ def test_what_a_judge_let_in_waits_for_a_person(workspace: Workspace, metric: st
     library.shelve([ROW], "run")
     library.check()
     [stored] = judging.shelf.read()
-    assert judging.results.latest()[stored.unit.id].passed and bool(marks(stored.unit)) == (approved == 0)
+    assert judging.results.latest([stored.unit.id])[stored.unit.id].passed and bool(marks(stored.unit)) == (
+        approved == 0
+    )
     assert Library(workspace.layout, Stub()).approve_what_passed() == approved, "whatever the settings are by now"
     if not approved:
         assert judging.decide([stored.unit.id], "approved", by="ana", why="read it") == 1

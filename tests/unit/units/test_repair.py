@@ -23,7 +23,8 @@ from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.units.layout import Layout
 from wbrag.units.library import Library
 from wbrag.units.repair import repair
-from wbrag.units.table import JUDGED, KEEP_VERSIONS, StoredUnit, marks
+from wbrag.units.stored import JUDGED, StoredUnit, marks
+from wbrag.units.table import KEEP_VERSIONS
 from wbrag.units.usage import Feedback
 from wbrag.workspace import Workspace
 

@@ -13,9 +13,10 @@ from wbrag.core.errors import WbragError
 from wbrag.core.types import Evidence, Unit, Witness
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest
-from wbrag.units.publish import propose
+from wbrag.units.merging import merge_units
+from wbrag.units.publish import Stock, propose
 from wbrag.units.releases import Release, Releases
-from wbrag.units.table import UnitTable, merge_units
+from wbrag.units.table import UnitTable
 
 CONFIG = load()
 ENCODER = encoder_fingerprint(CONFIG.encoder)
@@ -60,7 +61,7 @@ def test_the_same_and_nearly_the_same_are_merged_with_both_provenances(tmp_path:
     [kept] = shelf.read()
     assert kept.unit.text == "one" and kept.unit.question_ids == ("q1", "q2", "q3")
     assert {source for source, _ in kept.unit.sources} == {"p-q1", "p-q2", "p-q3"}
-    assert len(shelf.read(0)[0].unit.question_ids) == 1, "an earlier version must stay readable"
+    assert len(shelf.read(version=0)[0].unit.question_ids) == 1, "an earlier version must stay readable"
 
 
 def test_what_was_decided_against_takes_nothing_in(tmp_path: Path) -> None:
@@ -97,8 +98,8 @@ def publish(
 ) -> Release:
     """All of the shelf as a release, but for the units whose texts are `without`."""
     version, history = shelf.version, releases.all()
-    stock = [s for s in shelf.read(version) if s.unit.text not in without]
-    proposed = propose(config, workspace, stock, version, history, base, digest)
+    ids = [s.unit.id for s in shelf.read(version=version) if s.unit.text not in without]
+    proposed = propose(config, workspace, Stock(shelf, version, ids), history, base, digest)
     return proposed if proposed in history else releases.append(proposed)
 
 

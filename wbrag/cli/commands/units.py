@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from wbrag.cli.commands.common import Verb, current_user, plain
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from wbrag.workspace import Workspace
 
 log = logging.getLogger(__name__)
+PIECE = 10_000  # units that are looked up together
 STATES = ("candidate", "approved", "rejected", "retired", "stale")
 DECISIONS = {
     "approve": ("approved", "publish them with the next release"),
@@ -75,6 +77,9 @@ def _signed(parser: argparse.ArgumentParser) -> None:
 def _units_list(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.units.governance import Governance
 
+    governance = Governance(w.layout)
+    ids = governance.select([a.state] if a.state else None, check="failed" if a.failed else "")[: a.limit]
+    cards = (card for start in range(0, len(ids), PIECE) for card in governance.cards(ids[start : start + PIECE]))
     return [
         {
             "id": card.unit.id,
@@ -85,7 +90,7 @@ def _units_list(a: argparse.Namespace, w: Workspace) -> Any:
             "questions": len(card.unit.question_ids),
             "hits": card.use.hits,
         }
-        for card in Governance(w.layout).cards(a.state, flagged=True if a.failed else None)[: a.limit]
+        for card in cards
     ]
 
 
@@ -132,8 +137,13 @@ def _compare(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.units.governance import Governance
 
     found = Governance(w.layout).compare(a.before, a.after)
-    lines = [("added", u) for u in found.added] + [("removed", u) for u in found.removed]
-    return [{"change": change, "id": u.id, "title": u.title, "text": u.text} for change, u in lines]
+    lines = [(change, row) for change in ("added", "removed") for row in _texts(w, getattr(found, change))]
+    return [{"change": change, **row} for change, row in lines]
+
+
+def _texts(w: Workspace, ids: Sequence[str]) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = w.shelf.table(["id", "title", "text"], ids).to_pylist()
+    return rows
 
 
 def _rollback(a: argparse.Namespace, w: Workspace) -> Any:

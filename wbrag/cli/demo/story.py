@@ -111,7 +111,7 @@ def _arm(name: str, rows: Rows) -> Arm:
 
 
 def _funnel(workspace: Workspace, e: Mapping[str, Any]) -> Funnel:
-    releases, shelved = workspace.releases.all(), len(workspace.shelf.read())
+    releases, shelved = workspace.releases.all(), len(workspace.shelf.ids())
     return Funnel(
         e["examples"],
         e["accepted"],
@@ -143,7 +143,7 @@ def _unit(row: Mapping[str, Any]) -> ExampleUnit:
 
 def _changed(workspace: Workspace, base: Rows, writeback: Rows) -> tuple[Changed, ...]:
     texts = {p.id: (p.title, p.text) for p in demo_world().passages}
-    texts |= {s.unit.id: (s.unit.title, s.unit.text) for s in workspace.shelf.read()}
+    texts |= {unit.id: (unit.title, unit.text) for unit in workspace.shelf.units()}
     better: list[Changed] = []
     worse: list[Changed] = []
     for before, after in zip(base, writeback):

@@ -5,15 +5,15 @@ Rows are added and never edited or deleted, so that the table can be read as his
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake.exceptions import CommitFailedError
 
-from wbrag.core.io.delta import append, delta_errors, durable, table_at
+from wbrag.core.io.delta import Values, append, delta_errors, durable, scan, table_at
 from wbrag.core.io.files import Location
 from wbrag.core.io.schemas import from_table, schema_of, to_table
 
@@ -47,13 +47,17 @@ class AppendLog(Generic[T]):
         with delta_errors("read", self.folder):
             return table.to_pyarrow_table(columns=columns)
 
-    def select(self, where: Any) -> pa.Table:
-        """The rows that meet `where`, a `pyarrow.dataset` expression."""
-        table = table_at(self.folder)
-        if table is None:
-            return schema_of(self.record).empty_table()
-        with delta_errors("read", self.folder):
-            return table.to_pyarrow_dataset().to_table(filter=where)
+    def select(self, column: str, values: Collection[str]) -> pa.Table:
+        """The rows that have one of these `values` in this column."""
+        any_of = {column: pa.array(sorted(values), pa.string())}
+        return pa.Table.from_batches(self.scanned(any_of=any_of), schema_of(self.record))
+
+    def scanned(self, columns: Sequence[str] | None = None, any_of: Values | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows, or some of their columns, piece by piece; see `wbrag.core.io.delta.scan`."""
+        schema = schema_of(self.record)
+        wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+        if table := table_at(self.folder):
+            yield from scan(table, self.folder, wanted, any_of)
 
     def append(self, rows: Iterable[T], *, after: int | None = None) -> None:
         """All of `rows` in one commit.

@@ -10,12 +10,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from tenacity import wait_none
@@ -27,6 +28,7 @@ from wbrag.core.retry import retried
 
 LOG, PARQUET = "_delta_log", b"PAR1"  # what a file of rows begins and ends with
 COMMIT = re.compile(r"[0-9]{20}\.json")
+Values = Mapping[str, pa.Array]  # by column
 ONCE = CommitProperties(max_commit_retries=0)  # fails where another commit came first, also one that would not clash
 
 
@@ -68,6 +70,29 @@ def append(
     # Of two that make one table the later fails, and may append to what is there now.
     with delta_errors("write", folder), durable(folder):
         retried(write, 2, lambda error: after is None and isinstance(error, CommitFailedError), wait_none())
+
+
+def scan(
+    table: DeltaTable, folder: Location, wanted: pa.Schema, any_of: Values | None = None, rows: int = 65_536
+) -> Iterator[pa.RecordBatch]:
+    """The rows of `table` with these columns in pieces of up to `rows`; a column that it does not have yet is null.
+
+    `any_of`: only rows that have one of these values in one of these columns. Few pieces are read ahead, so that memory
+    stays bounded. (Files' statistics are not used: ids are hashes, and delta-rs gives them as texts of another type.)
+    """
+    with delta_errors("read", folder):
+        dataset = table.to_pyarrow_dataset()
+        needed = [name for name in dict.fromkeys([*wanted.names, *(any_of or ())]) if name in dataset.schema.names]
+        for piece in dataset.scanner(needed, batch_size=rows, batch_readahead=2, fragment_readahead=2).to_batches():
+            if any_of is not None:
+                masks = [pc.is_in(piece[name], value_set=values) for name, values in any_of.items()]
+                piece = piece.filter(reduce(pc.or_, masks))
+            columns = [
+                piece[field.name].cast(field.type) if field.name in needed else pa.nulls(len(piece), field.type)
+                for field in wanted
+            ]
+            if len(piece):
+                yield pa.record_batch(columns, wanted)
 
 
 @contextmanager

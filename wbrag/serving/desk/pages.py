@@ -29,10 +29,11 @@ from wbrag.evaluation.report import page as report
 from wbrag.serving.auth import SAFE_METHODS, Principal, csrf_token, principal, require
 from wbrag.serving.service import CurrentRelease
 from wbrag.units.decisions import State
-from wbrag.units.governance import Card, Governance
+from wbrag.units.governance import Governance
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
-from wbrag.units.table import FROM_TRAFFIC, JUDGED, marks
+from wbrag.units.review import Card
+from wbrag.units.stored import FROM_TRAFFIC, JUDGED
 
 AskFunction = Callable[[str, str, str], Awaitable[Answer]]  # question, name of the release ("none": base alone), task
 Publish = Callable[[str, str], Coroutine[Any, Any, Release]]  # by, note
@@ -148,11 +149,6 @@ def say(request: Request, text: str, *, wrong: bool = False, unit: str = "") -> 
 def learned(card: Card) -> bool:
     """Whether the unit was learned from served answers: only a person approves it."""
     return FROM_TRAFFIC in card.unit.scores
-
-
-def unbacked(card: Card) -> bool:
-    """Whether no label backs the unit, so that no policy approves it."""
-    return bool(marks(card.unit))
 
 
 def who_did(who: Principal) -> str:

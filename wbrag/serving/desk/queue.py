@@ -6,7 +6,6 @@ A decision over a whole list is taken only where the list is as long as the revi
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
@@ -22,7 +21,7 @@ from wbrag.serving.desk.highlights import reasons, sources, unit_pieces
 from wbrag.serving.desk.pages import VERBS, Desk, DeskRoute, Reader, Reviewer, inside, learned, render, say, who_did
 from wbrag.serving.desk.usage import answers_with, questions_of
 from wbrag.units.decisions import NEXT, STATES, State
-from wbrag.units.governance import Card, Governance
+from wbrag.units.governance import Governance
 
 PAGE = 50  # units on one page of a list
 WAITING: tuple[State, ...] = ("candidate", "stale")
@@ -54,26 +53,11 @@ class Filter:
 _DEFAULTS = asdict(Filter()) | {"unit": ""}
 
 
-def chosen(governance: Governance, by: Filter) -> list[Card]:
-    """The units that `by` lets through; of those that wait, failed ones first, then stale ones."""
-    state: State | None = by.state if by.state in STATES else None  # type: ignore[assignment]
-    cards = [card for card in governance.cards(state, by.q) if _checked(card, by.check)]
-    if by.state == "waiting":
-        cards = [card for card in cards if card.state in WAITING]
-        cards.sort(key=lambda card: (not _failed(card), card.state != "stale"))
-    return cards
-
-
-def _failed(card: Card) -> bool:
-    return card.examined is not None and not card.examined.passed
-
-
-def _checked(card: Card, check: str) -> bool:
-    if check in ("", "unchecked"):
-        return not check or card.examined is None
-    if card.examined is None or check == "passed":
-        return card.examined is not None and card.examined.passed
-    return not card.examined.passed and (check == "failed" or check in (c.name for c in card.examined.failed))
+def chosen(governance: Governance, by: Filter) -> list[str]:
+    """The ids of units that `by` lets through; of those that wait, failed ones first, then stale ones."""
+    states: dict[str, tuple[State, ...]] = {"waiting": WAITING, "all": STATES}
+    waits = by.state == "waiting"
+    return governance.select(states.get(by.state, (by.state,)), by.q, by.check, stale_first=waits)  # type: ignore[arg-type]
 
 
 def queue_routes(desk: Desk) -> APIRouter:
@@ -82,8 +66,7 @@ def queue_routes(desk: Desk) -> APIRouter:
     @router.get("/desk")
     def queue(request: Request, who: Reader, unit: Annotated[str, Query()] = "") -> Response:
         by = Filter.read(request.query_params)
-        cards = chosen(desk.governance, by)
-        ids = [card.unit.id for card in cards]
+        ids = chosen(desk.governance, by)
         pages = max(1, -(-len(ids) // PAGE))
         at = ids.index(unit) if unit in ids else (min(max(by.page, 1), pages) - 1) * PAGE
         by = replace(by, page=at // PAGE + 1)
@@ -93,8 +76,8 @@ def queue_routes(desk: Desk) -> APIRouter:
             request,
             "queue.html.j2",
             by=by,
-            cards=cards[start : start + PAGE],
-            total=len(cards),
+            cards=desk.governance.cards(ids[start : start + PAGE]),
+            total=len(ids),
             pages=pages,
             start=start,
             at=at,
@@ -104,7 +87,7 @@ def queue_routes(desk: Desk) -> APIRouter:
             view=_view(desk, ids[at], who) if ids else None,
             counts=counts,
             waiting=sum(counts[state] for state in WAITING),
-            checks=_failing(desk.governance),
+            checks=desk.governance.catalogue().failing(WAITING),
             NEXT=NEXT,
         )
 
@@ -167,26 +150,26 @@ def queue_routes(desk: Desk) -> APIRouter:
 
 def _decide(governance: Governance, ids: Sequence[str], state: State, by: str, why: str) -> tuple[str, str]:
     """Decide, and say what was done; the unit is named where there was one."""
-    known = {card.unit.id: card for card in governance.cards()}
-    cards = [known[id] if id in known else governance.card(id) for id in dict.fromkeys(ids)]
-    if not cards:
+    ids = list(dict.fromkeys(ids))
+    catalogue = governance.catalogue()
+    if not ids:
         raise UsageError("expected at least one unit, found none: choose a unit, or select some with x")
     if not why and state in NEEDS_A_REASON:
         raise UsageError(f"expected a reason, found none: say why this is {state}, for whoever reads the history")
-    if not why and state == "approved" and any(_failed(card) for card in cards):
+    if not why and state == "approved" and catalogue.flagged[catalogue.places(ids)].any():
         raise UsageError("expected a reason, found none: say why this is right although it failed a check")
     steps = governance.decide(ids, state, by=by, why=why)
     done = VERBS[state][1]
-    if len(cards) == 1:
-        title, id = cards[0].unit.title, cards[0].unit.id
+    if len(ids) == 1:
+        [id], title = ids, catalogue.titles[int(catalogue.places(ids)[0])].as_py()
         return (f"{done} “{title[:80]}”." if steps else f"“{title[:80]}” is {state} already."), id
-    already = f", {len(cards) - len(steps)} were so already" if len(steps) < len(cards) else ""
+    already = f", {len(ids) - len(steps)} were so already" if len(steps) < len(ids) else ""
     return f"{done} {len(steps):,} units{already}.", ""
 
 
 def _all_that_match(governance: Governance, where: str, expected: int) -> list[str]:
     """The ids that a filter lets through, if they are as many as the reader saw."""
-    ids = [card.unit.id for card in chosen(governance, Filter.read(dict(parse_qsl(where.lstrip("?")))))]
+    ids = chosen(governance, Filter.read(dict(parse_qsl(where.lstrip("?")))))
     if len(ids) != expected:
         raise WbragError(f"expected {expected:,} units, found {len(ids):,}: the list has changed, look at it again")
     return ids
@@ -206,11 +189,5 @@ def _view(desk: Desk, id: str, who: Principal) -> dict[str, Any]:
         "questions": questions_of(desk.layout, card.unit) if who.may("reviewer") or not learned(card) else [],
         "results": results,
         "reasons": reasons(card.examined, USUAL),
-        "failed": _failed(card),
+        "failed": card.examined is not None and not card.examined.passed,
     }
-
-
-def _failing(governance: Governance) -> list[tuple[str, int]]:
-    """The checks that units which wait have failed, and how many each."""
-    waiting = (card for card in governance.cards(flagged=True) if card.state in WAITING and card.examined)
-    return Counter(check.name for card in waiting for check in card.examined.failed).most_common()  # type: ignore[union-attr]

@@ -19,9 +19,10 @@ from starlette.responses import RedirectResponse, Response
 
 from wbrag.core.errors import WbragError
 from wbrag.core.metrics import Interval
+from wbrag.core.types import Unit
 from wbrag.evaluation.report.plots import forest
 from wbrag.evaluation.report.story import Gain
-from wbrag.serving.desk.pages import Admin, Desk, DeskRoute, Reader, render, say, unbacked, who_did
+from wbrag.serving.desk.pages import Admin, Desk, DeskRoute, Reader, render, say, who_did
 from wbrag.units.decisions import Decision
 from wbrag.units.governance import Difference, Governance
 from wbrag.units.releases import Release
@@ -107,14 +108,24 @@ def release_routes(desk: Desk) -> APIRouter:
     def compare(request: Request, who: Reader, before: str, after: str) -> Response:
         found = desk.governance.compare(before, after)
         all, retrievers = desk.governance.releases()[::-1], _retrievers(desk.governance, found)
-        return render(request, "compare.html.j2", found=found, retrievers=retrievers, all=all, SHOWN=SHOWN)
+        came, went = _shown(desk, found)
+        return render(request, "compare.html.j2", found=found, retrievers=retrievers, all=all, came=came, went=went)
 
     @router.get("/desk/releases/{id}/rollback")
     def confirm(request: Request, who: Admin, id: str) -> Response:
         newest = desk.governance.releases()[-1:]
         found = desk.governance.compare(newest[0].id if newest else "none", id)
-        retrievers, closed = _retrievers(desk.governance, found), _closed(desk.governance, found)
-        return render(request, "rollback.html.j2", found=found, retrievers=retrievers, closed=closed, SHOWN=SHOWN)
+        came, went = _shown(desk, found)
+        return render(
+            request,
+            "rollback.html.j2",
+            found=found,
+            retrievers=_retrievers(desk.governance, found),
+            closed=_closed(desk.governance, found),
+            came=came,
+            went=went,
+            SHOWN=SHOWN,
+        )
 
     @router.post("/desk/releases/{id}/rollback")
     def rollback(
@@ -140,8 +151,17 @@ def release_routes(desk: Desk) -> APIRouter:
 
 def _closed(governance: Governance, found: Difference) -> list[tuple[str, Decision]]:
     """Titles of units that would come back although they were closed since, with the decision that closed them."""
-    titles = {unit.id: unit.title for unit in found.added}
-    return [(titles[d.unit_id], d) for d in governance.revived(found.after) if d.unit_id in titles]
+    added = set(found.added)
+    back = [d for d in governance.revived(found.after) if d.unit_id in added]
+    ids, titles = governance.catalogue().among({d.unit_id for d in back})
+    named = dict(zip(ids.to_pylist(), titles.to_pylist(), strict=True))
+    return [(named[d.unit_id], d) for d in back if d.unit_id in named]
+
+
+def _shown(desk: Desk, found: Difference) -> tuple[list[Unit], list[Unit]]:
+    """The first of the units that came and went."""
+    shelf = desk.layout.shelf
+    return shelf.units(found.added[:SHOWN]), shelf.units(found.removed[:SHOWN])
 
 
 def _line(desk: Desk, release: Release) -> Line:
@@ -150,9 +170,7 @@ def _line(desk: Desk, release: Release) -> Line:
     added: int | None
     removed: int | None
     try:
-        new = desk.governance.ids_in(release)
-        old = desk.governance.ids_in(parent) if parent else frozenset[str]()
-        added, removed = len(new - old), len(old - new)
+        added, removed = desk.governance.changed(parent or desk.layout.release("none"), release)
     except (WbragError, OSError):  # files that were taken away
         added = removed = None
     refused, retriever = desk.watcher.refused.get(release.id, ""), desk.governance.retriever(release)
@@ -167,12 +185,10 @@ def _retrievers(governance: Governance, found: Difference) -> tuple[str, str]:
 
 
 def _next(governance: Governance, latest: Release | None) -> Next:
-    held = governance.ids_in(latest) if latest else frozenset[str]()
-    approved = {card.unit.id for card in governance.cards("approved")}
-    candidates = governance.cards("candidate")
-    passing = sum(1 for card in candidates if card.examined is not None and card.examined.passed and not unbacked(card))
-    unchecked = sum(1 for card in candidates if card.examined is None)
-    return Next(len(approved - held), len(held - approved), passing, unchecked)
+    found = governance.catalogue()
+    passed = found.select(["candidate"], check="passed")
+    passing, unchecked = int((~found.unbacked[passed]).sum()), len(found.select(["candidate"], check="unchecked"))
+    return Next(*governance.unpublished(latest), passing, unchecked)
 
 
 @lru_cache(maxsize=500)  # a plot takes some 30 ms

@@ -6,11 +6,9 @@ They only read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import groupby
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,26 +27,24 @@ def usage_routes(desk: Desk) -> APIRouter:
 
     @router.get("/desk/review")
     def review(request: Request, who: Reader) -> Response:
-        tasks = desk.governance.tasks()
-        groups = [(reason, list(group)) for reason, group in groupby(tasks, key=lambda task: task.reason)]
-        return render(request, "review.html.j2", groups=groups, total=len(tasks), SHOWN=SHOWN)
+        work = desk.governance.work()
+        groups = [(why, len(ids), desk.governance.work_items(why, ids[:SHOWN])) for why, ids in work.items()]
+        return render(request, "review.html.j2", groups=groups, total=sum(map(len, work.values())))
 
     @router.get("/desk/usage")
     def usage(request: Request, who: Reader) -> Response:
-        cards = desk.governance.cards()
         release = desk.watcher.release
-        held = desk.governance.ids_in(release) if release else frozenset()
-        used = sorted((card for card in cards if card.use.hits), key=lambda card: (-card.use.hits, card.unit.title))
-        unused = [card for card in cards if card.unit.id in held and not card.use.hits]
+        used, unused = desk.governance.used(), desk.governance.unused(release) if release else []
         return render(
             request,
             "usage.html.j2",
             live=live(desk),
-            used=used,
-            unused=unused,
-            held=len(held),
+            used=desk.governance.cards(used[:SHOWN]),
+            used_count=len(used),
+            unused=desk.governance.cards(unused[:SHOWN]),
+            unused_count=len(unused),
+            held=release.units if release else 0,
             release=release,
-            SHOWN=SHOWN,
         )
 
     @router.get("/desk/usage/live")
@@ -81,6 +77,6 @@ def answers_with(layout: Layout, id: str, count: int = 10) -> list[dict[str, Any
     wanted = holding.sort_by([("at", "descending")]).slice(0, count)["request_id"].to_pylist()
     if not wanted:
         return []
-    newest = log.select(ds.field("request_id").isin(wanted)).sort_by([("at", "descending")]).to_pylist()
+    newest = log.select("request_id", wanted).sort_by([("at", "descending")]).to_pylist()
     ratings = layout.usage.ratings()
     return [row | {"feedback": ratings.get(row["request_id"])} for row in newest]

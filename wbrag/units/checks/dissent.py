@@ -17,7 +17,7 @@ from wbrag.core.types import Passage, Witness
 from wbrag.units.checks.interface import CheckInput, CheckResult, Nli, Voice
 from wbrag.units.checks.reading import read
 from wbrag.units.checks.sources import origins, passage_trust
-from wbrag.units.table import marks
+from wbrag.units.stored import marks
 
 MOST = 0.5  # a source with this share of the corpus may alone speak for a unit that no label backs
 NAME = "dissent"

@@ -20,7 +20,7 @@ from wbrag.core.types import Hit, Passage, Unit
 from wbrag.retrieval.external import Collection, Held, KnowsPassages, open_store
 from wbrag.retrieval.external.http import HttpStore
 from wbrag.units.releases import Release
-from wbrag.units.table import StoredUnit
+from wbrag.units.stored import StoredUnit
 
 HIT = {"id": "a", "title": "t", "text": "x", "score": 0.5}
 RELEASE = replace(Release.of_base("", "", "e"), id="r0001", number=1)

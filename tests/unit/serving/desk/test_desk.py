@@ -28,7 +28,7 @@ from tests.support.desk import (
 from tests.support.serving import browse
 from wbrag.serving.desk.pages import inside, static_version
 from wbrag.serving.desk.queue import Filter
-from wbrag.units.table import FROM_TRAFFIC
+from wbrag.units.stored import FROM_TRAFFIC
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -15,7 +15,7 @@ from wbrag.core.types import Evidence, Hit, Passage, Unit, Witness
 from wbrag.enrich.enrich import WrittenUnit
 from wbrag.units.checks import CheckInput, Voice, worth_witnesses
 from wbrag.units.checks.dissent import about_subject, dissent
-from wbrag.units.table import FROM_TRAFFIC, JUDGED
+from wbrag.units.stored import FROM_TRAFFIC, JUDGED
 
 CORPUS = {"archive": 2000, "forum": 200, "large": 9000, "trusted": 10}
 Said = tuple[str, bool]  # a source, and whether its passage agrees
