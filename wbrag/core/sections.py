@@ -196,6 +196,12 @@ class ServingConfig(Section):
     gateways: tuple[int, int] = Field((1, 4), description="gateway replicas, at least and at most")
     retrievers: tuple[int, int] = Field((1, 4), description="retriever replicas, at least and at most")
     generators: tuple[int, int] = Field((1, 4), description="generator replicas, at least and at most")
+    shard_groups: int = Field(
+        1,
+        ge=1,
+        description="parts that the base index is spread over, where one machine cannot hold it; each has as many "
+        "replicas as there are retrievers",
+    )
     cache_dir: str | None = Field(None, description="local folder for shards of a shared store; default: none needed")
     poll_s: float = Field(2.0, gt=0, description="how often the newest release is looked for")
 

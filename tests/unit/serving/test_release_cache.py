@@ -20,7 +20,7 @@ from wbrag.core.errors import WbragError
 from wbrag.core.types import Hit
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import Shard, build_shard, open_shards
-from wbrag.serving.release_cache import _self_test
+from wbrag.serving.open_shards import self_test
 from wbrag.units.layout import Layout
 
 
@@ -50,10 +50,10 @@ def test_a_new_release_loads_only_its_new_shards(store: Layout) -> None:
     async def scenario() -> None:
         await lib.prepare(r1)
         assert encoder.texts == 3 * 3  # three samples of each shard: two of the base, one of units
-        before = dict(lib._shards)
+        before = dict(lib.shards.known)
         await lib.prepare(r2)
         assert encoder.texts == 4 * 3
-        assert before.items() <= dict(lib._shards).items()
+        assert before.items() <= dict(lib.shards.known).items()
         await lib.prepare(store.releases.rollback("r0001"))
         await lib.prepare(r1)
         assert encoder.texts == 4 * 3
@@ -61,9 +61,27 @@ def test_a_new_release_loads_only_its_new_shards(store: Layout) -> None:
     asyncio.run(scenario())
 
 
+class Ahead(asyncio.SelectorEventLoop):
+    """A loop whose clock can be set forward."""
+
+    ahead_s = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead_s
+
+
+async def later(seconds: float) -> None:
+    """What is due within `seconds` has happened."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Ahead)
+    for _ in range(10):  # what is put off meanwhile is due in its turn
+        loop.ahead_s += seconds / 10
+        await asyncio.sleep(0.001)
+
+
 def test_an_old_base_is_let_go_once_its_requests_are_over(store: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three releases were kept, whatever they weighed: 64 to 96 GB with three bases of 21M passages."""
-    serving = store.config.serving.model_copy(update={"timeout_s": 0.2, "poll_s": 0.05})
+    serving = store.config.serving.model_copy(update={"timeout_s": 200, "poll_s": 50})
     monkeypatch.setattr(store, "config", store.config.model_copy(update={"serving": serving}))
     lib = library(store)
     [r1, r2] = store.releases.all()
@@ -74,17 +92,18 @@ def test_an_old_base_is_let_go_once_its_requests_are_over(store: Layout, monkeyp
         await lib.prepare(r1)
         await lib.prepare(r2)
         await lib.prepare(other)
-        assert len(lib._releases) == 3
-        await asyncio.sleep(0.15)
+        assert len(lib.releases.tasks) == 3
+        await later(150)
         await lib.search(["x"], 1, r1)  # somebody still asks the old one
-        await asyncio.sleep(0.2)
-        assert list(lib._releases) == [" ".join(other.files), " ".join(r1.files)]
+        await later(200)
+        assert list(lib.releases.tasks) == [" ".join(other.files), " ".join(r1.files)]
         await lib.prepare(other)
-        await asyncio.sleep(0.35)
-        assert list(lib._releases) == [" ".join(other.files)]
+        await later(350)
+        assert list(lib.releases.tasks) == [" ".join(other.files)]
         assert (await lib.search(["x"], 1, r1))[0]  # opened again
 
-    asyncio.run(scenario())
+    with asyncio.Runner(loop_factory=Ahead) as runner:
+        runner.run(scenario())
 
 
 def test_two_releases_search_what_they_share_together(store: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,10 +143,10 @@ def test_the_self_test_of_a_shard_of_two_gigabytes_of_text(tmp_path: Path) -> No
     shard._batches = shard.passages.to_batches()
     shard._starts = np.arange(times + 1) * 3
     assert shard.passages.nbytes > 2**31
-    _self_test(shard, files, manifest, encoder)  # type: ignore[arg-type]
+    self_test(shard, files, manifest, encoder)  # type: ignore[arg-type]
     shard._batches = shard._batches[:-1] + [batch.set_column(2, "text", pa.array(["x", "y", "z"]))]
     with pytest.raises(WbragError, match="its own 10 nearest, found others"):
-        _self_test(shard, files, manifest, encoder)  # type: ignore[arg-type]
+        self_test(shard, files, manifest, encoder)  # type: ignore[arg-type]
 
 
 def test_requests_for_one_release_load_it_once(store: Layout) -> None:
@@ -152,12 +171,12 @@ def test_eviction_frees_what_no_kept_release_uses(store: Layout) -> None:
 
     async def scenario() -> None:
         await lib.prepare(r2)
-        assert len(lib._shards) == 4
+        assert len(lib.shards.known) == 4
         await lib.prepare(store.release("none"))
 
     asyncio.run(scenario())
     gc.collect()
-    assert sorted(key.split()[0] for key in lib._shards) == ["base", "base"]
+    assert sorted(key.split()[0] for key in lib.shards.known) == ["base", "base"]
 
 
 def test_the_cache_is_filled_mended_and_used(store: Layout, tmp_path: Path) -> None:
@@ -234,7 +253,7 @@ def test_a_disk_that_is_full_is_no_verdict_on_the_release(store: Layout, monkeyp
 
     lib = library(store)
     [r1, _] = store.releases.all()
-    monkeypatch.setattr(lib, "_from_disk", full)
+    monkeypatch.setattr(lib.shards, "from_disk", full)
     with pytest.raises(OSError, match="No space left"):
         asyncio.run(lib.prepare(r1))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,12 +27,15 @@ from wbrag.executor.ray.session import gpus
 from wbrag.generators import build as build_client
 from wbrag.generators.serve import ServeGenerator
 from wbrag.retrieval.encoder import Encoder, Vectors
+from wbrag.retrieval.external import is_external
+from wbrag.retrieval.hybrid import Words
 from wbrag.retrieval.index.sizes import stored_bytes
 from wbrag.serving.api.app import drain, startup_error
 from wbrag.serving.logs import setup
-from wbrag.serving.ray.handles import RemoteReleaseRetriever, chat_transport
+from wbrag.serving.ray.handles import RemoteGroup, RemoteReleaseRetriever, chat_transport
 from wbrag.serving.release_cache import ReleaseCache
 from wbrag.serving.release_watcher import ReleaseWatcher
+from wbrag.serving.shard_groups import Found, LocalGroup
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 
@@ -42,13 +46,14 @@ QUIET = {"enable_access_log": False, "log_level": "INFO"}  # the gateway writes 
 
 
 class RetrieverReplica:
-    """An encoder and the shards of the releases in use."""
+    """An encoder and the shards of the releases in use; with `groups`, those of the base are theirs."""
 
-    async def __init__(self, config: Config) -> None:  # type: ignore[misc]  # Serve awaits it
+    async def __init__(self, config: Config, groups: Sequence[DeploymentHandle] = ()) -> None:  # type: ignore[misc]
         os.environ.update(openmp())  # before the encoder loads torch, which reads it
         setup()
         self.layout = Layout(config=config)
-        self.retriever = ReleaseCache(self.layout, Encoder(config.encoder), config.serving.cache_dir)
+        remote = [RemoteGroup(handle) for handle in groups]
+        self.retriever = ReleaseCache(self.layout, Encoder(config.encoder), config.serving.cache_dir, groups=remote)
         await ReleaseWatcher(self.layout, self.retriever).refresh()  # a replica that joins has the release already
 
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
@@ -71,6 +76,22 @@ class RetrieverReplica:
     async def check_health(self) -> None:
         """A GPU that has failed fails every call from then on."""
         await self.retriever.embed(["health"])  # queries are cached
+
+
+class GroupReplica:
+    """A part of the base's shards, of the releases in use."""
+
+    async def __init__(self, config: Config, number: int) -> None:  # type: ignore[misc]  # Serve awaits it
+        os.environ.update(openmp())
+        setup()
+        layout, encoder = Layout(config=config), Encoder(config.encoder)  # which tests what is opened
+        self.group = LocalGroup(layout, encoder, number, config.serving.shard_groups, config.serving.cache_dir)
+
+    async def search(self, release: Release, vectors: Vectors, k: int, words: Words | None) -> Found:
+        return await self.group.search(release, vectors, k, words)
+
+    async def prepare(self, release: Release) -> None:
+        await self.group.prepare(release)
 
 
 @serve.ingress()
@@ -121,12 +142,16 @@ def application(config: Config) -> serve.Application:
     """The deployments, bound to each other."""
     s = config.serving
     config = config.model_copy(update={"workspace": str(location(config.workspace).expanduser().resolve())})
-    asked = retriever_asks(config)
+    asked, *of_groups = retriever_asks(config)
+    groups = [
+        serve.deployment(GroupReplica, **_place(one), **_options(f"Shards-{number}", s.retrievers, target=16)).bind(
+            config, number
+        )
+        for number, one in enumerate(of_groups)
+    ]
     retriever = serve.deployment(
-        RetrieverReplica,
-        ray_actor_options={"num_cpus": asked.cpu, "num_gpus": asked.gpu, "memory": asked.memory},
-        **_options("Retriever", s.retrievers, target=16),
-    ).bind(config)
+        RetrieverReplica, **_place(asked), **_options("Retriever", s.retrievers, target=16)
+    ).bind(config, groups)
     generator = None
     if config.generator.backend == "vllm":
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # Ray loads vLLM here, to check its settings
@@ -144,19 +169,38 @@ def application(config: Config) -> serve.Application:
     return gateway.bind(config, retriever, generator)
 
 
-def retriever_asks(config: Config) -> Asked:
-    """What a retriever replica asks of a node: its encoder, and its part of the vectors of the newest release.
+def retriever_asks(config: Config) -> list[Asked]:
+    """What a retriever replica asks of a node, and one of each group of shards where there are several.
 
-    These are mapped, so that the replicas of a node share them: the least of the replicas hold them together.
+    An encoder, and their part of the vectors of the newest release. These are mapped, so that the replicas of a node
+    share them: the least of the replicas hold them together.
     """
-    e, layout = config.encoder, Layout(config=config)
-    gpu = min(1.0, e.gpus_per_actor + config.index.gpus_per_shard * config.index.shards)
-    held = 0
+    s, layout = config.serving, Layout(config=config)
+    shards = math.ceil(config.index.shards / s.shard_groups)
+    on_gpu = config.index.gpus_per_shard * shards
+    base = units = 0
     with suppress(WbragError):  # what is missing or damaged, whoever starts the replica says
-        found = layout.indexes(layout.default_release(None))
-        held = sum(stored_bytes(layout.path / "index", manifest) for manifest, _ in found)
-    memory = ENCODER_BYTES + held // config.serving.retrievers[0]
-    return Asked("a retriever", 0.5, gpu, memory, "choose a compressed index.factory")
+        for manifest, origin in layout.indexes(layout.default_release(None)):
+            held = stored_bytes(layout.path / "index", manifest)
+            base, units = (base + held, units) if origin == "base" else (base, units + held)
+
+    def ask(what: str, held: int, gpu: float, lower: str) -> Asked:
+        return Asked(what, 0.5, min(1.0, gpu), ENCODER_BYTES + held // s.retrievers[0], lower)
+
+    smaller = "choose a compressed index.factory, or spread it with serving.shard_groups"
+    if not spread(config):
+        return [ask("a retriever", base + units, config.encoder.gpus_per_actor + on_gpu, smaller)]
+    part = ask("a part of the index", base // s.shard_groups, on_gpu, smaller)
+    return [ask("a retriever", units, config.encoder.gpus_per_actor, smaller), *[part] * s.shard_groups]
+
+
+def spread(config: Config) -> bool:
+    """Whether the base is in groups of shards; an outside store has none."""
+    return config.serving.shard_groups > 1 and not is_external(config)
+
+
+def _place(asked: Asked) -> dict[str, Any]:
+    return {"ray_actor_options": {"num_cpus": asked.cpu, "num_gpus": asked.gpu, "memory": asked.memory}}
 
 
 def _options(name: str, bounds: tuple[int, int], target: int) -> dict[str, Any]:

@@ -19,11 +19,17 @@ from wbrag.core.types import Hit
 from wbrag.executor.ray.failures import in_one_sentence
 from wbrag.generators.serve import Body, ChatTransport
 from wbrag.retrieval.encoder import Vectors
+from wbrag.retrieval.hybrid import Words
+from wbrag.serving.shard_groups import Found
 from wbrag.units.releases import Release
 
 
 def _no_replica(_: RetryCallState) -> NoReturn:
     raise WbragError("expected a retriever to answer, found it gone three times: ask again")
+
+
+def _no_group(_: RetryCallState) -> NoReturn:
+    raise WbragError("expected the holders of a part of the index to answer, found them gone three times: ask again")
 
 
 class RemoteReleaseRetriever:
@@ -50,18 +56,21 @@ class RemoteReleaseRetriever:
 
         Raises `WbragError` where the release is at fault, Ray's own error where a replica is.
         """
-        first = self.handle.prepare.remote(release)  # waits for a replica, as broadcasts do not
-        try:
-            await first
-        except asyncio.CancelledError:
-            first.cancel()
-            raise
-        except RayError as error:
-            raise _own(error) from None
-        answers = await self.handle.broadcast("prepare", release).results_async(return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, RayActorError):
-                raise _own(answer)
+        await _everywhere(self.handle, release)
+
+
+class RemoteGroup:
+    """`ShardGroup` over the deployment of a group."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self.handle = handle
+
+    @retry(stop=REPLICAS, retry=retry_if_exception_type(RayActorError), retry_error_callback=_no_group)
+    async def search(self, release: Release, vectors: Vectors, k: int, words: Words | None) -> Found:
+        return await _result(self.handle.search.remote(release, vectors, k, words))  # type: ignore[no-any-return]
+
+    async def prepare(self, release: Release) -> None:
+        await _everywhere(self.handle, release)
 
 
 def chat_transport(handle: DeploymentHandle) -> ChatTransport:
@@ -91,6 +100,21 @@ def chat_transport(handle: DeploymentHandle) -> ChatTransport:
                 response.cancel()
 
     return ask
+
+
+async def _everywhere(handle: DeploymentHandle, release: Release) -> None:
+    first = handle.prepare.remote(release)  # waits for a replica, as broadcasts do not
+    try:
+        await first
+    except asyncio.CancelledError:
+        first.cancel()
+        raise
+    except RayError as error:
+        raise _own(error) from None
+    answers = await handle.broadcast("prepare", release).results_async(return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, Exception) and not isinstance(answer, RayActorError):
+            raise _own(answer)
 
 
 async def _result(response: Any) -> Any:

@@ -117,7 +117,7 @@ def _deploy(config: Config, stop: threading.Event, update: Any) -> None:
     """Returns when every replica is up, or when told to stop. Raises `WbragError` with why one did not come up."""
     with quiet_start():  # importing Ray's part for language models writes a line of its own
         app = application(config)
-    check([retriever_asks(config)], nodes())
+    check(retriever_asks(config), nodes())
     serve.run_many([serve.RunTarget(app, name=NAME)], wait_for_applications_running=False)
     deadline = time.monotonic() + STARTED_S
     state, why, since = (0, ""), "", time.monotonic()
