@@ -7,7 +7,7 @@ It composes and delegates: `layout` knows where everything lies, `runner` runs j
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -137,7 +137,7 @@ class Workspace:
         """Algorithm 1 over NAME/SPLIT; verdicts go to `verdicts/<fingerprint>/`, units to the library."""
         start = time.monotonic()
         run = self.verdicts(examples, method=method, limit=limit)
-        added = self.shelve([row for row in run.rows if row["accepted"]], run.folder.name)
+        added = self.shelve((row for row in run.rows if row["accepted"]), run.folder.name)
         checks = self.check()
         summary = summarise(run.rows, self.config.enrich.top_k)
         return {
@@ -318,7 +318,7 @@ class Workspace:
         """See `Runner.distil`."""
         return self.runner.distil(examples, round_trip=round_trip)
 
-    def shelve(self, rows: Sequence[Mapping[str, Any]], config_fingerprint: str, **scores: float) -> dict[str, int]:
+    def shelve(self, rows: Iterable[Mapping[str, Any]], config_fingerprint: str, **scores: float) -> dict[str, int]:
         """See `Library.shelve`."""
         return self.library.shelve(rows, config_fingerprint, **scores)
 

@@ -18,7 +18,7 @@ import pytest
 from wbrag.core import fingerprint, prompts, sections
 from wbrag.core.config import Config, load
 from wbrag.core.types import Example
-from wbrag.enrich.rows import read_rows
+from wbrag.enrich.row_files import read_rows
 from wbrag.executor.runner import Runner
 from wbrag.generators import generator_fingerprint
 from wbrag.retrieval.encoder import encoder_fingerprint

@@ -10,15 +10,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
-from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from wbrag.core import prompts
 from wbrag.core.fingerprint import fingerprint
-from wbrag.core.io.files import Location, file_in_one_step, listed
-from wbrag.core.io.parquet import read_all
+from wbrag.core.io.files import Location
 from wbrag.core.io.schemas import from_row, schema_of, to_row
 from wbrag.core.types import Answer, Cost, Example, PassageText, Unit
 from wbrag.enrich.enrich import NOTHING, Known, Verdict, WrittenUnit
@@ -30,7 +27,7 @@ Kind = Literal["enrich", "evaluate", "distil"]
 class Run(NamedTuple):
     """A row per example, in their order, how many were already there, and the folder they are in."""
 
-    rows: list[Row]
+    rows: Sequence[Row]
     resumed: int
     folder: Location
 
@@ -160,23 +157,3 @@ def example_of(text: str) -> tuple[Example, Known]:
     """What `example_json` wrote."""
     row = json.loads(text)
     return from_row(Example, row), from_row(Known, row["known"]) if "known" in row else NOTHING
-
-
-def write_rows(folder: Location, kind: Kind, rows: Sequence[Mapping[str, Any]], name: str | None = None) -> None:
-    """Add `rows` to the output folder as one file, which takes the place of an earlier one of the same `name`."""
-    with file_in_one_step(folder / f"{name or uuid4().hex}.parquet") as scratch:
-        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], SCHEMAS[kind]), scratch, compression="zstd")
-
-
-def read_rows(folder: Location, kind: Kind) -> dict[str, Row]:
-    """Every finished row by id. A row that ended in an error counts only where no other run got it right.
-
-    Of several that did the first by file name counts, of several that did not the last: no clock decides.
-    """
-    blank: Row = dict.fromkeys(SCHEMAS[kind].names)
-    rows: dict[str, Row] = {}
-    for table in read_all(listed(folder, "*.parquet")):
-        for row in table.to_pylist():
-            if row["id"] not in rows or rows[row["id"]]["error"]:
-                rows[row["id"]] = blank | row
-    return rows

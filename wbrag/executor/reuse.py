@@ -29,8 +29,9 @@ from wbrag.core.tasks import task
 from wbrag.core.types import Example, Hit, Passage
 from wbrag.enrich.distil import Distilled, Distiller
 from wbrag.enrich.enrich import NOTHING, Enricher, Known, Verdict, WrittenUnit, nobody
+from wbrag.enrich.row_files import write_rows
 from wbrag.enrich.row_jobs import DistilJob, EnrichJob, EvaluateJob, RowJob
-from wbrag.enrich.rows import Row, asked_key, verdict_of, verdict_row, write_rows
+from wbrag.enrich.rows import Row, asked_key, verdict_of, verdict_row
 from wbrag.enrich.scores import SCORING
 from wbrag.enrich.usefulness import depth
 from wbrag.enrich.witnesses import VERSION as WITNESSES_VERSION

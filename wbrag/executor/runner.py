@@ -113,7 +113,7 @@ class Runner(Models):
         job = EvaluateJob(self.config, retrieve, method, adapter, reranker, sources)
         how = "" if method == "naive" else f", {method}"
         label = f"answering {examples} ({release if retrieve else 'closed book'}{how})"
-        return self._run(job, examples, asked, indexes, label).rows
+        return list(self._run(job, examples, asked, indexes, label).rows)
 
     def distil(self, examples: Sequence[Example], *, round_trip: bool = False, witnessed: bool = False) -> Run:
         """A unit for each example from `metadata["documents"]`, kept in `distilled/<fingerprint>/`.
@@ -191,7 +191,7 @@ class Runner(Models):
         with bar(label, shown=self.progress) as update:
             reuse = Reuse(job, self.layout, folder, found)
             rows, resumed = run_rows(self.config, job, handles, examples, folder, update, reuse)
-        return Run([rows[e.id] for e in examples], resumed, folder)
+        return Run(rows.in_order([example.id for example in examples]), resumed, folder)
 
     def _describe(self, config: Config, folder: Location, made_with: Mapping[str, str], found: dict[str, str]) -> None:
         """Write `run.json`; nothing is taken over from a folder that holds rows of two commits of a hub model."""

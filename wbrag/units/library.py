@@ -6,7 +6,7 @@ Nothing is edited in place. Models are asked through `Models`, so that the libra
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -64,7 +64,7 @@ class Library:
     def config(self) -> Config:
         return self.layout.config
 
-    def shelve(self, rows: Sequence[Mapping[str, Any]], config_fingerprint: str, **scores: float) -> dict[str, int]:
+    def shelve(self, rows: Iterable[Mapping[str, Any]], config_fingerprint: str, **scores: float) -> dict[str, int]:
         """Put the units of accepted `rows` on the shelf, where they are candidates; only new ones are embedded.
 
         Those that a judge let in, and not a label, are marked so.
@@ -78,8 +78,8 @@ class Library:
             "config_fingerprint": config_fingerprint,
             "created_at": now(),
         }
-        units = [unit_of(row, **made_with) for row in sorted(rows, key=lambda row: str(row["id"]))]
-        return self._add([replace(unit, scores={**unit.scores, **scores}) for unit in units])
+        units = sorted(((str(row["id"]), unit_of(row, **made_with)) for row in rows), key=lambda pair: pair[0])
+        return self._add([replace(unit, scores={**unit.scores, **scores}) for _, unit in units])
 
     def _add(self, units: Sequence[Unit]) -> dict[str, int]:
         if not units:

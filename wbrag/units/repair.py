@@ -15,7 +15,8 @@ from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.mend import Mended, mend
 from wbrag.core.types import Unit, unit_id
-from wbrag.enrich.rows import Kind, Row, read_rows, unit_of
+from wbrag.enrich.row_files import read_rows
+from wbrag.enrich.rows import Kind, Row, unit_of
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.units.correct import NO_TWIN
 from wbrag.units.learn import Lesson

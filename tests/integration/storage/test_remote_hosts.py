@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.s3_server import BUCKET, S3Server
 from wbrag.core.io.files import Location, file_in_one_step, listed, location
-from wbrag.enrich.rows import read_rows
+from wbrag.enrich.row_files import read_rows
 from wbrag.executor.ray.corpus_blocks import plan
 from wbrag.executor.ray.model_actors import ShardActor
 from wbrag.executor.ray.row_pass import Output, _Counter

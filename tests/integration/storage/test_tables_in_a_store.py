@@ -27,7 +27,7 @@ from wbrag.core.io.objects import ObjectPath
 from wbrag.core.io.parquet import REPLACING, corpus_files, rows_with_ids
 from wbrag.data import ingest_corpus, ingest_examples
 from wbrag.data.update import update_corpus
-from wbrag.enrich.rows import read_rows, write_rows
+from wbrag.enrich.row_files import read_rows, write_rows
 from wbrag.serving.keys import Keys, session_secret
 from wbrag.units.decisions import Decisions
 from wbrag.units.releases import Release, Releases

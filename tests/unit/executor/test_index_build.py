@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from wbrag.core.errors import WbragError
 from wbrag.enrich.enrich import Verdict
-from wbrag.enrich.rows import read_rows, verdict_row, write_rows
+from wbrag.enrich.row_files import read_rows, write_rows
+from wbrag.enrich.rows import verdict_row
 from wbrag.executor.ray.corpus_blocks import CorpusBlock, assign, new_pieces, plan, share
 from wbrag.retrieval.index.vector_store import text_keys
 

@@ -18,7 +18,7 @@ from wbrag.cli.main import main
 from wbrag.core.errors import DamagedTable, UsageError
 from wbrag.core.io.files import location
 from wbrag.core.types import Evidence, Hit, Unit
-from wbrag.enrich.rows import write_rows
+from wbrag.enrich.row_files import write_rows
 from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
 from wbrag.units.layout import Layout
 from wbrag.units.library import Library

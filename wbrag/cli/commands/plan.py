@@ -62,7 +62,7 @@ def _plan(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _verdicts(w: Workspace, fingerprint: str) -> list[dict[str, Any]]:
-    from wbrag.enrich.rows import read_rows
+    from wbrag.enrich.row_files import read_rows
 
     rows = [row for row in read_rows(w.path / "verdicts" / fingerprint, "enrich").values() if not row["error"]]
     if not rows:

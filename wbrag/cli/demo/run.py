@@ -19,7 +19,7 @@ from wbrag.evaluation.bench.libraries import copies, library, raw, retained_pass
 from wbrag.evaluation.demo_world import prepare
 from wbrag.workspace import Workspace
 
-Rows = list[dict[str, Any]]
+Rows = Sequence[dict[str, Any]]
 PARTS = (("whole", ""), ("reworded", "reworded-"), ("new_facts", "new-"))
 
 

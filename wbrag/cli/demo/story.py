@@ -5,7 +5,7 @@ Every figure comes from rows that the run has stored; no model is asked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wbrag.core.metrics import Comparison, bootstrap_ci
@@ -31,7 +31,7 @@ from wbrag.evaluation.report.story import (
 from wbrag.units.releases import now
 from wbrag.workspace import Workspace
 
-Rows = list[dict[str, Any]]
+Rows = Sequence[dict[str, Any]]
 ARMS = {
     "closed_book": ("Closed book", "the model alone, no library"),
     "base": ("Base library", "the archive as it was"),

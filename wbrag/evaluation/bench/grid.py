@@ -6,7 +6,7 @@ bench goes on at the row it was in and a second one repeats nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,7 +132,7 @@ def rows_reranker(runner: Runner, name: str) -> RerankerModel | None:
     return found
 
 
-def construction(verdicts: list[Row], top_k: int) -> dict[str, Any]:
+def construction(verdicts: Sequence[Row], top_k: int) -> dict[str, Any]:
     """How a run's units came to be; `words` are those of the sources and of the unit, a pair an accepted example."""
     words = [[row["source_words"], row["unit_words"]] for row in verdicts if row["accepted"]]
     return summarise(verdicts, top_k) | {"units": len(set(units(verdicts))), "words": words}

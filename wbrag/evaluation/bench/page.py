@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, write_atomically
-from wbrag.enrich.rows import read_rows
+from wbrag.enrich.row_files import read_rows
 from wbrag.evaluation.bench.figures import Bench
 from wbrag.evaluation.bench.grid import SHOWN, construction
 from wbrag.evaluation.bench.tables import clear, tables

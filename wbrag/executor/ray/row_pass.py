@@ -27,8 +27,9 @@ from wbrag.core.io.files import Location, listed
 from wbrag.core.io.parquet import read_file
 from wbrag.core.types import Example
 from wbrag.enrich.enrich import NOTHING, Known
+from wbrag.enrich.row_files import StoredRows, finished, read_rows, write_rows
 from wbrag.enrich.row_jobs import Handles, RowJob
-from wbrag.enrich.rows import Kind, example_json, example_of, read_rows, write_rows
+from wbrag.enrich.rows import Kind, example_json, example_of
 from wbrag.executor.ray.failures import EnginesGone, cause, in_one_sentence
 from wbrag.executor.ray.quiet import data_context
 from wbrag.executor.ray.shares import ROW_ACTOR
@@ -147,14 +148,15 @@ def run_rows(
     folder: Location,
     progress: Callable[[int, int], None] | None = None,
     reuse: Reuse | None = None,
-) -> tuple[dict[str, dict[str, Any]], int]:
+) -> tuple[StoredRows, int]:
     """Run `job` over those `examples` that `folder` does not hold yet.
 
-    `handles` is called, and with it models start, only if there is work. Returns every example's record by id, and how
-    many were there before or could be taken by `reuse`. `progress` gets (rows finished, rows in all).
+    `handles` is called, and with it models start, only if there is work. Returns the records of the folder, every
+    example's among them, and how many were there before or could be taken by `reuse`. `progress` gets (rows finished,
+    rows in all).
     """
     wanted = {example.id for example in examples}
-    before = {id: row for id, row in read_rows(folder, job.kind).items() if id in wanted and not row["error"]}
+    before = finished(folder, wanted)
     todo = [example for example in examples if example.id not in before]
     taken, known = reuse(todo) if reuse and todo else (set(), {})
     todo = [example for example in todo if example.id not in taken]
@@ -171,13 +173,13 @@ def run_rows(
                 progress(counter.count(), len(wanted))
         if failure:
             raise in_one_sentence(f"the run over {len(todo)} rows", failure[0]) from None
-    records = {id: row for id, row in read_rows(folder, job.kind).items() if id in wanted}
-    if missing := len(wanted) - len(records):
+    records = read_rows(folder, job.kind)
+    if missing := len(wanted - records.keys()):
         raise WbragError(
             f"expected {len(wanted)} finished rows in {folder}, found {missing} missing: run the command again"
         )
-    failed = [row["error"] for row in records.values() if row["error"]]
-    if len(failed) == len(records) > 1 and _alike(failed):
+    failed = [records.errors[id] for id in wanted & records.errors.keys()]
+    if len(failed) == len(wanted) > 1 and _alike(failed):
         raise WbragError(f"expected rows to finish, found that every one of {len(failed)} failed: {failed[0]}")
     return records, len(before) + len(taken)
 

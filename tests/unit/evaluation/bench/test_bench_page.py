@@ -15,7 +15,8 @@ from tests.support.browser import rendered, screenshot
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Unit
 from wbrag.enrich.enrich import Verdict, WrittenUnit
-from wbrag.enrich.rows import verdict_row, write_rows
+from wbrag.enrich.row_files import write_rows
+from wbrag.enrich.rows import verdict_row
 from wbrag.evaluation.bench.comparisons import correct
 from wbrag.evaluation.bench.figures import Bench
 from wbrag.evaluation.bench.page import headline, of_run, provenance, read_bench, render, write_report
