@@ -34,6 +34,12 @@ def hits(w: Workspace) -> list[list[Hit]]:
     return [sorted((h for mine in found for h in mine[i]), key=lambda h: (-h.score, h.id))[:5] for i in range(10)]
 
 
+def planned(w: Workspace) -> tuple[int, int, int]:
+    """What `wbrag index --dry-run` says."""
+    found = w.runner.plan_index()
+    return found.passages, found.new, len(found.wanted)
+
+
 @pytest.mark.integration
 @pytest.mark.slow
 def test_a_changed_corpus(
@@ -44,15 +50,19 @@ def test_a_changed_corpus(
     texts = {f"d{i:03d}": f"The code of item {i} is {i * 7919 % 1000}." for i in range(120)}
     with on_ray.workspace(tmp_path / "w", endpoint, index=INDEX) as w:
         w.ingest_corpus(write(tmp_path / "c.jsonl", texts), "jsonl")
+        assert planned(w) == (120, 120, 3)
         first = w.index()
         assert (first["passages"], first["embedded"], first["shards_built"]) == (120, 120, 3)
+        assert planned(w) == (120, 0, 0)
         again = w.index()
         assert (again["embedded"], again["shards_built"], again["manifest"]) == (0, 0, first["manifest"])
         before = w.layout.base()[0]
 
         changed = {"d001": "The code of item 1 is 4711.", "d002": texts["d002"], "new": "A new item has no code."}
         w.update_corpus(write(tmp_path / "u.jsonl", changed), "jsonl", delete=["d003"])
+        said = planned(w)
         second = w.index()
+        assert said == (second["passages"], second["embedded"], second["shards_built"])
         assert (second["passages"], second["embedded"]) == (120, 2)
         assert second["shards_built"] in (1, 2)
         after = w.layout.base()[0]

@@ -27,13 +27,13 @@ def contents(row: dict[str, str]) -> str:
     return f"{row['title']}\n{row['text']}"
 
 
-def index(store: Layout, rows: list[dict[str, str]], vectors: Vectors) -> None:
+def index(store: Layout, rows: list[dict[str, str]], vectors: Vectors, name: str = "base") -> None:
     """A base index of two shards, and the pointer to it."""
     half, dimension = len(rows) // 2, vectors.shape[1]
     shards = tuple(
         build_once(
             store.path / "index",
-            f"base-{number}",
+            f"{name}-{number}",
             "SQfp16",
             dimension,
             [(vectors[part], pa.Table.from_pylist(rows[part], PASSAGES))],
@@ -42,8 +42,8 @@ def index(store: Layout, rows: list[dict[str, str]], vectors: Vectors) -> None:
     )
     encoder = store.config.encoder
     manifest = Manifest(encoder_fingerprint(encoder), encoder.model, dimension, "SQfp16", shards)
-    pointer = {"manifest": "index/base-1.json", "corpus": "c"}
-    pointer["sha256"] = manifest.write(store.path / "index" / "base-1.json")
+    pointer = {"manifest": f"index/{name}-1.json", "corpus": "c"}
+    pointer["sha256"] = manifest.write(store.path / "index" / f"{name}-1.json")
     write_atomically(store.path / "index" / "base.json", json.dumps(pointer))
 
 

@@ -35,6 +35,7 @@ from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.external import is_external, open_base, state
 from wbrag.retrieval.external.source_cache import save_passages
 from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.vector_store import VectorStore
 from wbrag.retrieval.index.words import index_words
 from wbrag.retrieval.reading_length import reading_length
 from wbrag.retrieval.reranker import RerankerModel, named
@@ -45,6 +46,7 @@ from wbrag.units.releases import Release
 
 if TYPE_CHECKING:
     from wbrag.executor.ray.index_build import BuiltIndex
+    from wbrag.executor.ray.index_plan import IndexPlan
 
 log = logging.getLogger(__name__)
 
@@ -244,6 +246,20 @@ class Runner(Models):
         pointer = {"manifest": inside(file, path), "sha256": manifest.write(file), "corpus": digest}
         write_atomically(path / "index" / "base.json", json.dumps(pointer, indent=1) + "\n")
         return found._replace(manifest=manifest), pointer["manifest"]
+
+    def plan_index(self) -> IndexPlan:
+        """What `index` would do, worked out in this process; no model starts."""
+        from wbrag.executor.ray.index_plan import keep_keys, kept_keys, missing_keys, plan_index
+
+        path, parts = self.layout.path, self.layout.corpus_parts()
+        kept = path / "embeddings" / "keys"
+        with bar("looking at the corpus", shown=self.progress) as update:
+            missing = missing_keys(parts, kept)
+            for done, (name, file) in enumerate(missing.items()):
+                update(done, len(missing))
+                keep_keys(path / "corpus" / name, file)
+        store = VectorStore(path / "embeddings" / encoder_fingerprint(self.config.encoder))
+        return plan_index(self.config, path / "corpus", kept_keys(parts, kept), store, path / "index")
 
     def _tell(self, said: str) -> None:
         if self.progress:

@@ -26,6 +26,7 @@ from wbrag.units.push import push_if_configured
 from wbrag.units.release_contents import difference, folders, holders, release_ids
 from wbrag.units.releases import Release
 from wbrag.units.review import MIN_ANSWERS, Card, Reason, ReviewItem, Use, item, use_of, work_list
+from wbrag.units.tidy import still_there
 
 REREAD_AFTER = 20  # times as long as the last read took
 
@@ -198,6 +199,7 @@ class Governance:
 
     def rollback(self, id: str, *, by: str, why: str = "") -> Release:
         """Append a release that answers as release `id` did."""
+        still_there(self.layout, self.layout.releases.get(id))
         return push_if_configured(self.layout, self.layout.releases.rollback(id, by=by, note=why))
 
     # -- tables, read once a version ----------------------------------------------------------------------------

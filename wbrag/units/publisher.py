@@ -108,7 +108,14 @@ class Publisher:
                 ids = release_ids(self.layout, proposed)
                 self._check_approved(ids, decisions.latest(ids))
                 self.layout.releases.append(replace(proposed, canary=report.to_json() if report else ""))
+            self._tidy()
         return push_if_configured(self.layout, self.layout.releases.get(proposed.id))
+
+    def _tidy(self) -> None:
+        """Tables of many small files are put in few, now and then."""
+        self.layout.decisions.log.tidy()
+        self.layout.results.log.tidy()
+        self.layout.shelf.tidy([release.units_version for release in self.layout.releases.all()])
 
     def _check_approved(self, ids: Collection[str], latest: Mapping[str, Decision]) -> None:
         """Raises `WbragError` where a unit of the tested release was closed while it was tested."""

@@ -9,11 +9,14 @@ A row is read by columns, by ids or in blocks: a million units as Python objects
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake.exceptions import CommitFailedError
 
+from wbrag.core.io.append_log import KEPT_H, MANY_FILES
 from wbrag.core.io.delta import ONCE, Values, append, delta_errors, durable, scan, table_at
 from wbrag.core.io.files import Location, locked
 from wbrag.core.types import Unit
@@ -143,6 +146,20 @@ class UnitTable:
             version, given = self.version, dict(zip(ids, vectors, strict=True))
             now = self.read(ids, version)  # what others wrote meanwhile stays
             self._write([], [replace(s, vector=given[s.unit.id]) for s in now], encoder, version)
+
+    def tidy(self, pinned: Sequence[int], files: int = MANY_FILES) -> bool:
+        """Where the units lie in `files` or more, put them in few, and remove what no `pinned` version names.
+
+        Returns whether it did. Who reads for an hour is not disturbed; another's commit in between is no error.
+        """
+        table = table_at(self.folder)
+        if table is None or len(table.file_uris()) < files:
+            return False
+        with delta_errors("write", self.folder), durable(self.folder), suppress(CommitFailedError):
+            table.optimize.compact()
+            keep = sorted({version for version in pinned if version >= 0} | {table.version()})
+            table.vacuum(KEPT_H, dry_run=False, enforce_retention_duration=False, keep_versions=keep)
+        return True
 
     def _write(self, new: Sequence[StoredUnit], changed: Sequence[StoredUnit], encoder: str, version: int) -> None:
         """As the commit that follows `version`, from which both were worked out; new units alone rewrite no other."""

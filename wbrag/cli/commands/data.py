@@ -56,7 +56,8 @@ def add(verb: Verb, verbs: Any) -> None:
         "--task", default="qa", help="nq boolq fever zsre hotpotqa squad qa; qa/unicode for any script"
     )
     examples.add_argument("--unlabelled", action="store_true", help="questions alone, for enrich.gate_metric judge")
-    verb("index", lambda a, w: w.index(), "embed and index the corpus", "wbrag index --index.shards 4")
+    index = verb("index", _index, "embed and index the corpus", "wbrag index --index.shards 4")
+    index.add_argument("--dry-run", action="store_true", help="say what would be embedded and built, and do nothing")
 
 
 def _demo(a: argparse.Namespace, w: Workspace) -> Any:
@@ -68,6 +69,14 @@ def _demo(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.cli.demo.story import tables
 
     return tables(result)
+
+
+def _index(a: argparse.Namespace, w: Workspace) -> Any:
+    if not a.dry_run:
+        return w.index()
+    found = w.runner.plan_index()
+    sizes = {"shards": len(found.blocks), "to_build": len(found.wanted)}
+    return {"passages": found.passages, "to_embed": found.new, **sizes}
 
 
 def _ingest_corpus(a: argparse.Namespace, w: Workspace) -> Any:

@@ -1,4 +1,4 @@
-"""Governance commands: `check`, `refresh`, `review`, `learn`, `repair`, `audit`.
+"""Governance commands: `check`, `refresh`, `review`, `learn`, `repair`, `tidy`, `audit`.
 
 None of them approves a unit: that is a person's decision, or the policy of `publish`.
 """
@@ -26,6 +26,10 @@ def add(verb: Verb, verbs: Any) -> None:
     verb("learn", lambda a, w: w.learn(), learned, "wbrag learn --learn.enabled true")
     mended = "mend tables that a power loss or a disk damaged, and write lost units again from their verdicts"
     verb("repair", _repair, mended, "wbrag repair")
+    gone = "let go of files that no kept release needs, and put tables in few files"
+    let = verb("tidy", _tidy, gone, "wbrag tidy --keep 3 --dry-run")
+    let.add_argument("--keep", type=int, default=3, metavar="N", help="newest releases to keep (default 3)")
+    let.add_argument("--dry-run", action="store_true", help="say what would go; nothing is removed")
     audit = verb("audit", _audit, "who changed what, when and why", "wbrag audit --out audit.jsonl")
     audit.add_argument("--out", metavar="FILE", help="JSON lines into this file (default: a table)")
 
@@ -58,6 +62,14 @@ def _repair(a: argparse.Namespace, w: Workspace) -> Any:
         lines += [part["table"], *said]
     lines.append("start endpoints that run over this workspace again: they remember tables by version")
     return "\n".join(lines) + "\n"
+
+
+def _tidy(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.units.tidy import tidy
+
+    found = tidy(w.layout, a.keep, dry_run=a.dry_run)
+    done = "would go" if a.dry_run else "let go of"
+    return [{done: one.what, "files": one.files, "MB": round(one.bytes / 1e6, 1)} for one in found]
 
 
 def _audit(a: argparse.Namespace, w: Workspace) -> Any:

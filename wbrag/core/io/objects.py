@@ -37,6 +37,7 @@ FINAL = re.compile("NO_SUCH|ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_
 
 class Size(NamedTuple):
     st_size: int  # bytes
+    st_mtime: float = 0.0  # seconds since 1970
 
 
 @dataclass(frozen=True, order=True)
@@ -117,7 +118,7 @@ class ObjectPath:
         info = self._info()
         if not info.is_file:
             raise FileNotFoundError(f"expected an object at {self}, found none")
-        return Size(info.size)
+        return Size(info.size, (info.mtime_ns or 0) / 1e9)
 
     def glob(self, pattern: str) -> list[ObjectPath]:
         """The objects below that match, in order, in one listing; `*` crosses no slash, `**/` at the front does."""

@@ -12,30 +12,27 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 import ray
 
-from wbrag.core.fingerprint import fingerprint
-from wbrag.core.io.files import Location, file_in_one_step, location, write_atomically
+from wbrag.core.io.files import Location, location, write_atomically
 from wbrag.executor.ray.capacity import Asked, cluster
-from wbrag.executor.ray.corpus_blocks import CorpusBlock, Piece, Shares, digest, new_pieces, part_keys, plan, share
+from wbrag.executor.ray.corpus_blocks import CorpusBlock, Piece
 from wbrag.executor.ray.failures import translated
+from wbrag.executor.ray.index_plan import SHARES, Wanted, keep_keys, kept_keys, missing_keys, plan_index
 from wbrag.executor.ray.session import ANYWHERE, Session, wait
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
-from wbrag.retrieval.index.shard import Block, build_once, finished
+from wbrag.retrieval.index.shard import Block, build_once
 from wbrag.retrieval.index.sizes import build_bytes
-from wbrag.retrieval.index.vector_store import Keys, Places, VectorStore, load
+from wbrag.retrieval.index.vector_store import Places, VectorStore
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
 AT_ONCE = 2  # pieces in one encoder's hands: one is read while the other is encoded
 LOOKS_S = 1.0  # between two looks for encoders that have come up
 MOST_THREADS = 16  # of one build: FAISS gains little from more
-SHARES = "shares.json"  # beside the shards: which blocks of the corpus each is made of
 
 
 class BuiltIndex(NamedTuple):
@@ -62,66 +59,26 @@ def build_index(
     passages are those of before are taken over.
     """
     config, encoder = session.config, encoder_fingerprint(session.config.encoder)
-    blocks = plan(corpus, config.index.block_rows, config.index.shards)
     session.connect()
     session.start_encoders()  # meanwhile
-    store = VectorStore(embeddings / encoder)
+    store, kept = VectorStore(embeddings / encoder), embeddings / "keys"
     store.folder.mkdir(parents=True, exist_ok=True)
-    keys = _keys(corpus, parts, embeddings / "keys")
-    dimension = int(ray.get(session.encoder().up()[0].dimension.remote()))
-    shards = share(blocks, config.index.shards, _last_shares(root))
-    rows = [np.concatenate([keys[b.place[0]][b.start : b.stop] for b in mine]) for mine in shards]
-    names = [f"base-{fingerprint(encoder, config.index.factory, digest(mine[:, 2:]))}" for mine in rows]
-    files = {i: there for i, name in enumerate(names) if (there := finished(root, name))}
-    todo = [i for i in range(len(shards)) if i not in files]
-    embedded = 0
-    if todo:
-        pieces = {i: _new(store, shards[i], rows[i][:, :2], config.index.block_rows) for i in todo}
-        embedded = sum(len(piece.keys) for mine in pieces.values() for piece in mine)
-        total = sum(map(len, rows))
-        tell(f"{total:,} passages: {embedded:,} to embed; {len(todo)} of {len(shards)} shards to build")
-        wanted = {i: Wanted(names[i], shards[i], rows[i][:, :2], pieces[i]) for i in todo}
-        files |= _build_shards(session, store, root, dimension, wanted, progress)
-    whole = tuple(files[i] for i in range(len(shards)))
-    made = Manifest(encoder, config.encoder.model, dimension, config.index.factory, whole)
-    shares = [[b.place for b in mine] for mine in shards]
-    write_atomically(root / SHARES, json.dumps({"manifest": made.name, "shares": shares}) + "\n")
-    return BuiltIndex(made, embedded, len(todo))
-
-
-def _new(store: VectorStore, blocks: Sequence[CorpusBlock], keys: Keys, most: int) -> list[Piece]:
-    """What is to be embedded of a shard."""
-    return list(new_pieces(blocks, keys, store.places(keys).known, most))
-
-
-def _last_shares(root: Location) -> Shares | None:
-    """Which blocks the shards of the last index were made of."""
-    file = root / SHARES
-    return json.loads(file.read_text(encoding="utf-8"))["shares"] if file.is_file() else None
-
-
-def _keys(corpus: Location, parts: Mapping[str, str], kept: Location) -> dict[str, Any]:
-    """The keys of each file's passages [n, 4], worked out side by side, once for a file's contents."""
-    kept.mkdir(parents=True, exist_ok=True)
-    missing = {name: sha256 for name, sha256 in parts.items() if not (kept / f"{sha256}.npy").is_file()}
     task = ray.remote(_keep_keys).options(num_cpus=1, scheduling_strategy="SPREAD")
-    ray.get([task.remote(str(corpus / name), str(kept / f"{sha256}.npy")) for name, sha256 in missing.items()])
-    return {name: load(kept / f"{sha256}.npy") for name, sha256 in parts.items()}
+    ray.get([task.remote(str(corpus / name), str(file)) for name, file in missing_keys(parts, kept).items()])
+    found = plan_index(config, corpus, kept_keys(parts, kept), store, root)
+    dimension = int(ray.get(session.encoder().up()[0].dimension.remote()))
+    files = dict(found.files)
+    if found.wanted:
+        tell(found.said())
+        files |= _build_shards(session, store, root, dimension, found.wanted, progress)
+    whole = tuple(files[i] for i in range(len(found.blocks)))
+    made = Manifest(encoder, config.encoder.model, dimension, config.index.factory, whole)
+    write_atomically(root / SHARES, json.dumps({"manifest": made.name, "shares": found.shares}) + "\n")
+    return BuiltIndex(made, found.new, len(found.wanted))
 
 
 def _keep_keys(part: str, file: str) -> None:
-    with file_in_one_step(location(file)) as scratch, scratch.open("wb") as out:
-        np.save(out, part_keys(part), allow_pickle=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Wanted:
-    """A shard that is to be built: its name, blocks and their keys [n, 2], and what of them is to be embedded first."""
-
-    name: str
-    blocks: list[CorpusBlock]
-    keys: Keys
-    pieces: list[Piece]
+    keep_keys(location(part), location(file))
 
 
 def _build_shards(
