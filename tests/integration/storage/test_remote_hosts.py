@@ -58,7 +58,9 @@ def test_rows_are_kept_counted_and_read(root: Location) -> None:
         output.keep([row], [{"row": row, "stop": ""}])
         output.keep([row], [{"row": row, "stop": ""}])  # Ray repeats a task
     assert len(listed(output.folder, "*.parquet")) == 3
-    assert _Counter(output.folder, {"q0", "q1", "other"}).count() == 2
+    counter = _Counter(output.folder, {"q0", "q1", "other"})
+    counter.look(60)
+    assert counter.done == {"q0", "q1"}
     assert sorted(read_rows(output.folder, output.kind)) == ["q0", "q1", "q2"]
 
 

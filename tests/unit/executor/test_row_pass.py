@@ -19,10 +19,11 @@ from wbrag.core.config import load
 from wbrag.core.errors import NoAnswer, PromptRefused, WbragError
 from wbrag.core.types import Example
 from wbrag.enrich.enrich import Known
+from wbrag.enrich.row_files import write_rows
 from wbrag.enrich.row_jobs import Handles
 from wbrag.enrich.rows import example_json
 from wbrag.executor.ray.failures import EnginesGone
-from wbrag.executor.ray.row_pass import ALIKE, UNANSWERED, Output, RowActor, _in_flight, run_rows
+from wbrag.executor.ray.row_pass import ALIKE, UNANSWERED, Output, RowActor, _Counter, _in_flight, run_rows
 
 DOWN = NoAnswer("the endpoint did not answer")
 
@@ -232,3 +233,19 @@ def test_a_short_pass_that_stops_keeps_what_was_finished(tmp_path: Path) -> None
     with pytest.raises(WbragError, match="every engine is gone"):
         run_rows(config, job, lambda: handles, asked, tmp_path)  # type: ignore[arg-type]
     assert set(rows_of(tmp_path)) == finished >= set("01234") and "5" not in finished
+
+
+def test_rows_that_have_no_place_on_the_cluster_are_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[str] = []
+    monkeypatch.setattr("wbrag.executor.ray.row_pass.waiting", lambda: " and ".join(named))
+    counter, row = _Counter(tmp_path, {"a", "b"}), {"id": "a", "question": "?", "error": ""}
+    counter.look(0.0)  # nothing is pending: a slow model is not an error
+    named.append("2 of MapWorker")
+    with pytest.raises(WbragError, match="without a place on the cluster are 2 of MapWorker: add nodes"):
+        counter.look(0.0)
+    counter.look(60.0)
+    write_rows(tmp_path, "evaluate", [row])
+    counter.look(0.0)
+    assert counter.done == {"a"}

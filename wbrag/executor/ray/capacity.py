@@ -79,6 +79,11 @@ def pending() -> str:
     return ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
 
 
+def waiting() -> str:
+    """`pending`, of a process that is connected; empty for one that is not."""
+    return pending() if ray.is_initialized() else ""
+
+
 def _groups() -> list[Any]:
     config = ray._private.state.state.get_cluster_config()
     return [group for group in getattr(config, "node_group_configs", ()) if group.max_count]

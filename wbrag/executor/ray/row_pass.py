@@ -11,6 +11,7 @@ import asyncio
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from wbrag.enrich.enrich import NOTHING, Known
 from wbrag.enrich.row_files import StoredRows, finished, read_rows, write_rows
 from wbrag.enrich.row_jobs import Handles, RowJob
 from wbrag.enrich.rows import Kind, example_json, example_of
+from wbrag.executor.ray.capacity import waiting
 from wbrag.executor.ray.failures import EnginesGone, cause, in_one_sentence
 from wbrag.executor.ray.quiet import data_context
 from wbrag.executor.ray.shares import ROW_ACTOR
@@ -169,8 +171,9 @@ def run_rows(
         counter = _Counter(folder, wanted)
         while thread.is_alive():
             thread.join(LOOKS_S[isinstance(folder, Path)])
+            counter.look(config.ray.start_timeout_s)
             if progress:
-                progress(counter.count(), len(wanted))
+                progress(len(counter.done), len(wanted))
         if failure:
             raise in_one_sentence(f"the run over {len(todo)} rows", failure[0]) from None
     records = read_rows(folder, job.kind)
@@ -259,9 +262,18 @@ class _Counter:
 
     def __init__(self, folder: Location, wanted: set[str]) -> None:
         self.folder, self.wanted, self.done, self.files = folder, wanted, set[str](), set[Location]()
+        self._since = time.monotonic()  # when the last of them came
 
-    def count(self) -> int:
+    def look(self, limit_s: float) -> None:
+        """Raises `WbragError` where nothing came for so long and something has no place on the cluster."""
+        before = len(self.done)
         for file in set(listed(self.folder, "*.parquet")) - self.files:
             self.files.add(file)
             self.done |= self.wanted & set(read_file(file, columns=["id"])["id"].to_pylist())
-        return len(self.done)
+        if len(self.done) > before:
+            self._since = time.monotonic()
+        elif time.monotonic() - self._since > limit_s and (named := waiting()):
+            raise WbragError(
+                f"expected rows to be finished, found none for {limit_s:.0f} s, and without a place on the cluster are "
+                f"{named}: add nodes, ask for fewer engines, or raise ray.start_timeout_s; what was finished is kept"
+            )
