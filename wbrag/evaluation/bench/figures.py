@@ -36,10 +36,13 @@ def joined(before: Bench | None, after: Bench) -> Bench:
     """The cells of two runs of one suite in its order, corrected and pooled over all; those of `after` replace others.
 
     Of `before` only those stay that the suite still has, and that were made of what it would make them of now: both
-    name that in `made["cells"]`. Rankings and points across cells are of whole runs, which join nothing.
+    name that in `made["cells"]`, "" where the later run did not read the examples, and the earlier one's word stands.
+    Rankings and points across cells are of whole runs, which join nothing.
     """
     cells = _together(before, after) if before else {}
-    whole = replace(after, **cells)
+    then = before.made.get("cells", {}) if before else {}
+    known = {cell: made_of or then.get(cell, "") for cell, made_of in after.made.get("cells", {}).items()}
+    whole = replace(after, **cells, made=after.made | ({"cells": known} if known else {}))
     for family in (whole.comparisons, whole.strata):
         correct(family)
     pools = whole.made.get("suite", {}).get("pools", {})
@@ -50,7 +53,7 @@ def _together(before: Bench, after: Bench) -> dict[str, Any]:
     then, now = before.made.get("cells", {}), after.made.get("cells", {})
     order = {cell: place for place, cell in enumerate(now)}
     run = {cell_of(row) for row in after.scores}
-    kept = {cell for cell, made_of in now.items() if then.get(cell) == made_of} - run
+    kept = {cell for cell, made_of in now.items() if then.get(cell) and made_of in ("", then[cell])} - run
     if lost := {cell_of(row) for row in before.scores} - kept - run:
         log.warning("earlier cells that the suite would make otherwise now are left out: %s", ", ".join(sorted(lost)))
     return {

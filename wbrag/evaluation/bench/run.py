@@ -187,7 +187,10 @@ def _provenance(suite: Suite, runner: Runner, configs: Mapping[str, Config]) -> 
 
 
 def _cells(suite: Suite, runner: Runner, configs: Mapping[str, Config]) -> dict[str, str]:
-    """Every cell of the suite, with a fingerprint of all that decides its figures."""
+    """Every cell of the suite, with a fingerprint of all that decides its figures; "" where its examples are not here.
+
+    A run of some sets reads those of no other.
+    """
     shared = (
         runner.layout.corpus_fingerprint(),
         runner.layout.prompt_version(),
@@ -200,6 +203,9 @@ def _cells(suite: Suite, runner: Runner, configs: Mapping[str, Config]) -> dict[
         there = runner.layout.examples_file(name).is_file()
         return fingerprint([asdict(example) for example in runner.layout.examples(name)]) if there else ""
 
+    def known(set_name: str) -> bool:
+        return all(asked(name) for name in suite.named(set_name))
+
     for model, c in configs.items():
         own = (generator_fingerprint(c), generator_fingerprint(c.for_distiller()), c.seed, c.index.factory)
         sections = [deciding(getattr(c, name)) for name in ("enrich", "retrieval", "rerank", "retriever", "methods")]
@@ -207,7 +213,7 @@ def _cells(suite: Suite, runner: Runner, configs: Mapping[str, Config]) -> dict[
             about = (suite.of_set(set_name), *(asked(name) for name in suite.named(set_name)))
             for method in suite.methods_of(set_name):
                 cell = cell_of({"model": model, "method": method, "set": set_name})
-                found[cell] = fingerprint(*shared, *own, sections, *about)
+                found[cell] = fingerprint(*shared, *own, sections, *about) if known(set_name) else ""
     return found
 
 

@@ -43,3 +43,11 @@ def test_a_cell_made_of_other_things_or_gone_from_the_suite_is_left_out(
 def test_figures_without_such_names_join_nothing() -> None:
     old = bench({"a": 0.1}, cells={})
     assert [r["set"] for r in joined(old, bench({"b": 0.3})).comparisons] == ["b"]
+
+
+def test_a_run_that_did_not_read_a_cells_examples_says_nothing_of_it() -> None:
+    """A run of one set in a new folder took the others for cells of other questions, and dropped them."""
+    whole = joined(bench({"a": 0.1}), bench({"b": 0.3}, cells=CELLS | {"m; naive; a": ""}))
+    assert [r["set"] for r in whole.comparisons] == ["b", "a"] and whole.made["cells"] == CELLS
+    unknown = joined(bench({"a": 0.1}, cells=CELLS | {"m; naive; a": ""}), bench({"b": 0.3}))
+    assert [r["set"] for r in unknown.comparisons] == ["b"]
