@@ -35,6 +35,7 @@ from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.external import is_external, open_base, state
 from wbrag.retrieval.external.source_cache import save_passages
 from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.under_way import under_way
 from wbrag.retrieval.index.vector_store import VectorStore
 from wbrag.retrieval.index.words import index_words
 from wbrag.retrieval.reading_length import reading_length
@@ -233,7 +234,7 @@ class Runner(Models):
         digest = fingerprint(list(parts.values()))
         if present := self._present(digest):
             return BuiltIndex(present[0], 0, 0), inside(present[1], path)
-        with bar("embedding the corpus", shown=self.progress) as update:
+        with under_way(path / "index"), bar("embedding the corpus", shown=self.progress) as update:
             found = build_index(
                 self.session, path / "corpus", parts, path / "embeddings", path / "index", update, self._tell
             )

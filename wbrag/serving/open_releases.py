@@ -21,6 +21,7 @@ class OpenReleases(Generic[T]):
         self.open, self.unused_s, self.keep = open, unused_s, keep
         self.tasks: OrderedDict[str, asyncio.Task[T]] = OrderedDict()
         self._used: dict[str, tuple[str, float]] = {}  # base of each, and when it was last asked for
+        self._base = ""  # of the release that was prepared last
 
     async def get(self, release: Release) -> T:
         """What is open of `release`; raises what opening it raised, and then tries again the next time."""
@@ -41,22 +42,23 @@ class OpenReleases(Generic[T]):
         Two bases may be all that a machine holds. One that is asked for again is opened again.
         """
         found = await self.get(release)
+        self._base = release.base_sha256
         if any(base != release.base_sha256 for base, _ in self._used.values()):
-            asyncio.get_running_loop().call_later(self.unused_s, self._let_go, release.base_sha256)
+            asyncio.get_running_loop().call_later(self.unused_s, self._let_go)
         return found
 
     async def _opened(self, release: Release) -> T:
         return await self.open(release)
 
-    def _let_go(self, base: str) -> None:
+    def _let_go(self) -> None:
         now = asyncio.get_running_loop().time()
         for key, (other, used) in list(self._used.items()):
             left = self.unused_s - (now - used)
-            if other != base and left <= 0:
+            if other != self._base and left <= 0:
                 self.tasks.pop(key, None)
                 del self._used[key]
-            elif other != base:  # used meanwhile, by a gateway that knew no better, or a request under way
-                asyncio.get_running_loop().call_later(left + 0.001, self._let_go, base)
+            elif other != self._base:  # used meanwhile, by a gateway that knew no better, or a request under way
+                asyncio.get_running_loop().call_later(left + 0.001, self._let_go)
 
 
 def unused_after(timeout_s: float, poll_s: float) -> float:

@@ -56,10 +56,10 @@ class ReleaseCache:
 
     async def prepare(self, release: Release) -> None:
         """Open `release` and test it on itself; raises `WbragError` with what is wrong."""
+        await asyncio.gather(*(group.prepare(release) for group in self.groups))
         await self.releases.prepare(release)
 
     async def _open(self, release: Release) -> IndexRetriever:
-        await asyncio.gather(*(group.prepare(release) for group in self.groups))
         return await asyncio.get_running_loop().run_in_executor(self._opener, self._opened, release)
 
     def _opened(self, release: Release) -> IndexRetriever:

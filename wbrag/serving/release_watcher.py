@@ -9,9 +9,9 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from typing import Protocol
 
 from wbrag.core.errors import StoreError, WbragError
-from wbrag.serving import ReleaseRetriever
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 
@@ -19,12 +19,16 @@ RETRY_S = 600.0  # a refused release is tried again after so long, when the tabl
 log = logging.getLogger(__name__)
 
 
+class Prepares(Protocol):
+    """Whoever loads releases: a `ReleaseRetriever`, or a `ShardGroup`."""
+
+    async def prepare(self, release: Release) -> None: ...
+
+
 class ReleaseWatcher:
     """`release` answers, None before the first; `refused` holds newer ones that failed, each with the reason."""
 
-    def __init__(
-        self, layout: Layout, retriever: ReleaseRetriever, poll_s: float = 2.0, *, retry_s: float = RETRY_S
-    ) -> None:
+    def __init__(self, layout: Layout, retriever: Prepares, poll_s: float = 2.0, *, retry_s: float = RETRY_S) -> None:
         self.layout, self.retriever, self.poll_s, self.retry_s = layout, retriever, poll_s, retry_s
         self.release: Release | None = None
         self.refused: dict[str, str] = {}

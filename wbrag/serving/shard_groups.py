@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Hit, Origin
 from wbrag.retrieval.encoder import Encoder, Vectors
@@ -67,6 +69,11 @@ class LocalGroup:
         folders, shards = await self.releases.get(release)
         lists = await asyncio.gather(*(shard.search(vectors, k, words) for shard in shards))
         return Found(folders, [[hit for mine in lists for hit in mine[row]] for row in range(len(vectors))])
+
+    async def check(self) -> None:
+        """Search what is open for one vector; raises what a search raises."""
+        for shard in list(self.shards.known.values()):
+            await shard.search(np.zeros((1, self.shards.encoder.dimension), np.float32), 1)
 
     async def _open(self, release: Release) -> tuple[list[str], list[LocalShard]]:
         return await asyncio.get_running_loop().run_in_executor(self._opener, self._opened, release)

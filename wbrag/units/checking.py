@@ -30,6 +30,7 @@ from wbrag.units.stored import StoredUnit, marks, vectors_of
 
 log = logging.getLogger(__name__)
 BLOCK = 4096  # units that are examined, and written, together
+LOOKED_AT = 20_000  # units whose sources are looked up together: each look reads the corpus once
 FEW = 1024  # units up to which those that stand are looked through and not held
 Nearest = Callable[[Sequence[StoredUnit]], Mapping[str, Sequence[Hit]]]
 
@@ -64,7 +65,7 @@ class Checking:
         """
         waiting, findings = self.waiting(), self.layout.results.findings()
         fingerprints, todo = Fingerprints(self.layout), list[str]()
-        for units in self.layout.shelf.unit_blocks(waiting, BLOCK):
+        for units in self.layout.shelf.unit_blocks(waiting, LOOKED_AT):
             tags = fingerprints.of(units)
             for unit in units:
                 found = findings.get(unit.id)
@@ -91,8 +92,9 @@ class Checking:
                 named |= {said.passage_id for s in block for said in s.unit.witnesses}
                 if corpus == {} and any("witnesses" in s.unit.scores for s in block):
                     corpus = layout.source_sizes()
-                found = examiner.examine(block, layout.passages(named), near, corpus)
-                layout.results.add(found, fingerprints.of([s.unit for s in block]))
+                passages = layout.passages(named)
+                found = examiner.examine(block, passages, near, corpus)
+                layout.results.add(found, fingerprints.of([s.unit for s in block], passages))
 
     def _examiner(self, ids: Sequence[str], block: Sequence[StoredUnit], stands: Mapping[str, State]) -> Examiner:
         """Over those that stand; of few units only over the nearest to each, whatever the library holds."""
@@ -132,7 +134,7 @@ class Checking:
             if states.get(id, "candidate") == "candidate" and id in findings and findings[id].passed
         ]
         fingerprints, claims = Fingerprints(self.layout), list[Claim]()
-        for units in self.layout.shelf.unit_blocks(passed, BLOCK):
+        for units in self.layout.shelf.unit_blocks(passed, LOOKED_AT):
             tags = fingerprints.of(units)
             claims += [
                 Claim.of(unit) for unit in units if findings[unit.id].fingerprint == tags[unit.id] and not marks(unit)

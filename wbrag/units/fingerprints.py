@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from wbrag.core.fingerprint import deciding, fingerprint
 from wbrag.core.io.files import model_contents
-from wbrag.core.types import Unit, content_hash
+from wbrag.core.types import Passage, Unit, content_hash
 from wbrag.retrieval.external import state as store_state
 from wbrag.units.layout import Layout
 
@@ -32,11 +32,12 @@ class Fingerprints:
         state = store_state(self.layout.config)
         return fingerprint(CHECKS_VERSION, settings, nli, self.layout.base_row()[1], *state, stands)
 
-    def of(self, units: Sequence[Unit]) -> dict[str, str]:
-        """The fingerprint of each unit, by its id."""
+    def of(self, units: Sequence[Unit], passages: Mapping[str, Passage] | None = None) -> dict[str, str]:
+        """The fingerprint of each unit, by its id; `passages` where their sources were looked up before."""
         if not units:
             return {}
-        passages = self.layout.passages({id for unit in units for id, _ in unit.sources})
+        if passages is None:
+            passages = self.layout.passages({id for unit in units for id, _ in unit.sources})
 
         def tag(unit: Unit) -> str:
             present = [passages[id] for id, _ in unit.sources if id in passages]

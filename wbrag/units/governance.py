@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +17,16 @@ import pyarrow.compute as pc
 
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Passage
-from wbrag.retrieval.index.shard import read_passages
 from wbrag.retrieval.trained import TrainedRetriever
 from wbrag.units.catalogue import Catalogue
 from wbrag.units.decisions import Decision, State
 from wbrag.units.layout import Layout
 from wbrag.units.push import push_if_configured
-from wbrag.units.release_contents import difference, folders, holders, release_ids
+from wbrag.units.release_contents import difference, folders, holders, known_ids, release_ids, still_there
 from wbrag.units.releases import Release
 from wbrag.units.review import MIN_ANSWERS, Card, Reason, ReviewItem, Use, item, use_of, work_list
-from wbrag.units.tidy import still_there
 
+PIECE = 10_000  # units that are looked up together
 REREAD_AFTER = 20  # times as long as the last read took
 
 
@@ -171,21 +170,32 @@ class Governance:
     def work_items(self, reason: Reason, ids: Sequence[str]) -> list[ReviewItem]:
         """A line for each of these units."""
         answers = self._unretrieved() if reason == "never retrieved" else {}
-        return [item(card, reason, answers.get(card.unit.id, 0)) for card in self.cards(ids)]
+        return [
+            item(card, reason, answers.get(card.unit.id, 0))
+            for start in range(0, len(ids), PIECE)
+            for card in self.cards(ids[start : start + PIECE])
+        ]
 
     def _unretrieved(self) -> dict[str, int]:
         """Units of the newest release that no answer had among its hits: how many were served while each was in one."""
-        releases, (uses, served) = self.releases(), self._use()
+        releases, found = self.releases(), self._use()
         if not releases:
             return {}
+        return self._cached(
+            "unretrieved", (releases[-1].id, id(found)), lambda: self._count_unretrieved(releases, *found)
+        )
+
+    def _count_unretrieved(
+        self, releases: Sequence[Release], uses: Mapping[str, Use], served: Mapping[str, int]
+    ) -> dict[str, int]:
         answers: Counter[str] = Counter()  # by shard: a release has a unit in one of its own
         for release in releases:
-            answers.update(dict.fromkeys(folders(self.layout, release), served[release.id]))
+            answers.update(dict.fromkeys(folders(self.layout, release), served.get(release.id, 0)))
         ids = pa.array(sorted(id for id in self.ids_in(releases[-1]) if not uses.get(id, Use()).hits), pa.string())
         counts = np.zeros(len(ids), np.int64)
         for folder, count in answers.items() if len(ids) else ():
-            held = read_passages(self.layout.path / "index" / folder)["id"]
-            counts += count * pc.is_in(ids, value_set=held).to_numpy(zero_copy_only=False)
+            if (held := known_ids(self.layout, folder)) is not None:
+                counts += count * pc.is_in(ids, value_set=held).to_numpy(zero_copy_only=False)
         enough = counts >= MIN_ANSWERS
         return dict(zip(ids.filter(pa.array(enough)).to_pylist(), counts[enough].tolist(), strict=True))
 

@@ -5,6 +5,7 @@ A release is appended only after it has opened and, where a canary is set, answe
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -19,8 +20,11 @@ from wbrag.units.decisions import Decision
 from wbrag.units.library import Library
 from wbrag.units.publish import Stock, propose
 from wbrag.units.push import push_if_configured
-from wbrag.units.release_contents import release_ids
+from wbrag.units.release_contents import release_ids, still_there
 from wbrag.units.releases import Release
+from wbrag.units.tidy import tidy_tables
+
+log = logging.getLogger(__name__)
 
 
 class Tester(Protocol):
@@ -107,15 +111,14 @@ class Publisher:
             with decisions.held():  # until the row is there, nobody retires a unit of it
                 ids = release_ids(self.layout, proposed)
                 self._check_approved(ids, decisions.latest(ids))
+                still_there(self.layout, proposed)
                 self.layout.releases.append(replace(proposed, canary=report.to_json() if report else ""))
-            self._tidy()
-        return push_if_configured(self.layout, self.layout.releases.get(proposed.id))
-
-    def _tidy(self) -> None:
-        """Tables of many small files are put in few, now and then."""
-        self.layout.decisions.log.tidy()
-        self.layout.results.log.tidy()
-        self.layout.shelf.tidy([release.units_version for release in self.layout.releases.all()])
+        pushed = push_if_configured(self.layout, self.layout.releases.get(proposed.id))
+        try:
+            tidy_tables(self.layout)
+        except WbragError as error:  # the release stands
+            log.warning("tables of many small files stay as they are: %s", error)
+        return pushed
 
     def _check_approved(self, ids: Collection[str], latest: Mapping[str, Decision]) -> None:
         """Raises `WbragError` where a unit of the tested release was closed while it was tested."""

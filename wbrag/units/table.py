@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake.exceptions import CommitFailedError
 
+from wbrag.core.errors import WbragError
 from wbrag.core.io.append_log import KEPT_H, MANY_FILES
 from wbrag.core.io.delta import ONCE, Values, append, delta_errors, durable, scan, table_at
 from wbrag.core.io.files import Location, locked
@@ -152,14 +153,25 @@ class UnitTable:
 
         Returns whether it did. Who reads for an hour is not disturbed; another's commit in between is no error.
         """
-        table = table_at(self.folder)
-        if table is None or len(table.file_uris()) < files:
-            return False
-        with delta_errors("write", self.folder), durable(self.folder), suppress(CommitFailedError):
-            table.optimize.compact()
-            keep = sorted({version for version in pinned if version >= 0} | {table.version()})
-            table.vacuum(KEPT_H, dry_run=False, enforce_retention_duration=False, keep_versions=keep)
+        with locked(self.folder.with_suffix(".lock")):
+            table = table_at(self.folder)
+            if table is None or len(table.file_uris()) < files:
+                return False
+            keep = [
+                version for version in sorted(set(pinned)) if 0 <= version <= table.version() and self._reads(version)
+            ]
+            with delta_errors("write", self.folder), durable(self.folder), suppress(CommitFailedError):
+                table.optimize.compact()
+                keep.append(table.version())
+                table.vacuum(KEPT_H, dry_run=False, enforce_retention_duration=False, keep_versions=keep)
         return True
+
+    def _reads(self, version: int) -> bool:
+        """Whether a version is there: a table that was made anew after a power loss begins at 0 again."""
+        try:
+            return table_at(self.folder, version) is not None
+        except WbragError:
+            return False
 
     def _write(self, new: Sequence[StoredUnit], changed: Sequence[StoredUnit], encoder: str, version: int) -> None:
         """As the commit that follows `version`, from which both were worked out; new units alone rewrite no other."""

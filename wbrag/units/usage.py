@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from wbrag.core.io.append_log import AppendLog
+from wbrag.core.io.append_log import MANY_FILES, AppendLog
 from wbrag.core.io.files import Location
 
 
@@ -57,10 +57,10 @@ class Usage:
             number = self.feedback.next_number()
             self.feedback.append(replace(row, number=number) for row in rated)
 
-    def tidy(self) -> None:
+    def tidy(self, files: int = MANY_FILES) -> None:
         """Few files instead of thousands: a gateway appends every few seconds."""
-        self.answers.tidy()
-        self.feedback.tidy()
+        self.answers.tidy(files)
+        self.feedback.tidy(files)
 
     def served(self) -> list[Served]:
         """Every served answer, oldest first."""

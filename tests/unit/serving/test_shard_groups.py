@@ -10,7 +10,7 @@ from typing import cast
 import pyarrow as pa
 import pytest
 
-from tests.support.library import contents
+from tests.support.library import contents, index, published
 from tests.support.releases import D, HashEncoder, library, passages, two_releases
 from wbrag.core.config import load
 from wbrag.core.errors import WbragError
@@ -105,3 +105,24 @@ def test_every_shard_is_in_one_part(store: Layout) -> None:
     for count in range(1, 9):
         found = [files.folder for number in range(count) for files in share(wide, number, count)]
         assert sorted(found) == [f"s{n}" for n in range(7)]
+
+
+def test_a_rollback_to_another_base_is_told_to_every_part(store: Layout) -> None:
+    """The retriever still had it open, so the parts held on to the base of the release that was rolled back."""
+    rows = passages("c", 9)
+    index(store, rows, HashEncoder().encode_passages([contents(row) for row in rows]), "base-second")
+    first, later = store.releases.all()[-1], published(store)
+    parts = groups(store, 2)
+    lib = library(store, groups=parts)
+
+    async def scenario() -> None:
+        for release in (first, later, first):
+            await lib.prepare(release)
+        assert {part.releases._base for part in [*parts, lib]} == {first.base_sha256}  # type: ignore[attr-defined]
+        for opened in (lib.releases, *(part.releases for part in parts)):
+            opened.unused_s = 0.0
+            opened._let_go()
+            assert list(opened.tasks) == [" ".join(first.files)], "the base that answers was let go of"
+        await parts[0].check()
+
+    asyncio.run(scenario())

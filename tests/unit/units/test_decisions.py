@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wbrag.core.errors import UsageError
+from wbrag.core.io.mend import mend
 from wbrag.units.decisions import NEXT, STATES, Decisions, State
 
 
@@ -72,3 +73,16 @@ def test_each_unit_may_have_a_reason_of_its_own_in_one_commit(tmp_path: Path) ->
     decisions.decide(["b", "a"], "stale", by="wbrag", why=why, policy="freshness")
     assert decisions.log.version == 0 and {d.unit_id: d.why for d in decisions.all()} == why
     assert decisions.latest(["a", "c"]).keys() == {"a"} and [d.why for d in decisions.over(["b"])] == [why["b"]]
+
+
+def test_a_power_loss_while_the_log_is_put_in_few_files_doubles_no_row(tmp_path: Path) -> None:
+    """The rows of the lost commit are those that earlier commits have already."""
+    decisions = Decisions(tmp_path / "decisions")
+    for id in ("a", "b", "c"):
+        decisions.decide([id], "approved", by="ana", why="read it")
+    assert decisions.log.tidy(files=2)
+    commits = sorted((tmp_path / "decisions" / "_delta_log").glob("*.json"))
+    lost = next(file for file in commits if '"remove"' in file.read_text(encoding="utf-8"))
+    lost.write_text("", encoding="utf-8")
+    assert mend(tmp_path / "decisions") is not None
+    assert [d.unit_id for d in Decisions(tmp_path / "decisions").all()] == ["a", "b", "c"]

@@ -57,7 +57,7 @@ def add(verb: Verb, verbs: Any) -> None:
     )
     examples.add_argument("--unlabelled", action="store_true", help="questions alone, for enrich.gate_metric judge")
     index = verb("index", _index, "embed and index the corpus", "wbrag index --index.shards 4")
-    index.add_argument("--dry-run", action="store_true", help="say what would be embedded and built, and do nothing")
+    index.add_argument("--dry-run", action="store_true", help="say what would be embedded and built; no model starts")
 
 
 def _demo(a: argparse.Namespace, w: Workspace) -> Any:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
 from wbrag.core.errors import DamagedTable, StoreError
 from wbrag.core.io.delta import COMMIT, LOG, added, append, check_commits, damaged_rows, durable, table_at
@@ -60,8 +60,9 @@ def mend(folder: Path, key: str = "", configuration: Mapping[str, str] | None = 
         if gone or (stray and key) or not _opens(folder):
             _make_anew(folder, key, configuration, found)
         elif stray:
-            rows = _rows_of(stray)
-            append(folder, rows)
+            rows = _without(_rows_of(stray), table_at(folder))
+            if len(rows):
+                append(folder, rows)
             found.done.append(f"{len(rows)} rows of the lost commit are there again")
         elif found.lost:
             found.done.append("the table is as it was before the lost commit")
@@ -125,6 +126,14 @@ def _files_of(folder: Path, action: str) -> set[str]:
         json.loads(line) for commit in commits for line in commit.read_text(encoding="utf-8").splitlines() if line
     )
     return {Path(unquote(entry[action]["path"])).name for entry in entries if action in entry}
+
+
+def _without(rows: pa.Table, table: DeltaTable | None) -> pa.Table:
+    """Those that the table does not hold: the commit that was lost may have put its rows in fewer files."""
+    whole = table.to_pyarrow_table() if table else rows.slice(0, 0)
+    named = [name for name in rows.column_names if name in whole.column_names]
+    there = {repr(row) for row in whole.select(named).to_pylist()}
+    return rows.filter(pa.array([repr(row) not in there for row in rows.select(named).to_pylist()], pa.bool_()))
 
 
 def _stray(folder: Path, named: set[str]) -> list[Path]:

@@ -107,6 +107,8 @@ def finished(root: Location, name: str) -> ShardFiles | None:
     if not record.is_file():
         return None
     files = ShardFiles(**json.loads(record.read_text(encoding="utf-8")))
+    if isinstance(record, Path):
+        record.touch()  # it is wanted again: `wbrag tidy` goes by age
     return files if all((root / name / file).is_file() for file in files.sha256) else None
 
 

@@ -16,7 +16,7 @@ from wbrag.core.io.files import Location
 from wbrag.retrieval.index.manifest import Keywords, Manifest, ShardFiles
 from wbrag.retrieval.index.shard import once, read_passages
 from wbrag.retrieval.keywords.index import build, part_name
-from wbrag.retrieval.keywords.statistics import Counts, Statistics, count
+from wbrag.retrieval.keywords.statistics import FINISHED, Counts, Statistics, count
 
 Progress = Callable[[int, int], None]
 Spread = Callable[[Callable[..., Any], Location, Sequence[tuple[Any, ...]]], Iterable[Any]]  # gives results in order
@@ -25,7 +25,7 @@ Spread = Callable[[Callable[..., Any], Location, Sequence[tuple[Any, ...]]], Ite
 def count_shard(root: Location, shard: ShardFiles, of: str = "base") -> str:
     """Count the terms of the passages in a shard of `root`, if that is not done; returns the folder of the counts."""
     name = part_name(f"{of}-terms", shard.sha256)
-    if not (root / name / "times.npy").is_file():  # the last of its files, where they come one by one
+    if not (root / name / FINISHED).is_file():
         count(_contents(read_passages(root / shard.folder))).write(root / name)
     return name
 

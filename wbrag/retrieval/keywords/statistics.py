@@ -20,6 +20,7 @@ from wbrag.retrieval.keywords.terms import numbers, terms
 
 Array = npt.NDArray[Any]
 PIECE = 8192  # passages whose words are in memory as words
+FINISHED = "times.npy"  # the last of the files of counts, where they come one by one
 TOTALS = "totals.json"
 
 

@@ -86,12 +86,17 @@ class GroupReplica:
         setup()
         layout, encoder = Layout(config=config), Encoder(config.encoder)  # which tests what is opened
         self.group = LocalGroup(layout, encoder, number, config.serving.shard_groups, config.serving.cache_dir)
+        await ReleaseWatcher(layout, self.group).refresh()  # a replica that joins has its part already
 
     async def search(self, release: Release, vectors: Vectors, k: int, words: Words | None) -> Found:
         return await self.group.search(release, vectors, k, words)
 
     async def prepare(self, release: Release) -> None:
         await self.group.prepare(release)
+
+    async def check_health(self) -> None:
+        """A GPU that has failed fails every search from then on."""
+        await self.group.check()
 
 
 @serve.ingress()
