@@ -169,6 +169,14 @@ class ServingConfig(Section):
     host: str = Field("127.0.0.1", description="address to listen on; any but a loopback one needs keys")
     port: int = Field(8000, ge=0, le=65535)
     https: bool = Field(False, description="a proxy in front speaks https: cookies are sent over nothing else")
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*/?$",
+        description="path below which a proxy serves it, /rag say; default: what X-Forwarded-Prefix says",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (), description="origins whose pages may ask the API from a browser, https://chat.example.org say; * for any"
+    )
     methods: tuple[str, ...] = Field(
         ("naive", "iter_retgen", "flare", "replug", "selfrag", "planner"),
         min_length=1,

@@ -22,6 +22,7 @@ from wbrag.core.sections import ServingConfig
 from wbrag.core.types import Generator
 from wbrag.serving import ReleaseRetriever, errors, logs
 from wbrag.serving.api import chat, schemas, search
+from wbrag.serving.api.front import ApiCors, Front
 from wbrag.serving.api.middleware import RequestMiddleware, add_log_fields
 from wbrag.serving.auth import PAGES, Guard, in_pages, require
 from wbrag.serving.background import Background
@@ -64,6 +65,9 @@ def create_app(
         max_age=SESSION_S,
         https_only=settings.https,
     )
+    if settings.cors_origins:
+        app.add_middleware(ApiCors, origins=settings.cors_origins)
+    app.add_middleware(Front, root_path=settings.root_path)
     app.add_middleware(
         RequestMiddleware,
         guard=guard,

@@ -5,6 +5,7 @@ What fails before the first word of a stream is an ordinary error with its statu
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator
@@ -24,11 +25,14 @@ from wbrag.serving.auth import Principal, require
 from wbrag.serving.service import AnswerRequest, AnswerService, Reply
 
 READER = Depends(require("reader"))
+FIRST_S = 1.0  # a stream begins by then, whether there is a word or not
+ALIVE_S = 10.0  # load balancers cut what is idle for a minute, some sooner
 
 router = APIRouter(prefix="/v1")
 
 
 @router.get("/models")
+@router.get("/models/")
 async def models(request: Request, who: Principal = READER) -> JSONResponse:
     """The methods as models: `wbrag` for the operator's default, `wbrag/METHOD` for each one allowed."""
     names = validation.models(request.app.state.service.settings)
@@ -56,41 +60,78 @@ async def chat(request: Request, who: Principal = READER) -> Response:
     if not asked.stream:
         reply = await run_until_disconnect(request, service.answer(ask, caller))
         return JSONResponse(_whole(request, head, ask, reply))
-    pieces = stream_until_disconnect(request, lambda emit: service.answer(ask, caller, emit))
-    first = await anext(pieces)  # what fails before the first word is an ordinary error with its status
+    pieces = Pieces(stream_until_disconnect(request, lambda emit: service.answer(ask, caller, emit)))
+    try:
+        await pieces.wait(FIRST_S)  # what fails at once is an ordinary error with its status
+    except BaseException:
+        await pieces.aclose()
+        raise
     counted = bool(asked.stream_options and asked.stream_options.include_usage)
-    return Events(_events(request, first, pieces, head, ask, counted))
+    return Events(_events(request, pieces, head, ask, counted), pieces)
 
 
 class Events(StreamingResponse):
     """Server-sent events. `stream_until_disconnect` listens for the client's leaving, so nothing else does."""
 
-    def __init__(self, events: AsyncGenerator[str, None]) -> None:
+    def __init__(self, events: AsyncGenerator[str, None], pieces: Pieces) -> None:
         super().__init__(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
-        self.events = events
+        self.events, self.pieces = events, pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self.events):
+        async with aclosing(self.pieces), aclosing(self.events):
             await self.stream_response(send)
+
+
+class Pieces:
+    """The pieces of an answer one by one, waited for as long as one likes and no longer."""
+
+    def __init__(self, source: AsyncGenerator[str | Reply, None]) -> None:
+        self._source = source
+        self._next = asyncio.ensure_future(anext(source))
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether the next one is there; raises what kept it from coming."""
+        if not (await asyncio.wait({self._next}, timeout=seconds))[0]:
+            return False
+        if self._next.cancelled() or self._next.exception() is not None:
+            self._next.result()
+        return True
+
+    def take(self) -> str | Reply:
+        """The next one, which is there."""
+        piece = self._next.result()
+        if isinstance(piece, str):
+            self._next = asyncio.ensure_future(anext(self._source))
+        return piece
+
+    async def aclose(self) -> None:
+        self._next.cancel()
+        await asyncio.gather(self._next, return_exceptions=True)
+        await self._source.aclose()
 
 
 async def _events(
     request: Request,
-    first: str | Reply,
-    pieces: AsyncGenerator[str | Reply, None],
+    pieces: Pieces,
     head: schemas.Body,
     ask: AnswerRequest,
     counted: bool,
 ) -> AsyncGenerator[str, None]:
-    """OpenAI's stream: a role, the text in pieces, then citations and counts, and `[DONE]`."""
+    """OpenAI's stream: a role at once, the text in pieces, then citations and counts, and `[DONE]`.
+
+    While there is nothing to say a comment goes out now and then: proxies cut idle streams.
+    """
     extra: schemas.Body = {"usage": None} if counted else {}  # as OpenAI does where usage is asked for
+    yield _event(schemas.chunk(head, {"role": "assistant", "content": ""}) | extra)
     async with aclosing(pieces):
-        yield _event(schemas.chunk(head, {"role": "assistant", "content": ""}) | extra)
         try:
-            piece = first
-            while isinstance(piece, str):
+            while True:
+                while not await pieces.wait(ALIVE_S):
+                    yield ": still working\n\n"
+                piece = pieces.take()
+                if not isinstance(piece, str):
+                    break
                 yield _event(schemas.chunk(head, {"content": piece}) | extra)
-                piece = await anext(pieces)
         except HTTPException as error:  # the status is sent: the error goes where clients look for it in a stream
             message, param, code = errors.fields_of(error)
             add_log_fields(request.scope, error=code or error.status_code)

@@ -72,7 +72,7 @@ class Chat(Lenient):
     logprobs: Literal[False] | None = None
     response_format: ResponseFormat | None = None
     tool_choice: Literal["none", "auto"] | None = None
-    top_p: float | None = Field(None, gt=0, le=1, description="checked, not used")
+    top_p: float | None = Field(None, ge=0, le=1, description="checked, not used")
     presence_penalty: Penalty | None = Field(None, description="checked, not used")
     frequency_penalty: Penalty | None = Field(None, description="checked, not used")
     wbrag: Options | None = None

@@ -5,6 +5,8 @@ What comes out may be used unchecked; what may not raises `Refusal`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from wbrag.core.config import Config
 from wbrag.core.sections import ServingConfig
 from wbrag.core.types import Sampling
@@ -94,10 +96,23 @@ def _stop(stop: str | list[str] | None) -> tuple[str, ...]:
 
 
 def _last_question(asked: schemas.Chat) -> str:
-    """The text of the last user message: a string, or OpenAI's list of text parts."""
+    """The text of the last user message."""
     content = next((turn.content for turn in reversed(asked.messages) if turn.role == "user"), None)
+    if content is None:
+        raise Refusal(400, "messages: expected a user message of text, found none: add one", param="messages")
+    return text_of(content, "messages")
+
+
+def text_of(content: Any, param: str) -> str:
+    """A message's text: a string, or OpenAI's list of parts; what is no text (an image, a sound) is refused by name."""
     if isinstance(content, str):
         return content
-    if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
-        return "\n".join(part["text"] for part in content)
-    raise Refusal(400, "messages: expected a user message of text, found none: add one", param="messages")
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        raise Refusal(400, f"{param}: expected text or a list of parts, found neither: correct it", param=param)
+    for part in content:
+        if not isinstance(part.get("text"), str):
+            kind = str(part.get("type", "part without text"))[:40]
+            raise Refusal(
+                400, f"{param}: expected text, found {kind!r}, which is not read: send text alone", param=param
+            )
+    return "\n".join(part["text"] for part in content)

@@ -26,6 +26,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from wbrag.core.errors import DamagedTable, StoreError, UsageError, WbragError
 from wbrag.core.types import Answer, Unit
 from wbrag.evaluation.report import page as report
+from wbrag.serving.api.front import prefix
 from wbrag.serving.auth import SAFE_METHODS, Principal, csrf_token, principal, require
 from wbrag.serving.service import CurrentRelease
 from wbrag.units.decisions import State
@@ -130,11 +131,12 @@ def came_from(request: Request) -> str:
 
 
 def inside(address: str) -> str:
-    """The path and query of `address` where they lie on the desk, else the desk's first page."""
+    """The path and query of `address` where they lie on the desk, without a proxy's prefix; else the first page."""
     found = urlsplit(address.replace("\\", "/"))
-    if found.path != "/desk" and not found.path.startswith("/desk/"):
+    path = found.path.removeprefix(prefix())
+    if path != "/desk" and not path.startswith("/desk/"):
         return "/desk"
-    return f"{found.path}?{found.query}" if found.query else found.path
+    return f"{path}?{found.query}" if found.query else path
 
 
 def is_htmx(request: Request) -> bool:
@@ -181,7 +183,7 @@ def templates() -> Environment:
     assert made.loader is not None
     made.loader = ChoiceLoader([PackageLoader("wbrag.serving.desk"), made.loader])
     made.filters.update(when=when, figure=figure, age=age)
-    made.globals.update(VERBS=VERBS)
+    made.globals.update(VERBS=VERBS, prefix=prefix)
     made.tests["learned"] = learned
     made.tests["judged"] = lambda card: JUDGED in card.unit.scores
     return made
