@@ -17,9 +17,10 @@ from typing import Protocol
 from wbrag.core.errors import PromptTooLong, UsageError, WbragError
 from wbrag.core.sections import ServingConfig
 from wbrag.core.tasks import task as known_task
-from wbrag.core.types import Answer, Generator, Hit, Sampling
+from wbrag.core.types import Answer, Generator, Hit, Message, Sampling
 from wbrag.methods import Rag
 from wbrag.methods import method as named
+from wbrag.methods.meter import Meter
 from wbrag.serving import ReleaseRetriever
 from wbrag.serving.adapters import Emit, PinnedRetriever, StreamingGenerator
 from wbrag.serving.admission import Admission
@@ -66,6 +67,7 @@ class AnswerRequest:
     sampling: Sampling
     release: str | None = None
     traffic: bool = True  # a question tried out at the desk leaves no row
+    messages: tuple[Message, ...] = ()  # for the model as they are: nothing is retrieved
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class AnswerService:
     async def answer(self, ask: AnswerRequest, caller: Caller, emit: Emit | None = None) -> Reply:
         """Answer under the caller's deadline. `emit` hears it in pieces; raises `Refusal` with what is wrong."""
         start = time.perf_counter()
+        if ask.messages:
+            return await self._relay(ask, caller, emit)
         async with self._admitted(caller, ask.method, ask.question):
             queued = time.perf_counter() - start
             release = await self._release(ask.release)
@@ -134,6 +138,22 @@ class AnswerService:
         reply = Reply(answer, release, "length" if streaming.cut else "stop", seconds)
         self._record(ask, caller, reply)
         return reply
+
+    async def _relay(self, ask: AnswerRequest, caller: Caller, emit: Emit | None) -> Reply:
+        """The model's own words, under the same bounds."""
+        start = time.perf_counter()
+        async with self._admitted(caller, ask.method, ""):
+            release = await self._release(None)
+            model = StreamingGenerator(self.generator)
+            meter = Meter(model, PinnedRetriever(self.retriever, release))
+            with self.health.observing(model):
+                said = await meter.generate(ask.messages, ask.sampling)
+        seconds = time.perf_counter() - start
+        if emit and said.text:
+            emit(said.text)
+        reason = "length" if said.finish_reason == "length" else "stop"
+        taken = {"generate": model.watch.seconds, "total": seconds}
+        return Reply(Answer(said.text, (), meter.cost(seconds)), release, reason, taken)
 
     async def search(self, query: str, k: int, release: str | None, caller: Caller) -> tuple[list[Hit], Release]:
         """The best `k` hits, under the same bounds as an answer."""

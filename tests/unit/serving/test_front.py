@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,18 @@ def test_a_stream_begins_at_once_and_is_never_idle_for_long(made: Path, monkeypa
         slow.generator.pause_s = 0.0
         over = chat(client, "x" * 5000, stream=True)
         assert over.status_code == 400, "what fails at once has its status"
+
+
+def test_what_is_asked_about_the_conversation_is_not_searched_for_and_leaves_no_row(made: Path, tmp_path: Path) -> None:
+    found = bench(Path(shutil.copytree(made, tmp_path / "w")))
+    title = "### Task:\nWrite a title.\n### Output:\nJSON\n<chat_history>\n" + "USER: the gauge " * 2000
+    with TestClient(found.app, client=("127.0.0.1", 1), base_url="http://127.0.0.1") as client:
+        before = len(found.store.usage.served())
+        reply = chat(client, title).json()
+        assert (reply["wbrag"]["hits"], reply["wbrag"]["method"]) == ([], "none")
+        assert reply["wbrag"]["cost"]["retrievals"] == 0 and reply["wbrag"]["cost"]["calls"] == 1
+        assert found.generator.calls[-1].prompt[-1].content.startswith("### Task:"), "the model reads it as it is"
+        streamed = chat(client, title, stream=True).text
+        assert reply["choices"][0]["message"]["content"] in streamed and streamed.endswith("data: [DONE]\n\n")
+        assert chat(client, "Who designed the gauge?").status_code == 200
+    assert len(found.store.usage.served()) == before + 1, "one row, of the question"

@@ -8,13 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from wbrag.core.config import Config
+from wbrag.core.defuse import apart
 from wbrag.core.sections import ServingConfig
-from wbrag.core.types import Sampling
+from wbrag.core.types import Message, Role, Sampling
 from wbrag.serving.api import schemas
+from wbrag.serving.api.housekeeping import is_housekeeping
 from wbrag.serving.errors import Refusal
 from wbrag.serving.service import AnswerRequest
 
 MODEL = "wbrag"
+HOUSEKEEPING = "none"  # the method of what is asked about a conversation
 SEEDS = 2**31  # engines take no larger ones
 
 
@@ -31,6 +34,9 @@ def answer_request(asked: schemas.Chat, settings: ServingConfig, config: Config)
         seed=(asked.seed or 0) % SEEDS,
         stop=_stop(asked.stop),
     )
+    users = [turn for turn in asked.messages if turn.role == "user" and turn.content is not None]
+    if users and is_housekeeping([text_of(users[-1].content, "messages")]):
+        return AnswerRequest("", HOUSEKEEPING, "", 0, sampling, traffic=False, messages=_as_they_are(asked))
     return AnswerRequest(
         question(_last_question(asked), "messages", settings),
         method,
@@ -38,6 +44,16 @@ def answer_request(asked: schemas.Chat, settings: ServingConfig, config: Config)
         hits(options.top_k, "wbrag.top_k", settings, config),
         sampling,
         release(options.release, "wbrag.release", settings),
+    )
+
+
+def _as_they_are(asked: schemas.Chat) -> tuple[Message, ...]:
+    """The turns of a chat, for the model alone; a developer's are a system's, a tool's are left out."""
+    roles: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+    return tuple(
+        Message(roles[turn.role], apart(text_of(turn.content, "messages")))
+        for turn in asked.messages
+        if turn.role in roles and turn.content is not None
     )
 
 
