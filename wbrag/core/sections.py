@@ -183,15 +183,23 @@ class ServingConfig(Section):
         description="methods a request may name, the first one answers those that name none",
     )
     tasks: tuple[str, ...] = Field(
-        ("qa", "nq", "hotpotqa", "squad", "zsre", "boolq", "fever"),
+        ("chat", "qa", "nq", "hotpotqa", "squad", "zsre", "boolq", "fever"),
         min_length=1,
-        description="tasks a request may name, the first one answers those that name none",
+        description="tasks a request may name, the first one answers those that name none; chat (prose with citations) "
+        "only where model and method are up to it: not the embedded one, and naive or iter_retgen",
     )
     releases: Literal["latest-only", "any"] = Field(
         "latest-only", description="any: a request may name a release, or none for the base corpus alone"
     )
     max_top_k: int = Field(20, ge=1, description="most hits that a request may ask for")
-    max_tokens: int = Field(256, ge=1, description="most tokens of one answer, whatever a request asks for")
+    max_tokens: int = Field(1024, ge=1, description="most tokens of one answer, whatever a request asks for")
+    chat_tokens: int = Field(512, ge=1, description="tokens of an answer of the task chat where a request names none")
+    system_prompt: str = Field("", description="the operator's own words to the model in a chat, above the client's")
+    history_tokens: int = Field(1000, ge=0, description="about so many tokens of earlier turns go into a chat's prompt")
+    condense: bool = Field(
+        True,
+        description="a follow-up of a chat is written as a question that stands alone, by one call, and searched for",
+    )
     max_question_chars: int = Field(4000, ge=1)
     max_body_bytes: int = Field(1_000_000, ge=1000)
     concurrency: int = Field(32, ge=1, description="requests at work in one gateway")

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
+from wbrag.core.citations import read_prose
 from wbrag.core.defuse import apart
 from wbrag.core.errors import unknown
 from wbrag.core.metrics import METRICS, acc
 from wbrag.core.normalise import FLASHRAG, NORMALISATIONS, Normalisation
 from wbrag.core.prompts import render
+from wbrag.core.reading import read_answer
 from wbrag.core.types import Hit, Message, Passage
 
 
@@ -24,6 +26,7 @@ class Task:
     metric: str  # as in the paper's Table 1
     labels: Mapping[str, str] = field(default_factory=dict)  # of a closed set: what is read as each of them
     by: Normalisation = FLASHRAG  # the form in which answers are compared
+    prose: bool = False  # an answer is as long as it needs, and cites documents by their numbers
 
     @property
     def closed(self) -> bool:
@@ -37,6 +40,10 @@ class Task:
         if not documents:
             return render(f"{self.name}.closed", prompts_dir, question=question)
         return render(f"{self.name}.rag", prompts_dir, question=question, documents=reference(documents))
+
+    def read(self, reply: str, documents: int) -> str:
+        """The answer in what a model wrote over so many documents."""
+        return read_prose(reply, documents) if self.prose else read_answer(reply)
 
     def score(self, prediction: str, golden_answers: Sequence[str], metric: str = "task") -> float:
         """The metric's score in [0, 1]. Of a closed set the labels that both sides name are compared."""
@@ -114,6 +121,7 @@ TASKS = {
         Task("hotpotqa", "acc"),
         Task("squad", "em"),
         Task("qa", "acc"),
+        Task("chat", "acc", prose=True),
     )
 }
 

@@ -6,6 +6,7 @@ Every other module speaks in these; none of them knows of Ray, vLLM or FAISS.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -237,6 +238,16 @@ class Cost:
     retrievals: Int32 = 0
     seconds: float = 0.0
     ends: dict[str, int] = field(default_factory=dict, hash=False)  # of replies, as `wbrag.methods.meter` names them
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.output_tokens + other.output_tokens,
+            self.retrievals + other.retrievals,
+            self.seconds + other.seconds,
+            dict(Counter(self.ends) + Counter(other.ends)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

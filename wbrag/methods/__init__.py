@@ -15,9 +15,11 @@ from wbrag.core.errors import unknown
 from wbrag.core.sections import MethodsConfig
 from wbrag.core.tasks import Task
 from wbrag.core.types import Answer, Completion, Generator, Hit, Message, Retriever, Sampling
+from wbrag.methods.conversation import Conversation
 from wbrag.methods.meter import Meter
 
 NAMES = ("naive", "replug", "selfrag", "flare", "iter_retgen", "planner")
+TALKING = ("naive", "iter_retgen")  # those whose answers may be prose
 CONTROLS = ("empty_prompt",)  # not for use, for comparison
 Needs = Literal["text", "logprobs", "scores", "tokens"]  # what a method asks of a generator
 
@@ -33,6 +35,7 @@ class Rag:
     sampling: Sampling = Sampling()
     prompts_dir: str | None = None
     settings: MethodsConfig = MethodsConfig()
+    conversation: Conversation | None = None
 
     async def retrieve(self, query: str, documents: Sequence[Hit] | None = None) -> list[Hit]:
         """`documents` where they are given, else the retriever's top k."""
@@ -44,8 +47,14 @@ class Rag:
     async def read(
         self, question: str, documents: Sequence[Hit], *, written: str = "", logprobs: int | None = None
     ) -> Completion:
-        """The task's own prompt over `documents` (closed book without), going on after what is `written` already."""
-        prompt = self.task.messages(question, documents, self.prompts_dir)
+        """The task's own prompt over `documents` (closed book without), going on after what is `written` already.
+
+        In a conversation the user's own words are asked, after the turns before, where `question` stands for them.
+        """
+        talk = self.conversation
+        asked = talk.last if talk and question == talk.query else question
+        prompt = self.task.messages(asked, documents, self.prompts_dir)
+        prompt = talk.around(prompt) if talk else prompt
         if written:
             prompt = [*prompt, Message("assistant", written)]
         return await self.generator.generate(prompt, replace(self.sampling, logprobs=logprobs))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wbrag.core.reading import read_answer
 from wbrag.core.types import Answer, Hit
 from wbrag.methods import Rag, naive
 
@@ -21,5 +20,5 @@ async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None
     found = Answer("")
     for _ in range(rag.settings.iter_retgen.rounds):
         hits = await rag.retrieve(f"{question} {found.text}".strip())
-        found = Answer(read_answer((await rag.read(question, hits)).text), tuple(hits))
+        found = Answer(rag.task.read((await rag.read(question, hits)).text, len(hits)), tuple(hits))
     return found

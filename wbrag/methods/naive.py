@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wbrag.core.reading import read_answer
 from wbrag.core.types import Answer, Hit
 from wbrag.methods import Rag
 
@@ -15,4 +14,4 @@ from wbrag.methods import Rag
 async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None) -> Answer:
     """Answer from `documents`, or from the retriever's top k where they are None; an empty list means closed book."""
     hits = await rag.retrieve(question, documents)
-    return Answer(read_answer((await rag.read(question, hits)).text), tuple(hits))
+    return Answer(rag.task.read((await rag.read(question, hits)).text, len(hits)), tuple(hits))

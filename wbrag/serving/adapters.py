@@ -1,6 +1,6 @@
 """Request adapters: the generator and the retriever of one request, timed, streamed, and pinned to one release.
 
-What is streamed is exactly what `read_answer` makes of the whole reply.
+What is streamed is exactly what the task reads out of the whole reply.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 from wbrag.core.errors import PromptRefused, UsageError
 from wbrag.core.reading import AnswerReader, is_unfinished
@@ -18,6 +19,16 @@ from wbrag.serving import ReleaseRetriever
 from wbrag.units.releases import Release
 
 Emit = Callable[[str], None]
+
+
+class Reader(Protocol):
+    """The answer of a reply that comes in pieces; see `wbrag.core.reading.AnswerReader`."""
+
+    done: bool
+
+    def feed(self, piece: str) -> str: ...
+
+    def end(self) -> str: ...
 
 
 class Stopwatch:
@@ -43,9 +54,11 @@ class Stopwatch:
 class StreamingGenerator(GeneratorWrapper):
     """`generator`, timed. With `emit` every reply's answer goes there as it is written."""
 
-    def __init__(self, generator: Generator, emit: Emit | None = None) -> None:
+    def __init__(
+        self, generator: Generator, emit: Emit | None = None, reader: Callable[[], Reader] = AnswerReader
+    ) -> None:
         super().__init__(generator)
-        self.emit, self.watch = emit, Stopwatch()
+        self.emit, self.reader, self.watch = emit, reader, Stopwatch()
         self.emitted = False
         self.failed = False  # whether the generator, not the question, was at fault
         self.cut = False  # whether the last reply ended at max_tokens, in its first line
@@ -55,7 +68,8 @@ class StreamingGenerator(GeneratorWrapper):
             done = await (
                 self._answer(prompt, sampling, self.emit) if self.emit else super().generate(prompt, sampling)
             )
-        self.cut = done.finish_reason == "length" and is_unfinished(done.text)
+        whole = self.reader is not AnswerReader  # of prose every word counts
+        self.cut = done.finish_reason == "length" and (whole or is_unfinished(done.text))
         return done
 
     async def score(self, prompt: Messages, continuation: str) -> Scored:
@@ -79,7 +93,7 @@ class StreamingGenerator(GeneratorWrapper):
 
     async def _answer(self, prompt: Prompt, sampling: Sampling, emit: Emit) -> Completion:
         """The reply up to the end of its answer: what follows is no part of it, so it is not waited for."""
-        answer, whole = AnswerReader(), Completion("")
+        answer, whole = self.reader(), Completion("")
         async with aclosing(self.stream(prompt, sampling)) as pieces:
             async for piece in pieces:
                 whole = replace(
@@ -105,7 +119,10 @@ class PinnedRetriever:
 
     def __init__(self, retriever: ReleaseRetriever, release: Release) -> None:
         self.retriever, self.release, self.watch = retriever, release, Stopwatch()
+        self.found = 0  # hits of the last search
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         with self.watch.running():
-            return await self.retriever.search(queries, k, self.release)
+            hits = await self.retriever.search(queries, k, self.release)
+        self.found = len(hits[-1]) if hits else 0
+        return hits

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from wbrag.core.types import Answer, Generator, Sampling, Unit
 from wbrag.serving import ReleaseRetriever
 from wbrag.serving.api.app import create_app
-from wbrag.serving.api.validation import hits
+from wbrag.serving.api.validation import answer_tokens, hits
 from wbrag.serving.desk.counters import counters_of
 from wbrag.serving.desk.pages import refusal
 from wbrag.serving.desk.routes import desk_router
@@ -44,7 +44,7 @@ def endpoint(layout: Layout, retriever: ReleaseRetriever, generator: Generator, 
 
     async def ask(question: str, release: str, task: str) -> Answer:
         c, s = layout.config, layout.config.serving
-        sampling = Sampling(min(c.generator.max_answer_tokens, s.max_tokens))
+        sampling = Sampling(min(answer_tokens(task, s, c), s.max_tokens))
         asked = AnswerRequest(question, s.methods[0], task, hits(None, "top_k", s, c), sampling, release, traffic=False)
         deadline = asyncio.get_running_loop().time() + s.timeout_s
         return (await service.answer(asked, Caller(uuid4().hex, "", "desk", deadline))).answer

@@ -10,16 +10,19 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
+from wbrag.core.citations import ProseReader
 from wbrag.core.errors import PromptTooLong, UsageError, WbragError
+from wbrag.core.reading import AnswerReader
 from wbrag.core.sections import ServingConfig
 from wbrag.core.tasks import task as known_task
-from wbrag.core.types import Answer, Generator, Hit, Message, Sampling
+from wbrag.core.types import Answer, Cost, Generator, Hit, Message, Sampling
 from wbrag.methods import Rag
 from wbrag.methods import method as named
+from wbrag.methods.conversation import Conversation
 from wbrag.methods.meter import Meter
 from wbrag.serving import ReleaseRetriever
 from wbrag.serving.adapters import Emit, PinnedRetriever, StreamingGenerator
@@ -30,6 +33,7 @@ from wbrag.serving.health import Health
 from wbrag.serving.keys import session_secret
 from wbrag.serving.prometheus import Metrics
 from wbrag.serving.recorder import Recorder
+from wbrag.serving.standalone import StandaloneQueries
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 from wbrag.units.usage import Feedback, Served
@@ -68,6 +72,7 @@ class AnswerRequest:
     release: str | None = None
     traffic: bool = True  # a question tried out at the desk leaves no row
     messages: tuple[Message, ...] = ()  # for the model as they are: nothing is retrieved
+    talk: Conversation | None = None  # around the question, which is its last turn
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class Reply:
     release: Release
     finish_reason: str
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
+    query: str = ""  # what was searched for, where that is not the question
 
 
 class AnswerService:
@@ -105,6 +111,7 @@ class AnswerService:
         self.recorder = Recorder(layout.usage)
         self.admission = Admission(settings.concurrency, settings.queue)
         self.health = Health(generator)
+        self.queries = StandaloneQueries(generator, settings, layout.config.prompts_dir)
         self._known: dict[str, Release] = {}  # rows of the releases table never change
 
     async def answer(self, ask: AnswerRequest, caller: Caller, emit: Emit | None = None) -> Reply:
@@ -115,19 +122,21 @@ class AnswerService:
         async with self._admitted(caller, ask.method, ask.question):
             queued = time.perf_counter() - start
             release = await self._release(ask.release)
+            config, task, pinned = self.layout.config, known_task(ask.task), PinnedRetriever(self.retriever, release)
             # other methods' last call is not the answer itself: theirs is heard when it is whole
-            streaming = StreamingGenerator(self.generator, emit if ask.method == "naive" else None)
-            pinned = PinnedRetriever(self.retriever, release)
-            config = self.layout.config
-            rag = Rag(
-                streaming, pinned, known_task(ask.task), ask.top_k, ask.sampling, config.prompts_dir, config.methods
-            )
+            reader = (lambda: ProseReader(lambda: pinned.found)) if task.prose else AnswerReader
+            streaming = StreamingGenerator(self.generator, emit if ask.method == "naive" else None, reader)
+            rag = Rag(streaming, pinned, task, ask.top_k, ask.sampling, config.prompts_dir, config.methods, ask.talk)
             with self.health.observing(streaming):
-                answer = await named(ask.method)(ask.question, rag, None)
+                talk, condensed = await self.queries.of(ask.talk) if ask.talk else (None, Cost())
+                question = talk.query if talk else ask.question
+                answer = await named(ask.method)(question, replace(rag, conversation=talk), None)
+                answer = replace(answer, cost=answer.cost + condensed)
         if emit and answer.text and not streaming.emitted:
             emit(answer.text)
         seconds = {
             "queue": queued,
+            "condense": condensed.seconds,
             "retrieve": pinned.watch.seconds,
             "generate": streaming.watch.seconds,
             "total": time.perf_counter() - start,
@@ -135,7 +144,8 @@ class AnswerService:
         for stage, taken in seconds.items():
             self.metrics.stage.labels(stage).observe(taken)
         self.metrics.answered(ask.method, answer.hits, answer.cost)
-        reply = Reply(answer, release, "length" if streaming.cut else "stop", seconds)
+        query = talk.query if talk and talk.query != ask.question else ""
+        reply = Reply(answer, release, "length" if streaming.cut else "stop", seconds, query)
         self._record(ask, caller, reply)
         return reply
 

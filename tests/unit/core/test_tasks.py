@@ -24,7 +24,10 @@ EVIDENCE_WORDS = [
 ]
 
 
-@pytest.mark.parametrize("name", TASKS)
+SHORT = [name for name in TASKS if not TASKS[name].prose]
+
+
+@pytest.mark.parametrize("name", SHORT)
 def test_closed_prompt_is_the_rag_prompt_without_documents(name: str) -> None:
     closed, rag = task(name).messages(QUESTION, []), task(name).messages(QUESTION, DOCUMENTS)
     assert [message.role for message in closed] == [message.role for message in rag] == ["system", "user"]
@@ -40,7 +43,14 @@ def test_closed_prompt_is_the_rag_prompt_without_documents(name: str) -> None:
     assert "document" not in closed[0].content
 
 
-@pytest.mark.parametrize("name", TASKS)
+def test_of_a_chat_the_documents_stand_with_the_question_they_were_found_for() -> None:
+    system, user = task("chat").messages(QUESTION, DOCUMENTS)
+    assert user.content.count(BLOCK) == 1 and user.content.endswith(f"\n\n{QUESTION}")
+    assert BLOCK not in system.content and "such as [1]" in system.content
+    assert task("chat").messages(QUESTION, [])[-1].content == QUESTION
+
+
+@pytest.mark.parametrize("name", SHORT)
 def test_braces_stay_what_they_are(name: str) -> None:
     system, user = task(name).messages(QUESTION, DOCUMENTS)
     assert system.content.count(BLOCK) == 1

@@ -131,7 +131,7 @@ def test_models(client: openai.OpenAI) -> None:
     ("options", "said"),
     [
         ({"method": "oracle"}, "wbrag.method: expected one of naive, iter_retgen"),
-        ({"task": "poetry"}, "wbrag.task: expected one of qa, nq"),
+        ({"task": "poetry"}, "wbrag.task: expected one of chat, qa, nq"),
         ({"release": "r0009"}, "expected a release id, found 'r0009': choose one of r0001, r0002"),
         ({"top_k": 21}, "wbrag.top_k: expected at most 20"),
         ({"topk": 3}, "wbrag.topk: extra inputs are not permitted"),

@@ -138,7 +138,7 @@ async def _events(
             yield _event(errors.body(error.status_code, message, param, code))
             return
     answer, block = piece.answer, _block(request, ask, piece)
-    citations = {"annotations": schemas.cited(answer.hits, answer.text)}
+    citations = {"annotations": schemas.cited(answer.hits, answer.text, ask.talk is not None)}
     yield _event(schemas.chunk(head, citations, piece.finish_reason) | extra | {"wbrag": block})
     if counted:
         last = {**head, "object": "chat.completion.chunk", "choices": []}
@@ -157,7 +157,7 @@ def _whole(request: Request, head: schemas.Body, ask: AnswerRequest, reply: Repl
         "role": "assistant",
         "content": answer.text,
         "refusal": None,
-        "annotations": schemas.cited(answer.hits, answer.text),
+        "annotations": schemas.cited(answer.hits, answer.text, ask.talk is not None),
     }
     choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason, "logprobs": None}
     block = _block(request, ask, reply)
@@ -184,6 +184,7 @@ def _block(request: Request, ask: AnswerRequest, reply: Reply) -> schemas.Body:
         "release": reply.release.id,
         "method": ask.method,
         "task": ask.task,
+        **({"query": reply.query} if reply.query else {}),
         "hits": [schemas.hit(hit) for hit in hits],
         "cost": {"calls": cost.calls, "retrievals": cost.retrievals, **counts, "seconds": cost.seconds},
     }

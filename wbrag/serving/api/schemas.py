@@ -16,6 +16,7 @@ from pydantic.json_schema import models_json_schema
 from pydantic_core import from_json
 from starlette.requests import Request
 
+from wbrag.core import citations
 from wbrag.core.types import Cost, Hit
 from wbrag.serving.errors import Refusal
 
@@ -57,7 +58,7 @@ class ResponseFormat(Lenient):
 
 
 class Chat(Lenient):
-    """The last user message is the question; earlier messages are accepted and not read."""
+    """The last user message is the question; the task chat reads earlier turns and instructions too."""
 
     model: str = "wbrag"
     messages: list[Turn] = Field(min_length=1)
@@ -133,14 +134,17 @@ def hit(found: Hit, text: bool = False) -> Body:
     return shown | found.how_found() | ({"text": found.text} if text else {})
 
 
-def cited(hits: Sequence[Hit], content: str) -> list[Body]:
-    """OpenAI's url_citation entries, one a hit; each speaks for the whole answer."""
+def cited(hits: Sequence[Hit], content: str, prose: bool = False) -> list[Body]:
+    """OpenAI's url_citation entries: of prose one for each number in it, else one a hit, for the whole answer."""
+    spans = [(hit, 0, len(content)) for hit in hits]
+    if prose:
+        spans = [(hits[number - 1], start, end) for number, start, end in citations.cited(content)]
     return [
         {
             "type": "url_citation",
-            "url_citation": {"start_index": 0, "end_index": len(content), "title": h.title, "url": citation(h)},
+            "url_citation": {"start_index": start, "end_index": end, "title": hit.title, "url": citation(hit)},
         }
-        for h in hits
+        for hit, start, end in spans
     ]
 
 

@@ -10,7 +10,10 @@ from typing import Any
 from wbrag.core.config import Config
 from wbrag.core.defuse import apart
 from wbrag.core.sections import ServingConfig
+from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Message, Role, Sampling
+from wbrag.methods import TALKING
+from wbrag.methods.conversation import Conversation, recent
 from wbrag.serving.api import schemas
 from wbrag.serving.api.housekeeping import is_housekeeping
 from wbrag.serving.errors import Refusal
@@ -27,7 +30,8 @@ def answer_request(asked: schemas.Chat, settings: ServingConfig, config: Config)
     method = _method_of(asked.model, settings)
     if options.method is not None:
         method = one_of("wbrag.method", options.method, settings.methods)
-    wanted = asked.max_completion_tokens or asked.max_tokens or config.generator.max_answer_tokens
+    task = task_of(options.task, method, settings, config)
+    wanted = asked.max_completion_tokens or asked.max_tokens or answer_tokens(task, settings, config)
     sampling = Sampling(
         max_tokens=min(wanted, settings.max_tokens),
         temperature=asked.temperature or 0.0,
@@ -40,21 +44,55 @@ def answer_request(asked: schemas.Chat, settings: ServingConfig, config: Config)
     return AnswerRequest(
         question(_last_question(asked), "messages", settings),
         method,
-        one_of("wbrag.task", options.task or settings.tasks[0], settings.tasks),
+        task,
         hits(options.top_k, "wbrag.top_k", settings, config),
         sampling,
         release(options.release, "wbrag.release", settings),
+        talk=_talk(asked, settings) if known_task(task).prose else None,
     )
+
+
+def task_of(name: str | None, method: str, settings: ServingConfig, config: Config, param: str = "wbrag.task") -> str:
+    """The task that was asked for, or the operator's first that method and model are up to."""
+    if name is not None:
+        found = one_of(param, name, settings.tasks)
+        if known_task(found).prose and method not in TALKING:
+            raise Refusal(
+                400, f"{param}: expected a method of {', '.join(TALKING)} for {found}: choose one", param=param
+            )
+        return found
+    talks = method in TALKING and config.generator.model != "embedded"  # which never saw such a prompt
+    return next((task for task in settings.tasks if talks or not known_task(task).prose), settings.tasks[0])
+
+
+def answer_tokens(task: str, settings: ServingConfig, config: Config) -> int:
+    """How long an answer may be where nobody says."""
+    return settings.chat_tokens if known_task(task).prose else config.generator.max_answer_tokens
+
+
+def _talk(asked: schemas.Chat, settings: ServingConfig) -> Conversation:
+    """The turns of a chat within the operator's bounds, and what both say of how to answer."""
+    turns = _as_they_are(asked)
+    instructions = [settings.system_prompt, *(turn.content for turn in turns if turn.role == "system")]
+    said = tuple(turn for turn in turns if turn.role != "system")
+    last = max(place for place, turn in enumerate(said) if turn.role == "user")
+    told = "\n\n".join(text for text in instructions if text.strip())
+    return Conversation(recent(said[: last + 1], settings.history_tokens), told)
 
 
 def _as_they_are(asked: schemas.Chat) -> tuple[Message, ...]:
-    """The turns of a chat, for the model alone; a developer's are a system's, a tool's are left out."""
+    """The turns of a chat that have text; a developer's are a system's, a tool's are left out."""
     roles: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-    return tuple(
-        Message(roles[turn.role], apart(text_of(turn.content, "messages")))
-        for turn in asked.messages
-        if turn.role in roles and turn.content is not None
-    )
+    found = ((roles[turn.role], _texts(turn.content)) for turn in asked.messages if turn.role in roles)
+    return tuple(Message(role, apart(text)) for role, text in found if text.strip())
+
+
+def _texts(content: Any) -> str:
+    """What of an earlier turn is text: an image that was sent then keeps nobody from asking on."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    parts = (part.get("text") for part in content if isinstance(part, dict))
+    return "\n".join(text for text in parts if isinstance(text, str))
 
 
 def models(settings: ServingConfig) -> list[str]:

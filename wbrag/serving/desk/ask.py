@@ -49,7 +49,8 @@ def ask_routes(desk: Desk) -> APIRouter:
         task: Annotated[str, Form()] = "",
     ) -> Response:
         settings = desk.layout.config.serving
-        task = validation.one_of("task", task or settings.tasks[0], settings.tasks)
+        config = desk.layout.config
+        task = validation.task_of(task or None, settings.methods[0], settings, config, "task")
         serving = desk.watcher.release.id if desk.watcher.release else "none"
         if release not in ("", "none", serving) and not who.may("reviewer"):
             raise HTTPException(403, f"a reader asks the release that serves, {serving}: others are for reviewers")
