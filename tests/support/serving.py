@@ -83,7 +83,7 @@ class TableLibrary:
             raise WbragError(self.broken)
         return [list(self.hits.get(release.id, self.default))[:k] for _ in queries]
 
-    async def embed(self, contents: Sequence[str]) -> Vectors:
+    async def embed(self, contents: Sequence[str], queries: bool = False) -> Vectors:
         return np.eye(len(contents), self.dimension, dtype=np.float32)
 
     async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:

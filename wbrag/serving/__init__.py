@@ -20,8 +20,8 @@ class ReleaseRetriever(Protocol):
         """The best `k` hits of each query, best first; the release is loaded if it is not."""
         ...
 
-    async def embed(self, contents: Sequence[str]) -> Vectors:
-        """Passages to vectors [n, d]."""
+    async def embed(self, contents: Sequence[str], queries: bool = False) -> Vectors:
+        """Passages, or `queries`, to vectors [n, d]."""
         ...
 
     async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:

@@ -46,9 +46,9 @@ class ReleaseCache:
         """The best `k` hits of each query, best first; opens `release` where it is not."""
         return await (await self.releases.get(release)).search(queries, k)
 
-    async def embed(self, contents: Sequence[str]) -> Vectors:
-        """Passages to vectors [n, d]."""
-        return await self.queries.passages(contents)
+    async def embed(self, contents: Sequence[str], queries: bool = False) -> Vectors:
+        """Passages, or `queries`, to vectors [n, d]."""
+        return await (self.queries.queries if queries else self.queries.passages)(contents)
 
     async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:
         """The best `k` hits of passages with these `contents` and `vectors` [n, d]."""

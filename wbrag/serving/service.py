@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
+
+import numpy as np
 
 from wbrag.core.citations import ProseReader
 from wbrag.core.errors import PromptTooLong, UsageError, WbragError
@@ -24,6 +26,7 @@ from wbrag.methods import Rag
 from wbrag.methods import method as named
 from wbrag.methods.conversation import Conversation
 from wbrag.methods.meter import Meter
+from wbrag.retrieval.encoder import Vectors
 from wbrag.serving import ReleaseRetriever
 from wbrag.serving.adapters import Emit, PinnedRetriever, StreamingGenerator
 from wbrag.serving.admission import Admission
@@ -39,6 +42,7 @@ from wbrag.units.releases import Release
 from wbrag.units.usage import Feedback, Served
 
 log = logging.getLogger("wbrag.serving")
+EMBEDDED = 256  # texts of one call to a retriever
 
 
 class CurrentRelease(Protocol):
@@ -174,6 +178,15 @@ class AnswerService:
         self.metrics.stage.labels("retrieve").observe(pinned.watch.seconds)
         self.metrics.found(hits)
         return hits, row
+
+    async def embed(self, texts: Sequence[str], queries: bool, caller: Caller) -> Vectors:
+        """Vectors [n, d] of texts as passages or as queries, under the same bounds as an answer."""
+        async with self._admitted(caller, "embeddings", ""):
+            pieces = [
+                await self.retriever.embed(texts[start : start + EMBEDDED], queries)
+                for start in range(0, len(texts), EMBEDDED)
+            ]
+        return np.concatenate(pieces)
 
     def rate(self, answer_id: str, rating: int, comment: str, name: str) -> None:
         """Keep a user's word on an answer, which may have been another replica's, but was given to this key."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import openai
 import pytest
 from starlette.testclient import TestClient
 
@@ -148,3 +151,20 @@ def test_what_is_asked_about_the_conversation_is_not_searched_for_and_leaves_no_
         assert reply["choices"][0]["message"]["content"] in streamed and streamed.endswith("data: [DONE]\n\n")
         assert chat(client, "Who designed the gauge?").status_code == 200
     assert len(found.store.usage.served()) == before + 1, "one row, of the question"
+
+
+def test_the_encoders_vectors_as_openai_gives_them(client: TestClient) -> None:
+    asked = {"model": "encoder", "input": ["one", "two", "three"]}
+    plain = client.post("/v1/embeddings", json=asked).json()
+    assert [entry["index"] for entry in plain["data"]] == [0, 1, 2] and plain["object"] == "list"
+    packed = client.post("/v1/embeddings", json=asked | {"encoding_format": "base64"}).json()
+    vectors = [np.frombuffer(base64.b64decode(entry["embedding"]), "<f4").tolist() for entry in packed["data"]]
+    assert vectors == [entry["embedding"] for entry in plain["data"]]
+    assert len(client.post("/v1/embeddings", json={"input": "one", "input_type": "query"}).json()["data"]) == 1
+    for wrong, said in (({"input": []}, "input"), ({"input": " "}, "input"), ({"dimensions": 3}, "dimensions")):
+        refused = client.post("/v1/embeddings", json=asked | wrong)
+        assert refused.status_code == 400 and refused.json()["error"]["param"] == said
+    assert client.post("/v1/embeddings", json=asked | {"model": "text-embedding-3"}).status_code == 404
+    with openai.OpenAI(base_url="http://127.0.0.1/v1", api_key="none", http_client=client) as real:  # type: ignore[arg-type]
+        found = real.embeddings.create(model="encoder", input=["one", "two"])
+        assert len(found.data) == 2 and len(found.data[0].embedding) == 8

@@ -85,6 +85,16 @@ class Search(Exact):
     release: str | None = None
 
 
+class Embeddings(Lenient):
+    """As OpenAI's; `input_type` as other servers of this format have it."""
+
+    model: str = "encoder"
+    input: str | list[str]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = Field(None, ge=1, description="checked: an encoder has one")
+    input_type: Literal["query", "passage", "document"] | None = Field(None, description="default: passage")
+
+
 class Thumb(Exact):
     """A user's word on the answer whose `wbrag` block has this `request_id`."""
 
@@ -122,7 +132,7 @@ def takes(model: type[BaseModel]) -> Body:
 
 def schemas() -> Body:
     """The models' JSON schemas, for OpenAPI's components."""
-    wanted: list[Any] = [(model, "validation") for model in (Chat, Search, Thumb)]
+    wanted: list[Any] = [(model, "validation") for model in (Chat, Search, Embeddings, Thumb)]
     _, found = models_json_schema(wanted, ref_template="#/components/schemas/{model}")
     return found["$defs"]
 

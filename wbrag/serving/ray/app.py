@@ -64,8 +64,8 @@ class RetrieverReplica:
         """
         return await self.retriever.search(queries, k, release)
 
-    async def embed(self, contents: Sequence[str]) -> Vectors:
-        return await self.retriever.embed(contents)
+    async def embed(self, contents: Sequence[str], queries: bool = False) -> Vectors:
+        return await self.retriever.embed(contents, queries)
 
     async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:
         return await self.retriever.nearest(contents, vectors, k, release)

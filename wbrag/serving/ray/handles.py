@@ -41,8 +41,8 @@ class RemoteReleaseRetriever:
     async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
         return await self._ask("search", list(queries), k, release)  # type: ignore[no-any-return]
 
-    async def embed(self, contents: Sequence[str]) -> Vectors:
-        return await self._ask("embed", list(contents))  # type: ignore[no-any-return]
+    async def embed(self, contents: Sequence[str], queries: bool = False) -> Vectors:
+        return await self._ask("embed", list(contents), queries)  # type: ignore[no-any-return]
 
     async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:
         return await self._ask("nearest", list(contents), vectors, k, release)  # type: ignore[no-any-return]
