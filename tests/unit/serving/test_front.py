@@ -122,8 +122,8 @@ def test_parts_of_text_are_read_and_others_refused_by_name(client: TestClient) -
 
 
 def test_a_stream_begins_at_once_and_is_never_idle_for_long(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wbrag.serving.api.chat.FIRST_S", 0.02)
-    monkeypatch.setattr("wbrag.serving.api.chat.ALIVE_S", 0.02)
+    monkeypatch.setattr("wbrag.serving.api.streams.FIRST_S", 0.02)
+    monkeypatch.setattr("wbrag.serving.api.streams.ALIVE_S", 0.02)
     slow = bench(made)
     slow.generator.pause_s = 0.3
     asked = {"model": "wbrag", "stream": True, "messages": [{"role": "user", "content": "Who designed the gauge?"}]}

@@ -185,7 +185,7 @@ def test_a_refusal_has_openais_form_and_status(client: openai.OpenAI) -> None:
         client.chat.completions.create(model="gpt-4o", messages=ASKED)
     assert caught.value.code == "model_not_found" and caught.value.param == "model"
     with pytest.raises(openai.NotFoundError, match="there is nothing at this address"):
-        client.embeddings.create(model="wbrag", input="x")
+        client.moderations.create(input="x")
 
 
 def test_the_api_describes_itself(url: str) -> None:

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from wbrag.core.sections import ServingConfig
 from wbrag.core.types import Generator
 from wbrag.serving import ReleaseRetriever, errors, logs
-from wbrag.serving.api import chat, embeddings, schemas, search
+from wbrag.serving.api import chat, embeddings, responses, schemas, search
 from wbrag.serving.api.front import ApiCors, Front
 from wbrag.serving.api.middleware import RequestMiddleware, add_log_fields
 from wbrag.serving.auth import PAGES, Guard, in_pages, require
@@ -75,7 +75,7 @@ def create_app(
         admission=service.admission,
         max_body_bytes=settings.max_body_bytes,
     )
-    for router in (chat.router, search.router, embeddings.router):
+    for router in (chat.router, responses.router, search.router, embeddings.router):
         app.include_router(router)
     _add_operations(app, service)
     return app

@@ -5,7 +5,6 @@ What fails before the first word of a stream is an ordinary error with its statu
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator
@@ -14,19 +13,17 @@ from contextlib import aclosing
 from fastapi import APIRouter, Depends
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import JSONResponse, Response
 
 from wbrag.serving import errors
 from wbrag.serving.api import schemas, validation
-from wbrag.serving.api.disconnect import caller_of, run_until_disconnect, stream_until_disconnect
+from wbrag.serving.api.disconnect import caller_of, run_until_disconnect
 from wbrag.serving.api.middleware import add_log_fields
+from wbrag.serving.api.streams import ALIVE, Events, Pieces
 from wbrag.serving.auth import Principal, require
 from wbrag.serving.service import AnswerRequest, AnswerService, Reply
 
 READER = Depends(require("reader"))
-FIRST_S = 1.0  # a stream begins by then, whether there is a word or not
-ALIVE_S = 10.0  # load balancers cut what is idle for a minute, some sooner
 
 router = APIRouter(prefix="/v1")
 
@@ -60,54 +57,9 @@ async def chat(request: Request, who: Principal = READER) -> Response:
     if not asked.stream:
         reply = await run_until_disconnect(request, service.answer(ask, caller))
         return JSONResponse(_whole(request, head, ask, reply))
-    pieces = Pieces(stream_until_disconnect(request, lambda emit: service.answer(ask, caller, emit)))
-    try:
-        await pieces.wait(FIRST_S)  # what fails at once is an ordinary error with its status
-    except BaseException:
-        await pieces.aclose()
-        raise
+    pieces = await Pieces.of(request, lambda emit: service.answer(ask, caller, emit))
     counted = bool(asked.stream_options and asked.stream_options.include_usage)
     return Events(_events(request, pieces, head, ask, counted), pieces)
-
-
-class Events(StreamingResponse):
-    """Server-sent events. `stream_until_disconnect` listens for the client's leaving, so nothing else does."""
-
-    def __init__(self, events: AsyncGenerator[str, None], pieces: Pieces) -> None:
-        super().__init__(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
-        self.events, self.pieces = events, pieces
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self.pieces), aclosing(self.events):
-            await self.stream_response(send)
-
-
-class Pieces:
-    """The pieces of an answer one by one, waited for as long as one likes and no longer."""
-
-    def __init__(self, source: AsyncGenerator[str | Reply, None]) -> None:
-        self._source = source
-        self._next = asyncio.ensure_future(anext(source))
-
-    async def wait(self, seconds: float) -> bool:
-        """Whether the next one is there; raises what kept it from coming."""
-        if not (await asyncio.wait({self._next}, timeout=seconds))[0]:
-            return False
-        if self._next.cancelled() or self._next.exception() is not None:
-            self._next.result()
-        return True
-
-    def take(self) -> str | Reply:
-        """The next one, which is there."""
-        piece = self._next.result()
-        if isinstance(piece, str):
-            self._next = asyncio.ensure_future(anext(self._source))
-        return piece
-
-    async def aclose(self) -> None:
-        self._next.cancel()
-        await asyncio.gather(self._next, return_exceptions=True)
-        await self._source.aclose()
 
 
 async def _events(
@@ -126,8 +78,8 @@ async def _events(
     async with aclosing(pieces):
         try:
             while True:
-                while not await pieces.wait(ALIVE_S):
-                    yield ": still working\n\n"
+                while not await pieces.wait():
+                    yield ALIVE
                 piece = pieces.take()
                 if not isinstance(piece, str):
                     break
@@ -137,7 +89,7 @@ async def _events(
             add_log_fields(request.scope, error=code or error.status_code)
             yield _event(errors.body(error.status_code, message, param, code))
             return
-    answer, block = piece.answer, _block(request, ask, piece)
+    answer, block = piece.answer, block_of(request, ask, piece)
     citations = {"annotations": schemas.cited(answer.hits, answer.text, ask.talk is not None)}
     yield _event(schemas.chunk(head, citations, piece.finish_reason) | extra | {"wbrag": block})
     if counted:
@@ -160,7 +112,7 @@ def _whole(request: Request, head: schemas.Body, ask: AnswerRequest, reply: Repl
         "annotations": schemas.cited(answer.hits, answer.text, ask.talk is not None),
     }
     choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason, "logprobs": None}
-    block = _block(request, ask, reply)
+    block = block_of(request, ask, reply)
     return {
         **head,
         "object": "chat.completion",
@@ -170,7 +122,7 @@ def _whole(request: Request, head: schemas.Body, ask: AnswerRequest, reply: Repl
     }
 
 
-def _block(request: Request, ask: AnswerRequest, reply: Reply) -> schemas.Body:
+def block_of(request: Request, ask: AnswerRequest, reply: Reply) -> schemas.Body:
     """The `wbrag` block of a reply; what of it is not private goes into the log too."""
     cost, hits = reply.answer.cost, reply.answer.hits
     counts = {"prompt_tokens": cost.prompt_tokens, "output_tokens": cost.output_tokens}

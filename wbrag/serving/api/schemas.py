@@ -79,6 +79,37 @@ class Chat(Lenient):
     wbrag: Options | None = None
 
 
+class TextFormat(Lenient):
+    format: ResponseFormat | None = None
+
+
+class Item(Lenient):
+    """A turn of a conversation; items of other types (calls of tools, reasoning) are passed over."""
+
+    type: str | None = None
+    role: Literal["system", "developer", "user", "assistant"] | None = None
+    content: Any = None
+
+
+class Response(Lenient):
+    """OpenAI's newer format: text in, text and citations out. Nothing is stored, so turns are sent each time."""
+
+    model: str = "wbrag"
+    input: str | list[Item]
+    instructions: str | None = None
+    stream: bool | None = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1, description="checked, not used")
+    max_output_tokens: Tokens | None = None
+    text: TextFormat | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    background: Literal[False] | None = None
+    previous_response_id: None = Field(None, description="nothing is stored: send the turns themselves")
+    conversation: None = Field(None, description="nothing is stored: send the turns themselves")
+    metadata: dict[str, str] | None = None
+    wbrag: Options | None = None
+
+
 class Search(Exact):
     query: str
     k: int | None = Field(None, ge=1)
@@ -132,7 +163,7 @@ def takes(model: type[BaseModel]) -> Body:
 
 def schemas() -> Body:
     """The models' JSON schemas, for OpenAPI's components."""
-    wanted: list[Any] = [(model, "validation") for model in (Chat, Search, Embeddings, Thumb)]
+    wanted: list[Any] = [(model, "validation") for model in (Chat, Response, Search, Embeddings, Thumb)]
     _, found = models_json_schema(wanted, ref_template="#/components/schemas/{model}")
     return found["$defs"]
 
