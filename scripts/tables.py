@@ -17,6 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
+from lib import scale_tables
 from lib.measured import Figure, number
 
 from wbrag.evaluation.bench.figures import Bench
@@ -43,6 +44,7 @@ def blocks() -> dict[tuple[str, str], str]:
         ("docs/models.md", "reader"): reader(taught),
         ("docs/security.md", "security"): security(attacks),
         ("benchmarks/README.md", "speed"): speed(latest),
+        **({("docs/scale.md", name): text for name, text in scale(runs).items()}),
         ("benchmarks/LOG.md", "runs"): history(runs),
         ("tools/demo_model/README.md", "quality"): quality(embedded),
     }
@@ -166,6 +168,17 @@ def speed(results: list[Json]) -> str:
                 rows.append(f"| {figure.short} | {measured} | {met} | `{Path(result['command']).name}` |")
     made = sorted({result["hardware"] for result in results})
     return "\n".join([*rows, "", f"On {'; '.join(made)}. Ratios are of runs side by side."])
+
+
+def scale(runs: dict[str, Json]) -> dict[str, str]:
+    """What three sizes of a workspace take, an update beside a whole build, and 10,000 units more before and now."""
+    now = runs["results/scale.json"]
+    before = next(run for file, run in sorted(runs.items()) if file.startswith("results/earlier/scale-"))
+    return {
+        "scale": scale_tables.steps(now),
+        "updates": scale_tables.updates(now),
+        "growth": scale_tables.growth(before, now),
+    }
 
 
 def history(runs: dict[str, Json]) -> str:
