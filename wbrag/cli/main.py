@@ -14,7 +14,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Any
 
 from wbrag.cli.parser import parser
@@ -74,11 +74,12 @@ def _run(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
 
                 workspace = Workspace(config=config, progress=True)
             try:
-                with _nothing_else_on_stdout():
+                with nullcontext() if step.own_stdout else _nothing_else_on_stdout():
                     result = step.verb(step, config if step.settings_only else workspace)
             except WbragError as error:
                 raise type(error)(f"{line}{error}") from None
-            _tell(result, arguments.json)
+            if not step.own_stdout:
+                _tell(result, arguments.json)
             code = max(code, step.code)
     except KeyboardInterrupt:  # said at once: models take a while to stop, and Ray may end this process meanwhile
         code = _interrupted()

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        made.set_defaults(verb=work, settings_only=settings_only, code=0)
+        made.set_defaults(verb=work, settings_only=settings_only, own_stdout=False, code=0)
         return made
 
     for module in (data, diagnose, train, bench, plan, ask, units, govern, push, serve, keys, models, doctor):

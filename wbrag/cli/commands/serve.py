@@ -1,6 +1,6 @@
-"""Serving command: `serve`.
+"""Serving commands: `serve`, `mcp`.
 
-It returns after SIGINT or SIGTERM, when what was begun is finished.
+The first returns after SIGINT or SIGTERM, when what was begun is finished; the second when its input ends.
 """
 
 from __future__ import annotations
@@ -18,6 +18,15 @@ def add(verb: Verb, verbs: Any) -> None:
     verb(
         "serve", _serve, "answer over HTTP, as OpenAI's API does, and show the desk", "wbrag serve --serving.port 8000"
     )
+
+    tools = "the library as tools of an agent (search, ask, unit) over stdio, by the Model Context Protocol"
+    verb("mcp", _mcp, tools, "wbrag mcp --workspace nq").set_defaults(own_stdout=True)
+
+
+def _mcp(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.serving.api.mcp import over_stdio
+
+    over_stdio(w)
 
 
 def _serve(a: argparse.Namespace, w: Workspace) -> Any:

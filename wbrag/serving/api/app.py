@@ -17,12 +17,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
 from wbrag.core.sections import ServingConfig
 from wbrag.core.types import Generator
 from wbrag.serving import ReleaseRetriever, errors, logs
 from wbrag.serving.api import chat, embeddings, responses, schemas, search
 from wbrag.serving.api.front import ApiCors, Front
+from wbrag.serving.api.mcp import PATH, McpEndpoint
 from wbrag.serving.api.middleware import RequestMiddleware, add_log_fields
 from wbrag.serving.auth import PAGES, Guard, in_pages, require
 from wbrag.serving.background import Background
@@ -77,6 +79,8 @@ def create_app(
     )
     for router in (chat.router, responses.router, search.router, embeddings.router):
         app.include_router(router)
+    app.state.mcp = McpEndpoint(service)
+    app.router.routes.append(Route(PATH, app.state.mcp, methods=["GET", "POST", "DELETE"]))
     _add_operations(app, service)
     return app
 
@@ -106,7 +110,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service.recorder.start()
     loading = asyncio.create_task(service.watcher.start())
     try:
-        yield
+        async with app.state.mcp.running():
+            yield
     finally:
         await drain(app)
         loading.cancel()

@@ -52,6 +52,12 @@ def answer_request(asked: schemas.Chat, settings: ServingConfig, config: Config)
     )
 
 
+def plain_question(text: str, settings: ServingConfig, config: Config) -> AnswerRequest:
+    """A question without a conversation or options, answered as the operator's defaults say."""
+    asked = schemas.Chat(messages=[schemas.Turn(role="user", content=text)])
+    return answer_request(asked, settings, config)
+
+
 def task_of(name: str | None, method: str, settings: ServingConfig, config: Config, param: str = "wbrag.task") -> str:
     """The task that was asked for, or the operator's first that method and model are up to."""
     if name is not None:
