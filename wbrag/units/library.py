@@ -125,6 +125,14 @@ class Library:
             self.checking.examine(todo, self.models.nearest)
         return {"checked": len(todo), **self.checking.summary()}
 
+    def unexamined(self, ids: Collection[str] | None = None) -> list[StoredUnit]:
+        """See `Checking.unexamined`; `ids`: these units, examined or not."""
+        return self.layout.shelf.read(self.checking.unexamined() if ids is None else self.checking.known(ids))
+
+    def examine(self, todo: Sequence[StoredUnit], near: Mapping[str, Sequence[Hit]]) -> None:
+        """The checks over `todo`, whose nearest base passages are `near` by unit, and a row for each."""
+        self.checking.examine([s.unit.id for s in todo], lambda block: {s.unit.id: near[s.unit.id] for s in block})
+
     def approve_what_passed(self) -> int:
         """See `Checking.approve_what_passed`."""
         return self.checking.approve_what_passed()

@@ -87,7 +87,8 @@ def test_a_release_that_answers_worse_or_is_damaged_is_not_published(workspace: 
 def test_checks_made_under_other_settings_approve_nothing(workspace: Workspace) -> None:
     loose = Workspace(workspace.path, load(checks={"enabled": ["instructions"]}))
     shelve(workspace, "right", 0, passed=False)
-    loose.library.checking.examine(loose.library.checking.unexamined(), lambda units: {})
+    todo = loose.library.unexamined()
+    loose.library.examine(todo, {s.unit.id: () for s in todo})
     assert all(found.passed for found in workspace.results.findings().values())
     assert workspace.approve_what_passed() == 0
     with pytest.raises(WbragError, match="approved units"):
