@@ -14,7 +14,7 @@ _MARK = re.compile(
     r"(\d{1,4}(?:\s{0,2}[,;&–-]\s{0,2}(?:(?:docs?|documents?)\s{0,2})?\d{1,4}){0,15})\s{0,2}(?:†[^\]】\n]{0,40})?[\]】]",
     re.IGNORECASE,
 )
-_RANGE = re.compile(r"(\d+)\s*[–-]\s*(\d+)")
+_RANGE = re.compile(r"(?<!\d)(\d{1,4})\s{0,4}[–-]\s{0,4}(\d{1,4})(?!\d)")
 _PLAIN = re.compile(r"\[(\d{1,4})\]")
 HELD = 80  # characters after an opening bracket, while it may still become a citation
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 LOOKED_AT = 4000  # characters at either end: the conversation itself may be quoted between
 # Open WebUI's templates: a heading, and the conversation or the form of the output.
-_TASK = re.compile(r"\s*###\s*Task:", re.IGNORECASE)
+_TASK = re.compile(r"\A\s*###\s*Task:", re.IGNORECASE)
 _OF_A_CHAT = re.compile(
     r"<chat_history>|###\s*(?:Chat History|Output):|[\"'`](?:title|tags|follow_ups|queries|text)[\"'`]\s*(?::|key)",
     re.IGNORECASE,
