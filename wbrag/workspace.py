@@ -200,13 +200,26 @@ class Workspace:
 
         return run_suite(self.runner, suite, data, sets=sets, models=models)
 
-    def search(self, question: str, k: int = 5, *, release: str | None = None) -> list[Hit]:
-        """The best `k` hits from base and write-back index, in this process, without Ray."""
-        return self.local.search(question, k, self.default_release(release))
+    def search(
+        self, question: str, k: int = 5, *, release: str | None = None, filter: Mapping[str, Any] | None = None
+    ) -> list[Hit]:
+        """The best `k` hits from base and write-back index, in this process, without Ray.
 
-    def ask(self, question: str, *, task: str = "qa", method: str = "naive", release: str | None = None) -> Answer:
-        """Answer one question in this process, without Ray."""
-        return self.local.ask(question, task, method, self.default_release(release))
+        `filter`: of metadata, as `{"lang": "de", "year": {"gte": 2019}}`.
+        """
+        return self.local.search(question, k, self.default_release(release), filter)
+
+    def ask(
+        self,
+        question: str,
+        *,
+        task: str = "qa",
+        method: str = "naive",
+        release: str | None = None,
+        filter: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Answer one question in this process, without Ray; `filter` as in `search`."""
+        return self.local.ask(question, task, method, self.default_release(release), filter)
 
     def rollback(self, id: str, *, by: str = "", why: str = "") -> Release:
         """Append a release that answers as release `id` did; decisions on units stay as they are."""

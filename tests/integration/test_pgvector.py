@@ -18,7 +18,8 @@ import pytest
 from tests.support.hosts import Host
 from tests.support.openai_server import OpenAIServer
 from tests.support.pipeline import ITEMS, ROOT, config
-from wbrag.core.errors import WbragError
+from wbrag.core.allowed import Allowed, checked_filter
+from wbrag.core.errors import CannotFilter, WbragError
 from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder
 from wbrag.retrieval.external import Held, open_store
@@ -283,3 +284,45 @@ def test_a_lost_connection_is_made_again(dsn: str, endpoint: OpenAIServer, encod
     rows(dsn, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
     [after] = asyncio.run(searched.search(["code"], vectors, 3))
     assert after == before
+
+
+GROUPS = (None, ["hr"], ["hr", "legal"], [])
+METADATA = ({"lang": "de", "year": 2019}, {"lang": ["de", "en"], "year": "2020"}, {"year": 2021.5, "ok": True}, None)
+
+
+@pytest.mark.parametrize("groups", [None, [], ["hr"], ["legal", "board"]])
+@pytest.mark.parametrize(
+    "wanted",
+    [{}, {"lang": "en"}, {"lang": ["fr", "de"], "year": {"gte": 2019, "lt": 2020}}, {"year": 2020}, {"ok": True}]
+    + [{"ok": 1}, {"year": {"gt": 2019}}, {"lang": {"gte": "d", "lt": "e"}}, {"a'b\"; --": "x"}, {"lang": "d%"}],
+)
+def test_what_may_be_seen_is_searched_exactly(
+    dsn: str, endpoint: OpenAIServer, notes: list[Any], groups: list[str] | None, wanted: dict[str, Any]
+) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("ALTER TABLE kb.notes ADD COLUMN acl text[], ADD COLUMN facts jsonb")
+        told = [(GROUPS[no % 4], json.dumps(METADATA[no // 4 % 4]), no) for no, *_ in notes]
+        connection.cursor().executemany("UPDATE kb.notes SET acl = %s, facts = %s::jsonb WHERE no = %s", told)
+    found = store(endpoint, groups="acl", metadata="facts", exact=True)
+    allowed = Allowed(None if groups is None else frozenset(groups), checked_filter(wanted))
+    queries = np.array([json.loads(notes[3][3])], np.float32)
+    [everything] = asyncio.run(found.search(["x"], queries, 1000))
+    [narrowed] = asyncio.run(store(endpoint, groups="acl", metadata="facts").search(["x"], queries, 1000, allowed))
+    tests = allowed.tests()
+
+    def may(no: int) -> bool:
+        listed, facts = GROUPS[no % 4], METADATA[no // 4 % 4] or {}
+        if groups is not None and listed is not None and set(listed).isdisjoint(groups):
+            return False
+        return all(field in facts and test(json.dumps(facts[field])) for field, test in tests.items())
+
+    expected = [hit for hit in everything if may(int(hit.id))]
+    assert {hit.id for hit in narrowed} == {hit.id for hit in expected}
+    assert [hit.score for hit in narrowed] == pytest.approx([hit.score for hit in expected])
+    kept = found.passages(["1", "2"])
+    assert kept["1"].groups == ("hr",) and kept["2"].metadata == METADATA[0]
+
+
+def test_a_table_without_metadata_refuses_a_filter(dsn: str, endpoint: OpenAIServer) -> None:
+    with pytest.raises(CannotFilter, match=r"no metadata \(retriever.options.metadata\): leave the filter out"):
+        asyncio.run(store(endpoint).search(["x"], np.ones((1, 384), np.float32), 3, Allowed(None, '{"a": 1}')))

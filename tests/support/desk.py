@@ -18,6 +18,7 @@ from tests.support.serving import ScriptedStream, Settled, TableLibrary
 from wbrag.core.config import load
 from wbrag.core.tasks import task
 from wbrag.core.types import Answer, Evidence, Hit, Passage, Unit
+from wbrag.data.parts import part_of
 from wbrag.methods import Rag, method
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest
@@ -86,8 +87,7 @@ def workspace(folder: Path, others: int = 4) -> Workspace:
     pointer = {"manifest": "index/base-x.json", "sha256": digest, "corpus": "c"}
     (folder / "index" / "base.json").write_text(json.dumps(pointer))
     (folder / "corpus").mkdir()
-    row = {name: getattr(NOTE, name) for name in NOTE.__slots__}
-    pq.write_table(pa.Table.from_pylist([row]), folder / "corpus" / "part-0.parquet")
+    pq.write_table(part_of([NOTE]), folder / "corpus" / "part-0.parquet")
     (folder / "verdicts" / "f1").mkdir(parents=True)
     asked = pa.Table.from_pylist([{"id": "q1", "question": "Who designed the Corvane gauge?"}])
     pq.write_table(asked, folder / "verdicts" / "f1" / "part-0.parquet")

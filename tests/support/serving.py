@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from tests.support.scripted import Call, ScriptedGenerator
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.config import load
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Completion, Hit, Message, Prompt, Sampling
@@ -76,7 +77,9 @@ class TableLibrary:
     broken: str = ""
     dimension: int = 3
 
-    async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
+    async def search(
+        self, queries: Sequence[str], k: int, release: Release, allowed: Allowed = EVERYTHING
+    ) -> list[list[Hit]]:
         self.calls += [(query, release.id, k) for query in queries]
         await asyncio.sleep(self.delay_s)
         if self.broken:

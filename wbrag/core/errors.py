@@ -23,6 +23,10 @@ class UsageError(WbragError):
     """The request itself is wrong: an unknown name, option or config key (exit 2)."""
 
 
+class CannotFilter(UsageError):
+    """A search that is to be narrowed by metadata, where the base knows none."""
+
+
 class NoAnswer(WbragError):
     """The model gives no answer, and not because of the prompt: it is down, overloaded, or refuses the caller."""
 

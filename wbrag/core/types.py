@@ -21,7 +21,11 @@ SourceRef = Annotated[tuple[str, str], ("id", "content_hash")]  # a passage, and
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One retrievable text. `text` excludes the title. `start`/`end` are character offsets into the source document."""
+    """One retrievable text. `text` excludes the title. `start`/`end` are character offsets into the source document.
+
+    `groups`: who may see it, members of any of them; everybody where there are none. `metadata`: what a search can be
+    narrowed by, texts, numbers, true or false, or lists of these.
+    """
 
     id: str
     title: str
@@ -31,6 +35,8 @@ class Passage:
     trust: Float32 = 1.0
     start: Int32 = 0
     end: Int32 = 0
+    groups: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def contents(self) -> str:
@@ -98,6 +104,7 @@ class Hit:
     origin: Origin = "base"
     ways: Ways | None = None
     source: str = field(default="", compare=False)  # who wrote it, where an index knows
+    metadata: dict[str, Any] | None = field(default=None, compare=False)
 
     @property
     def similarity(self) -> float:

@@ -5,7 +5,8 @@ Knows no model and no index: imports `wbrag.core` alone.
 
 from wbrag.data.chunk import Chunk, chunk
 from wbrag.data.formats import FORMATS, Format
-from wbrag.data.ingest import CORPUS_SCHEMA, EXAMPLES_SCHEMA, IngestResult, ingest_corpus, ingest_examples
+from wbrag.data.ingest import EXAMPLES_SCHEMA, IngestResult, ingest_corpus, ingest_examples
+from wbrag.data.parts import CORPUS_SCHEMA
 from wbrag.data.source import Input
 
 __all__ = [

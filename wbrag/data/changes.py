@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import pairwise
@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, opened
+from wbrag.core.io.schemas import from_row, to_row
 from wbrag.core.types import Passage
 from wbrag.data.chunk import document_of
 
 Becomes = Literal["added", "changed", "unchanged", "older", "deleted", "not found"]
-DECIDING = ("id", "title", "text", "source", "start", "end", "updated_at")  # with `trust`: whether one is another
+DECIDING = ("id", "title", "text", "source", "start", "end", "updated_at", "groups", "metadata")
 
 
 @dataclass
@@ -78,11 +79,11 @@ class Changes:
         """The passages of one document."""
         whole = cut[0].id
         document = document_of(whole) if len(cut) > 1 else whole
-        self.documents[document] = Document(b"".join(_digest([asdict(p)]) for p in cut), max(p.updated_at for p in cut))
+        rows = [to_row(passage) for passage in cut]
+        self.documents[document] = Document(b"".join(_digest([row]) for row in rows), max(p.updated_at for p in cut))
         if len(cut) > 1:
             self.chunks |= {passage.id: document for passage in cut}
-        rows = [(document, json.dumps(asdict(passage))) for passage in cut]
-        self._db.executemany("INSERT INTO passages VALUES (?, ?)", rows)
+        self._db.executemany("INSERT INTO passages VALUES (?, ?)", [(document, json.dumps(row)) for row in rows])
 
     def delete(self, ids: Collection[str]) -> None:
         for id in ids:
@@ -97,14 +98,14 @@ class Changes:
             return document if document in self.documents else None
         return id if id in self.documents else None
 
-    def passages(self, document: str) -> list[dict[str, Any]]:
+    def passages(self, document: str) -> list[Passage]:
         rows = self._db.execute("SELECT passage FROM passages WHERE document = ? ORDER BY rowid", (document,))
-        return [json.loads(text) for (text,) in rows]
+        return [from_row(Passage, json.loads(text)) for (text,) in rows]
 
     def added(self) -> Iterator[Passage]:
         for document, text in self._db.execute("SELECT document, passage FROM passages ORDER BY rowid"):
             if self.documents[document].becomes == "added":
-                yield Passage(**json.loads(text))
+                yield from_row(Passage, json.loads(text))
 
     def close(self) -> None:
         self._db.close()
@@ -183,5 +184,10 @@ def _rows_where(file: Location, wanted: Sequence[bool]) -> Iterator[dict[str, An
 
 def _digest(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Equal for equal passages, also where a table has kept one side's `trust` in 32 bits."""
-    known = [[np.float32(row.get("trust", 1.0)).item(), *(row.get(name) or "" for name in DECIDING)] for row in rows]
-    return blake2b(json.dumps(known).encode(), digest_size=16).digest()
+    known = [[np.float32(row.get("trust", 1.0)).item(), *(_plain(row, name) for name in DECIDING)] for row in rows]
+    return blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=16).digest()
+
+
+def _plain(row: Mapping[str, Any], name: str) -> Any:
+    value = row.get(name) or ""
+    return (json.loads(value) or "") if value and name == "metadata" else value

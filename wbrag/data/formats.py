@@ -8,7 +8,7 @@ questions has one id (ingest keeps it once) and the questions' `metadata["gold"]
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,13 +27,15 @@ UNLABELLED = "the test set is not labelled"
 class Format:
     """What can be read from a format.
 
-    `mapped`: its field names may be changed by a column map; `table`: it is a text of lines and cells.
+    `mapped`: its field names may be changed by a column map; `table`: it is a text of lines and cells; `metadata`:
+    records of its corpora may hold more than is read of them.
     """
 
     corpus: Any = None  # of an Input, its passages
     examples: Any = None  # of an Input, its examples
     mapped: bool = False
     table: bool = False
+    metadata: bool = False
 
 
 def _corpus(rows: Callable[[Input], Records], source: Input) -> Iterator[Passage]:
@@ -45,7 +47,7 @@ def _examples(rows: Callable[[Input], Records], source: Input) -> Iterator[Examp
 
 
 def _mapped(rows: Callable[[Input], Records], table: bool = False) -> Format:
-    return Format(partial(_corpus, rows), partial(_examples, rows), mapped=True, table=table)
+    return Format(partial(_corpus, rows), partial(_examples, rows), mapped=True, table=table, metadata=True)
 
 
 def _context(source: Input, title: Any, text: Any) -> Iterator[Passage]:
@@ -246,7 +248,7 @@ _READERS: dict[str, Format] = {
     "tsv": _mapped(tsv_rows, table=True),
     "parquet": _mapped(parquet_rows),
     "hf": _mapped(hub_rows),
-    "beir": Format(beir_corpus, beir_examples),
+    "beir": Format(beir_corpus, beir_examples, metadata=True),
     "squad": Format(squad_corpus, squad_examples),
     "hotpotqa": Format(hotpotqa_corpus, hotpotqa_examples),
     "fever": Format(None, fever_examples),
@@ -254,4 +256,4 @@ _READERS: dict[str, Format] = {
     "nq": Format(None, nq_examples),
     "kilt": Format(kilt_corpus, kilt_examples),
 }
-FORMATS = {n: Format(_placed(n, f.corpus), _placed(n, f.examples), f.mapped, f.table) for n, f in _READERS.items()}
+FORMATS = {n: replace(f, corpus=_placed(n, f.corpus), examples=_placed(n, f.examples)) for n, f in _READERS.items()}

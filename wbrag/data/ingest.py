@@ -12,9 +12,9 @@ from itertools import compress, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wbrag.core.allowed import checked_groups
 from wbrag.core.errors import UsageError, WbragError, unknown
 from wbrag.core.io.files import Location, location, put
 from wbrag.core.io.schemas import schema_of, to_table
@@ -23,21 +23,20 @@ from wbrag.core.words import count
 from wbrag.data.chunk import chunk
 from wbrag.data.dedup import Seen, SeenIds
 from wbrag.data.formats import FORMATS
+from wbrag.data.parts import CORPUS_SCHEMA, write_part
 from wbrag.data.source import OTHER_TEXT, Input, OnBad, check_on_bad, delimiter_of
 from wbrag.data.staging import check_replaceable, replace_folder, staging
 
 T = TypeVar("T", Passage, Example)
 Progress = Callable[[int, int, int], None]
 
-CORPUS_SCHEMA = schema_of(Passage)
 EXAMPLES_SCHEMA = schema_of(Example)
 FIELDS = {
-    "corpus": [*CORPUS_SCHEMA.names, "contents"],
+    "corpus": [*CORPUS_SCHEMA.names, "contents", "groups"],
     "examples": ["id", "question", "golden_answers", "metadata"],
 }
 
 PART_ROWS = 50_000
-ROW_GROUP = 4096  # index.block_rows: a block of an index build is read without the rest of its file
 PART_CHARACTERS = 64_000_000  # a part is held in memory until it is written; whole books fill one sooner
 BATCH = 2_000
 
@@ -47,7 +46,8 @@ class ReadOptions(TypedDict, total=False):
 
     `columns` maps wbrag's fields to the file's own; `delimiter` and `header` (the names of the columns of a file that
     has no header) are for tables of text; `on_bad` says whether a record that does not fit ends the reading (`stop`,
-    the default) or is left out, counted and kept in the file `kept_in` (`skip`).
+    the default) or is left out, counted and kept in the file `kept_in` (`skip`). Of a corpus `metadata` names the
+    fields that are kept with each passage, and `groups` who may see those that name nobody.
     """
 
     columns: Mapping[str, str] | None
@@ -55,6 +55,8 @@ class ReadOptions(TypedDict, total=False):
     header: Sequence[str]
     on_bad: OnBad
     kept_in: Location | None
+    metadata: Sequence[str]
+    groups: Sequence[str]
 
 
 class IngestResult(NamedTuple):
@@ -119,6 +121,7 @@ def ingest_corpus(
             rows += len(pending)
         if not rows:
             raise _nothing(given, "a corpus")
+        given.check_metadata()
         seen.close()
         replace_folder(scratch / "parts", target, scratch / "old")
     return _result(given, rows, documents, dropped, target, how.get("kept_in"))
@@ -180,6 +183,11 @@ def open_records(
     delimiter, header = delimiter_of(how.get("delimiter") or ""), tuple(how.get("header") or ())
     if (delimiter or header) and not known.table:
         raise UsageError(f"format {format!r} has no header and delimiter: use them with one of {_able('table')}")
+    metadata, groups = tuple(how.get("metadata") or ()), tuple(sorted(checked_groups(how.get("groups") or ())))
+    if metadata and not known.metadata:
+        raise UsageError(f"format {format!r} has no metadata: use --metadata with one of {_able('metadata')}")
+    if kind != "corpus" and (metadata or groups):
+        raise UsageError("expected --metadata and --groups of a corpus, found them of examples: leave them out")
     for name in columns:
         if name not in FIELDS[kind]:
             raise unknown(f"{kind} column", name, FIELDS[kind])
@@ -197,6 +205,8 @@ def open_records(
         header=header,
         on_bad=on_bad,
         one_split=kind == "examples",
+        metadata=metadata,
+        groups=groups,
     )
     return given, reader(given)
 
@@ -239,7 +249,7 @@ def cut_documents(
         fresh, again = _fresh(given, seen, batch)
         found = []
         for where, document in fresh:
-            cut = _split(document, chunk_words, source)
+            cut = _split(document, chunk_words, source, given.groups)
             if len(cut) > 1:  # a chunk's id may be another document's own, so chunks count as seen too
                 cut = [piece for _, piece in _fresh(given, seen, [(where, piece) for piece in cut])[0]]
             found.append(cut)
@@ -267,13 +277,16 @@ def _fresh(given: Input, seen: SeenIds, batch: Sequence[tuple[str, T]]) -> tuple
     for (where, item), state in zip(batch, found, strict=True):
         if state is Seen.OTHER:
             given.values.where = where
-            said = f"{where}: id {item.id!r}: expected once, found twice with different text; make the ids unique"
+            what = "text or groups" if isinstance(item, Passage) and item.groups else "text"
+            said = f"{where}: id {item.id!r}: expected once, found twice with different {what}; make the ids unique"
             given.refuse(WbragError(said), asdict(item), OTHER_TEXT)
     return list(compress(batch, (state is Seen.NEW for state in found))), found.count(Seen.AGAIN)
 
 
 def _contents(item: Passage | Example) -> str:
-    return item.contents if isinstance(item, Passage) else "\n".join((item.question, *item.golden_answers))
+    if isinstance(item, Passage):
+        return item.contents + "".join(f"\0{group}" for group in item.groups)
+    return "\n".join((item.question, *item.golden_answers))
 
 
 def _nothing(given: Input, wanted: str) -> WbragError:
@@ -302,23 +315,12 @@ def told(given: Input, kept_in: Location | None) -> dict[str, Any]:
     }
 
 
-def _split(document: Passage, chunk_words: int, source: str) -> list[Passage]:
-    if source and not document.source:
-        document = replace(document, source=source)
+def _split(document: Passage, chunk_words: int, source: str, groups: tuple[str, ...]) -> list[Passage]:
+    if (source and not document.source) or (groups and not document.groups):
+        document = replace(document, source=document.source or source, groups=document.groups or groups)
     if not chunk_words or count(document.text) <= 1.5 * chunk_words:
         return [document]
     return [
         replace(document, id=f"{document.id}#{i}", text=text, start=document.start + start, end=document.start + end)
         for i, (text, start, end) in enumerate(chunk(document.title, document.text, chunk_words))
     ]
-
-
-def write_part(folder: Path, number: int, passages: Sequence[Passage]) -> None:
-    """One file of the corpus."""
-    columns = {name: [getattr(passage, name) for passage in passages] for name in CORPUS_SCHEMA.names}
-    write_rows(folder / f"part-{number:05d}.parquet", pa.table(columns, CORPUS_SCHEMA))
-
-
-def write_rows(file: Path, rows: pa.Table) -> None:
-    """A file of the corpus, in row groups that are read one by one."""
-    pq.write_table(rows, file, compression="zstd", row_group_size=ROW_GROUP)

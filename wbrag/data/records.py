@@ -53,7 +53,23 @@ def passage(source: Input, record: Mapping[str, Any], columns: Mapping[str, str]
         trust=values.number("trust", get("trust"), 1.0),
         start=start,
         end=values.integer("end", get("end"), start + len(text)),
+        groups=values.groups(get("groups")),
+        metadata=_kept(source, record),
     )
+
+
+def _kept(source: Input, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a record is kept to narrow searches by."""
+    kept = {}
+    for name in source.metadata:
+        value: Any = record
+        for part in [name] if name in record else name.split("."):
+            value = _part(value, part)
+        if value is not _ABSENT:
+            source.found.add(name)
+            if (found := source.values.label(name, value)) is not None:
+                kept[name] = found
+    return kept
 
 
 def example(source: Input, record: Mapping[str, Any]) -> Iterator[Example]:

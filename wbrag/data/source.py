@@ -63,6 +63,9 @@ class Input:
     values: Values = field(default_factory=Values)
     left_out: Counter[str] = field(default_factory=Counter)  # by why
     one_split: bool = False  # a folder that holds train and test is none
+    metadata: tuple[str, ...] = ()  # fields that are kept with each passage
+    groups: tuple[str, ...] = ()  # who may see a passage that names nobody
+    found: set[str] = field(default_factory=set)  # those of `metadata` that a record had
     passed_over: list[str] = field(default_factory=list)  # files of the folder that are not read
     first: str = ""  # sentence about what was left out first
     bytes_total: int = 0
@@ -108,6 +111,13 @@ class Input:
         self.passed_over += found.passed_over
         self.bytes_total = sum(file.stat().st_size for file in found.files)
         return found.files
+
+    def check_metadata(self) -> None:
+        """Raises `WbragError` where no record had a field that is to be kept."""
+        if missing := [name for name in self.metadata if name not in self.found]:
+            raise WbragError(
+                f"{self.path}: expected records with the metadata {', '.join(missing)}, found none: check --metadata"
+            )
 
     def ended(self) -> None:
         """All files were read."""

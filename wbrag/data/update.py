@@ -24,7 +24,6 @@ from wbrag.core.io.parquet import corpus_files
 from wbrag.data.changes import Changes, look_up
 from wbrag.data.dedup import SeenIds
 from wbrag.data.ingest import (
-    CORPUS_SCHEMA,
     PART_ROWS,
     Progress,
     ReadOptions,
@@ -33,9 +32,8 @@ from wbrag.data.ingest import (
     keeping,
     open_records,
     told,
-    write_part,
-    write_rows,
 )
+from wbrag.data.parts import part_of, write_part, write_rows
 from wbrag.data.source import Input
 from wbrag.data.staging import check_replaceable, clear_left, replace_folder, staging, upload
 
@@ -104,6 +102,7 @@ def update_corpus(
                     new.add(cut)
                 if progress:
                     progress(len(new.documents), given.bytes_done, given.bytes_total)
+            given.check_metadata()
         new.delete(delete)
         look_up(files, new)
         parts = scratch / "parts"
@@ -177,7 +176,7 @@ def _exchanged(table: pa.Table, new: Changes, names: Collection[str], done: set[
         assert name is not None
         pieces.append(table.slice(start, row - start))
         if new.documents[name].becomes == "changed" and name not in done:
-            pieces.append(pa.Table.from_pylist(new.passages(name), CORPUS_SCHEMA))
+            pieces.append(part_of(new.passages(name)))
             done.add(name)
         start = row + 1
     return pa.concat_tables([*pieces, table.slice(start)], promote_options="default")

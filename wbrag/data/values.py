@@ -18,7 +18,8 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
-from wbrag.core.errors import WbragError
+from wbrag.core.allowed import checked_groups
+from wbrag.core.errors import UsageError, WbragError
 
 T = TypeVar("T")
 LONGEST = 200  # characters of what is quoted in an error
@@ -96,6 +97,45 @@ class Values:
         """
         texts = (text.strip() for text in self._flat(self._listed(value) if isinstance(value, str) else value))
         return tuple(dict.fromkeys(text for text in texts if text))
+
+    def groups(self, value: Any) -> tuple[str, ...]:
+        """The groups of an access list, in order: a list, a list in a string, or names between commas; () for none.
+
+        An empty list is refused: nobody knows whether it means everybody or nobody.
+        """
+        if missing(value) or (isinstance(value, str) and not value.strip()):
+            return ()
+        if isinstance(value, str):
+            listed = parsed(value, list)
+            value = value.split(",") if listed is None else listed
+        if not isinstance(value, list | tuple | set | frozenset):
+            raise self.error("groups as a list or as names between commas", kind_of(value), "correct it")
+        names = {self._scalar("groups", name).strip() for name in value}
+        if not names:
+            raise self.error(
+                "names of the groups that may see it", "an empty list", "leave the field out where everybody may"
+            )
+        try:
+            return tuple(sorted(checked_groups(names)))
+        except UsageError as error:
+            raise WbragError(f"{self.where}: {error}") from None
+
+    def label(self, field: str, value: Any) -> Any:
+        """`value` as metadata: a text, a number, true or false, or a list of these; None for nothing."""
+        if isinstance(value, list | tuple | set | frozenset):
+            return [one for part in value if (one := self.label(field, part)) is not None] or None
+        if missing(value) or value == "":
+            return None
+        if isinstance(value, bool | int | float):
+            return value if not isinstance(value, float) or math.isfinite(value) else None
+        if isinstance(value, Decimal) and value.is_finite():
+            return int(value) if value == int(value) else float(value)
+        if isinstance(value, Mapping):
+            part = f"{field}.{next(iter(value), 'name')}"
+            raise self.error(
+                f"a text, a number or a list of them as {field}", kind_of(value), f"name a part: --metadata {part}"
+            )
+        return self._scalar(field, value)
 
     def json(self, field: str, value: Any) -> Any:
         """`value` with nothing in it that JSON has no word for."""

@@ -6,8 +6,11 @@ Encoder, engine and the indexes of one release are loaded at the first need and 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
+from wbrag.core.allowed import Allowed, checked_filter
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Answer, Generator, Hit, Sampling
@@ -20,8 +23,10 @@ from wbrag.retrieval.encoder import BatchedEncoder, Encoder
 from wbrag.retrieval.external import open_base
 from wbrag.retrieval.index.shard import open_shards
 from wbrag.retrieval.reranker import open_reranker
-from wbrag.retrieval.retriever import IndexRetriever, LocalShard
+from wbrag.retrieval.retriever import IndexRetriever, LocalShard, NarrowRetriever
 from wbrag.units.layout import Layout
+
+Filter = Mapping[str, Any] | None  # of metadata: see `checked_filter`
 
 
 class LocalExecutor:
@@ -36,20 +41,20 @@ class LocalExecutor:
     def encoder(self) -> BatchedEncoder:
         return BatchedEncoder(Encoder(self.layout.config.encoder))
 
-    def search(self, question: str, k: int, release: str) -> list[Hit]:
-        """The best `k` hits of `release`."""
+    def search(self, question: str, k: int, release: str, filter: Filter = None) -> list[Hit]:
+        """The best `k` hits of `release` that `filter` lets pass."""
         if k < 1:
             raise UsageError(f"expected a k of at least 1, found {k}: ask for some hits")
         asked = _question(question)
-        [hits] = self._loop.run(self.retriever(release).search([asked], k))
+        [hits] = self._loop.run(self._narrowed(release, filter).search([asked], k))
         return hits
 
-    def ask(self, question: str, task: str, method: str, release: str) -> Answer:
-        """An answer from `release`. Raises `WbragError` where the model gives none."""
+    def ask(self, question: str, task: str, method: str, release: str, filter: Filter = None) -> Answer:
+        """An answer from what `filter` lets pass of `release`. Raises `WbragError` where the model gives none."""
         config, question = self.layout.config, _question(question)
         self._generator = self._generator or build(config)
         sampling = Sampling(config.generator.max_answer_tokens, one_line=True)
-        retriever, top_k = self.retriever(release), config.retrieval.top_k
+        retriever, top_k = self._narrowed(release, filter), config.retrieval.top_k
         rag = Rag(self._generator, retriever, known_task(task), top_k, sampling, config.prompts_dir, config.methods)
 
         async def answer() -> Answer:
@@ -61,6 +66,9 @@ class LocalExecutor:
             thinking, cut = bool(ends.get("thinking only")), bool(ends.get("length"))
             raise WbragError(no_answer(config, thinking=thinking, cut=cut))
         return found
+
+    def _narrowed(self, release: str, filter: Filter) -> NarrowRetriever:
+        return NarrowRetriever(self.retriever(release), Allowed(None, checked_filter(filter)))
 
     def retriever(self, release: str) -> IndexRetriever:
         """The indexes of `release`, verified and loaded; of the release before, memory is given back."""

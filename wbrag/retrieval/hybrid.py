@@ -16,12 +16,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.types import FoundBy, Hit, Ways
 from wbrag.retrieval.encoder import Vectors
+from wbrag.retrieval.index.labels import Visible
 from wbrag.retrieval.index.shard import RESCORED, Shard
 
 FIRST = 64  # of each way's list
 DEEPER = 16  # times, where that does not settle it
+HIDDEN = -1.0  # of keywords: below every score, so that it is looked at last, and never
 TINY = 1e-9  # a passage that holds no word of the question is not found by words
 
 Rows = npt.NDArray[np.int64]
@@ -35,15 +38,20 @@ class Words(NamedTuple):
     weight: float
 
 
-def search(shard: Shard, queries: Vectors, words: Words, k: int) -> list[list[Hit]]:
-    """Of each of `queries` [n, d], the best `k` by the mixture, by similarity and by keywords; each with its `ways`."""
-    if not shard.count or not k:
+def search(shard: Shard, queries: Vectors, words: Words, k: int, allowed: Allowed = EVERYTHING) -> list[list[Hit]]:
+    """Of each of `queries` [n, d], the best `k` by the mixture, by similarity and by keywords; each with its `ways`.
+
+    Of what is `allowed`, as if the shard held nothing else.
+    """
+    visible = shard.visible(allowed)
+    count = shard.count if visible is None else visible.shown
+    if not count or not k:
         return [[] for _ in range(len(queries))]
     queries = np.ascontiguousarray(queries, dtype=np.float32)
-    wanted = min(shard.count, max(k * RESCORED, FIRST))
-    near = shard.nearest(queries, wanted)[1]
+    wanted = min(count, max(k * RESCORED, FIRST))
+    near = shard.nearest(queries, wanted, visible)[1]
     return [
-        _search(shard, query, text, words.weight, k, rows)
+        _search(shard, query, text, words.weight, k, rows, visible)
         for query, text, rows in zip(queries, words.texts, near, strict=True)
     ]
 
@@ -65,10 +73,14 @@ def _named(hit: Hit, last_similarity: float, last_keywords: float) -> Hit:
     return replace(hit, ways=hit.ways._replace(found_by=way))
 
 
-def _search(shard: Shard, query: Vectors, text: str, weight: float, k: int, near: Rows) -> list[Hit]:
+def _search(
+    shard: Shard, query: Vectors, text: str, weight: float, k: int, near: Rows, visible: Visible | None
+) -> list[Hit]:
     """`near`: the first rows of the list of vectors."""
     assert shard.keywords is not None
-    by_words = shard.keywords.scores(text)
+    by_words, count = shard.keywords.scores(text), shard.count
+    if visible is not None:
+        by_words, count = np.where(visible.mask(count), by_words, np.float32(HIDDEN)), visible.shown
     while True:
         wanted = len(near)
         near = near[near >= 0]
@@ -80,9 +92,9 @@ def _search(shard: Shard, query: Vectors, text: str, weight: float, k: int, near
         unseen = (1 - weight) * last_near + weight * by_words[worded].min()
         unseen += shard.rounding
         settled = len(rows) >= k and np.partition(score, -k)[-k] > unseen
-        if settled or wanted >= shard.count or not shard.exact:
+        if settled or wanted >= count or not shard.exact:
             break
-        near = shard.nearest(query[None], min(shard.count, wanted * DEEPER))[1][0]
+        near = shard.nearest(query[None], min(count, wanted * DEEPER), visible)[1][0]
     best = score >= (np.partition(score, -k)[-k] if k < len(score) else -np.inf)  # with what is tied at the cut
     kept = np.union1d(np.flatnonzero(best), np.union1d(_best(similar, k), _best(by_words[rows], k)))
     return [

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.types import Hit
 from wbrag.retrieval.encoder import Vectors
 from wbrag.units.releases import Release
@@ -16,8 +17,10 @@ from wbrag.units.releases import Release
 class ReleaseRetriever(Protocol):
     """The retriever of any release. Every call names its release, so that no answer mixes two."""
 
-    async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
-        """The best `k` hits of each query, best first; the release is loaded if it is not."""
+    async def search(
+        self, queries: Sequence[str], k: int, release: Release, allowed: Allowed = EVERYTHING
+    ) -> list[list[Hit]]:
+        """The best `k` of the `allowed` hits of each query, best first; the release is loaded if it is not."""
         ...
 
     async def embed(self, contents: Sequence[str], queries: bool = False) -> Vectors:

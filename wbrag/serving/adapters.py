@@ -11,6 +11,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Protocol
 
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.errors import PromptRefused, UsageError
 from wbrag.core.reading import AnswerReader, is_unfinished
 from wbrag.core.types import Completion, Generator, Hit, Messages, NextTokens, Prompt, Sampling, Scored
@@ -115,14 +116,14 @@ class StreamingGenerator(GeneratorWrapper):
 
 
 class PinnedRetriever:
-    """`Retriever`: the library as `release` has it, and no other."""
+    """`Retriever`: what is `allowed` of the library as `release` has it, and no other."""
 
-    def __init__(self, retriever: ReleaseRetriever, release: Release) -> None:
-        self.retriever, self.release, self.watch = retriever, release, Stopwatch()
+    def __init__(self, retriever: ReleaseRetriever, release: Release, allowed: Allowed = EVERYTHING) -> None:
+        self.retriever, self.release, self.allowed, self.watch = retriever, release, allowed, Stopwatch()
         self.found = 0  # hits of the last search
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         with self.watch.running():
-            hits = await self.retriever.search(queries, k, self.release)
+            hits = await self.retriever.search(queries, k, self.release, self.allowed)
         self.found = len(hits[-1]) if hits else 0
         return hits

@@ -8,6 +8,7 @@ to 127.0.0.1 (DNS rebinding) cannot forge it.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 import time
@@ -29,10 +30,11 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks: the name of the key, "" on an open loopback."""
+    """Who asks: the name of the key, "" on an open loopback, and the groups whose documents they see, None for all."""
 
     name: str
     role: Role
+    sees: frozenset[str] | None
 
     def may(self, role: Role) -> bool:
         return ROLES.index(self.role) >= ROLES.index(role)
@@ -61,7 +63,7 @@ def principal(request: Request) -> Principal:
     """Who asks; 401 where that cannot be told."""
     guard: Guard = request.app.state.guard
     if guard.open_to(request.client):
-        return Principal("", "admin")
+        return Principal("", "admin", None)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     key: Key | None = None
     if scheme.lower() == "bearer" and token:
@@ -72,7 +74,7 @@ def principal(request: Request) -> Principal:
         raise HTTPException(
             401, "a key is needed: send the header Authorization: Bearer KEY", {"www-authenticate": "Bearer"}
         )
-    return Principal(key.name, key.role)
+    return Principal(key.name, key.role, key.sees)
 
 
 def _key_of_session(request: Request, guard: Guard) -> Key | None:
@@ -91,6 +93,10 @@ def require(role: Role) -> Callable[[Request], Awaitable[Principal]]:
         who = principal(request)
         if not who.may(role):
             raise HTTPException(403, f"this needs a key of the role {role}, and yours is a {who.role}")
+        if who.sees is not None and in_pages(request) and await asyncio.to_thread(request.app.state.restricted):
+            raise HTTPException(
+                403, "the desk shows every document, and some are for certain groups: this needs a key of all groups"
+            )
         return who
 
     return allowed
@@ -103,7 +109,7 @@ def login(request: Request, token: str) -> Principal | None:
         return None
     request.session.clear()  # the CSRF token of before the login dies with it
     request.session.update({"key": key.sha256, "id": new_id(), "at": time.time()})
-    return Principal(key.name, key.role)
+    return Principal(key.name, key.role, key.sees)
 
 
 def logout(request: Request) -> None:

@@ -47,7 +47,7 @@ def endpoint(layout: Layout, retriever: ReleaseRetriever, generator: Generator, 
         sampling = Sampling(min(answer_tokens(task, s, c), s.max_tokens))
         asked = AnswerRequest(question, s.methods[0], task, hits(None, "top_k", s, c), sampling, release, traffic=False)
         deadline = asyncio.get_running_loop().time() + s.timeout_s
-        return (await service.answer(asked, Caller(uuid4().hex, "", "desk", deadline))).answer
+        return (await service.answer(asked, Caller(uuid4().hex, "", "desk", deadline, None))).answer
 
     counters = lambda: counters_of(service)  # noqa: E731
     app.include_router(desk_router(layout, watcher, ask=ask, publish=publish, counters=counters, correct=edit))

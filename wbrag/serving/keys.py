@@ -13,12 +13,14 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from uuid import uuid4
 
+from wbrag.core.allowed import checked_groups
 from wbrag.core.errors import UsageError, WbragError, unknown
 from wbrag.core.io.append_log import AppendLog
 from wbrag.core.io.durable import sync
@@ -31,15 +33,24 @@ if TYPE_CHECKING:
 
 Role = Literal["reader", "reviewer", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
+ALL = "*"  # in place of groups: a key that sees everything
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
 @dataclass(frozen=True)
 class Key:
+    """Without groups it sees what is for everybody; with `*`, and as an admin's, everything."""
+
     name: str
     role: Role
     sha256: str
     created_at: str
+    groups: tuple[str, ...] = ()
+
+    @property
+    def sees(self) -> frozenset[str] | None:
+        """The groups whose documents its holder may see; None for all documents."""
+        return None if self.role == "admin" or ALL in self.groups else frozenset(self.groups)
 
 
 class SessionSecret(NamedTuple):
@@ -67,8 +78,9 @@ class Keys:
         self.watched.forget()
         return self.all()
 
-    def add(self, name: str, role: str) -> str:
+    def add(self, name: str, role: str, groups: Collection[str] = ()) -> str:
         """A new key, which is shown here and never again."""
+        allowed = tuple(sorted({ALL} & set(groups) or checked_groups(groups)))
         if not NAME.fullmatch(name):
             raise UsageError(
                 f"expected a name of at most 64 letters, digits, dots, dashes and @, found {name!r}: choose another"
@@ -82,7 +94,7 @@ class Keys:
                 raise UsageError(
                     f"expected a new name, found {name!r} in use: remove that key first, or choose another"
                 )
-            self._write([*keys, Key(name, role, digest(token), now())])  # type: ignore[arg-type]
+            self._write([*keys, Key(name, role, digest(token), now(), allowed)])  # type: ignore[arg-type]
         return token
 
     def remove(self, name: str) -> None:
@@ -108,7 +120,8 @@ class Keys:
     def _write(self, keys: list[Key]) -> None:
         with file_in_one_step(self.path) as scratch:
             scratch.touch(mode=0o600)
-            scratch.write_text(json.dumps([asdict(key) for key in keys], indent=1) + "\n", encoding="utf-8")
+            rows = [{k: v for k, v in asdict(key).items() if k != "groups" or v} for key in keys]
+            scratch.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         self.watched.forget()
 
 
@@ -166,12 +179,19 @@ def _secret_in_store(folder: ObjectPath) -> str:
     return log.rows()[0].secret
 
 
+def _groups(listed: list[str]) -> tuple[str, ...]:
+    if not isinstance(listed, list):
+        raise TypeError
+    return tuple(sorted({ALL} & set(listed) or checked_groups(listed)))
+
+
 def _read(path: Location) -> list[Key]:
     try:
-        keys = [Key(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        keys = [Key(**{**row, "groups": _groups(row.get("groups", []))}) for row in rows]
         if all(k.role in ROLES and re.fullmatch("[0-9a-f]{64}", k.sha256) and isinstance(k.name, str) for k in keys):
             return keys
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, UsageError):
         pass
     raise WbragError(
         f"expected a list of keys in {path}, found something else: restore it, or remove it and add the keys again"

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.types import Hit
 from wbrag.retrieval.adapter import adapted
 from wbrag.retrieval.encoder import BatchedEncoder, Encoder, Vectors
@@ -42,9 +43,11 @@ class ReleaseCache:
         self._rerankers: WeakValueDictionary[str, LocalReranker] = WeakValueDictionary()
         self._opener = ThreadPoolExecutor(1, "open")  # one at a time, and in no search's way
 
-    async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
-        """The best `k` hits of each query, best first; opens `release` where it is not."""
-        return await (await self.releases.get(release)).search(queries, k)
+    async def search(
+        self, queries: Sequence[str], k: int, release: Release, allowed: Allowed = EVERYTHING
+    ) -> list[list[Hit]]:
+        """The best `k` of the `allowed` hits of each query, best first; opens `release` where it is not."""
+        return await (await self.releases.get(release)).search(queries, k, allowed)
 
     async def embed(self, contents: Sequence[str], queries: bool = False) -> Vectors:
         """Passages, or `queries`, to vectors [n, d]."""

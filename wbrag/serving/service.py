@@ -16,8 +16,9 @@ from typing import Protocol
 
 import numpy as np
 
+from wbrag.core.allowed import Allowed
 from wbrag.core.citations import ProseReader
-from wbrag.core.errors import PromptTooLong, UsageError, WbragError
+from wbrag.core.errors import CannotFilter, PromptTooLong, UsageError, WbragError
 from wbrag.core.reading import AnswerReader
 from wbrag.core.sections import ServingConfig
 from wbrag.core.tasks import task as known_task
@@ -37,6 +38,7 @@ from wbrag.serving.keys import session_secret
 from wbrag.serving.prometheus import Metrics
 from wbrag.serving.recorder import Recorder
 from wbrag.serving.standalone import StandaloneQueries
+from wbrag.units.labels import restricted
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 from wbrag.units.usage import Feedback, Served
@@ -77,16 +79,21 @@ class AnswerRequest:
     traffic: bool = True  # a question tried out at the desk leaves no row
     messages: tuple[Message, ...] = ()  # for the model as they are: nothing is retrieved
     talk: Conversation | None = None  # around the question, which is its last turn
+    filter: str = ""  # of metadata, as `wbrag.core.allowed.checked_filter` gives it
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose request it is, what its answer is rated by, and when (on the loop's clock) it is too late."""
+    """Whose request it is, what its answer is rated by, when (on the loop's clock) it is too late, and what it may see.
+
+    `sees`: groups whose documents the caller may see, None for all.
+    """
 
     request_id: str  # the client's own, where it gave one
     answer_id: str
     name: str
     deadline: float
+    sees: frozenset[str] | None
 
 
 @dataclass(frozen=True)
@@ -125,8 +132,9 @@ class AnswerService:
             return await self._relay(ask, caller, emit)
         async with self._admitted(caller, ask.method, ask.question):
             queued = time.perf_counter() - start
-            release = await self._release(ask.release)
-            config, task, pinned = self.layout.config, known_task(ask.task), PinnedRetriever(self.retriever, release)
+            release = await self._release(ask.release, caller)
+            config, task = self.layout.config, known_task(ask.task)
+            pinned = PinnedRetriever(self.retriever, release, Allowed(caller.sees, ask.filter))
             # other methods' last call is not the answer itself: theirs is heard when it is whole
             reader = (lambda: ProseReader(lambda: pinned.found)) if task.prose else AnswerReader
             streaming = StreamingGenerator(self.generator, emit if ask.method == "naive" else None, reader)
@@ -157,7 +165,7 @@ class AnswerService:
         """The model's own words, under the same bounds."""
         start = time.perf_counter()
         async with self._admitted(caller, ask.method, ""):
-            release = await self._release(None)
+            release = await self._release(None, caller)
             model = StreamingGenerator(self.generator)
             meter = Meter(model, PinnedRetriever(self.retriever, release))
             with self.health.observing(model):
@@ -169,11 +177,13 @@ class AnswerService:
         taken = {"generate": model.watch.seconds, "total": seconds}
         return Reply(Answer(said.text, (), meter.cost(seconds)), release, reason, taken)
 
-    async def search(self, query: str, k: int, release: str | None, caller: Caller) -> tuple[list[Hit], Release]:
-        """The best `k` hits, under the same bounds as an answer."""
+    async def search(
+        self, query: str, k: int, release: str | None, caller: Caller, filter: str = ""
+    ) -> tuple[list[Hit], Release]:
+        """The best `k` hits that the caller may see and `filter` lets pass, under the same bounds as an answer."""
         async with self._admitted(caller, "search", query):
-            row = await self._release(release)
-            pinned = PinnedRetriever(self.retriever, row)
+            row = await self._release(release, caller)
+            pinned = PinnedRetriever(self.retriever, row, Allowed(caller.sees, filter))
             [hits] = await pinned.search([query], k)
         self.metrics.stage.labels("retrieve").observe(pinned.watch.seconds)
         self.metrics.found(hits)
@@ -218,6 +228,8 @@ class AnswerService:
             raise
         except PromptTooLong as error:
             raise Refusal(400, str(error), code="context_length_exceeded") from None
+        except CannotFilter as error:
+            raise Refusal(400, f"filter: {error}", param="filter") from None
         except UsageError as error:
             _log(caller, error, question)
             raise Refusal(400, f"{what!r} cannot be served with this model: choose another method") from error
@@ -226,13 +238,16 @@ class AnswerService:
             _log(caller, error, question)
             raise Refusal(502, "the model or the index did not answer: ask again", code="upstream") from error
 
-    async def _release(self, name: str | None) -> Release:
+    async def _release(self, name: str | None, caller: Caller) -> Release:
         """The row of a release; what answers now is looked up once, here, and then kept for the whole request."""
         present = self.watcher.release
         assert present is not None  # `_admitted` lets nobody in before
         if name in (None, "latest", present.id):
             return present
         assert name is not None
+        if name != "none" and caller.sees is not None and await asyncio.to_thread(restricted, self.layout):
+            message = "release: an earlier one lets see what was allowed in its day: ask latest, or none"
+            raise Refusal(403, message, param="release")
         if name in self.watcher.refused:
             raise Refusal(
                 400, f"release {name} failed its self-test and is not served: choose another", param="release"

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Hit, Origin
 from wbrag.retrieval.encoder import Encoder, Vectors
@@ -40,7 +41,9 @@ class ShardGroup(Protocol):
         """Open the part and test it on itself; raises `WbragError` with what is wrong."""
         ...
 
-    async def search(self, release: Release, vectors: Vectors, k: int, words: Words | None) -> Found:
+    async def search(
+        self, release: Release, vectors: Vectors, k: int, words: Words | None, allowed: Allowed = EVERYTHING
+    ) -> Found:
         """The best `k` of each of its shards for each of `vectors` [n, d]; with `words`, as `hybrid.search` finds."""
         ...
 
@@ -65,9 +68,11 @@ class LocalGroup:
     async def prepare(self, release: Release) -> None:
         await self.releases.prepare(release)
 
-    async def search(self, release: Release, vectors: Vectors, k: int, words: Words | None) -> Found:
+    async def search(
+        self, release: Release, vectors: Vectors, k: int, words: Words | None, allowed: Allowed = EVERYTHING
+    ) -> Found:
         folders, shards = await self.releases.get(release)
-        lists = await asyncio.gather(*(shard.search(vectors, k, words) for shard in shards))
+        lists = await asyncio.gather(*(shard.search(vectors, k, words, allowed) for shard in shards))
         return Found(folders, [[hit for mine in lists for hit in mine[row]] for row in range(len(vectors))])
 
     async def check(self) -> None:
@@ -97,10 +102,12 @@ class GroupSearcher:
         self.group, self.release = group, release
         self.expected = [files.folder for files in shards]
 
-    async def search(self, queries: Vectors, k: int, words: Words | None = None) -> list[list[Hit]]:
+    async def search(
+        self, queries: Vectors, k: int, words: Words | None = None, allowed: Allowed = EVERYTHING
+    ) -> list[list[Hit]]:
         if not self.expected:
             return [[] for _ in queries]
-        found = await self.group.search(self.release, queries, k, words)
+        found = await self.group.search(self.release, queries, k, words, allowed)
         if sorted(found.shards) != sorted(self.expected):
             raise WbragError(
                 f"expected hits of the shards {', '.join(self.expected)}, found those of "

@@ -58,7 +58,7 @@ class Catalogue:
         found = pc.index_in(wanted, value_set=self.ids)
         if found.null_count:
             unknown = wanted.filter(pc.is_null(found))[0].as_py()
-            raise WbragError(f"expected the id of a unit, found {unknown!r}: `wbrag units list` shows them")
+            raise no_unit(unknown)
         places: Places = found.to_numpy(zero_copy_only=False).astype(np.int64)
         return places
 
@@ -121,3 +121,8 @@ def _all(masks: Sequence[pa.Array]) -> pa.Array:
     for mask in masks[1:]:
         found = pc.and_(found, mask)
     return found
+
+
+def no_unit(id: str) -> WbragError:
+    """What is said of an id that no unit has, and of a unit that may not be seen."""
+    return WbragError(f"expected the id of a unit, found {id!r}: `wbrag units list` shows them")

@@ -191,7 +191,8 @@ class Layout:
         if is_external(self.config):
             return external.passages(self.config, ids, self.path / "sources")
         files = corpus_files(self.path / "corpus") if ids else []
-        return {row["id"]: Passage(**row) for row in rows_with_ids(files, ids).to_pylist()} if files else {}
+        rows = rows_with_ids(files, ids).to_pylist() if files else []
+        return {row["id"]: from_row(Passage, row) for row in rows}
 
     def content_hashes(self, ids: Collection[str]) -> dict[str, str]:
         """The hash of the contents of each of the passages that `ids` name, as they are now."""

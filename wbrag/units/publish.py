@@ -6,11 +6,12 @@ Shards and manifests are immutable and named by their contents; the release's ro
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
@@ -20,18 +21,23 @@ from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
 from wbrag.retrieval.index.shard import PASSAGES, Block, build_once
 from wbrag.retrieval.index.words import with_keywords
-from wbrag.units.release_contents import unit_ids
+from wbrag.units.labels import Label, shard_labels
+from wbrag.units.release_contents import shard_ids
 from wbrag.units.releases import Release, now, release_id
 from wbrag.units.stored import vectors_of
 from wbrag.units.table import BLOCK, UnitTable
 
 
 class Stock(NamedTuple):
-    """The units that a release is to hold, by their ids in order; read from the shelf as of `version` when wanted."""
+    """The units that a release is to hold, by their ids in order; read from the shelf as of `version` when wanted.
+
+    `labels`: who may see them, and their metadata, of those for which there is something to say.
+    """
 
     shelf: UnitTable
     version: int
     ids: Sequence[str]
+    labels: Mapping[str, Label] = {}
 
     def dimension(self) -> int:
         return len(self.shelf.read(self.ids[:1], self.version)[0].vector)
@@ -40,7 +46,18 @@ class Stock(NamedTuple):
         """Vectors [n, d] and texts of those of its units that `ids` name, in their order."""
         for start in range(0, len(ids), BLOCK):
             rows = self.shelf.table([*PASSAGES.names, "vector"], ids[start : start + BLOCK], self.version)
-            yield np.stack(vectors_of(rows)), rows.select(PASSAGES.names)
+            yield np.stack(vectors_of(rows)), self._labelled(rows.select(PASSAGES.names))
+
+    def _labelled(self, rows: pa.Table) -> pa.Table:
+        if not self.labels:
+            return rows
+        found = [self.labels.get(id, Label()) for id in rows["id"].to_pylist()]
+        access = pa.array([label.access or None for label in found], pa.string())
+        metadata = pa.array([label.metadata or None for label in found], pa.string())
+        return rows.append_column("access", access).append_column("metadata", metadata)
+
+    def labels_among(self, ids: Collection[str]) -> dict[str, Label]:
+        return {id: self.labels[id] for id in ids if id in self.labels}
 
 
 def propose(
@@ -135,13 +152,18 @@ def _sweep(root: Location) -> None:
 def _reusable(
     workspace: Location, latest: Release | None, stock: Stock, encoder: str
 ) -> list[tuple[ShardFiles, set[str]]]:
-    """The latest release's shards with their unit ids, as long as every one of those units is still on the shelf."""
+    """The latest release's shards with their unit ids, as long as all of those units are there, for the same people."""
     if latest is None or latest.encoder != encoder:
         return []
     manifest = Manifest.read(workspace / latest.writeback_manifest, latest.writeback_sha256)
     ids = set(stock.ids)
-    shards = [(files, unit_ids(workspace / "index" / files.folder)) for files in manifest.shards]
-    return [(files, held) for files, held in shards if held <= ids]
+    root = workspace / "index"
+    shards = [(files, shard_ids(root / files.folder).to_pylist()) for files in manifest.shards]
+    return [
+        (files, set(held))
+        for files, held in shards
+        if ids.issuperset(held) and shard_labels(root, files, held) == stock.labels_among(held)
+    ]
 
 
 def _shards(
@@ -153,6 +175,7 @@ def _shards(
         return tuple(files for files, _ in old)
     if len(old) >= config.publish.max_writeback_shards:  # many small shards cost a search each: write them into one
         old, fresh = [], list(stock.ids)
-    name = f"units-{fingerprint(encoder_fingerprint(config.encoder), fresh)}"
+    labels = sorted(stock.labels_among(fresh).items())
+    name = f"units-{fingerprint(encoder_fingerprint(config.encoder), fresh, *([labels] if labels else []))}"
     made = build_once(root, name, "SQfp16", dimension, stock.blocks(fresh), len(fresh))
     return (*(files for files, _ in old), made)

@@ -17,6 +17,7 @@ from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.trained import TrainedRetriever, named, trained
 from wbrag.units.canary import Canary, compare_releases
 from wbrag.units.decisions import Decision
+from wbrag.units.labels import unit_labels
 from wbrag.units.library import Library
 from wbrag.units.publish import Stock, propose
 from wbrag.units.push import push_if_configured
@@ -78,7 +79,7 @@ class Publisher:
         history = self.layout.releases.all()
         chosen = self.retriever(retriever, history)
         file = chosen.write(self.layout.retrievers) if chosen else None
-        stock = Stock(self.layout.shelf, version, approved)
+        stock = Stock(self.layout.shelf, version, approved, unit_labels(self.layout, approved, version))
         return propose(self.config, self.layout.path, stock, history, path, digest, retriever=file, note=note, by=by)
 
     def retriever(self, name: str, history: Sequence[Release]) -> TrainedRetriever | None:

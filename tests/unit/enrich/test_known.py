@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.worlds import HITS, World, run, worlds
-from wbrag.enrich.enrich import Known
+from wbrag.core.types import Example
+from wbrag.enrich.enrich import NOTHING, Known
+from wbrag.enrich.rows import example_json, example_of
 
 thresholds = st.fixed_dictionaries(
     {
@@ -44,3 +46,11 @@ def test_what_is_known_is_not_asked_and_changes_nothing(
     assert replace(costs, ends={}) == replace(fresh, ends={})
     if now in earlier and len(earlier) == 1:
         assert not generator.calls
+
+
+def test_what_is_known_travels_whole() -> None:
+    hits = (replace(HITS[0], metadata={"year": 2019, "lang": ["de", "en"]}), HITS[1])
+    known = replace(NOTHING, hits=hits)
+    example = Example("q", "Who?", ("A",))
+    assert example_of(example_json(example, known)) == (example, known)
+    assert example_of(example_json(example, known))[1].hits[0].metadata == hits[0].metadata, "equality looks past it"

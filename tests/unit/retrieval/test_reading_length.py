@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wbrag.core.model_sections import EncoderConfig
-from wbrag.data import ingest, ingest_corpus
+from wbrag.data import ingest_corpus, parts
 from wbrag.retrieval.encoder import Encoder
 from wbrag.retrieval.reading_length import reading_length, sampled
 
@@ -43,7 +43,7 @@ def test_nothing_to_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("most", [1, 7, 30, 100])
 def test_the_sample_comes_from_all_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    monkeypatch.setattr(ingest, "ROW_GROUP", 10)
+    monkeypatch.setattr(parts, "ROW_GROUP", 10)
     files = corpus(tmp_path, *(f"text {i}" for i in range(55)))
     found = [int(text.split()[-1]) for text in sampled(files, most)]  # type: ignore[arg-type]
     assert len(found) == min(most, 55) and found == sorted(set(found))

@@ -51,7 +51,7 @@ class Shard:
     def __init__(self, ids: Sequence[str], origin: Origin = "base") -> None:
         self.ids, self.origin = ids, origin
 
-    async def search(self, queries: Vectors, k: int, words: object = None) -> list[list[Hit]]:
+    async def search(self, queries: Vectors, k: int, words: object = None, allowed: object = None) -> list[list[Hit]]:
         found = [Hit(id, "t", id, 0.9 - 0.01 * i, self.origin) for i, id in enumerate(self.ids)][:k]
         return [found for _ in queries]
 

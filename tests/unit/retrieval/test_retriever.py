@@ -30,7 +30,7 @@ class FakeShard:
     delay_s: float = 0.0
     depths: list[int] = field(default_factory=list)
 
-    async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
+    async def search(self, queries: Vectors, k: int, words: object = None, allowed: object = None) -> list[list[Hit]]:
         self.depths.append(k)
         await asyncio.sleep(self.delay_s)
         return [best(self._hits(float(query[0])), k) for query in queries]
@@ -102,7 +102,9 @@ def test_no_shards_no_hits() -> None:
 
 def test_a_failing_shard_fails_the_search() -> None:
     class Lost(FakeShard):
-        async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
+        async def search(
+            self, queries: Vectors, k: int, words: object = None, allowed: object = None
+        ) -> list[list[Hit]]:
             raise ConnectionError("lost")
 
     with pytest.raises(ConnectionError, match="lost"):
@@ -203,7 +205,7 @@ class CountedShard:
     batches: list[int] = field(default_factory=list)
     broken: bool = False
 
-    def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
+    def search(self, queries: Vectors, k: int, *how: object) -> list[list[Hit]]:
         self.batches.append(len(queries))
         if self.broken:
             raise OSError("gone")
@@ -228,7 +230,7 @@ def test_searches_that_come_while_one_runs_are_the_next_one() -> None:
     counted, begun, go = CountedShard(), threading.Event(), threading.Event()
     search = counted.search
 
-    def slow(queries: Vectors, k: int) -> list[list[Hit]]:
+    def slow(queries: Vectors, k: int, *how: object) -> list[list[Hit]]:
         begun.set()
         assert go.wait(60)
         return search(queries, k)
@@ -238,7 +240,7 @@ def test_searches_that_come_while_one_runs_are_the_next_one() -> None:
 
     async def one_after_the_other() -> None:
         first = asyncio.create_task(shard.search(np.zeros((1, 1), np.float32), 5))
-        await asyncio.to_thread(begun.wait)
+        assert await asyncio.to_thread(begun.wait, 60)
         others = [asyncio.create_task(shard.search(np.zeros((1, 1), np.float32), 5)) for _ in range(20)]
         await asyncio.sleep(0)
         go.set()

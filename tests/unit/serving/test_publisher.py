@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.publishing import QUESTIONS, shelve
 from tests.support.scripted import ScriptedGenerator
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.config import load
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Hit, Messages, Sampling
@@ -30,7 +31,9 @@ class Books:
         self.workspace, self.damaged = workspace, damaged
         self.prepared: list[str] = []
 
-    async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
+    async def search(
+        self, queries: Sequence[str], k: int, release: Release, allowed: Allowed = EVERYTHING
+    ) -> list[list[Hit]]:
         texts = {s.unit.id: s.unit.text for s in self.workspace.shelf.read()}
         held = " ".join(texts[id] for id in release_ids(self.workspace.layout, release))
         return [[Hit("p", "Note", held or "base: right", 0.5)] for _ in queries]

@@ -121,7 +121,7 @@ class Dying:
     def search(self) -> Dying:
         return self
 
-    def remote(self, queries: list[str], k: int, release: Release) -> asyncio.Task[list[list[Any]]]:
+    def remote(self, queries: list[str], k: int, release: Release, *how: object) -> asyncio.Task[list[list[Any]]]:
         return asyncio.ensure_future(self._answer(queries))
 
     async def _answer(self, queries: list[str]) -> list[list[Any]]:

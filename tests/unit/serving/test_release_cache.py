@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -117,10 +118,10 @@ def test_two_releases_search_what_they_share_together(store: Layout, monkeypatch
         await lib.prepare(r2)
         search = Shard.search
 
-        def counted(shard: Shard, queries: np.ndarray, k: int) -> list[list[Hit]]:  # type: ignore[type-arg]
+        def counted(shard: Shard, queries: np.ndarray, k: int, *how: Any) -> list[list[Hit]]:  # type: ignore[type-arg]
             if shard.origin == "base":
                 asked.append(len(queries))
-            return search(shard, queries, k)
+            return search(shard, queries, k, *how)
 
         monkeypatch.setattr(Shard, "search", counted)
         await asyncio.gather(lib.search(["x"], 3, r1), lib.search(["y"], 3, r2))

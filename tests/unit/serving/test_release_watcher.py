@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.config import load
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Hit
@@ -29,7 +30,9 @@ class FakeLibrary:
     asked: list[str] = field(default_factory=list)
     during: Callable[[], None] = lambda: None
 
-    async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
+    async def search(
+        self, queries: Sequence[str], k: int, release: Release, allowed: Allowed = EVERYTHING
+    ) -> list[list[Hit]]:
         raise AssertionError("following the releases takes no search")
 
     async def prepare(self, release: Release) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.library import contents, index, published
 from tests.support.releases import D, HashEncoder, library, passages, two_releases
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.config import load
 from wbrag.core.errors import WbragError
 from wbrag.retrieval.encoder import Encoder, Vectors, encoder_fingerprint
@@ -58,8 +59,10 @@ class Losing:
     async def prepare(self, release: Release) -> None:
         await self.group.prepare(release)
 
-    async def search(self, release: Release, vectors: Vectors, k: int, words: Words | None) -> Found:
-        found = await self.group.search(self.of or release, vectors, k, words)
+    async def search(
+        self, release: Release, vectors: Vectors, k: int, words: Words | None, allowed: Allowed = EVERYTHING
+    ) -> Found:
+        found = await self.group.search(self.of or release, vectors, k, words, allowed)
         return found if self.of else Found(found.shards[1:], found.hits)
 
 

@@ -6,9 +6,11 @@ They run in this process, without Ray.
 from __future__ import annotations
 
 import argparse
+import json
 from typing import TYPE_CHECKING, Any
 
 from wbrag.cli.commands.common import Verb, plain
+from wbrag.core.errors import UsageError
 
 if TYPE_CHECKING:
     from wbrag.core.types import Hit
@@ -22,20 +24,31 @@ def add(verb: Verb, verbs: Any) -> None:
     for sub in (search, ask):
         sub.add_argument("question")
         sub.add_argument("--release", help="latest (default where there is one), none, or an id")
+        sub.add_argument("--filter", metavar="JSON", help='of metadata, as {"lang": "de", "year": {"gte": 2019}}')
     search.add_argument("-k", type=int, default=5)
     ask.add_argument("--task", default="qa")
 
 
 def _search(a: argparse.Namespace, w: Workspace) -> Any:
-    return [_hit(hit) for hit in w.search(a.question, a.k, release=a.release)]
+    return [_hit(hit) for hit in w.search(a.question, a.k, release=a.release, filter=_filter(a.filter))]
 
 
 def _ask(a: argparse.Namespace, w: Workspace) -> Any:
-    answer = w.ask(a.question, task=a.task, release=a.release)
+    answer = w.ask(a.question, task=a.task, release=a.release, filter=_filter(a.filter))
     return {"question": a.question, "answer": answer.text, "hits": [_hit(hit) for hit in answer.hits]}
+
+
+def _filter(text: str | None) -> Any:
+    """Its values are checked where it is used."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        raise UsageError(f'expected --filter as JSON, such as {{"lang": "de"}}, found {text!r}: correct it') from None
 
 
 def _hit(hit: Hit) -> dict[str, Any]:
     found = plain(hit)
     del found["ways"]
+    if not hit.metadata:
+        del found["metadata"]
     return found | hit.how_found()

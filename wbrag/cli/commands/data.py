@@ -47,6 +47,10 @@ def add(verb: Verb, verbs: Any) -> None:
         sub.add_argument("--on-bad", choices=("stop", "skip"), default="stop", help=bad)
     cut = "cut longer documents into about so many words; 0: never"
     corpus.add_argument("--chunk-words", type=int, default=100, help=cut)
+    kept = "fields kept with every passage, to narrow searches by; a part of a field as author.name"
+    corpus.add_argument("--metadata", metavar="FIELD,...", default="", help=kept)
+    who = "who may see those whose field `groups` names nobody (keys have groups: `wbrag keys add`)"
+    corpus.add_argument("--groups", metavar="NAME,...", default="", help=who)
     corpus.add_argument("--source", help="name of the source, kept with every passage")
     corpus.add_argument("--update", action="store_true", help="add and change these documents, and keep the others")
     corpus.add_argument("--delete", metavar="FILE", help="with --update: ids of documents to take out, one a line")
@@ -80,7 +84,8 @@ def _index(a: argparse.Namespace, w: Workspace) -> Any:
 
 
 def _ingest_corpus(a: argparse.Namespace, w: Workspace) -> Any:
-    how = {"chunk_words": a.chunk_words, "source": a.source, **_how(a)}
+    labels = {"metadata": _names(a.metadata), "groups": _names(a.groups)}
+    how = {"chunk_words": a.chunk_words, "source": a.source, **labels, **_how(a)}
     if a.update:
         return _shown(w.update_corpus(a.path, a.format, delete=_ids(a.delete), progress=w.runner.progress, **how))
     if a.path is None or a.delete:
@@ -106,8 +111,11 @@ def _ids(file: str | None) -> list[str]:
 
 
 def _how(a: argparse.Namespace) -> ReadOptions:
-    header = [name.strip() for name in a.header.split(",") if name.strip()]
-    return {"columns": _columns(a.columns), "header": header, "delimiter": a.delimiter, "on_bad": a.on_bad}
+    return {"columns": _columns(a.columns), "header": _names(a.header), "delimiter": a.delimiter, "on_bad": a.on_bad}
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _shown(result: IngestResult | UpdateResult) -> dict[str, Any]:

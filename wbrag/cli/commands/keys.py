@@ -20,7 +20,9 @@ def add(verb: Verb, verbs: Any) -> None:
     added = verb("add", _add, "a new key, which is shown once and never again", example, keys)
     added.add_argument("--name", required=True, help="whose it is, as logs and decisions will say")
     added.add_argument("--role", required=True, help="reader (asks), reviewer (decides on units), admin (publishes)")
-    verb("list", _list, "every key's name and role", "wbrag keys list", keys)
+    groups = "whose documents its holder may see beside those for everybody; '*' for all, as an admin's key has"
+    added.add_argument("--groups", metavar="NAME,...", default="", help=groups)
+    verb("list", _list, "every key's name, role and groups", "wbrag keys list", keys)
     removed = verb("remove", _remove, "a key stops working at once", "wbrag keys remove ada", keys)
     removed.add_argument("name")
 
@@ -28,13 +30,17 @@ def add(verb: Verb, verbs: Any) -> None:
 def _add(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.serving.keys import Keys
 
-    return {"name": a.name, "role": a.role, "key": Keys(w.path).add(a.name, a.role)}
+    groups = [name.strip() for name in a.groups.split(",") if name.strip()]
+    return {"name": a.name, "role": a.role, "key": Keys(w.path).add(a.name, a.role, groups)}
 
 
 def _list(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.serving.keys import Keys
 
-    return [{"name": key.name, "role": key.role, "created_at": key.created_at} for key in Keys(w.path).all()]
+    return [
+        {"name": key.name, "role": key.role, "groups": ",".join(key.groups), "created_at": key.created_at}
+        for key in Keys(w.path).all()
+    ]
 
 
 def _remove(a: argparse.Namespace, w: Workspace) -> Any:

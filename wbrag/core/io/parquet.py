@@ -33,7 +33,7 @@ def corpus_files(corpus: Location) -> list[Location]:
 
 
 def rows_with_ids(files: Sequence[Location], ids: Collection[str], columns: list[str] | None = None) -> pa.Table:
-    """The rows of these files (at least one) that `ids` name, or some of their columns."""
+    """The rows of these files (at least one) that `ids` name, or those of `columns` that a file has."""
     wanted = pa.array(sorted(ids), pa.string())
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
         found = list(pool.map(partial(_rows_of, wanted=wanted, columns=columns), files))
@@ -44,6 +44,7 @@ def _rows_of(file: Location, wanted: pa.Array, columns: list[str] | None) -> pa.
     """Of the row groups that hold none of the ids nothing else is read: the texts of a corpus are most of it."""
     try:
         parquet = pq.ParquetFile(opened(file))
+        columns = columns and [name for name in columns if name in parquet.schema_arrow.names]
         found = [parquet.schema_arrow.empty_table().select(columns or parquet.schema_arrow.names)]
         for group in range(parquet.num_row_groups):
             named = pc.is_in(parquet.read_row_group(group, columns=["id"])["id"], wanted)

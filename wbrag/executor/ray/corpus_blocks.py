@@ -12,9 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wbrag.core.allowed import access_of
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, location, opened
 from wbrag.core.io.parquet import corpus_files
+from wbrag.data.parts import LABELS
 from wbrag.retrieval.index.vector_store import Keys, row_keys, text_keys
 
 COLUMNS = ["id", "title", "text", "source"]
@@ -45,7 +47,7 @@ class CorpusBlock:
         for group in range(parquet.num_row_groups):
             count = parquet.metadata.row_group(group).num_rows
             if first < self.stop and first + count > self.start:
-                table = parquet.read_row_group(group, columns=COLUMNS)
+                table = _read(parquet, group)
                 pieces.append(table.slice(max(0, self.start - first), self.stop - max(first, self.start)))
             first += count
         return pa.concat_tables(pieces)
@@ -79,7 +81,7 @@ def part_keys(file: str) -> npt.NDArray[np.uint64]:
     parquet = pq.ParquetFile(opened(location(file)))
     found = [np.empty((0, 4), np.uint64)]
     for group in range(parquet.num_row_groups):
-        rows = parquet.read_row_group(group, columns=COLUMNS)
+        rows = _read(parquet, group)
         found.append(np.concatenate([text_keys(_contents(rows)), row_keys(rows)], axis=1))
     return np.concatenate(found)
 
@@ -158,6 +160,16 @@ def share(blocks: Sequence[CorpusBlock], shards: int, last: Shares | None) -> li
     if not all(found) or max(sizes.values()) > UNEVEN * sum(sizes.values()) / len(last):
         return assign(blocks, shards)
     return found
+
+
+def _read(parquet: pq.ParquetFile, group: int) -> pa.Table:
+    """A row group as a shard keeps it: the groups of a passage as its access list."""
+    there = set(parquet.schema_arrow.names)
+    rows = parquet.read_row_group(group, columns=[*COLUMNS, *(name for name in LABELS if name in there)])
+    if "groups" in there:
+        lists = (access_of(groups or ()) or None for groups in rows["groups"].to_pylist())
+        rows = rows.drop_columns("groups").append_column("access", pa.array(lists, pa.string()))
+    return rows
 
 
 def _contents(rows: pa.Table) -> list[str]:

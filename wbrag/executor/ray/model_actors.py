@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.env import hide_gpus, openmp
 from wbrag.core.io.files import location
 from wbrag.core.model_sections import EncoderConfig
@@ -86,10 +87,16 @@ class ShardActor:
         return True
 
     async def search(
-        self, index: Manifest, origin: Origin, queries: Vectors, k: int, words: Words | None = None
+        self,
+        index: Manifest,
+        origin: Origin,
+        queries: Vectors,
+        k: int,
+        words: Words | None = None,
+        allowed: Allowed = EVERYTHING,
     ) -> list[list[Hit]]:
         shard = await self._opened(index, origin)
-        found: list[list[Hit]] = await shard.search(queries, k, words)
+        found: list[list[Hit]] = await shard.search(queries, k, words, allowed)
         return found
 
     async def _opened(self, index: Manifest, origin: Origin) -> Any:
@@ -157,5 +164,8 @@ class RemoteShard:
     def __init__(self, actor: Any, index: Manifest, origin: Origin) -> None:
         self.actor, self.index, self.origin = actor, index, origin
 
-    async def search(self, queries: Vectors, k: int, words: Words | None = None) -> list[list[Hit]]:
-        return await self.actor.search.remote(self.index, self.origin, queries, k, words)  # type: ignore[no-any-return]
+    async def search(
+        self, queries: Vectors, k: int, words: Words | None = None, allowed: Allowed = EVERYTHING
+    ) -> list[list[Hit]]:
+        found: list[list[Hit]] = await self.actor.search.remote(self.index, self.origin, queries, k, words, allowed)
+        return found

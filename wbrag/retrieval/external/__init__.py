@@ -147,9 +147,14 @@ def identity(config: Config) -> str:
     return fingerprint(config.retriever.kind, config.retriever.options)
 
 
-def passages(config: Config, ids: abc.Collection[str], kept: Location) -> dict[str, Passage]:
+def narrows(config: Config) -> bool:
+    """Whether the outside store knows access lists or metadata of its passages."""
+    return bool(getattr(open_store(config.retriever), "narrows", False))
+
+
+def passages(config: Config, ids: abc.Collection[str], kept: Location | None) -> dict[str, Passage]:
     """Those of the outside store's passages that `ids` name, else as enrichment kept them in the folder `kept`."""
     store = open_store(config.retriever)
     if not ids or not isinstance(store, KnowsPassages) or not getattr(store, "knows_passages", True):
-        return load_passages(kept, ids)
+        return load_passages(kept, ids) if kept is not None else {}
     return store.passages(ids)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.http import read_key, retry_after_s
 from wbrag.core.model_sections import Section
@@ -35,6 +36,7 @@ class HttpOptions(Section):
     units_url: str | None = Field(None, description="where units are put: GET what is held, POST changes")
     key_env: str | None = Field(None, description="name of the environment variable that holds a key")
     header: str = Field("Authorization", description="header that carries the key; Authorization gets 'Bearer KEY'")
+    narrows: bool = Field(False, description="the store takes `groups` and `filter` with a query, and keeps to them")
     max_bytes: int = Field(16 << 20, ge=1, description="a longer reply is refused")
 
 
@@ -53,12 +55,17 @@ class _Hit(_Passage):
     origin: Origin = "base"
 
 
+class _Whole(_Passage):
+    groups: list[str] = []
+    metadata: dict[str, Any] = {}
+
+
 class _Hits(_Strict):
     hits: list[list[_Hit]]
 
 
 class _Passages(_Strict):
-    passages: list[_Passage]
+    passages: list[_Whole]
 
 
 class _Held(_Strict):
@@ -81,19 +88,32 @@ class HttpStore:
         self.client = httpx.Client(timeout=settings.timeout_s, headers=self.headers)
         self.threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="http-store")
 
-    async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """The store's best `k` hits of each query."""
-        ask = partial(self._call, _Hits, self.options.url, {"queries": list(queries), "k": k})
+    @property
+    def narrows(self) -> bool:
+        return self.options.narrows
+
+    async def search(self, queries: Sequence[str], k: int, allowed: Allowed = EVERYTHING) -> list[list[Hit]]:
+        """The store's best `k` hits of each query; it is asked for `allowed` ones only where it `narrows`."""
+        body: dict[str, Any] = {"queries": list(queries), "k": k}
+        if allowed.groups is not None:
+            body["groups"] = sorted(allowed.groups)
+        if allowed.filter:
+            body["filter"] = json.loads(allowed.filter)
+        ask = partial(self._call, _Hits, self.options.url, body)
         reply = await asyncio.get_running_loop().run_in_executor(self.threads, ask)
         return [[Hit(**hit.model_dump()) for hit in hits] for hits in reply.hits]
 
     def passages(self, ids: Collection[str]) -> dict[str, Passage]:
-        """`POST {"ids": [...]}` gives `{"passages": [{"id", "title", "text"}]}` of those it has.
+        """`POST {"ids": [...]}` gives `{"passages": [{"id", "title", "text", "groups", "metadata"}]}` of those it has.
 
         Only where the option `passages_url` is given, which `external.passages` asks `knows_passages` for.
         """
         reply = self._call(_Passages, self._url("passages_url"), {"ids": sorted(ids)})
-        return {p.id: Passage(p.id, p.title, p.text) for p in reply.passages if p.id in ids}
+        return {
+            p.id: Passage(p.id, p.title, p.text, groups=tuple(p.groups), metadata=p.metadata)
+            for p in reply.passages
+            if p.id in ids
+        }
 
     @property
     def knows_passages(self) -> bool:

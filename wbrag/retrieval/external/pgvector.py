@@ -7,6 +7,7 @@ quoted as identifiers, values are parameters, and the connection string comes fr
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import threading
@@ -19,7 +20,8 @@ import psycopg
 from psycopg import Connection, sql
 from pydantic import Field
 
-from wbrag.core.errors import UsageError, WbragError, said
+from wbrag.core.allowed import EVERYTHING, NUMBER, Allowed, equals
+from wbrag.core.errors import CannotFilter, UsageError, WbragError, said
 from wbrag.core.model_sections import Section
 from wbrag.core.sections import RetrieverConfig
 from wbrag.core.types import Hit, Passage
@@ -29,6 +31,7 @@ from wbrag.retrieval.external.options import read_options
 from wbrag.retrieval.external.retry import TransientError, with_retries
 
 T = TypeVar("T")
+OPERATORS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 DISTANCE = {"cosine": ("<=>", "1 - ({})"), "inner_product": ("<#>", "-({})")}  # operator, and the score from it
 
 
@@ -40,6 +43,8 @@ class PgOptions(Section):
     text: str = "text"
     vector: str = "embedding"
     metric: Literal["cosine", "inner_product"] = Field("cosine", description="what the table's vector index is for")
+    groups: str | None = Field(None, description="a text[] of the groups that may see a passage; null: everybody may")
+    metadata: str | None = Field(None, description="a jsonb that searches can be narrowed by")
     exact: bool = Field(False, description="read the whole table, also where it has a vector index")
     units: str = Field("wbrag_units", description="the table that units are pushed into; TABLE_release says which")
 
@@ -55,9 +60,18 @@ class PgVector:
 
     # -- the passages -------------------------------------------------------------------------------------------
 
-    async def search(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
-        """The best `k` passages of each row of `vectors` [n, d]; with `exact`, ties at the cut go by id."""
-        search = partial(self._in_transaction, lambda c: self._search(c, vectors, k))
+    @property
+    def narrows(self) -> bool:
+        return bool(self.options.groups or self.options.metadata)
+
+    async def search(
+        self, queries: Sequence[str], vectors: Vectors, k: int, allowed: Allowed = EVERYTHING
+    ) -> list[list[Hit]]:
+        """The best `k` passages of each row of `vectors` [n, d]; with `exact`, ties at the cut go by id.
+
+        Of what is `allowed` exactly: an index of vectors would look at its nearest and leave most of them out.
+        """
+        search = partial(self._in_transaction, lambda c: self._search(c, vectors, k, allowed))
         return await asyncio.get_running_loop().run_in_executor(self.threads, search)
 
     def passages(self, ids: Collection[str]) -> dict[str, Passage]:
@@ -65,9 +79,15 @@ class PgVector:
             return {}
         # Literals without a type, so that an index on an id of any type is used.
         wanted = sql.SQL(", ").join(map(sql.Literal, sorted(ids)))
-        query = sql.SQL("SELECT {row} FROM {table} WHERE {id} IN ({wanted})").format(wanted=wanted, **self._names())
+        labels = sql.SQL(", ").join(map(_column, (self.options.groups, self.options.metadata)))
+        query = sql.SQL("SELECT {row}, {labels} FROM {table} WHERE {id} IN ({wanted})").format(
+            wanted=wanted, labels=labels, **self._names()
+        )
         rows = self._in_transaction(lambda c: c.execute(query).fetchall())
-        return {row[0]: Passage(*row) for row in rows}
+        return {
+            id: Passage(id, title, text, groups=tuple(groups or ()), metadata=metadata or {})
+            for id, title, text, groups, metadata in rows
+        }
 
     def version(self) -> str:
         """The number of passages and a hash of their ids, titles and texts: reads the table once."""
@@ -77,24 +97,26 @@ class PgVector:
         [row] = self._in_transaction(lambda c: c.execute(query).fetchall())
         return f"{row[0]}-{row[1]}"
 
-    def _search(self, connection: Connection[Any], vectors: Vectors, k: int) -> list[list[Hit]]:
-        query, found = self._query(), []
+    def _search(self, connection: Connection[Any], vectors: Vectors, k: int, allowed: Allowed) -> list[list[Hit]]:
+        where, values = narrowed(allowed, self.options.groups, self.options.metadata)
+        query, found = self._query(where), []
+        exact = self.options.exact or bool(values)
         # An HNSW index sees no more than `ef_search` candidates.
         local = "SELECT set_config('hnsw.ef_search', %s, true), set_config('enable_indexscan', %s, true)"
-        connection.execute(local, (str(min(1000, max(40, k))), "off" if self.options.exact else "on"))
+        connection.execute(local, (str(min(1000, max(40, k))), "off" if exact else "on"))
         for vector in vectors:
-            rows = connection.execute(query, {"q": _literal(vector), "k": k}).fetchall()
+            rows = connection.execute(query, {"q": _literal(vector), "k": k, **values}).fetchall()
             hits = [Hit(*row) for row in rows if math.isfinite(row[3])]
             found.append(sorted(hits, key=lambda h: (-h.score, h.id)))
         return found
 
-    def _query(self) -> sql.Composed:
+    def _query(self, where: sql.Composable) -> sql.Composed:
         names, (operator, score) = self._names(), DISTANCE[self.options.metric]
         distance = sql.SQL("{vector} {operator} %(q)s").format(vector=names["vector"], operator=sql.SQL(operator))
         tie = sql.SQL(', {id}::text COLLATE "C"').format(**names) if self.options.exact else sql.SQL("")
         return sql.SQL(
-            "SELECT {row}, {score} FROM {table} WHERE {vector} IS NOT NULL ORDER BY {distance}{tie} LIMIT %(k)s"
-        ).format(score=sql.SQL(score).format(distance), distance=distance, tie=tie, **names)
+            "SELECT {row}, {score} FROM {table} WHERE {vector} IS NOT NULL{where} ORDER BY {distance}{tie} LIMIT %(k)s"
+        ).format(where=where, score=sql.SQL(score).format(distance), distance=distance, tie=tie, **names)
 
     def _names(self) -> dict[str, Any]:
         o = self.options
@@ -205,6 +227,53 @@ class PgVector:
                 raise WbragError(f"expected a PostgreSQL where {where} says, found: {reason}; check it") from None
             self._thread.connection, self._connected = connection, True
         return connection
+
+
+def narrowed(allowed: Allowed, groups: str | None, metadata: str | None) -> tuple[sql.Composable, dict[str, Any]]:
+    """Further conditions of a query for what is `allowed`, and their values, by the columns of these names."""
+    where, values = list[sql.Composable](), dict[str, Any]()
+    if allowed.groups is not None and groups:
+        values["groups"] = sorted(allowed.groups)
+        where.append(sql.SQL(" AND ({0} IS NULL OR {0} && %(groups)s::text[])").format(sql.Identifier(groups)))
+    if allowed.filter and not metadata:
+        raise CannotFilter("the table of passages has no metadata (retriever.options.metadata): leave the filter out")
+    for number, (field, condition) in enumerate(json.loads(allowed.filter or "{}").items()):
+        value = sql.SQL("({} -> {})").format(sql.Identifier(metadata or ""), sql.Placeholder(f"field{number}"))
+        values[f"field{number}"] = field
+        if not isinstance(condition, dict):
+            values[f"any{number}"] = [json.dumps(one) for one in equals(condition)]
+            where.append(sql.SQL(" AND {} @> ANY({}::text[]::jsonb[])").format(value, sql.Placeholder(f"any{number}")))
+            continue
+        for name, bound in condition.items():
+            values[f"{name}{number}"] = bound
+        where.append(_within(value, condition, number))
+    return sql.Composed(where), values
+
+
+def _within(value: sql.Composable, bounds: dict[str, Any], number: int) -> sql.Composable:
+    """One of the elements of `value`, or itself, is within all bounds; a text that reads as a number is one."""
+    text = sql.SQL("(one.value #>> ARRAY[]::text[])")
+    if isinstance(next(iter(bounds.values())), str):
+        one, kind = (
+            sql.SQL('{} COLLATE "C"').format(text),
+            sql.Composed([sql.SQL("jsonb_typeof(one.value) = 'string'")]),
+        )
+    else:
+        one = sql.SQL("{}::numeric").format(text)
+        kind = sql.SQL("jsonb_typeof(one.value) = 'number' OR {} ~ {}").format(
+            text, sql.Literal(f"^({NUMBER.pattern})$")
+        )
+    conditions = sql.SQL(" AND ").join(
+        sql.SQL("{} {} {}").format(one, sql.SQL(OPERATORS[name]), sql.Placeholder(f"{name}{number}")) for name in bounds
+    )
+    return sql.SQL(
+        " AND EXISTS (SELECT 1 FROM jsonb_array_elements(CASE jsonb_typeof({v}) WHEN 'array' THEN {v} "
+        "ELSE jsonb_build_array({v}) END) AS one(value) WHERE CASE WHEN {kind} THEN {conditions} ELSE false END)"
+    ).format(v=value, kind=kind, conditions=conditions)
+
+
+def _column(name: str | None) -> sql.Composable:
+    return sql.Identifier(name) if name else sql.SQL("NULL")
 
 
 def _table(name: str) -> Any:

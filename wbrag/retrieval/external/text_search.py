@@ -9,13 +9,25 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Protocol, cast
 
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Hit, Retriever
 from wbrag.retrieval.encoder import TextEncoder, Vectors
 
 UNIT_ID = re.compile(r"wb-[0-9a-f]{16}")
 MAX_SCORE = 1.001  # an inner product of unit vectors in float16
+
+
+class NarrowedRetriever(Protocol):
+    """A `Retriever` that knows access lists and metadata of its passages, where `narrows` is true."""
+
+    @property
+    def narrows(self) -> bool: ...
+
+    async def search(self, queries: Sequence[str], k: int, allowed: Allowed = EVERYTHING) -> list[list[Hit]]: ...
 
 
 class TextSearchBase:
@@ -27,9 +39,15 @@ class TextSearchBase:
     def __init__(self, retriever: Retriever, encoder: TextEncoder | None = None, rescore: bool = True) -> None:
         self.retriever, self.encoder, self.rescore = retriever, encoder, rescore
 
-    async def search(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
+    @property
+    def narrows(self) -> bool:
+        return bool(getattr(self.retriever, "narrows", False))
+
+    async def search(
+        self, queries: Sequence[str], vectors: Vectors, k: int, allowed: Allowed = EVERYTHING
+    ) -> list[list[Hit]]:
         """The best `k` passages of each query, scored by the inner product with its row of `vectors` [n, d]."""
-        found = await self.hits(queries, k)
+        found = await self.hits(queries, k, allowed)
         if self.rescore and self.encoder is not None:
             return await self._rescored(found, vectors, self.encoder)
         for hit in (hit for hits in found for hit in hits if abs(hit.score) > MAX_SCORE):
@@ -39,11 +57,13 @@ class TextSearchBase:
             )
         return found
 
-    async def hits(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+    async def hits(self, queries: Sequence[str], k: int, allowed: Allowed = EVERYTHING) -> list[list[Hit]]:
         """The best `k` passages of each query in the store's own order and with its own scores."""
-        wanted = k
+        wanted, ask = k, self.retriever.search
+        if not allowed.everything:
+            ask = partial(cast(NarrowedRetriever, self.retriever).search, allowed=allowed)
         while True:
-            found = await self.retriever.search(queries, wanted)
+            found = await ask(queries, wanted)
             _check(found, len(queries), wanted)
             kept = [[replace(h, origin="base") for h in hits if not _is_unit(h)] for hits in found]
             if all(len(own) >= k or len(whole) < wanted for own, whole in zip(kept, found)):

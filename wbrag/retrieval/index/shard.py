@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from heapq import nsmallest
 from itertools import chain
@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.io.files import Location, digests, folder_in_one_step, write_atomically
 from wbrag.core.io.schemas import schema_of
 from wbrag.core.types import Hit, Origin, PassageText
@@ -30,6 +31,7 @@ from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.index import scan
 from wbrag.retrieval.index.build import add_exact, fill, new_index, reserve, write_index
 from wbrag.retrieval.index.copies import with_copy
+from wbrag.retrieval.index.labels import Visible, Writer, labels_of
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles, verify
 from wbrag.retrieval.keywords.index import KeywordIndex
 
@@ -58,21 +60,24 @@ def build_shard(
         reserve(index, expected)
     count = 0
     with folder_in_one_step(root / name) as scratch:
-        stored = scratch / "vectors.f16"
+        stored, stack = scratch / "vectors.f16", ExitStack()
         blocks = iter(blocks)
         first = next(blocks, None)
         kept = PASSAGES.append(SOURCE) if first and SOURCE.name in first[1].column_names else PASSAGES
         with (
+            stack,
             nullcontext() if flat else stored.open("wb") as keep,
             pa.OSFile(str(scratch / "passages.arrow"), "wb") as sink,
             pa.ipc.new_file(sink, kept) as texts,
         ):
+            labels = Writer(scratch, stack)
             for vectors, passages in chain([first] if first else [], blocks):
                 if keep:
                     keep.write(np.ascontiguousarray(vectors, dtype=np.float16).data)
                 else:
                     add_exact(index, vectors)
                 texts.write_table(passages.select(kept.names).cast(kept).combine_chunks())
+                labels.write(passages)
                 count += len(vectors)
         if not flat:
             fill(index, stored, count)
@@ -151,29 +156,39 @@ class Shard:
             else np.memmap(folder / "vectors.f16", np.float16, "r", shape=(files.count, manifest.dimension))
         )
         self.passages = read_passages(folder)
+        self.labels = labels_of(folder, files.count)
         self.keywords: KeywordIndex | None = None
         self._batches = self.passages.to_batches()
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
 
-    def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
-        """The best `k` of this shard for each row of `queries` [n, d]; ties by id.
+    def visible(self, allowed: Allowed) -> Visible | None:
+        """What of the shard may be shown; None for all of it."""
+        if self.labels is not None:
+            return self.labels.visible(allowed)
+        return Visible(0, np.empty(0, np.uint8)) if allowed.filter else None
+
+    def search(self, queries: Vectors, k: int, allowed: Allowed = EVERYTHING) -> list[list[Hit]]:
+        """The best `k` of what is `allowed` of this shard for each row of `queries` [n, d]; ties by id.
 
         A score never depends on which queries came together: hits are scored again, one by one, by the stored vectors.
         """
-        wanted = min(self.count, k + SPARE if self.exact else max(k * RESCORED, 64))
+        visible = self.visible(allowed)
+        count = self.count if visible is None else visible.shown
+        wanted = min(count, k + SPARE if self.exact else max(k * RESCORED, 64))
         if not wanted or not k:
             return [[] for _ in range(len(queries))]
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        scores, rows = self.nearest(queries, wanted)
+        scores, rows = self.nearest(queries, wanted, visible)
         tied = np.zeros(len(queries), bool)
-        if self.exact and wanted < self.count:
+        if self.exact and wanted < count:
             tied = scores[:, k - 1] - scores[:, -1] < self.rounding
         found = self.similarities(queries, np.maximum(rows, 0)) if self.vectors is not None else scores
         hits = [[] if late else self._hits(s[r >= 0], r[r >= 0], k) for late, s, r in zip(tied, found, rows)]
         if tied.any():  # at the cut; it is settled by id, so all of it must be seen
             late = np.flatnonzero(tied)
+            shown = None if visible is None else visible.mask(self.count)
             for row, near in zip(late, self._within(queries[late], scores[late, k - 1] - self.rounding)):
-                near = np.union1d(near, rows[row])
+                near = np.union1d(near if shown is None else near[shown[near]], rows[row])
                 [scored] = self.similarities(queries[row : row + 1], near[None])
                 hits[row] = self._hits(scored, near, k)
         return hits
@@ -213,8 +228,13 @@ class Shard:
         found = np.asarray(self.vectors[np.flatnonzero(named.to_numpy())], dtype=np.float32)
         return dict(zip(self.passages["id"].filter(named).to_pylist(), found, strict=True))
 
-    def nearest(self, queries: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-        """Scores and rows [n, k] as FAISS finds them; row -1 for none."""
+    def nearest(
+        self, queries: Vectors, k: int, visible: Visible | None = None
+    ) -> tuple[Vectors, npt.NDArray[np.int64]]:
+        """Scores and rows [n, k] as FAISS finds them; row -1 for none. `k` is at most what is `visible`."""
+        if visible is not None:
+            assert self.vectors is not None
+            return scan.nearest_visible(self.index, self.vectors, queries, k, visible)
         if self.on_gpu is not None and k <= GPU_MOST:
             with self._one_at_a_time:
                 scores, rows = self.on_gpu.search(queries, k)
@@ -255,7 +275,8 @@ class Shard:
         place, batch = row - int(self._starts[at]), self._batches[at]
         id, title, text = (batch.column(name)[place].as_py() for name in PASSAGES.names)
         source = batch.column(SOURCE.name)[place].as_py() if SOURCE.name in batch.schema.names else ""
-        return Hit(id, title, text, score, self.origin, source=source or "")
+        metadata = self.labels.metadata_of(row) if self.labels is not None else None
+        return Hit(id, title, text, score, self.origin, source=source or "", metadata=metadata)
 
 
 def read_passages(folder: Location) -> pa.Table:

@@ -23,6 +23,7 @@ from wbrag.core.io.files import Location, file_in_one_step, listed
 Keys = npt.NDArray[np.uint64]  # [n, 2]: 128 bits of BLAKE2b
 KEY_BYTES = 16
 ENDING = ".keys.npy"
+LABELS = ("access", "metadata")  # columns of those corpora alone that have them
 
 
 class Places(NamedTuple):
@@ -125,7 +126,11 @@ def row_keys(rows: pa.Table) -> Keys:
     columns = [
         rows[name].to_pylist() if name in rows.column_names else blank for name in ("id", "title", "text", "source")
     ]
-    return _keys(json.dumps(cells).encode() for cells in zip(*columns, strict=True))
+    labels = [rows[name].to_pylist() for name in LABELS if name in rows.column_names]
+    if not labels:
+        return _keys(json.dumps(cells).encode() for cells in zip(*columns, strict=True))
+    told = ([one for one in some if one is not None] for some in zip(*labels, strict=True))
+    return _keys(json.dumps([*cells, *more]).encode() for cells, more in zip(zip(*columns, strict=True), told))
 
 
 def _keys(texts: Iterator[bytes]) -> Keys:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -32,6 +33,7 @@ from wbrag.serving.keys import Keys, check_bind
 from wbrag.serving.prometheus import age_s
 from wbrag.serving.service import AnswerService, CurrentRelease
 from wbrag.serving.sessions import SESSION_S, EndedSessions
+from wbrag.units.labels import restricted
 from wbrag.units.layout import Layout
 
 
@@ -57,6 +59,7 @@ def create_app(
         title="wbrag", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
     app.state.service, app.state.guard, app.state.page_error = service, guard, None
+    app.state.restricted = partial(restricted, layout)
     app.state.background = Background()
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(RequestValidationError, _misread)

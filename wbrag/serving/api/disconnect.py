@@ -37,7 +37,8 @@ def caller_of(request: Request, who: Principal) -> Caller:
         if not 0 < seconds < math.inf:
             raise Refusal(400, "x-request-timeout: expected seconds above 0: correct it", param="x-request-timeout")
         longest = min(longest, seconds)
-    return Caller(request.scope["request_id"], answer_id, who.name, asyncio.get_running_loop().time() + longest)
+    deadline = asyncio.get_running_loop().time() + longest
+    return Caller(request.scope["request_id"], answer_id, who.name, deadline, who.sees)
 
 
 async def stream_until_disconnect(

@@ -7,7 +7,7 @@ the workspace is read by the user who runs `wbrag mcp`. No session is kept, so t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -23,14 +23,17 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from wbrag.core import citations
+from wbrag.core.allowed import Allowed
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Answer, Hit
 from wbrag.serving import errors
-from wbrag.serving.api import validation
+from wbrag.serving.api import schemas, validation
 from wbrag.serving.api.disconnect import caller_of
 from wbrag.serving.auth import Principal, principal
 from wbrag.serving.service import AnswerService, Caller
+from wbrag.units.catalogue import no_unit
 from wbrag.units.governance import Governance, UnitPage
+from wbrag.units.labels import access_of_unit
 from wbrag.units.layout import Layout
 
 P = ParamSpec("P")
@@ -82,9 +85,9 @@ class Distilled(BaseModel):
 class Tools(Protocol):
     """What the tools ask; raises `WbragError` or an `HTTPException` with what is wrong."""
 
-    async def search(self, query: str, k: int | None) -> list[Hit]: ...
+    async def search(self, query: str, k: int | None, filter: dict[str, Any] | None) -> list[Hit]: ...
 
-    async def ask(self, question: str) -> tuple[str, Sequence[Hit], str]: ...
+    async def ask(self, question: str, filter: dict[str, Any] | None) -> tuple[str, Sequence[Hit], str]: ...
 
     async def unit(self, id: str) -> UnitPage: ...
 
@@ -94,14 +97,14 @@ def server(tools: Tools) -> MCPServer[Any]:
     made: MCPServer[Any] = MCPServer("wbrag", instructions=ABOUT, log_level="WARNING")
 
     @_told
-    async def search(query: str, k: HowMany = None) -> list[Document]:
+    async def search(query: str, k: HowMany = None, filter: schemas.Filter = None) -> list[Document]:
         """Find the documents nearest to a query, with their texts."""
-        return [_document(hit) for hit in await tools.search(query, k)]
+        return [_document(hit) for hit in await tools.search(query, k, filter)]
 
     @_told
-    async def ask(question: str) -> Answered:
+    async def ask(question: str, filter: schemas.Filter = None) -> Answered:
         """Answer a question from the library, with citations."""
-        text, hits, release = await tools.ask(question)
+        text, hits, release = await tools.ask(question, filter)
         numbers = list(dict.fromkeys(number for number, _, _ in citations.cited(text)))
         return Answered(text=text, documents=list(map(_document, hits)), cited=numbers, release=release)
 
@@ -164,19 +167,27 @@ class GatewayTools:
     def __init__(self, service: AnswerService) -> None:
         self.service, self.governance = service, Governance(service.layout)
 
-    async def search(self, query: str, k: int | None) -> list[Hit]:
+    async def search(self, query: str, k: int | None, filter: dict[str, Any] | None) -> list[Hit]:
         s, c = self.service.settings, self.service.layout.config
         asked, many = validation.question(query, "query", s), validation.hits(k, "k", s, c)
-        return (await self.service.search(asked, many, None, _asks.get()[1]))[0]
+        narrowed = validation.filter_of(filter, "filter")
+        return (await self.service.search(asked, many, None, _asks.get()[1], narrowed))[0]
 
-    async def ask(self, question: str) -> tuple[str, Sequence[Hit], str]:
+    async def ask(self, question: str, filter: dict[str, Any] | None) -> tuple[str, Sequence[Hit], str]:
         s, c = self.service.settings, self.service.layout.config
-        asked = validation.plain_question(question, s, c)
+        asked = validation.plain_question(question, s, c, filter)
         reply = await self.service.answer(asked, _asks.get()[1])
         return reply.answer.text, reply.answer.hits, reply.release.id
 
     async def unit(self, id: str) -> UnitPage:
-        return await asyncio.to_thread(self.governance.unit, id)
+        return await asyncio.to_thread(self._unit, id, Allowed(_asks.get()[1].sees))
+
+    def _unit(self, id: str, allowed: Allowed) -> UnitPage:
+        """One that may not be seen is as good as none."""
+        page = self.governance.unit(id)
+        if allowed.groups is not None and not allowed.may(access_of_unit(self.service.layout, page.card.unit)):
+            raise no_unit(id)
+        return page
 
 
 class McpEndpoint:
@@ -217,14 +228,14 @@ class WorkspaceTools:
         self.library, self.governance = library, Governance(library.layout)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mcp")
 
-    async def search(self, query: str, k: int | None) -> list[Hit]:
+    async def search(self, query: str, k: int | None, filter: dict[str, Any] | None) -> list[Hit]:
         many = k or self.library.layout.config.retrieval.top_k
-        return await self._run(lambda: self.library.search(query, many))
+        return await self._run(lambda: self.library.search(query, many, filter=filter))
 
-    async def ask(self, question: str) -> tuple[str, Sequence[Hit], str]:
+    async def ask(self, question: str, filter: dict[str, Any] | None) -> tuple[str, Sequence[Hit], str]:
         layout = self.library.layout
         release = await self._run(lambda: layout.release(layout.default_release(None)))
-        answer = await self._run(lambda: self.library.ask(question))
+        answer = await self._run(lambda: self.library.ask(question, filter=filter))
         return answer.text, answer.hits, release.id
 
     async def unit(self, id: str) -> UnitPage:
@@ -239,9 +250,9 @@ class LocalLibrary(Protocol):
 
     layout: Layout
 
-    def search(self, question: str, k: int) -> list[Hit]: ...
+    def search(self, question: str, k: int, *, filter: Mapping[str, Any] | None = None) -> list[Hit]: ...
 
-    def ask(self, question: str) -> Answer: ...
+    def ask(self, question: str, *, filter: Mapping[str, Any] | None = None) -> Answer: ...
 
 
 def over_stdio(library: LocalLibrary) -> None:

@@ -24,6 +24,8 @@ Body = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 ABSURD_TOKENS = 1_000_000
 Tokens = Annotated[int, Field(ge=1, le=ABSURD_TOKENS)]
+# Its values are checked by `wbrag.core.allowed.checked_filter`.
+Filter = Annotated[dict[str, Any] | None, Field(description='of metadata: {"lang": "de", "year": {"gte": 2019}}')]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
@@ -42,6 +44,7 @@ class Options(Exact):
     release: str | None = Field(None, description="latest, none (the base corpus alone), or an id")
     task: str | None = None
     top_k: int | None = Field(None, ge=1)
+    filter: Filter = None
 
 
 class Turn(Lenient):
@@ -114,6 +117,7 @@ class Search(Exact):
     query: str
     k: int | None = Field(None, ge=1)
     release: str | None = None
+    filter: Filter = None
 
 
 class Embeddings(Lenient):
@@ -172,7 +176,8 @@ def hit(found: Hit, text: bool = False) -> Body:
     """One hit; `index` is `base` or `writeback`, `kind` says the same in words."""
     kind = "unit" if found.origin == "writeback" else "passage"
     shown = {"id": found.id, "kind": kind, "title": found.title, "origin": found.origin, "score": found.score}
-    return shown | found.how_found() | ({"text": found.text} if text else {})
+    labels = {"metadata": dict(found.metadata)} if found.metadata else {}
+    return shown | labels | found.how_found() | ({"text": found.text} if text else {})
 
 
 def cited(hits: Sequence[Hit], content: str, prose: bool = False) -> list[Body]:

@@ -29,7 +29,8 @@ async def search(request: Request, who: Principal = READER) -> JSONResponse:
     query = validation.question(asked.query, "query", settings)
     k = validation.hits(asked.k, "k", settings, config)
     name = validation.release(asked.release, "release", settings)
-    hits, release = await run_until_disconnect(request, service.search(query, k, name, caller))
+    narrowed = validation.filter_of(asked.filter, "filter")
+    hits, release = await run_until_disconnect(request, service.search(query, k, name, caller, narrowed))
     add_log_fields(request.scope, release=release.id, hits=len(hits))
     found = [schemas.hit(hit, text=True) for hit in hits]
     return JSONResponse({"request_id": caller.answer_id, "release": release.id, "hits": found})

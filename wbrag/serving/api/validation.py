@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from wbrag.core.allowed import checked_filter
 from wbrag.core.config import Config
 from wbrag.core.defuse import apart
+from wbrag.core.errors import UsageError
 from wbrag.core.sections import ServingConfig
 from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Message, Role, Sampling
@@ -49,12 +51,23 @@ def answer_request(asked: schemas.Chat, settings: ServingConfig, config: Config)
         sampling,
         release(options.release, "wbrag.release", settings),
         talk=_talk(asked, settings) if known_task(task).prose else None,
+        filter=filter_of(options.filter, "wbrag.filter"),
     )
 
 
-def plain_question(text: str, settings: ServingConfig, config: Config) -> AnswerRequest:
-    """A question without a conversation or options, answered as the operator's defaults say."""
-    asked = schemas.Chat(messages=[schemas.Turn(role="user", content=text)])
+def filter_of(given: dict[str, Any] | None, param: str) -> str:
+    """A filter of metadata in its one form."""
+    try:
+        return checked_filter(given)
+    except UsageError as error:
+        raise Refusal(400, f"{param}: {error}", param=param) from None
+
+
+def plain_question(
+    text: str, settings: ServingConfig, config: Config, filter: dict[str, Any] | None = None
+) -> AnswerRequest:
+    """A question without a conversation, answered as the operator's defaults say."""
+    asked = schemas.Chat(messages=[schemas.Turn(role="user", content=text)], wbrag=schemas.Options(filter=filter))
     return answer_request(asked, settings, config)
 
 

@@ -17,6 +17,7 @@ import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.config import Config, load
 from wbrag.core.env import openmp
 from wbrag.core.errors import WbragError
@@ -56,13 +57,15 @@ class RetrieverReplica:
         self.retriever = ReleaseCache(self.layout, Encoder(config.encoder), config.serving.cache_dir, groups=remote)
         await ReleaseWatcher(self.layout, self.retriever).refresh()  # a replica that joins has the release already
 
-    async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
+    async def search(
+        self, queries: Sequence[str], k: int, release: Release, allowed: Allowed = EVERYTHING
+    ) -> list[list[Hit]]:
         """Requests that come together are encoded together, by `BatchedEncoder`.
 
         `@serve.batch` collects for a fixed time, whether the encoder is free or not; without that time its batches
         hold one request each, with it every request waits. What waits here is just what came during the last batch.
         """
-        return await self.retriever.search(queries, k, release)
+        return await self.retriever.search(queries, k, release, allowed)
 
     async def embed(self, contents: Sequence[str], queries: bool = False) -> Vectors:
         return await self.retriever.embed(contents, queries)
@@ -88,8 +91,10 @@ class GroupReplica:
         self.group = LocalGroup(layout, encoder, number, config.serving.shard_groups, config.serving.cache_dir)
         await ReleaseWatcher(layout, self.group).refresh()  # a replica that joins has its part already
 
-    async def search(self, release: Release, vectors: Vectors, k: int, words: Words | None) -> Found:
-        return await self.group.search(release, vectors, k, words)
+    async def search(
+        self, release: Release, vectors: Vectors, k: int, words: Words | None, allowed: Allowed = EVERYTHING
+    ) -> Found:
+        return await self.group.search(release, vectors, k, words, allowed)
 
     async def prepare(self, release: Release) -> None:
         await self.group.prepare(release)

@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.handle import DeploymentHandle
 from tenacity import RetryCallState, retry, retry_if_exception_type
 
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.errors import WbragError
 from wbrag.core.retry import REPLICAS
 from wbrag.core.types import Hit
@@ -38,8 +39,10 @@ class RemoteReleaseRetriever:
     def __init__(self, handle: DeploymentHandle) -> None:
         self.handle = handle
 
-    async def search(self, queries: Sequence[str], k: int, release: Release) -> list[list[Hit]]:
-        return await self._ask("search", list(queries), k, release)  # type: ignore[no-any-return]
+    async def search(
+        self, queries: Sequence[str], k: int, release: Release, allowed: Allowed = EVERYTHING
+    ) -> list[list[Hit]]:
+        return await self._ask("search", list(queries), k, release, allowed)  # type: ignore[no-any-return]
 
     async def embed(self, contents: Sequence[str], queries: bool = False) -> Vectors:
         return await self._ask("embed", list(contents), queries)  # type: ignore[no-any-return]
@@ -66,8 +69,11 @@ class RemoteGroup:
         self.handle = handle
 
     @retry(stop=REPLICAS, retry=retry_if_exception_type(RayActorError), retry_error_callback=_no_group)
-    async def search(self, release: Release, vectors: Vectors, k: int, words: Words | None) -> Found:
-        return await _result(self.handle.search.remote(release, vectors, k, words))  # type: ignore[no-any-return]
+    async def search(
+        self, release: Release, vectors: Vectors, k: int, words: Words | None, allowed: Allowed = EVERYTHING
+    ) -> Found:
+        found: Found = await _result(self.handle.search.remote(release, vectors, k, words, allowed))
+        return found
 
     async def prepare(self, release: Release) -> None:
         await _everywhere(self.handle, release)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wbrag.core.errors import UsageError, WbragError
+from wbrag.core.allowed import Allowed, checked_filter
+from wbrag.core.errors import CannotFilter, UsageError, WbragError
 from wbrag.core.sections import RetrieverConfig
 from wbrag.core.types import Hit, Passage, Unit
+from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.external import Collection, Held, KnowsPassages, open_store
 from wbrag.retrieval.external.http import HttpStore
+from wbrag.retrieval.external.text_search import TextSearchBase
+from wbrag.retrieval.retriever import IndexRetriever
 from wbrag.units.releases import Release
 from wbrag.units.stored import StoredUnit
 
@@ -200,3 +204,36 @@ def test_units_are_put_and_taken(server: Server) -> None:
     assert line == "POST /units" and (body["release"], body["encoder"], body["delete"]) == ("r0001", "e", ["wb-old"])
     [sent] = body["upsert"]
     assert sent["vector"] == pytest.approx([0.6, 0.8]) and sent["sources"] == ["p1"] and sent["id"] == unit.id
+
+
+def test_who_may_see_is_told_to_a_store_that_keeps_to_it(server: Server) -> None:
+    allowed = Allowed(frozenset({"legal", "hr"}), checked_filter({"year": {"gte": 2019}}))
+    asyncio.run(store(server, narrows=True).search(["q"], 5, allowed))
+    assert server.requests[-1][1] == {
+        "queries": ["q"],
+        "k": 5,
+        "groups": ["hr", "legal"],
+        "filter": {"year": {"gte": 2019}},
+    }
+    whole = {"id": "a", "text": "x", "groups": ["hr"], "metadata": {"year": 2019}}
+    server.replies = [(200, {"passages": [whole]})]
+    found = store(server, passages_url=f"{server.url}/passages").passages(["a"])
+    assert found == {"a": Passage("a", "", "x", groups=("hr",), metadata={"year": 2019})}
+
+
+@pytest.mark.parametrize("narrows", [True, False])
+def test_a_search_is_narrowed_in_the_store_or_refused(server: Server, narrows: bool) -> None:
+    class Encoder:
+        async def queries(self, texts: Sequence[str]) -> Vectors:
+            return np.ones((len(texts), 2), np.float32)
+
+    base = TextSearchBase(store(server, narrows=narrows), rescore=False)
+    retriever = IndexRetriever(Encoder(), [], base=base)
+    asyncio.run(retriever.search(["q"], 3, Allowed(frozenset({"hr"}))))
+    assert server.requests[-1][1].get("groups") == (["hr"] if narrows else None), "one without lists is for everybody"
+    if narrows:
+        asyncio.run(retriever.search(["q"], 3, Allowed(None, '{"a": 1}')))
+        assert server.requests[-1][1]["filter"] == {"a": 1}
+    else:
+        with pytest.raises(CannotFilter, match="leave the filter out"):
+            asyncio.run(retriever.search(["q"], 3, Allowed(None, '{"a": 1}')))

@@ -98,7 +98,9 @@ def test_it_is_merged_with_units_like_wbrags_own_index() -> None:
     class Units:
         origin = "writeback"
 
-        async def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
+        async def search(
+            self, queries: Vectors, k: int, words: object = None, allowed: object = None
+        ) -> list[list[Hit]]:
             return [[hit(UNIT, 0.7, origin="writeback"), hit("wb-1", 0.1, origin="writeback")]]
 
     base = TextSearchBase(Fixed([hit("a", 31.5, "east"), hit("b", 12.0, "north"), hit("c", 3.0)]), Directions())

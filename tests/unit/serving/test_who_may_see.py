@@ -1,0 +1,241 @@
+"""Who may see what: no reply to a key holds a trace of a passage, or of a unit, that is not for its groups."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+from mcp.client import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from tests.support.hostless import Life, open_life
+from tests.support.releases import D, HashEncoder
+from tests.support.serving import ScriptedStream, Settled, browse, served
+from wbrag.core.types import Unit
+from wbrag.retrieval.encoder import Encoder, Vectors, encoder_fingerprint
+from wbrag.serving.api.app import create_app
+from wbrag.serving.desk.routes import desk_router
+from wbrag.serving.keys import Keys
+from wbrag.serving.release_cache import ReleaseCache
+from wbrag.units.governance import Governance
+from wbrag.units.releases import Release
+
+# name -> groups, metadata
+PASSAGES: dict[str, tuple[list[str] | None, dict[str, Any]]] = {
+    "open": (None, {"lang": "en", "year": 2019}),
+    "hr": (["hr"], {"lang": "en", "year": 2020}),
+    "law": (["legal"], {"lang": "de", "year": 2020}),
+    "either": (["hr", "legal"], {"lang": "de"}),
+}
+UNITS = {"of-open": ["open"], "of-hr": ["open", "hr"], "of-both": ["hr", "law"], "of-none": ["gone"]}
+SETTINGS = {"max_top_k": 50, "releases": "any", "tasks": ("qa", "chat")}
+
+
+class Embeds(HashEncoder):
+    async def queries(self, texts: list[str]) -> Vectors:
+        return self.encode_passages(texts)
+
+    passages = queries
+
+
+def may(groups: frozenset[str] | None, name: str) -> bool:
+    """The rule, said once more: any group of a passage, every source of a unit."""
+    if groups is None:
+        return True
+    if name in UNITS:
+        return all(source in PASSAGES and may(groups, source) for source in UNITS[name])
+    listed = PASSAGES[name][0]
+    return listed is None or bool(groups & set(listed))
+
+
+def visible(groups: frozenset[str] | None) -> set[str]:
+    return {name for name in (*PASSAGES, *UNITS) if may(groups, name)}
+
+
+@dataclass
+class Archive:
+    workspace: Life
+    release: Release
+    units: dict[str, str]  # name -> id
+
+    def app(self) -> Any:
+        layout = self.workspace.layout
+        generator = ScriptedStream(lambda messages, sampling: " ".join(m.content for m in messages))  # tells all it got
+        library = ReleaseCache(layout, cast(Encoder, HashEncoder()))
+        app = create_app(layout, library, generator, Settled(self.release))
+        app.include_router(desk_router(layout, Settled(self.release), ask=cast(Any, None)))
+        return app
+
+    def key(self, name: str, role: str, groups: Any = ()) -> dict[str, str]:
+        return {"authorization": f"Bearer {Keys(self.workspace.path).add(name, role, groups)}"}
+
+
+def archive_of(folder: Path) -> Archive:
+    rows = [
+        {"id": name, "contents": f"Title {name}\nSECRET-{name} is here.", **({"groups": g} if g else {}), **m}
+        for name, (g, m) in PASSAGES.items()
+    ]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    w = open_life(str(folder / "w"), words=cast(Any, Embeds()), serving=SETTINGS, checks={"policy": "manual"})
+    w.session.dimension = D  # type: ignore[attr-defined]
+    w.ingest_corpus(folder / "corpus.jsonl", metadata=["lang", "year"])
+    w.index()
+    hashes = w.layout.content_hashes(PASSAGES)
+    units = {
+        name: Unit(
+            f"Unit {name}", f"SECRET-{name} is distilled.", ("q",), tuple((s, hashes.get(s, "h")) for s in of), ()
+        )
+        for name, of in UNITS.items()
+    }
+    vectors = HashEncoder().encode_passages([unit.contents for unit in units.values()])
+    w.shelf.add(list(units.values()), vectors, encoder_fingerprint(w.config.encoder), 0.9999)
+    Governance(w.layout).decide([unit.id for unit in units.values()], "approved", by="anna", why="")
+    return Archive(w, w.releases.append(w.publisher.propose()), {name: unit.id for name, unit in units.items()})
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    return archive_of(tmp_path)
+
+
+@pytest.fixture
+def url(archive: Archive) -> Iterator[str]:
+    with served(archive.app()) as address:
+        yield address
+
+
+def sees(text: str) -> set[str]:
+    """What is named in a reply."""
+    return {name for name in (*PASSAGES, *UNITS) if f"SECRET-{name} " in text or f'Title {name}"' in text}
+
+
+ASKS: dict[str, Callable[[httpx.Client], httpx.Response]] = {
+    "search": lambda c: c.post("/v1/search", json={"query": "x", "k": 50}),
+    "search base": lambda c: c.post("/v1/search", json={"query": "x", "k": 50, "release": "none"}),
+    "qa": lambda c: c.post("/v1/chat/completions", json=chat("qa")),
+    "chat": lambda c: c.post("/v1/chat/completions", json=chat("chat")),
+    "streamed": lambda c: c.post("/v1/chat/completions", json={**chat("chat"), "stream": True}),
+    "responses": lambda c: c.post("/v1/responses", json={"input": "x?", "wbrag": {"top_k": 50, "task": "chat"}}),
+    "iter_retgen": lambda c: c.post("/v1/chat/completions", json={**chat("qa"), "model": "wbrag/iter_retgen"}),
+}
+
+
+def chat(task: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "x?"}], "wbrag": {"task": task, "top_k": 50}}
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_no_reply_holds_what_is_not_for_the_key(archive: Archive, url: str, ask: str) -> None:
+    subsets = [frozenset(some) for size in range(3) for some in combinations(["hr", "legal"], size)]
+    for number, groups in enumerate([None, *subsets]):
+        key = archive.key(f"{ask.replace(' ', '-')}-{number}", "reader", ["*"] if groups is None else groups)
+        with httpx.Client(base_url=url, headers=key, timeout=60) as client:
+            reply = ASKS[ask](client)
+        assert reply.status_code == 200, reply.text
+        found, wanted = sees(reply.text), visible(groups)
+        assert found <= wanted, f"{ask}: a key of {groups} was told of {found - wanted}"
+        if ask == "search":
+            assert found == wanted and len(reply.json()["hits"]) == len(wanted)
+        assert not any(archive.units[name] in reply.text for name in UNITS if name not in wanted)
+
+
+def test_a_filter_narrows_for_everybody(archive: Archive, url: str) -> None:
+    with httpx.Client(base_url=url, headers=archive.key("all", "admin"), timeout=60) as client:
+
+        def found(wanted: Any) -> set[str]:
+            reply = client.post("/v1/search", json={"query": "x", "k": 50, "filter": wanted})
+            assert reply.status_code == 200, reply.text
+            return sees(reply.text)
+
+        assert found({"lang": "de"}) == {"law", "either"}
+        assert found({"lang": ["de", "en"], "year": {"gte": 2020}}) == {"hr", "law"}
+        assert found({"lang": "en"}) == {"open", "hr", "of-open", "of-hr"}, "a unit has what its sources share"
+        assert found({"year": 2020}) == {"hr", "law", "of-both"} and found({"other": 1}) == set()
+        [hit] = client.post("/v1/search", json={"query": "x", "filter": {"year": 2019, "lang": "en"}, "k": 1}).json()[
+            "hits"
+        ]
+        assert hit["metadata"] == {"lang": "en", "year": 2019}
+        said = client.post(
+            "/v1/chat/completions", json={**chat("qa"), "wbrag": {"filter": {"lang": "de"}, "top_k": 50}}
+        )
+        assert sees(said.text) == {"law", "either"}
+        for wrong in ({"lang": None}, {"lang": {"near": 1}}, {"x" * 200: 1}):
+            reply = client.post("/v1/search", json={"query": "x", "filter": wrong})
+            assert reply.status_code == 400 and reply.json()["error"]["param"] == "filter"
+
+
+def test_tools_of_an_agent_see_no_more(archive: Archive, url: str) -> None:
+    key = archive.key("agent", "reader", ["hr"])
+
+    async def scenario() -> None:
+        async with (
+            httpx.AsyncClient(headers=key) as http,
+            Client(streamable_http_client(f"{url}/mcp", http_client=http)) as client,
+        ):
+            for name, arguments in (("search", {"query": "x", "k": 50}), ("ask", {"question": "x?"})):
+                found = await client.call_tool(name, arguments)
+                assert not found.is_error and sees(str(found.structured_content)) <= visible(frozenset(["hr"]))
+            assert not (await client.call_tool("unit", {"id": archive.units["of-hr"]})).is_error
+            hidden, unknown = archive.units["of-both"], "wb-none"
+            said = [str((await client.call_tool("unit", {"id": id})).content[0]) for id in (hidden, unknown)]
+            assert said[0].replace(hidden, unknown) == said[1], "one that may not be seen is as good as none"
+            narrowed = await client.call_tool("search", {"query": "x", "k": 50, "filter": {"year": 2019}})
+            assert sees(str(narrowed.structured_content)) == {"open", "of-open"}
+
+    asyncio.run(scenario())
+
+
+def test_the_desk_is_for_those_who_see_everything(archive: Archive) -> None:
+    with browse(archive.app()) as client:
+        for groups, status in (((), 403), (("hr", "legal"), 403), (("*",), 200)):
+            token = Keys(archive.workspace.path).add(f"r{len(groups)}{status}", "reviewer", groups)
+            client.cookies.clear()
+            form = {"key": token, "csrf": csrf(client)}
+            client.post("/desk/login", data=form, headers={"sec-fetch-site": "same-origin"})
+            page = client.get("/desk")
+            assert page.status_code == status and not sees(page.text), page.text[:500]
+
+
+def csrf(client: Any) -> str:
+    page = client.get("/desk/login").text
+    return str(page.partition('name="csrf" value="')[2].partition('"')[0])
+
+
+def test_a_list_that_changed_counts_from_the_next_release_on(archive: Archive, tmp_path: Path) -> None:
+    w = archive.workspace
+    row = {
+        "id": "open",
+        "contents": "Title open\nSECRET-open is here.",
+        "groups": ["board"],
+        "lang": "en",
+        "year": 2019,
+    }
+    (tmp_path / "changed.jsonl").write_text(json.dumps(row) + "\n")
+    assert w.update_corpus(tmp_path / "changed.jsonl", metadata=["lang", "year"]).changed == 1
+    w.index()
+    second = w.publisher.propose()
+    assert second.id == "r0002" and second.base_sha256 != archive.release.base_sha256
+    assert second.writeback_sha256 != archive.release.writeback_sha256, "units inherit what their sources are now"
+    later = Archive(w, w.releases.append(second), archive.units)
+    with served(later.app()) as address:
+        asked = {"query": "x", "k": 50}
+        reply = httpx.post(f"{address}/v1/search", json=asked, headers=later.key("new", "reader"))
+        assert sees(reply.text) == set(), "what was for everybody is for the board alone, and its units too"
+        asked |= {"release": "r0001"}
+        for name, groups, status in (("some", ["hr"], 403), ("all", ["*"], 200)):
+            reply = httpx.post(f"{address}/v1/search", json=asked, headers=later.key(name, "reader", groups))
+            assert reply.status_code == status, "an earlier release lets see what was allowed in its day"
+
+
+def test_old_keys_see_what_is_for_everybody(archive: Archive) -> None:
+    keys = Keys(archive.workspace.path)
+    keys.add("old", "reader")
+    [row] = json.loads(keys.path.read_text())
+    assert "groups" not in row and keys.all()[0].sees == frozenset()
