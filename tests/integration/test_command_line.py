@@ -37,6 +37,7 @@ def test_the_life_of_a_workspace(data: Path, endpoint: OpenAIServer, tmp_path: P
         "evaluated": f"evaluate --examples toy/train --release latest --against none --trec {run}",
         "hits": f"search 'What is the code of {ITEMS[0]}?'",
         "asked": f"ask 'What is the code of {ITEMS[0]}?'",
+        "answers": f"export answers --examples toy/train --format trec --out {tmp_path / 'naive.run'}",
         "exported": f"export units --format flashrag --out {units}",
         "fresh": "refresh",
         "learned": "learn",
@@ -64,6 +65,7 @@ def test_the_life_of_a_workspace(data: Path, endpoint: OpenAIServer, tmp_path: P
     assert found["two"]["units"] > found["one"]["units"] > 0 and found["two"]["by"] == "ana"
     assert found["evaluated"]["n"] == len(ITEMS) and found["evaluated"]["gain"] >= 0
     assert len({line.split()[0] for line in run.read_text().splitlines()}) == len(ITEMS)
+    assert found["answers"]["files"] == [str(tmp_path / "naive.run"), str(tmp_path / "naive.qrels")]
     assert ITEMS[0] in json.dumps(found["hits"]) and "k0" in json.dumps(found["asked"])
     assert units.read_text(encoding="utf-8").count("\n") == found["exported"]["units"] == found["two"]["units"]
     assert found["fresh"]["stale"] == 0 and found["learned"]["candidates"] == 0

@@ -26,6 +26,9 @@ class _Piece(NamedTuple):
     words: int
 
 
+CUT = "#[0-9]+$"  # how the id of a chunk ends
+
+
 def document_of(id: str) -> str:
     """The document that a passage was cut from, by the id that ingest gives a chunk; itself where it was not cut."""
     document, cut, number = id.rpartition("#")

@@ -1,6 +1,6 @@
 """Integration commands: `push`, `export`.
 
-Both hand units to other systems, and change none in the workspace.
+Both hand what there is to other systems, and change nothing in the workspace.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from wbrag.cli.commands.common import Verb
+from wbrag.cli.commands.common import Verb, work_of
 from wbrag.cli.commands.units import STATES
 from wbrag.core.io.files import location
 
@@ -20,18 +20,34 @@ def add(verb: Verb, verbs: Any) -> None:
     pushed = "make the outside store's collection hold exactly the units of a release"
     push = verb("push", lambda a, w: w.push(a.release), pushed, "wbrag push --config store.yaml")
     push.add_argument("--release", default="latest", help="latest (default), none (take all units back), or an id")
-    export = verbs.add_parser("export", help="units for other programs").add_subparsers(metavar="WHAT", required=True)
-    units = verb(
-        "units", _export, "units in one file", "wbrag export units --format flashrag --out units.jsonl", export
+    export = verbs.add_parser("export", help="units, answers for other programs").add_subparsers(
+        metavar="WHAT", required=True
     )
+    units = verb("units", _units, "units in one file", "wbrag export units --format flashrag --out units.jsonl", export)
     units.add_argument("--format", choices=("jsonl", "parquet", "flashrag"), default="jsonl")
     units.add_argument("--out", metavar="FILE", required=True)
     which = units.add_mutually_exclusive_group()
     which.add_argument("--release", default="latest", help="the units of a release (default: latest)")
     which.add_argument("--state", choices=STATES, help="the units in a state instead")
+    help = "what a question set was answered, with its documents; as a run with qrels, for ragas, or whole"
+    example = "wbrag export answers --examples demo/test --format trec --out naive.run"
+    answers = verb("answers", _answers, help, example, export)
+    answers.add_argument("--examples", metavar="NAME/SPLIT", help="default: the setting job.examples")
+    answers.add_argument("--method", help="default: the setting job.method")
+    answers.add_argument("--limit", type=int, metavar="N", help="only N of them, always the same")
+    answers.add_argument("--release", default="latest", help="latest (default), none, closed-book, or an id")
+    answers.add_argument("--format", choices=("jsonl", "ragas", "trec"), default="jsonl")
+    answers.add_argument("--out", metavar="FILE", required=True, help="trec: the run; its qrels beside it, as .qrels")
 
 
-def _export(a: argparse.Namespace, w: Workspace) -> Any:
+def _units(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.units.export import export_units
 
     return export_units(w.layout, location(a.out), a.format, release=a.release, state=a.state)
+
+
+def _answers(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.evaluation.export import export_answers
+
+    examples, options = work_of(a, w)
+    return export_answers(w.runner, examples, location(a.out), a.format, release=a.release, **options)
