@@ -236,13 +236,13 @@ class RetrievalConfig(Section):
 class RetrieverConfig(Section):
     """Where the base passages come from: wbrag's own index, or a store that wbrag does not own."""
 
-    kind: str = Field("faiss", description="faiss: wbrag's own index; http, pgvector, or the name of a plugin")
+    kind: str = Field("faiss", description="faiss: wbrag's own index; http, langchain, pgvector, or a plugin's name")
     options: dict[str, Any] = Field({}, description="what the store is told; docs/integrations.md lists them")
     version: str = Field("", description="a name for the store's present contents; default: what it says of itself")
     rescore: bool = Field(
         True,
-        description="score a plugin's or an http store's hits with wbrag's encoder, so that they compare with units; "
-        "false: its scores are inner products of that encoder",
+        description="score the hits of an http or LangChain store or a plugin with wbrag's encoder, so that they "
+        "compare with units; false: its scores are inner products of that encoder",
     )
     push: bool = Field(False, description="publishing and rolling back also push the units into the store's collection")
     connections: int = Field(8, ge=1, description="searches in flight per process")

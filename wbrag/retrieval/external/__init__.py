@@ -24,7 +24,7 @@ from wbrag.retrieval.retriever import Base
 
 ENTRY_POINTS = "wbrag.retrievers"
 LOCAL_KIND = "faiss"
-BUILT_IN_KINDS = ("http", "pgvector")
+BUILT_IN_KINDS = ("http", "langchain", "pgvector")
 
 
 class Held(NamedTuple):
@@ -91,6 +91,10 @@ def open_store(settings: RetrieverConfig) -> Any:
         from wbrag.retrieval.external.http import HttpStore
 
         return HttpStore(settings)
+    if settings.kind == "langchain":
+        from wbrag.retrieval.external.langchain import LangChainStore
+
+        return LangChainStore(settings)
     if settings.kind == "pgvector":
         try:
             from wbrag.retrieval.external.pgvector import PgVector

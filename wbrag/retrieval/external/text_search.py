@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Protocol, cast
 
 from wbrag.core.allowed import EVERYTHING, Allowed
@@ -18,6 +19,7 @@ from wbrag.core.types import Hit, Retriever
 from wbrag.retrieval.encoder import TextEncoder, Vectors
 
 UNIT_ID = re.compile(r"wb-[0-9a-f]{16}")
+RISE = 1e-6  # what rounding makes of equal scores
 MAX_SCORE = 1.001  # an inner product of unit vectors in float16
 
 
@@ -54,6 +56,11 @@ class TextSearchBase:
             raise WbragError(
                 f"expected inner products of unit vectors from the outside retriever, found the score {hit.score:g} "
                 "which no unit's score compares with: set retriever.rescore true"
+            )
+        if any(later.score > sooner.score + RISE for hits in found for sooner, later in pairwise(hits)):
+            raise WbragError(
+                "expected scores that fall, best first, from the outside store, found rising ones, as distances do: "
+                "set retriever.rescore true"
             )
         return found
 

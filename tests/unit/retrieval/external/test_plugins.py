@@ -48,7 +48,9 @@ def test_a_plugin_is_opened_with_its_options(plugin: None) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(plugin: None) -> None:
-    with pytest.raises(UsageError, match="did you mean 'ours'. expected one of broken, faiss, http, ours, pgvector"):
+    with pytest.raises(
+        UsageError, match="did you mean 'ours'. expected one of broken, faiss, http, langchain, ours, pgvector"
+    ):
         open_store(load(retriever={"kind": "our"}).retriever)
     with pytest.raises(UsageError, match="'broken' .* AttributeError"):
         open_store(load(retriever={"kind": "broken"}).retriever)

@@ -1,0 +1,5 @@
+"""Haystack retriever over a wbrag endpoint (`wbrag serve`)."""
+
+from haystack_wbrag.retriever import WbragRetriever
+
+__all__ = ["WbragRetriever"]

@@ -1,0 +1,65 @@
+"""Clients and frameworks as they come, from their own packages, against the endpoint over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from tests.support.client_packages import ROOT, SCRIPTS, run
+from tests.support.desk import DeskBench
+from tests.support.elasticsearch_server import elasticsearch
+from tests.support.serving import served
+from tests.support.talking import FIRST, FOLLOW_UP, QUERY, SAID
+from tests.support.talking import bench as bench
+from tests.unit.serving.test_who_may_see import Archive, archive_of
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+ONE = "It was sold in 1911, they say. Ada Thorn designed it [1]."
+CITED = SAID.replace(" [9]", "").replace("[Doc 1]", "[1]")
+
+
+@pytest.fixture
+def url(bench: DeskBench) -> Iterator[str]:
+    with served(bench.app) as address:
+        yield address
+
+
+@pytest.mark.parametrize("script", ["litellm_chat.py", "langchain_chat.py", "llama_index_chat.py"])
+def test_a_conversation(bench: DeskBench, url: str, script: str) -> None:
+    """The follow-up is understood, and what is said reads the same whichever way it is asked for."""
+    said = json.loads(run(SCRIPTS / script, url, json.dumps([*FIRST, FOLLOW_UP])).splitlines()[-1])
+    assert said.pop("tokens", 1) > 0 and said.pop("vectors", 2) == 2
+    assert said.pop("narrowed", ONE) == ONE, "of one document none but the first can be cited"
+    assert set(said.values()) == {CITED}, said
+    assert QUERY in [query for query, _, _ in bench.library.calls]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    return archive_of(tmp_path)
+
+
+@pytest.mark.parametrize("package", ["langchain-wbrag", "llama-index-wbrag", "haystack-wbrag"])
+def test_a_package_of_ours_in_its_framework(archive: Archive, package: str) -> None:
+    folder = ROOT / "integrations" / package
+    with served(archive.app()) as url:
+        said = run("-m", "pytest", "-q", cwd=folder, WBRAG_URL=url, WBRAG_QUESTION="What is open?", PYTHONPATH=".")
+    assert " passed" in said and "skipped" not in said
+
+
+@pytest.mark.parametrize("kind", ["qdrant", "lancedb", "elasticsearch"])
+def test_passages_in_a_vector_store_of_langchain(tmp_path: Path, kind: str) -> None:
+    """What the store finds has its title, its id and wbrag's own score; and is narrowed where it can be."""
+    with elasticsearch() if kind == "elasticsearch" else nullcontext(str(tmp_path / "store")) as where:
+        said = json.loads(run(SCRIPTS / "stores.py", kind, STORE_AT=where).splitlines()[-1])
+    [mill, tower] = said["found"]
+    assert mill[0][1:3] == ["Note 2", "The code of mill is k2."] and tower[0][1] == "Note 5"
+    assert all(len({id for id, *_ in hits}) == 4 for hits in said["found"])
+    assert mill[0][3] > mill[1][3], "the scores are those of the encoder, whichever way the store counts"
+    if kind == "qdrant":
+        assert sorted(row["year"] for row in said["narrowed"]) == [2005, 2007, 2008, 2010, 2011]
+        assert said["by id"] == {mill[0][0]: "Note 2"}
