@@ -22,8 +22,8 @@ from uv_env import uv_variables
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = {
-    "cpu": ("cpu", "train", "smollm2", "pgvector", "test", "dev"),
-    "gpu": ("gpu", "hf", "train", "smollm2", "pgvector", "test", "dev"),
+    "cpu": ("cpu", "train", "smollm2", "pgvector", "tracing", "test", "dev"),
+    "gpu": ("gpu", "hf", "train", "smollm2", "pgvector", "tracing", "test", "dev"),
 }
 PYTHONS = [(3, minor) for minor in range(11, 15)]
 GLIBC = "2_34"

@@ -12,10 +12,14 @@ import pytest
 from tests.support.client_packages import ROOT, SCRIPTS, run
 from tests.support.desk import DeskBench
 from tests.support.elasticsearch_server import elasticsearch
+from tests.support.hostless import Life
+from tests.support.pipeline import ITEMS
 from tests.support.serving import served
 from tests.support.talking import FIRST, FOLLOW_UP, QUERY, SAID
 from tests.support.talking import bench as bench
+from tests.unit.evaluation.test_export import life as life
 from tests.unit.serving.test_who_may_see import Archive, archive_of
+from wbrag.evaluation.export import export_answers
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 ONE = "It was sold in 1911, they say. Ada Thorn designed it [1]."
@@ -63,3 +67,23 @@ def test_passages_in_a_vector_store_of_langchain(tmp_path: Path, kind: str) -> N
     if kind == "qdrant":
         assert sorted(row["year"] for row in said["narrowed"]) == [2005, 2007, 2008, 2010, 2011]
         assert said["by id"] == {mill[0][0]: "Note 2"}
+
+
+def test_a_job_reports_to_mlflow(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    said = run(SCRIPTS / "mlflow_report.py", tmp_path, uri, cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
+    found = json.loads(said.splitlines()[-1])
+    assert found["name"] == "evaluate toy/dev" and found["score"] == 0.5
+    assert found["metrics"] == {"n": 4, "score": 0.5, "ci95.low": 0.1, "ci95.high": 0.9, "ends.stop": 4}
+    assert found["params"] == {"examples": "toy/dev", "config.retrieval.top_k": "7", "config.workspace": str(tmp_path)}
+
+
+def test_exported_answers_are_read(life: Life, tmp_path: Path) -> None:
+    for format, file in (("ragas", "samples.jsonl"), ("trec", "naive.run")):
+        export_answers(life.runner, "toy/train", tmp_path / file, format)  # type: ignore[arg-type]
+    figures = json.loads(run(SCRIPTS / "read_answers.py", tmp_path / "naive.run", tmp_path / "naive.qrels"))
+    assert figures.keys() == {"nDCG@5", "R@5"} and all(0.3 < value <= 1 for value in figures.values())
+    said = run(SCRIPTS / "read_samples.py", tmp_path / "samples.jsonl", packages="clients-ragas").splitlines()[-1]
+    found = json.loads(said)
+    assert (found["samples"], found["kind"]) == (len(ITEMS), "SingleTurnSample")
+    assert found["first"]["reference"] == "k0" and len(found["first"]["retrieved_contexts"]) == 5

@@ -26,6 +26,7 @@ import pytest
 
 from tests.support.hung_up import Endpoint
 from tests.support.library import contents, index, proposed, published, shelve
+from tests.support.otlp import Collector, collector
 from tests.support.pipeline import ITEMS, reader, settings, wbrag
 from tests.support.processes import free_port
 from tests.support.retrievers import retrievers
@@ -50,6 +51,7 @@ class Served:
     store: Layout
     encoder: Encoder
     model: Endpoint
+    traces: Collector
     answers: list[tuple[float, int]] = field(default_factory=list)
 
     def get(self, path: str) -> httpx.Response:
@@ -99,7 +101,7 @@ def units(items: Sequence[str]) -> list[Unit]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with Endpoint(reply=reader) as model:
+    with Endpoint(reply=reader) as model, collector() as traces:
         store = Layout(tmp_path_factory.mktemp("served"), load(**settings(model)))
         encoder = Encoder(store.config.encoder)
         rows = [
@@ -126,9 +128,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             "--workspace",
             str(store.path),
             *(f"--serving.{name}={value}" for name, value in flags.items()),
+            f"--tracing.endpoint={traces.url}",
+            "--tracing.sample=1",
             server=model,
         )
-        served = Served(process, f"http://127.0.0.1:{port}", store, encoder, model)
+        served = Served(process, f"http://127.0.0.1:{port}", store, encoder, model, traces)
         try:
             wait_for(lambda: process.poll() is not None or served.get("/readyz").status_code == 200, "a start", 600)
             assert process.poll() is None, process.communicate()
@@ -178,6 +182,16 @@ def expected(served: Served, releases: Sequence[Release]) -> dict[tuple[str, str
         return found
 
     return asyncio.run(all_of())
+
+
+def test_a_request_is_traced_through_its_replicas(served: Served) -> None:
+    assert httpx.post(f"{served.url}{CHAT}", json=body(ITEMS[0]), timeout=60).status_code == 200
+    wait_for(lambda: {"search", "POST /v1/chat/completions"} <= {s["name"] for s in served.traces.spans}, "spans", 60)
+    asked = served.traces.named("POST /v1/chat/completions")
+    own = {span["name"]: span for span in served.traces.spans if span["trace"] == asked["trace"]}
+    assert own["search"]["parent"] == own["retrieval"]["id"] and own["retrieval"]["parent"] == own["answer"]["id"]
+    parts = {own[name]["of"]["service.instance.part"] for name in ("search", "answer")}
+    assert parts == {"retriever", "gateway"}, "spans of two processes, in one trace"
 
 
 @pytest.mark.slow

@@ -76,6 +76,10 @@ def _run(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
             try:
                 with nullcontext() if step.own_stdout else _nothing_else_on_stdout():
                     result = step.verb(step, config if step.settings_only else workspace)
+                    if os.environ.get("MLFLOW_TRACKING_URI"):
+                        from wbrag.cli.mlflow import report
+
+                        report(step.called, result, config)
             except WbragError as error:
                 raise type(error)(f"{line}{error}") from None
             if not step.own_stdout:

@@ -35,7 +35,8 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        made.set_defaults(verb=work, settings_only=settings_only, own_stdout=False, code=0)
+        called = made.prog.removeprefix("wbrag ")
+        made.set_defaults(verb=work, called=called, settings_only=settings_only, own_stdout=False, code=0)
         return made
 
     for module in (data, diagnose, train, bench, plan, ask, units, govern, push, serve, keys, models, doctor):

@@ -33,6 +33,7 @@ from wbrag.core.sections import (
     RetrievalConfig,
     RetrieverConfig,
     ServingConfig,
+    TracingConfig,
 )
 from wbrag.core.train_sections import TrainConfig
 
@@ -63,6 +64,7 @@ class Config(BaseSettings):
     rerank: RerankConfig = RerankConfig()
     retriever: RetrieverConfig = RetrieverConfig()
     serving: ServingConfig = ServingConfig()
+    tracing: TracingConfig = TracingConfig()
     train: TrainConfig = TrainConfig()
     ray: RayConfig = RayConfig()
     job: JobConfig = JobConfig()

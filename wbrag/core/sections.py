@@ -222,6 +222,17 @@ class ServingConfig(Section):
     poll_s: float = Field(2.0, gt=0, description="how often the newest release is looked for")
 
 
+class TracingConfig(Section):
+    """Traces of the endpoint's requests, sent to an OpenTelemetry collector."""
+
+    sample: float = Field(0.0, ge=0, le=1, description="share of the requests that are traced; 0: none")
+    endpoint: str = Field(
+        "", description="where OTLP over HTTP is taken, http://phoenix:6006 say; default: OTEL_EXPORTER_OTLP_ENDPOINT"
+    )
+    content: bool = Field(False, description="questions, documents and answers are in the traces too")
+    service: str = Field("wbrag", description="the name that the traces are under")
+
+
 class RetrievalConfig(Section):
     top_k: int = Field(5, ge=1)
     max_writeback_share: float = Field(

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import openai
 
+from wbrag.core import tracing
 from wbrag.core.errors import WbragError
 from wbrag.core.retry import backoff_s
 from wbrag.generators.openai_dialect import Dialect
@@ -124,7 +125,8 @@ class Endpoint:
     async def _try(self, client: openai.AsyncOpenAI, body: dict[str, Any], parse: Callable[[Any], T]) -> T | Failure:
         try:
             async with asyncio.timeout(self.policy.timeout_s):
-                reply = await client.chat.completions.create(model=self.errors.model, **body)
+                headers = tracing.carried()  # an engine that traces as well goes on from here
+                reply = await client.chat.completions.create(model=self.errors.model, extra_headers=headers, **body)
         except UnicodeEncodeError as error:
             raise WbragError(
                 f"a prompt holds characters that are not Unicode text ({error.reason}): "

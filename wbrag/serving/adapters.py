@@ -11,6 +11,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Protocol
 
+from wbrag.core import tracing
 from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.errors import PromptRefused, UsageError
 from wbrag.core.reading import AnswerReader, is_unfinished
@@ -123,7 +124,10 @@ class PinnedRetriever:
         self.found = 0  # hits of the last search
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        with self.watch.running():
+        asked = {"gen_ai.operation.name": "retrieval", "gen_ai.retrieval.top_k": k}
+        with self.watch.running(), tracing.span("retrieval", tracing.step("RETRIEVER") | asked) as span:
+            span.said(input="\n".join(queries))
             hits = await self.retriever.search(queries, k, self.release, self.allowed)
+            span.set(tracing.found([hit for own in hits for hit in own]) | {"wbrag.release": self.release.id})
         self.found = len(hits[-1]) if hits else 0
         return hits

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from wbrag.core import tracing
 from wbrag.core.allowed import Allowed
 from wbrag.core.citations import ProseReader
 from wbrag.core.errors import CannotFilter, PromptTooLong, UsageError, WbragError
@@ -38,6 +39,7 @@ from wbrag.serving.keys import session_secret
 from wbrag.serving.prometheus import Metrics
 from wbrag.serving.recorder import Recorder
 from wbrag.serving.standalone import StandaloneQueries
+from wbrag.serving.traced import TracedGenerator
 from wbrag.units.labels import restricted
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
@@ -116,20 +118,28 @@ class AnswerService:
         watcher: CurrentRelease,
         settings: ServingConfig,
     ) -> None:
-        self.layout, self.retriever, self.generator, self.watcher = layout, retriever, generator, watcher
+        g = layout.config.generator
+        self.layout, self.retriever, self.watcher = layout, retriever, watcher
+        self.generator = TracedGenerator(generator, g.model, g.backend)
         self.settings, self.secret = settings, session_secret(layout.path)
         self.metrics = Metrics()
         self.recorder = Recorder(layout.usage)
         self.admission = Admission(settings.concurrency, settings.queue)
         self.health = Health(generator)
-        self.queries = StandaloneQueries(generator, settings, layout.config.prompts_dir)
+        self.queries = StandaloneQueries(self.generator, settings, layout.config.prompts_dir)
         self._known: dict[str, Release] = {}  # rows of the releases table never change
 
     async def answer(self, ask: AnswerRequest, caller: Caller, emit: Emit | None = None) -> Reply:
         """Answer under the caller's deadline. `emit` hears it in pieces; raises `Refusal` with what is wrong."""
+        with tracing.span("answer", tracing.step("CHAIN", method=ask.method, task=ask.task)) as span:
+            span.said(input=ask.question)
+            reply = await (self._relay if ask.messages else self._answer)(ask, caller, emit)
+            span.set({"wbrag.release": reply.release.id, "wbrag.finish_reason": reply.finish_reason})
+            span.said(output=reply.answer.text)
+            return reply
+
+    async def _answer(self, ask: AnswerRequest, caller: Caller, emit: Emit | None) -> Reply:
         start = time.perf_counter()
-        if ask.messages:
-            return await self._relay(ask, caller, emit)
         async with self._admitted(caller, ask.method, ask.question):
             queued = time.perf_counter() - start
             release = await self._release(ask.release, caller)

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from wbrag.core import tracing
 from wbrag.core.fingerprint import fingerprint
 from wbrag.core.sections import ServingConfig
 from wbrag.core.types import Cost, Generator, Hit
@@ -35,7 +36,9 @@ class StandaloneQueries:
         key, cost = fingerprint([(turn.role, turn.content) for turn in talk.turns]), Cost()
         if key not in self._known:
             meter, start = Meter(self.generator, _Nowhere()), time.perf_counter()
-            self._known[key] = await standing_alone(talk.turns, meter, self.prompts_dir)
+            with tracing.span("condense", tracing.step("CHAIN")) as span:
+                self._known[key] = await standing_alone(talk.turns, meter, self.prompts_dir)
+                span.said(input=talk.last, output=self._known[key])
             cost = meter.cost(time.perf_counter() - start)
         self._known.move_to_end(key)
         while len(self._known) > KNOWN:

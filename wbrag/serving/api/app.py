@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from wbrag.core import tracing
 from wbrag.core.sections import ServingConfig
 from wbrag.core.types import Generator
 from wbrag.serving import ReleaseRetriever, errors, logs
@@ -54,6 +55,7 @@ def create_app(
     guard = Guard(Keys(layout.path), EndedSessions(layout.path), settings.host, settings.https)
     check_bind(settings.host, settings.https, guard.keys)
     logs.setup()
+    tracing.start(layout.config.tracing, "gateway")
     service = AnswerService(layout, retriever, generator, watcher, settings)
     app = FastAPI(
         title="wbrag", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
@@ -122,6 +124,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.watcher.stop()
         await service.recorder.stop()
         await service.health.stop()
+        await asyncio.to_thread(tracing.stop)
 
 
 def _add_operations(app: FastAPI, service: AnswerService) -> None:

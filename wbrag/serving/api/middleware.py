@@ -17,11 +17,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wbrag.core import tracing
 from wbrag.serving.admission import Admission
 from wbrag.serving.auth import Guard, closed
 from wbrag.serving.errors import CLIENT_CLOSED_REQUEST, Refusal, internal, response
 from wbrag.serving.prometheus import Metrics
 
+TRACED = re.compile(r"/(v1/[a-z/]+|mcp)$")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -61,9 +63,19 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         with self.admission.responding():
-            await self._respond(scope, receive, send)
+            if not TRACED.search(scope["path"]):
+                await self._respond(scope, receive, send)
+                return
+            parent = {"traceparent": Headers(scope=scope).get("traceparent", "")}
+            with tracing.span(scope["method"], tracing.step("CHAIN"), "server", parent) as span:
+                status = await self._respond(scope, receive, send)
+                route = getattr(scope.get("route"), "path", "other")
+                span.rename(f"{scope['method']} {route}")
+                span.set({"http.request.method": scope["method"], "http.route": route})
+                span.set({"http.response.status_code": status, "wbrag.request_id": scope["request_id"]})
 
-    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """The status of what was sent."""
         start, headers = time.perf_counter(), Headers(scope=scope)
         given = headers.get("x-request-id", "")
         scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid4().hex
@@ -94,6 +106,7 @@ class RequestMiddleware:
                 await internal(scope["request_id"])(scope, receive, sent)
         finally:
             self._report(scope, status or CLIENT_CLOSED_REQUEST, time.perf_counter() - start)
+        return status or CLIENT_CLOSED_REQUEST
 
     def _refusal(self, scope: Scope, headers: Headers) -> HTTPException | None:
         if why := closed(self.guard, HTTPConnection(scope)):

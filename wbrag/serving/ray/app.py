@@ -17,6 +17,7 @@ import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from wbrag.core import tracing
 from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.config import Config, load
 from wbrag.core.env import openmp
@@ -52,20 +53,27 @@ class RetrieverReplica:
     async def __init__(self, config: Config, groups: Sequence[DeploymentHandle] = ()) -> None:  # type: ignore[misc]
         os.environ.update(openmp())  # before the encoder loads torch, which reads it
         setup()
+        tracing.start(config.tracing, "retriever")
         self.layout = Layout(config=config)
         remote = [RemoteGroup(handle) for handle in groups]
         self.retriever = ReleaseCache(self.layout, Encoder(config.encoder), config.serving.cache_dir, groups=remote)
         await ReleaseWatcher(self.layout, self.retriever).refresh()  # a replica that joins has the release already
 
     async def search(
-        self, queries: Sequence[str], k: int, release: Release, allowed: Allowed = EVERYTHING
+        self,
+        queries: Sequence[str],
+        k: int,
+        release: Release,
+        allowed: Allowed = EVERYTHING,
+        trace: tracing.Carrier | None = None,
     ) -> list[list[Hit]]:
         """Requests that come together are encoded together, by `BatchedEncoder`.
 
         `@serve.batch` collects for a fixed time, whether the encoder is free or not; without that time its batches
         hold one request each, with it every request waits. What waits here is just what came during the last batch.
         """
-        return await self.retriever.search(queries, k, release, allowed)
+        with tracing.span("search", tracing.step("CHAIN", release=release.id, k=k), "server", trace):
+            return await self.retriever.search(queries, k, release, allowed)
 
     async def embed(self, contents: Sequence[str], queries: bool = False) -> Vectors:
         return await self.retriever.embed(contents, queries)

@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.handle import DeploymentHandle
 from tenacity import RetryCallState, retry, retry_if_exception_type
 
+from wbrag.core import tracing
 from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.errors import WbragError
 from wbrag.core.retry import REPLICAS
@@ -42,7 +43,8 @@ class RemoteReleaseRetriever:
     async def search(
         self, queries: Sequence[str], k: int, release: Release, allowed: Allowed = EVERYTHING
     ) -> list[list[Hit]]:
-        return await self._ask("search", list(queries), k, release, allowed)  # type: ignore[no-any-return]
+        found: list[list[Hit]] = await self._ask("search", list(queries), k, release, allowed, tracing.carried())
+        return found
 
     async def embed(self, contents: Sequence[str], queries: bool = False) -> Vectors:
         return await self._ask("embed", list(contents), queries)  # type: ignore[no-any-return]
@@ -85,7 +87,9 @@ def chat_transport(handle: DeploymentHandle) -> ChatTransport:
 
     async def ask(body: Body) -> AsyncGenerator[Body]:
         streamed, done = body.get("stream"), False
-        response: Any = (streams if streamed else whole).remote(body)  # a stream costs Ray more than one value
+        traced = tracing.carried()
+        # A stream costs Ray more than one value.
+        response: Any = (streams if streamed else whole).remote(body | ({"trace": traced} if traced else {}))
         try:
             if streamed:
                 async for part in response:

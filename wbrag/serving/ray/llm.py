@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from pydantic import ValidationError
 from ray.llm._internal.common.callbacks.base import CallbackBase  # named in the documentation, exported nowhere else
 from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
 
-from wbrag.core.config import Config
+from wbrag.core import tracing
+from wbrag.core.config import Config, load
 from wbrag.core.env import ENGINE, openmp
 from wbrag.generators import fetched
 from wbrag.generators.hub import pinned
@@ -31,24 +33,42 @@ class ChatServer(LLMServer):
         """The reply to a chat-completions body, or its chunks; a refusal is `{"error": ...}`."""
         from ray.serve.llm.openai_api_models import ChatCompletionRequest  # loads vLLM
 
+        trace = body.pop("trace", None)
+        if trace:
+            _trace()
         try:
             request = ChatCompletionRequest(**body)
         except ValidationError as error:
             yield {"error": {"message": str(error)}}
             return
-        async for reply in await self.chat(request):
-            for part in reply if isinstance(reply, list) else [reply]:
-                if not isinstance(part, str):
-                    yield part.model_dump(mode="json")
-                    continue
-                for line in part.splitlines():  # server-sent events
-                    if line.startswith("data: {"):
-                        yield json.loads(line.removeprefix("data: "))
+        span = tracing.begun("generate", tracing.step("CHAIN"), "server", trace)
+        try:
+            async for reply in await self.chat(request):
+                for part in _parts(reply):
+                    yield part
+        finally:
+            span.end()
 
     async def chat_whole(self, body: dict[str, Any]) -> dict[str, Any]:
         """The one reply to a body that asks for no stream."""
         async with aclosing(self.chat_wire(body)) as replies:
             return await anext(replies)
+
+
+@cache
+def _trace() -> None:
+    """As the replica's environment says: Ray's server gets no settings of ours."""
+    tracing.start(load().tracing, "generator")
+
+
+def _parts(reply: Any) -> Iterator[dict[str, Any]]:
+    for part in reply if isinstance(reply, list) else [reply]:
+        if not isinstance(part, str):
+            yield part.model_dump(mode="json")
+            continue
+        for line in part.splitlines():  # server-sent events
+            if line.startswith("data: {"):
+                yield json.loads(line.removeprefix("data: "))
 
 
 class CPUChatServer(ChatServer):
@@ -98,7 +118,7 @@ def llm_config(config: Config, gpus: bool) -> LLMConfig:
         model_loading_config={"model_id": g.model, "model_source": path},
         engine_kwargs={name: value for name, value in engine.items() if value is not None},
         deployment_config={"ray_actor_options": {"num_cpus": 1 if gpus else 0}},
-        runtime_env={"env_vars": _environment(local, gpus)},
+        runtime_env={"env_vars": _environment(local, gpus) | tracing.environment(config.tracing)},
         callback_config={"callback_class": LocalModel} if local else {},
         **placement,
     )
