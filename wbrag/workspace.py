@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from wbrag.core.config import Config
 from wbrag.core.io.files import Location
 from wbrag.core.types import Answer, Example, Hit, Passage
-from wbrag.data.ingest import IngestResult, ReadOptions
+from wbrag.data.ingest import IngestResult
+from wbrag.data.reading import ReadOptions
 from wbrag.enrich.rows import Row, Run
 from wbrag.enrich.start_check import warnings
 from wbrag.enrich.summary import summarise

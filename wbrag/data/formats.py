@@ -16,7 +16,7 @@ from wbrag.core.errors import WbragError
 from wbrag.core.types import Example, Passage, content_hash
 from wbrag.data.beir import beir_corpus, beir_examples
 from wbrag.data.readers import hub_rows, json_items, json_lines, json_records, parquet_rows
-from wbrag.data.records import example, labelled, named_id, need, passage
+from wbrag.data.records import example, labelled, named_id, need, passage, passes
 from wbrag.data.source import MISSHAPEN, Input, Record, Records, misshapen
 from wbrag.data.tables import csv_rows, tsv_rows
 
@@ -39,11 +39,15 @@ class Format:
 
 
 def _corpus(rows: Callable[[Input], Records], source: Input) -> Iterator[Passage]:
-    return source.each(rows(source), lambda _, record: passage(source, record))
+    return source.each(_wanted(rows, source), lambda _, record: passage(source, record))
 
 
 def _examples(rows: Callable[[Input], Records], source: Input) -> Iterator[Example]:
-    return source.each(rows(source), lambda _, record: example(source, record))
+    return source.each(_wanted(rows, source), lambda _, record: example(source, record))
+
+
+def _wanted(rows: Callable[[Input], Records], source: Input) -> Records:
+    return ((where, record) for where, record in rows(source) if passes(source, record))
 
 
 def _mapped(rows: Callable[[Input], Records], table: bool = False) -> Format:

@@ -10,53 +10,29 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from itertools import compress, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
+from typing import Any, NamedTuple, TypeVar, Unpack
 
 import pyarrow.parquet as pq
 
-from wbrag.core.allowed import checked_groups
-from wbrag.core.errors import UsageError, WbragError, unknown
+from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.io.files import Location, location, put
 from wbrag.core.io.schemas import schema_of, to_table
 from wbrag.core.types import Example, Passage
 from wbrag.core.words import count
 from wbrag.data.chunk import chunk
 from wbrag.data.dedup import Seen, SeenIds
-from wbrag.data.formats import FORMATS
-from wbrag.data.parts import CORPUS_SCHEMA, write_part
-from wbrag.data.source import OTHER_TEXT, Input, OnBad, check_on_bad, delimiter_of
+from wbrag.data.parts import write_part
+from wbrag.data.reading import ReadOptions, open_records
+from wbrag.data.source import OTHER_TEXT, Input
 from wbrag.data.staging import check_replaceable, replace_folder, staging
 
 T = TypeVar("T", Passage, Example)
 Progress = Callable[[int, int, int], None]
 
 EXAMPLES_SCHEMA = schema_of(Example)
-FIELDS = {
-    "corpus": [*CORPUS_SCHEMA.names, "contents", "groups"],
-    "examples": ["id", "question", "golden_answers", "metadata"],
-}
-
 PART_ROWS = 50_000
 PART_CHARACTERS = 64_000_000  # a part is held in memory until it is written; whole books fill one sooner
 BATCH = 2_000
-
-
-class ReadOptions(TypedDict, total=False):
-    """How a file is read.
-
-    `columns` maps wbrag's fields to the file's own; `delimiter` and `header` (the names of the columns of a file that
-    has no header) are for tables of text; `on_bad` says whether a record that does not fit ends the reading (`stop`,
-    the default) or is left out, counted and kept in the file `kept_in` (`skip`). Of a corpus `metadata` names the
-    fields that are kept with each passage, and `groups` who may see those that name nobody.
-    """
-
-    columns: Mapping[str, str] | None
-    delimiter: str
-    header: Sequence[str]
-    on_bad: OnBad
-    kept_in: Location | None
-    metadata: Sequence[str]
-    groups: Sequence[str]
 
 
 class IngestResult(NamedTuple):
@@ -64,7 +40,7 @@ class IngestResult(NamedTuple):
 
     A corpus has more rows than documents when documents were cut. `quarantined` records were left out, in `left_out` by
     why; they lie in the file `kept_in`. In `mended` records a text held NUL or half a surrogate pair. Of a folder the
-    files `passed_over` were not read.
+    files `passed_over` were not read; `filtered` records were not asked for.
     """
 
     rows: int
@@ -76,6 +52,7 @@ class IngestResult(NamedTuple):
     kept_in: Location | None = None
     mended: int = 0
     passed_over: Sequence[str] = ()
+    filtered: int = 0
 
 
 def ingest_corpus(
@@ -168,53 +145,6 @@ def ingest_examples(
     return _result(given, rows, rows + given.quarantined, dropped, target, how.get("kept_in"))
 
 
-def open_records(
-    path: str | Location, format: str, kind: str, how: ReadOptions, unlabelled: bool = False
-) -> tuple[Input, Iterator[tuple[str, Any]]]:
-    """The input and the records that `format` reads from it with their places, once the request makes sense."""
-    if format not in FORMATS:
-        raise unknown("format", format, list(FORMATS))
-    known, columns = FORMATS[format], how.get("columns") or {}
-    reader = getattr(known, kind)
-    if reader is None:
-        raise UsageError(f"format {format!r} has no {kind}: expected one of {_able(kind)}")
-    if columns and not known.mapped:
-        raise UsageError(f"format {format!r} has fixed field names: use --columns with one of {_able('mapped')}")
-    delimiter, header = delimiter_of(how.get("delimiter") or ""), tuple(how.get("header") or ())
-    if (delimiter or header) and not known.table:
-        raise UsageError(f"format {format!r} has no header and delimiter: use them with one of {_able('table')}")
-    metadata, groups = tuple(how.get("metadata") or ()), tuple(sorted(checked_groups(how.get("groups") or ())))
-    if metadata and not known.metadata:
-        raise UsageError(f"format {format!r} has no metadata: use --metadata with one of {_able('metadata')}")
-    if kind != "corpus" and (metadata or groups):
-        raise UsageError("expected --metadata and --groups of a corpus, found them of examples: leave them out")
-    for name in columns:
-        if name not in FIELDS[kind]:
-            raise unknown(f"{kind} column", name, FIELDS[kind])
-    if format != "hf" and not location(path).exists():
-        remedy = "give the folder, files below it are found" if set("*?[") & set(str(path)) else "check the path"
-        raise WbragError(f"expected a {format} file at {path}, found nothing; {remedy}")
-    on_bad = check_on_bad(how.get("on_bad") or "stop")
-    given = Input(
-        str(path),
-        format,
-        columns,
-        unlabelled=unlabelled,
-        table=known.table,
-        delimiter=delimiter,
-        header=header,
-        on_bad=on_bad,
-        one_split=kind == "examples",
-        metadata=metadata,
-        groups=groups,
-    )
-    return given, reader(given)
-
-
-def _able(what: str) -> str:
-    return ", ".join(name for name, known in FORMATS.items() if getattr(known, what))
-
-
 @contextmanager
 def keeping(given: Input, scratch: Path, kept_in: Location | None) -> Iterator[None]:
     """What is left out goes to `kept_in` if all goes well; what an earlier ingest left out goes in any such case."""
@@ -293,6 +223,11 @@ def _nothing(given: Input, wanted: str) -> WbragError:
     if given.first:
         why = ", ".join(f"{n:,}: {why}" for why, n in given.left_out.items())
         return WbragError(f"{given.first} (of the {given.quarantined:,} records none could be kept: {why})")
+    if given.filtered:
+        return WbragError(
+            f"{given.path}: expected {wanted}, found {given.filtered:,} records that the filter does not let pass: "
+            "check --filter"
+        )
     return WbragError(
         f"{given.path}: expected {wanted}, found no records; check the file and the format ({given.format})"
     )
@@ -312,6 +247,7 @@ def told(given: Input, kept_in: Location | None) -> dict[str, Any]:
         "kept_in": kept_in if given.quarantined else None,
         "mended": given.values.mended,
         "passed_over": tuple(given.passed_over),
+        "filtered": given.filtered,
     }
 
 

@@ -155,7 +155,8 @@ def hub_rows(source: Input) -> Records:
         raise UsageError('the hf format needs the Hugging Face datasets package: pip install "wbrag[hf]"') from None
     name, config, split = [*source.path.split(":", 2), "", ""][:3]
     try:
-        rows = load_dataset(name, config or None, split=split or "train", streaming=True)
+        at = source.revision or None
+        rows = load_dataset(name, config or None, split=split or "train", streaming=True, revision=at)
         for number, record in enumerate(rows, 1):
             source.values.where = f"{source.path}, row {number}"
             yield source.values.where, dict(record)

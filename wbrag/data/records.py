@@ -5,6 +5,7 @@ A record that does not fit is a `WbragError` that says where it is, what was exp
 
 from __future__ import annotations
 
+import json
 import string
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -62,14 +63,29 @@ def _kept(source: Input, record: Mapping[str, Any]) -> dict[str, Any]:
     """What of a record is kept to narrow searches by."""
     kept = {}
     for name in source.metadata:
-        value: Any = record
-        for part in [name] if name in record else name.split("."):
-            value = _part(value, part)
-        if value is not _ABSENT:
+        if (value := _at(record, name)) is not _ABSENT:
             source.found.add(name)
             if (found := source.values.label(name, value)) is not None:
                 kept[name] = found
     return kept
+
+
+def _at(record: Mapping[str, Any], name: str) -> Any:
+    value: Any = record
+    for part in [name] if name in record else name.split("."):
+        value = _part(value, part)
+    return value
+
+
+def passes(source: Input, record: Mapping[str, Any]) -> bool:
+    """Whether the input's filter lets a record pass; one without a field that is asked for does not."""
+    for name, test in source.tests.items():
+        value = _at(record, name)
+        told = None if value is _ABSENT or isinstance(value, Mapping) else source.values.label(name, value)
+        if told is None or not test(json.dumps(told)):
+            source.filtered += 1
+            return False
+    return True
 
 
 def example(source: Input, record: Mapping[str, Any]) -> Iterator[Example]:

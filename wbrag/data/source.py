@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, get_args
 
+from wbrag.core.allowed import Allowed
 from wbrag.core.errors import StoreError, UsageError, WbragError
 from wbrag.core.io.files import Location, inside
 from wbrag.data.opening import files_of
@@ -65,6 +66,10 @@ class Input:
     one_split: bool = False  # a folder that holds train and test is none
     metadata: tuple[str, ...] = ()  # fields that are kept with each passage
     groups: tuple[str, ...] = ()  # who may see a passage that names nobody
+    revision: str = ""  # of a dataset on the hub
+    filter: str = ""  # records that it does not let pass are none; see `wbrag.core.allowed.checked_filter`
+    filtered: int = 0  # records that did not
+    tests: Mapping[str, Callable[[str], bool]] = field(init=False)
     found: set[str] = field(default_factory=set)  # those of `metadata` that a record had
     passed_over: list[str] = field(default_factory=list)  # files of the folder that are not read
     first: str = ""  # sentence about what was left out first
@@ -76,6 +81,7 @@ class Input:
 
     def __post_init__(self) -> None:
         self.values.columns = self.columns
+        self.tests = Allowed(None, self.filter).tests()
 
     @property
     def where(self) -> str:

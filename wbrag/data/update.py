@@ -23,17 +23,9 @@ from wbrag.core.io.files import Location, location, opened
 from wbrag.core.io.parquet import corpus_files
 from wbrag.data.changes import Changes, look_up
 from wbrag.data.dedup import SeenIds
-from wbrag.data.ingest import (
-    PART_ROWS,
-    Progress,
-    ReadOptions,
-    check_chunk_words,
-    cut_documents,
-    keeping,
-    open_records,
-    told,
-)
+from wbrag.data.ingest import PART_ROWS, Progress, check_chunk_words, cut_documents, keeping, told
 from wbrag.data.parts import part_of, write_part, write_rows
+from wbrag.data.reading import ReadOptions, open_records
 from wbrag.data.source import Input
 from wbrag.data.staging import check_replaceable, clear_left, replace_folder, staging, upload
 
@@ -60,6 +52,7 @@ class UpdateResult(NamedTuple):
     kept_in: Location | None = None
     mended: int = 0
     passed_over: Sequence[str] = ()
+    filtered: int = 0
 
 
 def update_corpus(

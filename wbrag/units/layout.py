@@ -21,7 +21,8 @@ from wbrag.core.io.schemas import from_row
 from wbrag.core.progress import bar
 from wbrag.core.tasks import task as known_task
 from wbrag.core.types import Example, Origin, Passage, content_hash
-from wbrag.data.ingest import IngestResult, ReadOptions, ingest_corpus, ingest_examples
+from wbrag.data.ingest import IngestResult, ingest_corpus, ingest_examples
+from wbrag.data.reading import ReadOptions
 from wbrag.data.update import UpdateResult, update_corpus
 from wbrag.retrieval import external
 from wbrag.retrieval.adapter import Adapter

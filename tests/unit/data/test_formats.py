@@ -248,8 +248,10 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_hf(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def load_dataset(name: str, config: str | None, split: str, streaming: bool) -> list[dict[str, Any]]:
-        asked.append((name, config, split, streaming))
+    def load_dataset(
+        name: str, config: str | None, split: str, streaming: bool, revision: str | None
+    ) -> list[dict[str, Any]]:
+        asked.append((name, config, split, revision))
         return [{"question": "Who?", "answer": ["A"]}]
 
     module = ModuleType("datasets")
@@ -259,7 +261,7 @@ def test_hf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "load_dataset", load_dataset, raising=False)
     assert examples("hf", "org/set:main:test", golden_answers="answer")[0].golden_answers == ("A",)
     examples("hf", "org/set", golden_answers="answer")
-    assert asked == [("org/set", "main", "test", True), ("org/set", None, "train", True)]
+    assert asked == [("org/set", "main", "test", None), ("org/set", None, "train", None)]
     monkeypatch.setattr(module, "load_dataset", lambda *a, **k: 1 / 0)
     with pytest.raises(WbragError, match="cannot read the Hugging Face dataset org/set"):
         examples("hf", "org/set")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,29 @@ def test_an_update_changes_who_may_see(tmp_path: Path) -> None:
     assert found["a"].groups == ("hr",) and found["a"].metadata == {"lang": "en"} and found["b"].groups == ()
     assert update([before[1]], groups=["staff"]) == (0, 1, 0)
     assert read(tmp_path / "corpus")["b"].groups == ("staff",)
+
+
+def test_records_that_are_not_asked_for_are_counted(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "text": "A.", "lang": "de", "meta": {"year": 2019}},
+        {"id": "b", "text": "B.", "lang": ["de", "en"], "meta": {"year": "2021"}},
+        {"id": "c", "text": "C.", "lang": "en", "meta": {"year": 2021}},
+        {"id": "d", "text": "D."},
+        {"id": "e", "text": "E.", "lang": {"x": 1}, "meta": None},
+    ]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read = partial(ingest_corpus, tmp_path / "c.jsonl", tmp_path / "corpus", format="jsonl")
+    for wanted, ids in (
+        ({"lang": "de"}, {"a", "b"}),
+        ({"lang": "de", "meta.year": {"gte": 2020}}, {"b"}),
+        ({"meta.year": 2021}, {"b", "c"}),
+    ):
+        found = read(filter=wanted)
+        assert (found.rows, found.filtered, found.quarantined) == (len(ids), 5 - len(ids), 0)
+        assert set(pq.read_table(tmp_path / "corpus")["id"].to_pylist()) == ids
+    with pytest.raises(WbragError, match="found 5 records that the filter does not let pass: check --filter"):
+        read(filter={"lang": "fr"})
+    with pytest.raises(UsageError, match="has no filter"):
+        ingest_corpus(tmp_path / "c.jsonl", tmp_path / "corpus", format="squad", filter={"lang": "de"})
+    with pytest.raises(UsageError, match="expected --revision with the format hf"):
+        read(revision="main")

@@ -6,11 +6,9 @@ They run in this process, without Ray.
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
-from wbrag.cli.commands.common import Verb, plain
-from wbrag.core.errors import UsageError
+from wbrag.cli.commands.common import Verb, filter_of, plain
 
 if TYPE_CHECKING:
     from wbrag.core.types import Hit
@@ -30,20 +28,12 @@ def add(verb: Verb, verbs: Any) -> None:
 
 
 def _search(a: argparse.Namespace, w: Workspace) -> Any:
-    return [_hit(hit) for hit in w.search(a.question, a.k, release=a.release, filter=_filter(a.filter))]
+    return [_hit(hit) for hit in w.search(a.question, a.k, release=a.release, filter=filter_of(a.filter))]
 
 
 def _ask(a: argparse.Namespace, w: Workspace) -> Any:
-    answer = w.ask(a.question, task=a.task, release=a.release, filter=_filter(a.filter))
+    answer = w.ask(a.question, task=a.task, release=a.release, filter=filter_of(a.filter))
     return {"question": a.question, "answer": answer.text, "hits": [_hit(hit) for hit in answer.hits]}
-
-
-def _filter(text: str | None) -> Any:
-    """Its values are checked where it is used."""
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        raise UsageError(f'expected --filter as JSON, such as {{"lang": "de"}}, found {text!r}: correct it') from None
 
 
 def _hit(hit: Hit) -> dict[str, Any]:

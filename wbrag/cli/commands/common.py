@@ -34,6 +34,16 @@ def current_user() -> str:
         return "unknown"
 
 
+def filter_of(text: str | None) -> Any:
+    """What `--filter` says; its values are checked where it is used."""
+    import json
+
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        raise UsageError(f'expected --filter as JSON, such as {{"lang": "de"}}, found {text!r}: correct it') from None
+
+
 def work_of(a: argparse.Namespace, w: Workspace) -> tuple[str, dict[str, Any]]:
     """The examples and the options, from the command line or else from the settings' `job` section."""
     job = w.config.job

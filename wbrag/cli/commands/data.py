@@ -9,11 +9,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wbrag.cli.commands.common import Verb
+from wbrag.cli.commands.common import Verb, filter_of
 from wbrag.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from wbrag.data.ingest import IngestResult, ReadOptions
+    from wbrag.data.ingest import IngestResult
+    from wbrag.data.reading import ReadOptions
     from wbrag.data.update import UpdateResult
     from wbrag.workspace import Workspace
 
@@ -43,6 +44,9 @@ def add(verb: Verb, verbs: Any) -> None:
         sub.add_argument(
             "--delimiter", default="", help="of csv and tsv: one character, or semicolon, pipe, tab, comma"
         )
+        only = 'only records with these fields: {"lang": "de", "year": {"gte": 2019}}; see docs/security.md'
+        sub.add_argument("--filter", metavar="JSON", help=only)
+        sub.add_argument("--revision", default="", help="with the format hf: a commit, a tag or a branch")
         bad = "a record that does not fit: stop with its place, or skip it, count it and keep it in quarantine/"
         sub.add_argument("--on-bad", choices=("stop", "skip"), default="stop", help=bad)
     cut = "cut longer documents into about so many words; 0: never"
@@ -111,7 +115,14 @@ def _ids(file: str | None) -> list[str]:
 
 
 def _how(a: argparse.Namespace) -> ReadOptions:
-    return {"columns": _columns(a.columns), "header": _names(a.header), "delimiter": a.delimiter, "on_bad": a.on_bad}
+    return {
+        "columns": _columns(a.columns),
+        "header": _names(a.header),
+        "delimiter": a.delimiter,
+        "on_bad": a.on_bad,
+        "filter": filter_of(a.filter),
+        "revision": a.revision,
+    }
 
 
 def _names(text: str) -> list[str]:

@@ -6,6 +6,7 @@ Both hand what there is to other systems, and change nothing in the workspace.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbrag.cli.commands.common import Verb, work_of
@@ -25,7 +26,9 @@ def add(verb: Verb, verbs: Any) -> None:
     )
     units = verb("units", _units, "units in one file", "wbrag export units --format flashrag --out units.jsonl", export)
     units.add_argument("--format", choices=("jsonl", "parquet", "flashrag"), default="jsonl")
-    units.add_argument("--out", metavar="FILE", required=True)
+    where = units.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", metavar="FILE")
+    where.add_argument("--to", metavar="hf://OWNER/NAME", help="a dataset on the Hugging Face hub; @BRANCH after it")
     which = units.add_mutually_exclusive_group()
     which.add_argument("--release", default="latest", help="the units of a release (default: latest)")
     which.add_argument("--state", choices=STATES, help="the units in a state instead")
@@ -43,7 +46,18 @@ def add(verb: Verb, verbs: Any) -> None:
 def _units(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.units.export import export_units
 
-    return export_units(w.layout, location(a.out), a.format, release=a.release, state=a.state)
+    if a.out:
+        return export_units(w.layout, location(a.out), a.format, release=a.release, state=a.state)
+    from tempfile import TemporaryDirectory
+
+    from wbrag.units.hub import checked_address, upload
+
+    checked_address(a.to)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / ("units.parquet" if a.format == "parquet" else "units.jsonl")
+        found = export_units(w.layout, file, a.format, release=a.release, state=a.state)
+        message = f"wbrag {found['of']}: {found['units']:,} units"
+        return {**found, "file": upload(file, a.to, message)}
 
 
 def _answers(a: argparse.Namespace, w: Workspace) -> Any:
