@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.answered import life as life
 from tests.support.client_packages import ROOT, SCRIPTS, run
 from tests.support.desk import DeskBench
 from tests.support.elasticsearch_server import elasticsearch
 from tests.support.hostless import Life
 from tests.support.pipeline import ITEMS
+from tests.support.restricted import Archive, archive_of
 from tests.support.serving import served
-from tests.support.talking import FIRST, FOLLOW_UP, QUERY, SAID
+from tests.support.talking import FIRST, FOLLOW_UP, QUERY
 from tests.support.talking import bench as bench
-from tests.unit.evaluation.test_export import life as life
-from tests.unit.serving.test_who_may_see import Archive, archive_of
 from wbrag.evaluation.export import export_answers
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 ONE = "It was sold in 1911, they say. Ada Thorn designed it [1]."
-CITED = SAID.replace(" [9]", "").replace("[Doc 1]", "[1]")
+CITED = "It was sold in 1911 [1], they say. Ada Thorn designed it [2]."
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.answered import life as life
 from tests.support.hub_server import Hub, hub
 from tests.support.pipeline import ROOT
-from tests.unit.evaluation.test_export import life as life
 from wbrag.workspace import Workspace
 
 pytestmark = pytest.mark.integration

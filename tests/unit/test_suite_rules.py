@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,3 +36,9 @@ def test_unit_tests_mirror_the_rooms() -> None:
     folders = {file.parent.relative_to(TESTS / "unit") for file in (TESTS / "unit").rglob("test_*.py")}
     strangers = sorted(str(f) for f in folders if not ((ROOT / "wbrag" / f).is_dir() or (ROOT / f).is_dir()))
     assert not strangers, "expected a folder of tests/unit for a room of wbrag or a folder of the repository"
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    names = Counter(file.name for file in TESTS.rglob("test_*.py"))
+    twice = sorted(name for name, count in names.items() if count > 1)
+    assert not twice, "expected each name once: pytest takes the second file for the first"
