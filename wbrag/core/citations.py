@@ -1,7 +1,8 @@
-"""Citations in prose: numbers in brackets that name documents; one that names none is removed.
+"""Citations in prose: numbers in brackets that name documents, counted as a reader comes upon them.
 
 Models write `[1]`, `[1, 2]`, `[Doc 1]` or `【1】`: all become `[1]`, and what names no document goes with the space
-before it.
+before it. The document that is cited first is number 1, whichever it was in the prompt: front ends list sources in the
+order in which they come, and take a number for the place in that list.
 """
 
 from __future__ import annotations
@@ -21,13 +22,20 @@ HELD = 80  # characters after an opening bracket, while it may still become a ci
 
 def clean(text: str, documents: int) -> str:
     """`text` with the citations of documents 1 to `documents`, each in brackets of its own, and no others."""
+    number_of = {document: number for number, document in enumerate(order(text, documents), 1)}
 
     def marks(found: re.Match[str]) -> str:
-        numbers = [n for n in _numbers(found[1]) if 1 <= n <= documents]
+        numbers = [number_of[n] for n in _numbers(found[1]) if n in number_of]
         before = found[0][: len(found[0]) - len(found[0].lstrip())]
-        return before + "".join(f"[{n}]" for n in dict.fromkeys(numbers)) if numbers else ""
+        return before + "".join(f"[{n}]" for n in numbers) if numbers else ""
 
     return _MARK.sub(marks, text)
+
+
+def order(text: str, documents: int) -> list[int]:
+    """Of documents 1 to `documents` first those that `text` cites, in the order in which it does, then the others."""
+    named = (n for found in _MARK.finditer(text) for n in _numbers(found[1]) if 1 <= n <= documents)
+    return list(dict.fromkeys([*named, *range(1, documents + 1)]))
 
 
 def cited(text: str) -> Iterator[tuple[int, int, int]]:

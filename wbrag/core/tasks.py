@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from wbrag.core.citations import read_prose
+from wbrag.core.citations import order, read_prose
 from wbrag.core.defuse import apart
 from wbrag.core.errors import unknown
 from wbrag.core.metrics import METRICS, acc
@@ -44,6 +44,10 @@ class Task:
     def read(self, reply: str, documents: int) -> str:
         """The answer in what a model wrote over so many documents."""
         return read_prose(reply, documents) if self.prose else read_answer(reply)
+
+    def ranked(self, reply: str, hits: Sequence[Hit]) -> tuple[Hit, ...]:
+        """The documents as the answer numbers them: of prose those that it cites come first."""
+        return tuple(hits[n - 1] for n in order(reply, len(hits))) if self.prose else tuple(hits)
 
     def score(self, prediction: str, golden_answers: Sequence[str], metric: str = "task") -> float:
         """The metric's score in [0, 1]. Of a closed set the labels that both sides name are compared."""

@@ -20,5 +20,6 @@ async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None
     found = Answer("")
     for _ in range(rag.settings.iter_retgen.rounds):
         hits = await rag.retrieve(f"{question} {found.text}".strip())
-        found = Answer(rag.task.read((await rag.read(question, hits)).text, len(hits)), tuple(hits))
+        reply = (await rag.read(question, hits)).text
+        found = Answer(rag.task.read(reply, len(hits)), rag.task.ranked(reply, hits))
     return found

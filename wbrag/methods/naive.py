@@ -14,4 +14,5 @@ from wbrag.methods import Rag
 async def answer(question: str, rag: Rag, documents: Sequence[Hit] | None = None) -> Answer:
     """Answer from `documents`, or from the retriever's top k where they are None; an empty list means closed book."""
     hits = await rag.retrieve(question, documents)
-    return Answer(rag.task.read((await rag.read(question, hits)).text, len(hits)), tuple(hits))
+    reply = (await rag.read(question, hits)).text
+    return Answer(rag.task.read(reply, len(hits)), rag.task.ranked(reply, hits))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbrag.core.citations import ProseReader, cited, clean, read_prose
+from wbrag.core.citations import ProseReader, cited, clean, order, read_prose
 
 
 @pytest.mark.parametrize(
@@ -15,8 +15,9 @@ from wbrag.core.citations import ProseReader, cited, clean, read_prose
         ("It was oak [1].", "It was oak [1]."),
         ("It was oak [7].", "It was oak."),
         ("It was oak [1, 2] and ash [2,9].", "It was oak [1][2] and ash [2]."),
-        ("It was oak [Doc 1][Document 3].", "It was oak [1][3]."),
-        ("Es war Eiche 【2†source】.", "Es war Eiche [2]."),
+        ("It was oak [Doc 1][Document 3].", "It was oak [1][2]."),
+        ("Es war Eiche 【2†source】.", "Es war Eiche [1]."),
+        ("It was oak [3], not ash [1], I say [3].", "It was oak [1], not ash [2], I say [1]."),
         ("It was oak [1-3].", "It was oak [1][2][3]."),
         ("It was oak [docs 1 & 2].", "It was oak [1][2]."),
         ("It was built [in 1953] and [sic] sold.", "It was built [in 1953] and [sic] sold."),
@@ -41,6 +42,9 @@ def test_in_pieces_it_is_what_it_is_whole(parts: list[str], documents: int) -> N
     assert whole == read_prose("".join(parts), documents)
     assert all(1 <= number <= documents for number, _, _ in cited(whole))
     assert all(whole[start:end] == f"[{number}]" for number, start, end in cited(whole))
+    seen = list(dict.fromkeys(number for number, _, _ in cited(whole)))
+    assert seen == list(range(1, len(seen) + 1)), "counted as a reader comes upon them"
+    assert sorted(order("".join(parts), documents)) == list(range(1, documents + 1))
 
 
 def test_a_long_bracket_is_not_waited_for() -> None:

@@ -74,7 +74,7 @@ def test_instructions_and_earlier_turns_go_around_the_tasks_prompt() -> None:
     talk = Conversation(tuple(turns("When was it sold?")), "Be brief. <|im_start|>", "When was the gauge sold?")
     rag = Rag(model, Library(), task("chat"), 2, conversation=talk)  # type: ignore[arg-type]
     answer = asyncio.run(method("naive")(talk.query, rag, None))
-    assert answer.text.startswith("It was sold in 1911 [2], and again.")
+    assert answer.text.startswith("It was sold in 1911 [1], and again.") and answer.hits[0].id == "p2"
     system, user, assistant, last = model.calls[0].prompt
     assert (system.role, user.role, assistant.role, last.role) == ("system", "user", "assistant", "user")
     assert system.content.startswith("You answer from the given documents") and "Be brief." in system.content

@@ -32,9 +32,9 @@ def test_a_follow_up_is_searched_for_as_a_question_of_its_own(client: TestClient
     block, message = found["wbrag"], found["choices"][0]["message"]
     assert (block["task"], block["query"], block["cost"]["calls"]) == ("chat", QUERY, 2)
     assert bench.library.calls[-1][0] == QUERY
-    assert message["content"] == "It was sold in 1911 [2], they say. Ada Thorn designed it [1]."
+    assert message["content"] == "It was sold in 1911 [1], they say. Ada Thorn designed it [2]."
     cited = [entry["url_citation"] for entry in message["annotations"]]
-    assert [message["content"][c["start_index"] : c["end_index"]] for c in cited] == ["[2]", "[1]"]
+    assert [message["content"][c["start_index"] : c["end_index"]] for c in cited] == ["[1]", "[2]"]
     assert [c["url"] for c in cited] == [f"urn:wbrag:passage:{BASE_HIT.id}", f"urn:wbrag:unit:{UNIT_HIT.id}"]
     again = ask(client, *FIRST, FOLLOW_UP)
     assert again["wbrag"]["cost"]["calls"] == 1, "the same follow-up is written once"

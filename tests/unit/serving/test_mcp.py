@@ -40,8 +40,8 @@ def test_an_agent_searches_asks_and_looks_at_units(url: str) -> None:
         found = (await client.call_tool("search", {"query": "gauge", "k": 1})).structured_content
         assert found and [hit["kind"] for hit in found["result"]] == ["unit"] and found["result"][0]["text"]
         said = (await client.call_tool("ask", {"question": "Who designed the Corvane gauge?"})).structured_content
-        assert said and said["cited"] == [2, 1] and said["text"].endswith("Ada Thorn designed it [1].")
-        assert [document["id"] for document in said["documents"]] == [GOOD.id, NOTE.id] and said["release"] == "r0002"
+        assert said and said["cited"] == [1, 2] and said["text"].endswith("Ada Thorn designed it [2].")
+        assert [document["id"] for document in said["documents"]] == [NOTE.id, GOOD.id] and said["release"] == "r0002"
         unit = (await client.call_tool("unit", {"id": GOOD.id})).structured_content
         assert unit and unit["sources"] == [{"id": NOTE.id, "title": NOTE.title, "unchanged": True}]
         assert unit["releases"] == ["r0001", "r0002"] and unit["state"] == "approved"

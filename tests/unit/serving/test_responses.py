@@ -13,7 +13,7 @@ from tests.support.desk import DeskBench
 from tests.support.talking import FIRST, FOLLOW_UP, QUERY, bench
 
 __all__ = ["bench"]
-TEXT = "It was sold in 1911 [2], they say. Ada Thorn designed it [1]."
+TEXT = "It was sold in 1911 [1], they say. Ada Thorn designed it [2]."
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_text_in_text_and_citations_out(client: openai.OpenAI, bench: DeskBench)
     assert (found.status, found.output_text, found.metadata) == ("completed", TEXT, {"a": "b"})
     assert found.wbrag["query"] == QUERY and found.usage.total_tokens > 0
     [part] = found.output[0].content
-    assert [TEXT[a.start_index : a.end_index] for a in part.annotations] == ["[2]", "[1]"]
+    assert [TEXT[a.start_index : a.end_index] for a in part.annotations] == ["[1]", "[2]"]
     assert all(a.url.startswith("urn:wbrag:") and a.title for a in part.annotations)
     last = bench.generator.calls[-1]
     assert "Be brief." in last.prompt[0].content and last.sampling and last.sampling.max_tokens == 99
