@@ -7,11 +7,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.answered import life as life
-from tests.support.client_packages import ROOT, SCRIPTS, interpreter, run
+from tests.support.client_packages import ROOT, SCRIPTS, inspector, interpreter, run
 from tests.support.desk import DeskBench
 from tests.support.elasticsearch_server import elasticsearch
 from tests.support.hostless import Life
@@ -94,3 +95,16 @@ def test_the_image_is_as_hadolint_wants_it() -> None:
     hadolint = interpreter().with_name("hadolint")
     done = subprocess.run([hadolint, ROOT / "deploy" / "Dockerfile"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_mcp_inspector_lists_and_calls(bench: DeskBench, url: str) -> None:
+    def told(*arguments: str) -> Any:
+        command = [*inspector(), f"{url}/mcp", "--transport", "http", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    tools = {tool["name"]: tool for tool in told("--method", "tools/list")["tools"]}
+    assert set(tools) == {"search", "ask", "unit"} and all(tool["description"] for tool in tools.values())
+    said = told("--method", "tools/call", "--tool-name", "ask", "--tool-arg", f"question={FIRST[0]['content']}")
+    assert said["structuredContent"]["text"] == CITED and said["structuredContent"]["cited"] == [1, 2]

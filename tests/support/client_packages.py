@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+INSPECTOR = "0.15.0"
 SCRIPTS = Path(__file__).parent / "clients"
 
 
@@ -56,3 +57,18 @@ def run(
     done = subprocess.run(whole, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
+
+
+def inspector() -> list[str]:
+    """The command line of the MCP inspector; skips the test where Node.js or its package is not at hand."""
+    home = ROOT / "build" / f"inspector-{INSPECTOR}"
+    program = home / "node_modules" / ".bin" / "mcp-inspector"
+    if shutil.which("npm") is None:
+        pytest.skip("no Node.js here: apt install npm")
+    if not program.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--silent", f"@modelcontextprotocol/inspector@{INSPECTOR}"]
+        done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=600)
+        if done.returncode:
+            pytest.skip(f"the MCP inspector cannot be installed here: {done.stderr.strip()[-300:]}")
+    return [str(program), "--cli"]
