@@ -108,3 +108,12 @@ def test_the_mcp_inspector_lists_and_calls(bench: DeskBench, url: str) -> None:
     assert set(tools) == {"search", "ask", "unit"} and all(tool["description"] for tool in tools.values())
     said = told("--method", "tools/call", "--tool-name", "ask", "--tool-arg", f"question={FIRST[0]['content']}")
     assert said["structuredContent"]["text"] == CITED and said["structuredContent"]["cited"] == [1, 2]
+
+
+def test_no_request_of_its_schema_breaks_the_endpoint(url: str) -> None:
+    """schemathesis over the OpenAPI document; `-n 800` for five thousand requests."""
+    schemathesis = interpreter().with_name("schemathesis")
+    command = [str(interpreter()), schemathesis, "run", f"{url}/openapi.json", "--phases", "examples,coverage,fuzzing"]
+    bounds = ["-n", "30", "--seed", "1", "--request-timeout", "20", "--checks", "not_a_server_error", "--no-color"]
+    done = subprocess.run([*command, *bounds], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-4000:]
