@@ -200,6 +200,13 @@ class ServingConfig(Section):
         True,
         description="a follow-up of a chat is written as a question that stands alone, by one call, and searched for",
     )
+    mark_unsupported: str = Field(
+        "",
+        max_length=40,
+        pattern=r"^\D*$",
+        description="what is put after a sentence of a chat that its documents do not bear out, (unsupported) say; made "
+        "for English; default: nothing",
+    )
     max_question_chars: int = Field(4000, ge=1)
     max_body_bytes: int = Field(1_000_000, ge=1000)
     concurrency: int = Field(32, ge=1, description="requests at work in one gateway")

@@ -121,7 +121,7 @@ class PinnedRetriever:
 
     def __init__(self, retriever: ReleaseRetriever, release: Release, allowed: Allowed = EVERYTHING) -> None:
         self.retriever, self.release, self.allowed, self.watch = retriever, release, allowed, Stopwatch()
-        self.found = 0  # hits of the last search
+        self.hits: list[Hit] = []  # of the last search
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         asked = {"gen_ai.operation.name": "retrieval", "gen_ai.retrieval.top_k": k}
@@ -129,5 +129,5 @@ class PinnedRetriever:
             span.said(input="\n".join(queries))
             hits = await self.retriever.search(queries, k, self.release, self.allowed)
             span.set(tracing.found([hit for own in hits for hit in own]) | {"wbrag.release": self.release.id})
-        self.found = len(hits[-1]) if hits else 0
+        self.hits = hits[-1] if hits else []
         return hits

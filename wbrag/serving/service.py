@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -39,6 +40,7 @@ from wbrag.serving.keys import session_secret
 from wbrag.serving.prometheus import Metrics
 from wbrag.serving.recorder import Recorder
 from wbrag.serving.standalone import StandaloneQueries
+from wbrag.serving.support import MarkingReader, marked
 from wbrag.serving.traced import TracedGenerator
 from wbrag.units.labels import restricted
 from wbrag.units.layout import Layout
@@ -146,7 +148,7 @@ class AnswerService:
             config, task = self.layout.config, known_task(ask.task)
             pinned = PinnedRetriever(self.retriever, release, Allowed(caller.sees, ask.filter))
             # other methods' last call is not the answer itself: theirs is heard when it is whole
-            reader = (lambda: ProseReader(lambda: pinned.found)) if task.prose else AnswerReader
+            reader = partial(self._prose_reader, pinned) if task.prose else AnswerReader
             streaming = StreamingGenerator(self.generator, emit if ask.method == "naive" else None, reader)
             rag = Rag(streaming, pinned, task, ask.top_k, ask.sampling, config.prompts_dir, config.methods, ask.talk)
             with self.health.observing(streaming):
@@ -154,6 +156,8 @@ class AnswerService:
                 question = talk.query if talk else ask.question
                 answer = await named(ask.method)(question, replace(rag, conversation=talk), None)
                 answer = replace(answer, cost=answer.cost + condensed)
+        if task.prose and (mark := self.settings.mark_unsupported):
+            answer = replace(answer, text=marked(answer.text, answer.hits, mark))
         if emit and answer.text and not streaming.emitted:
             emit(answer.text)
         seconds = {
@@ -170,6 +174,11 @@ class AnswerService:
         reply = Reply(answer, release, "length" if streaming.cut else "stop", seconds, query)
         self._record(ask, caller, reply)
         return reply
+
+    def _prose_reader(self, pinned: PinnedRetriever) -> ProseReader | MarkingReader:
+        if mark := self.settings.mark_unsupported:
+            return MarkingReader(lambda: pinned.hits, mark)
+        return ProseReader(lambda: len(pinned.hits))
 
     async def _relay(self, ask: AnswerRequest, caller: Caller, emit: Emit | None) -> Reply:
         """The model's own words, under the same bounds."""

@@ -105,6 +105,13 @@ def _contained(subject: CheckInput, said: Sequence[str]) -> list[_Found]:
     return found
 
 
+def held_by(said: Sequence[str], sources: Sequence[Passage]) -> list[tuple[float, list[str]]]:
+    """Of each sentence the share of its words that the sources hold, and which of its facts none of them does."""
+    evidence = tuple(Evidence(p.id, p.text[start:end]) for p in sources for start, end in sentences(p.text))
+    lines = _lines(Unit("", "", (), (), evidence), sources)
+    return [_support(read(sentence), read(""), lines) for sentence in said]
+
+
 def _lines(unit: Unit, sources: Sequence[Passage]) -> list[_Line]:
     """The evidence, and the titles of the sources."""
     passages = {p.id: p for p in sources}
