@@ -204,8 +204,8 @@ class ServingConfig(Section):
         "",
         max_length=40,
         pattern=r"^\D*$",
-        description="what is put after a sentence of a chat that its documents do not bear out, (unsupported) say; made "
-        "for English; default: nothing",
+        description="what is put after a sentence of a chat that its documents do not bear out, (unsupported) say; "
+        "made for English; default: nothing",
     )
     max_question_chars: int = Field(4000, ge=1)
     max_body_bytes: int = Field(1_000_000, ge=1000)
