@@ -12,7 +12,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.support.desk import GOOD, NOTE, DeskBench
-from tests.support.serving import served
+from tests.support.serving import served, until
 from tests.support.talking import bench
 from wbrag.serving.keys import Keys
 
@@ -72,3 +72,15 @@ def test_keys_are_asked_for_as_anywhere(bench: DeskBench, url: str) -> None:
             return len((await client.list_tools()).tools)
 
     assert asyncio.run(scenario()) == 3
+
+
+def test_the_work_of_an_agent_that_leaves_ends(bench: DeskBench) -> None:
+    bench.library.delay_s = 600.0
+    named = {"name": "ask", "arguments": {"question": "Who designed the Corvane gauge?"}}
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": named}
+    headers = {"accept": "application/json, text/event-stream"}
+    with served(bench.app) as url:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{url}/mcp", json=asked, headers=headers, timeout=1)
+        assert bench.library.calls, "it was at work"
+        until(lambda: bench.app.state.service.admission.working == 0, 20)

@@ -29,7 +29,7 @@ from wbrag.core.errors import WbragError
 from wbrag.core.types import Answer, Hit
 from wbrag.serving import errors
 from wbrag.serving.api import schemas, validation
-from wbrag.serving.api.disconnect import caller_of
+from wbrag.serving.api.disconnect import caller_of, run_until_disconnect
 from wbrag.serving.auth import Principal, principal
 from wbrag.serving.service import AnswerService, Caller
 from wbrag.units.catalogue import no_unit
@@ -213,8 +213,14 @@ class McpEndpoint:
         if self.manager is None:
             raise errors.Refusal(503, "the tools are being started: ask again", code="not_ready", retry_after=5)
         token = _asks.set((who, caller_of(request, who)))
+        parts = [{"type": "http.request", "body": await request.body()}]
+
+        async def again() -> Any:
+            """The body, which was read; that the client leaves is listened for here, not by the manager."""
+            return parts.pop() if parts else await asyncio.Event().wait()
+
         try:
-            await self.manager.handle_request(scope, receive, send)
+            await run_until_disconnect(request, self.manager.handle_request(scope, again, send))
         finally:
             _asks.reset(token)
 
