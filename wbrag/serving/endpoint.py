@@ -19,7 +19,8 @@ from wbrag.serving.desk.pages import refusal
 from wbrag.serving.desk.routes import desk_router
 from wbrag.serving.endpoint_models import EndpointModels
 from wbrag.serving.release_watcher import ReleaseWatcher
-from wbrag.serving.service import AnswerRequest, AnswerService, Caller
+from wbrag.serving.requests import AnswerRequest, Caller
+from wbrag.serving.service import AnswerService
 from wbrag.units.correct import correct
 from wbrag.units.layout import Layout
 from wbrag.units.library import Library

@@ -10,10 +10,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
@@ -24,10 +23,9 @@ from wbrag.core.errors import CannotFilter, PromptTooLong, UsageError, WbragErro
 from wbrag.core.reading import AnswerReader
 from wbrag.core.sections import ServingConfig
 from wbrag.core.tasks import task as known_task
-from wbrag.core.types import Answer, Cost, Generator, Hit, Message, Sampling
+from wbrag.core.types import Answer, Cost, Generator, Hit
 from wbrag.methods import Rag
 from wbrag.methods import method as named
-from wbrag.methods.conversation import Conversation
 from wbrag.methods.meter import Meter
 from wbrag.retrieval.encoder import Vectors
 from wbrag.serving import ReleaseRetriever
@@ -39,6 +37,7 @@ from wbrag.serving.health import Health
 from wbrag.serving.keys import session_secret
 from wbrag.serving.prometheus import Metrics
 from wbrag.serving.recorder import Recorder
+from wbrag.serving.requests import AnswerRequest, Caller, CurrentRelease, Reply
 from wbrag.serving.standalone import StandaloneQueries
 from wbrag.serving.support import MarkingReader, marked
 from wbrag.serving.traced import TracedGenerator
@@ -49,64 +48,6 @@ from wbrag.units.usage import Feedback, Served
 
 log = logging.getLogger("wbrag.serving")
 EMBEDDED = 256  # texts of one call to a retriever
-
-
-class CurrentRelease(Protocol):
-    """What answers now; `wbrag.serving.release_watcher.ReleaseWatcher` is one."""
-
-    @property
-    def release(self) -> Release | None: ...
-
-    @property
-    def refused(self) -> dict[str, str]: ...
-
-    @property
-    def ready(self) -> bool: ...
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    async def refresh(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class AnswerRequest:
-    """A question that keeps within the operator's bounds. `release` None: the one in use."""
-
-    question: str
-    method: str
-    task: str
-    top_k: int
-    sampling: Sampling
-    release: str | None = None
-    traffic: bool = True  # a question tried out at the desk leaves no row
-    messages: tuple[Message, ...] = ()  # for the model as they are: nothing is retrieved
-    talk: Conversation | None = None  # around the question, which is its last turn
-    filter: str = ""  # of metadata, as `wbrag.core.allowed.checked_filter` gives it
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Whose request it is, what its answer is rated by, when (on the loop's clock) it is too late, and what it may see.
-
-    `sees`: groups whose documents the caller may see, None for all.
-    """
-
-    request_id: str  # the client's own, where it gave one
-    answer_id: str
-    name: str
-    deadline: float
-    sees: frozenset[str] | None
-
-
-@dataclass(frozen=True)
-class Reply:
-    answer: Answer
-    release: Release
-    finish_reason: str
-    seconds: dict[str, float] = field(default_factory=dict)  # by stage
-    query: str = ""  # what was searched for, where that is not the question
 
 
 class AnswerService:

@@ -32,7 +32,8 @@ from wbrag.serving.auth import PAGES, Guard, in_pages, require
 from wbrag.serving.background import Background
 from wbrag.serving.keys import Keys, check_bind
 from wbrag.serving.prometheus import age_s
-from wbrag.serving.service import AnswerService, CurrentRelease
+from wbrag.serving.requests import CurrentRelease
+from wbrag.serving.service import AnswerService
 from wbrag.serving.sessions import SESSION_S, EndedSessions
 from wbrag.units.labels import restricted
 from wbrag.units.layout import Layout

@@ -21,7 +21,8 @@ from wbrag.serving.api.disconnect import caller_of, run_until_disconnect
 from wbrag.serving.api.middleware import add_log_fields
 from wbrag.serving.api.streams import ALIVE, Events, Pieces
 from wbrag.serving.auth import Principal, require
-from wbrag.serving.service import AnswerRequest, AnswerService, Reply
+from wbrag.serving.requests import AnswerRequest, Reply
+from wbrag.serving.service import AnswerService
 
 READER = Depends(require("reader"))
 

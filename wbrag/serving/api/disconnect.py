@@ -18,7 +18,7 @@ from wbrag.serving.answer_ids import issue
 from wbrag.serving.api.middleware import ClientDisconnected, add_log_fields
 from wbrag.serving.auth import Principal
 from wbrag.serving.errors import Refusal
-from wbrag.serving.service import Caller
+from wbrag.serving.requests import Caller
 
 T = TypeVar("T")
 

@@ -31,7 +31,8 @@ from wbrag.serving import errors
 from wbrag.serving.api import schemas, validation
 from wbrag.serving.api.disconnect import caller_of, run_until_disconnect
 from wbrag.serving.auth import Principal, principal
-from wbrag.serving.service import AnswerService, Caller
+from wbrag.serving.requests import Caller
+from wbrag.serving.service import AnswerService
 from wbrag.units.catalogue import no_unit
 from wbrag.units.governance import Governance, UnitPage
 from wbrag.units.labels import access_of_unit

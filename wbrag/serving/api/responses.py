@@ -25,7 +25,8 @@ from wbrag.serving.api.disconnect import caller_of, run_until_disconnect
 from wbrag.serving.api.middleware import add_log_fields
 from wbrag.serving.api.streams import ALIVE, Events, Pieces
 from wbrag.serving.auth import Principal
-from wbrag.serving.service import AnswerRequest, AnswerService, Reply
+from wbrag.serving.requests import AnswerRequest, Reply
+from wbrag.serving.service import AnswerService
 
 router = APIRouter(prefix="/v1")
 MESSAGES = (None, "message")  # types of items that are turns

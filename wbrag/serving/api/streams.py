@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from wbrag.serving.adapters import Emit
 from wbrag.serving.api.disconnect import stream_until_disconnect
-from wbrag.serving.service import Reply
+from wbrag.serving.requests import Reply
 
 FIRST_S = 1.0  # a stream begins by then, whether there is a word or not
 ALIVE_S = 10.0  # load balancers cut what is idle for a minute, some sooner

@@ -19,7 +19,7 @@ from wbrag.methods.conversation import Conversation, recent
 from wbrag.serving.api import schemas
 from wbrag.serving.api.housekeeping import is_housekeeping
 from wbrag.serving.errors import Refusal
-from wbrag.serving.service import AnswerRequest
+from wbrag.serving.requests import AnswerRequest
 
 MODEL = "wbrag"
 HOUSEKEEPING = "none"  # the method of what is asked about a conversation

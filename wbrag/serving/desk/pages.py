@@ -28,7 +28,7 @@ from wbrag.core.types import Answer, Unit
 from wbrag.evaluation.report import page as report
 from wbrag.serving.api.front import prefix
 from wbrag.serving.auth import SAFE_METHODS, Principal, csrf_token, principal, require
-from wbrag.serving.service import CurrentRelease
+from wbrag.serving.requests import CurrentRelease
 from wbrag.units.decisions import State
 from wbrag.units.governance import Governance
 from wbrag.units.layout import Layout

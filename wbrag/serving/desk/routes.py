@@ -31,7 +31,7 @@ from wbrag.serving.desk.pages import (
 from wbrag.serving.desk.queue import queue_routes
 from wbrag.serving.desk.releases import release_routes
 from wbrag.serving.desk.usage import usage_routes
-from wbrag.serving.service import CurrentRelease
+from wbrag.serving.requests import CurrentRelease
 from wbrag.units.governance import Governance
 from wbrag.units.layout import Layout
 
