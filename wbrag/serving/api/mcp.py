@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import wraps
+from importlib.metadata import version
 from typing import Annotated, Any, ParamSpec, Protocol, TypeVar
 
 from mcp.server import MCPServer
@@ -22,7 +23,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from wbrag import __version__
 from wbrag.core import citations
 from wbrag.core.allowed import Allowed
 from wbrag.core.errors import WbragError
@@ -96,7 +96,7 @@ class Tools(Protocol):
 
 def server(tools: Tools) -> MCPServer[Any]:
     """The tools, to be run over any transport."""
-    made: MCPServer[Any] = MCPServer("wbrag", instructions=ABOUT, version=__version__, log_level="WARNING")
+    made: MCPServer[Any] = MCPServer("wbrag", instructions=ABOUT, version=version("wbrag"), log_level="WARNING")
 
     @_told
     async def search(query: str, k: HowMany = None, filter: schemas.Filter = None) -> list[Document]:
