@@ -6,6 +6,7 @@ The model is a scripted endpoint, so that its answers take as long as a test wan
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -146,25 +147,83 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             process.wait(180)
 
 
-async def ask(client: httpx.AsyncClient, item: str) -> tuple[int, httpx.Headers, dict[str, Any], float]:
-    """Status, headers, body and seconds of one answer; every request must get one."""
+Asked = tuple[int, httpx.Headers, dict[str, Any], float]
+
+
+async def ask(client: httpx.AsyncClient, item: str, way: str = "chat") -> Asked:
+    """Status, headers, what was told (`text`, `release`, `ids`) and seconds; every request must get an answer."""
     start = time.perf_counter()
-    response = await client.post(CHAT, json=body(item))
-    told = response.json() if "json" in response.headers.get("content-type", "") else {}
-    return response.status_code, response.headers, told, time.perf_counter() - start
+    path, asked, told = WAYS[way]
+    response = await client.post(path, json=asked(item), headers={"accept": "application/json, text/event-stream"})
+    found = told(response.text) if response.status_code == 200 else {}
+    return found.pop("status", response.status_code), response.headers, found, time.perf_counter() - start
 
 
-async def crowd(
-    served: Served, clients: int, until: Callable[[], bool]
-) -> list[tuple[int, httpx.Headers, dict[str, Any], float]]:
-    """`clients` that ask one question after another."""
+def chat(text: str) -> dict[str, Any]:
+    reply = json.loads(text)
+    return {"text": reply["choices"][0]["message"]["content"], **block(reply["wbrag"])}
+
+
+def streamed(text: str) -> dict[str, Any]:
+    events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+    if "error" in events[-1]:
+        return {"status": BUSY[events[-1]["error"]["code"]], "inside": True}
+    assert text.rstrip().endswith("data: [DONE]"), "a stream broke off"
+    pieces = (choice["delta"].get("content") or "" for event in events for choice in event["choices"])
+    return {"text": "".join(pieces), **block(next(event["wbrag"] for event in events if "wbrag" in event))}
+
+
+def response(text: str) -> dict[str, Any]:
+    reply = json.loads(text)
+    return {"text": reply["output"][0]["content"][0]["text"], **block(reply["wbrag"])}
+
+
+def response_streamed(text: str) -> dict[str, Any]:
+    events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+    last = events[-1]
+    if last["type"] in ("error", "response.failed"):
+        return {"status": BUSY[(last.get("response", {}).get("error") or last)["code"]], "inside": True}
+    assert last["type"] == "response.completed", "a stream broke off"
+    return response(json.dumps(last["response"]))
+
+
+def tool(text: str) -> dict[str, Any]:
+    result = json.loads(text)["result"]
+    if result.get("isError"):
+        return {"status": 429 if "are at work" in str(result["content"]) else 504, "inside": True}
+    said = result["structuredContent"]
+    return {"text": said["text"], "release": said["release"], "ids": [d["id"] for d in said["documents"]]}
+
+
+def block(told: dict[str, Any]) -> dict[str, Any]:
+    return {"release": told["release"], "ids": [hit["id"] for hit in told["hits"]]}
+
+
+def call(item: str) -> dict[str, object]:
+    named = {"name": "ask", "arguments": {"question": question(item)}}
+    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": named}
+
+
+BUSY = {"busy": 429, "draining": 503, "timeout": 504, "upstream": 502, "not_ready": 503}
+WAYS: dict[str, tuple[str, Callable[[str], dict[str, object]], Callable[[str], dict[str, Any]]]] = {
+    "chat": (CHAT, body, chat),
+    "stream": (CHAT, lambda item: body(item, stream=True), streamed),
+    "response": ("/v1/responses", lambda item: {"input": question(item)}, response),
+    "response stream": ("/v1/responses", lambda item: {"input": question(item), "stream": True}, response_streamed),
+    "tool": ("/mcp", call, tool),
+}
+
+
+async def crowd(served: Served, clients: int, until: Callable[[], bool]) -> list[Asked]:
+    """`clients` that ask one question after another, each in a way of its own."""
     found = []
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=served.url, timeout=120, limits=limits) as client:
 
         async def one(number: int) -> None:
+            way = [*WAYS][number % len(WAYS)]
             while not until():
-                found.append(await ask(client, ITEMS[(number + len(found)) % 8]))
+                found.append(await ask(client, ITEMS[(number + len(found)) % 8], way))
 
         await asyncio.gather(*(one(number) for number in range(clients)))
     return found
@@ -198,7 +257,7 @@ def test_a_request_is_traced_through_its_replicas(served: Served) -> None:
 def test_swap_and_rollback_under_load_lose_nothing(served: Served, tmp_path: Path) -> None:
     """Of units and of retrievers: releases come with none, with an adapter, and with a reranker too."""
     store, done, ways = served.store, False, retrievers(served.store, served.encoder, tmp_path, ITEMS)
-    found: list[tuple[int, httpx.Headers, dict[str, Any], float]] = []
+    found: list[Asked] = []
 
     async def scenario() -> None:
         nonlocal done, found
@@ -220,12 +279,9 @@ def test_swap_and_rollback_under_load_lose_nothing(served: Served, tmp_path: Pat
     right = expected(served, store.releases.all())
     seen = Counter()
     for _, _, told, _ in found:
-        block = told["wbrag"]
-        seen[block["release"]] += 1
-        asked = next(
-            item for item in ITEMS if [hit["id"] for hit in block["hits"]] == right.get((block["release"], item))
-        )
-        assert told["choices"][0]["message"]["content"] in (f"u{asked}", f"k{ITEMS.index(asked)}")
+        seen[told["release"]] += 1
+        asked = next(item for item in ITEMS if told["ids"] == right.get((told["release"], item)))
+        assert told["text"] in (f"u{asked}", f"k{ITEMS.index(asked)}")
     assert {"r0001", "r0004", "r0006", "r0007"} <= set(seen), seen
     assert [store.releases.get(f"r000{n}").retriever != "" for n in range(1, 8)] == [False] * 3 + [True, False] * 2
     assert len({tuple(right[name, ITEMS[4]]) for name in ("r0001", "r0002")}) == 2, "the releases differ"
@@ -273,7 +329,8 @@ def test_ten_times_the_load_gives_answers_and_429s_alone(served: Served) -> None
         found = await crowd(served, 10 * (CONCURRENCY + QUEUE), lambda: time.monotonic() > end)
         statuses = Counter(status for status, *_ in found)
         assert set(statuses) == {200, 429}, statuses
-        assert all(int(headers["retry-after"]) >= 1 for status, headers, _, _ in found if status == 429)
+        refused = [(headers, told) for status, headers, told, _ in found if status == 429]
+        assert all(told.get("inside") or int(headers["retry-after"]) >= 1 for headers, told in refused)
         assert await well_again(2 * before + 0.2), before
 
     try:
@@ -289,7 +346,7 @@ def test_a_killed_replica_loses_nothing_without_a_word(served: Served, name: str
     [victim] = served.replicas(name)
     done = False
 
-    async def scenario() -> list[tuple[int, httpx.Headers, dict[str, Any], float]]:
+    async def scenario() -> list[Asked]:
         nonlocal done
         load_run = asyncio.create_task(crowd(served, 4, lambda: done))
         await asyncio.sleep(1)
@@ -316,9 +373,11 @@ def test_a_client_that_leaves_stops_the_generation(served: Served) -> None:
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(served.url + CHAT, json=body(ITEMS[0]), timeout=1)
     wait_for(lambda: served.model.gone == before + 1, "the model's client to leave")
-    with httpx.Client(base_url=served.url, timeout=1) as client, pytest.raises(httpx.ReadTimeout):  # a stream too
-        client.post(CHAT, json=body(ITEMS[0], stream=True))
-    wait_for(lambda: served.model.gone == before + 2, "the model's client to leave")
+    for number, (path, asked, _) in enumerate(WAYS.values(), before + 2):
+        with httpx.Client(base_url=served.url, timeout=1) as client, pytest.raises(httpx.ReadTimeout):
+            accepted = {"accept": "application/json, text/event-stream"}
+            client.post(path, json=asked(ITEMS[0]), headers=accepted)
+        wait_for(lambda wanted=number: served.model.gone == wanted, f"the model's client to leave after {path}")  # type: ignore[misc]
     served.model.delay_s = 0.0
     wait_for(lambda: served.metric("wbrag_in_flight") == 0, "an empty gateway")
 
