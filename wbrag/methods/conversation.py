@@ -25,6 +25,7 @@ _REFERS = frozenset(
 )
 _ENGLISH = frozenset("the of is was are were who what when where which how in did does do by for to a an".split())
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+_NAME_OR_NUMBER = re.compile(r"[^\W\d_][\w’'-]*|\d+")
 _LABEL = re.compile(r"^\s*(?:the\s+)?(?:question|query|standalone question)(?:\s+alone)?\s*:\s*", re.IGNORECASE)
 
 
@@ -70,11 +71,24 @@ def stands_alone(turns: Sequence[Message]) -> bool:
 
 
 async def standing_alone(turns: Sequence[Message], generator: Generator, prompts_dir: str | None = None) -> str:
-    """The last turn as a question that stands alone; as it is where the model gives none."""
+    """The last turn as a question that stands alone; where the model gives none, after the user's turn before it.
+
+    A weak model answers in place of asking, and names what nobody named: that would be searched for.
+    """
     names = {"user": "User", "assistant": "Assistant"}
     shown = "\n".join(f"{names[turn.role]}: {' '.join(turn.content.split())}" for turn in turns)
     prompt = render("chat.query", prompts_dir, conversation=shown)
     reply = await generator.generate(prompt, Sampling(max_tokens=QUERY_TOKENS, one_line=True))
     said = next((line.strip() for line in reply.text.splitlines() if line.strip()), "")
     said = _LABEL.sub("", said).strip().strip("\"“”'")
-    return said if 0 < len(said) <= LONGEST_QUERY else turns[-1].content
+    whole = 0 < len(said) <= LONGEST_QUERY and reply.finish_reason != "length"
+    asks = whole and (said[-1] in "?？؟;" or _keeps_to(shown, said))
+    asked = [turn.content for turn in turns if turn.role == "user"][-2:]
+    return said if asks else " ".join(asked)[-LONGEST_QUERY:]
+
+
+def _keeps_to(shown: str, said: str) -> bool:
+    """Whether the names and numbers of `said`, as far as capitals and digits show them, are the conversation's."""
+    known, words = shown.casefold(), _NAME_OR_NUMBER.findall(said)
+    named = [word for word in words[1:] if word[0].isupper() or word[0].isdigit()]  # any first word has a capital
+    return all(word.casefold() in known for word in named)

@@ -12,6 +12,7 @@ from wbrag.core.types import Hit, Message
 from wbrag.methods import Rag, method
 from wbrag.methods.conversation import Conversation, recent, standing_alone, stands_alone
 
+BOTH = "Who designed the Corvane gauge? When was it sold?"  # what is searched for where the model does not ask
 FIRST = [Message("user", "Who designed the Corvane gauge?"), Message("assistant", "Ada Thorn did [1].")]
 
 
@@ -42,8 +43,12 @@ def test_what_points_back_does_not_stand_alone(last: str, alone: bool) -> None:
     [
         ("When was the Corvane gauge sold?", "When was the Corvane gauge sold?"),
         ('\nStandalone question: "When was the Corvane gauge sold?"\nBecause', "When was the Corvane gauge sold?"),
-        ("", "When was it sold?"),
-        ("x" * 600, "When was it sold?"),
+        ("when was the Corvane gauge sold", "when was the Corvane gauge sold"),
+        ("Wann wurde der Corvane-Messer in Torvale verkauft?", "Wann wurde der Corvane-Messer in Torvale verkauft?"),
+        ("", BOTH),
+        ("x" * 600, BOTH),
+        ("The Corvane gauge was sold in Dunlo.", BOTH),
+        ("It was sold in 1950", BOTH),
     ],
 )
 def test_a_follow_up_is_written_as_a_question_of_its_own(said: str, query: str) -> None:
