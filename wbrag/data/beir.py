@@ -8,7 +8,8 @@ from typing import Any
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, listed, location
 from wbrag.core.types import Example, Passage
-from wbrag.data.opening import PACKED, not_utf8, open_lines
+from wbrag.data.bounds import not_utf8
+from wbrag.data.opening import PACKED, open_lines
 from wbrag.data.readers import json_lines
 from wbrag.data.records import labelled, named_id, need, passage
 from wbrag.data.source import Input, Record, Records
@@ -35,7 +36,7 @@ def beir_queries(source: Input) -> Iterator[Query]:
             raise WbragError(f"{where}: expected id<TAB>text, found no tab; is it a topics file?")
         yield values.identifier(query_id), text, {}
 
-    is_topics = path.name.removesuffix(".gz").endswith(".tsv")
+    is_topics = next((path.name.removesuffix(e) for e in PACKED if path.name.endswith(e)), path.name).endswith(".tsv")
     return source.each(*((_text_lines(source, path), topic) if is_topics else (json_lines(source, path), query)))
 
 
@@ -70,7 +71,7 @@ def beir_qrels(path: str | Location, source: Input | None = None) -> dict[str, d
             raise WbragError(f"{where}: {found}; is it a qrels file?")
         yield cells[0], cells[-2], grade
 
-    files = [f for end in ("", ".gz") for f in listed(path, f"*.tsv{end}")] if path.is_dir() else [path]
+    files = [f for end in ("", *PACKED) for f in listed(path, f"*.tsv{end}")] if path.is_dir() else [path]
     for file in files:
         for query_id, passage_id, grade in source.each(_text_lines(source, file), read):
             grades.setdefault(query_id, {})[passage_id] = grade

@@ -6,6 +6,7 @@ A few kilobytes of brackets, or a few megabytes of gzip, may hold what would oth
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, TextIO
 
@@ -15,6 +16,7 @@ MAX_RECORD = 64 << 20  # characters of a line, and of a record in a larger file
 CHUNK = 1 << 16  # characters
 UNSURE = 16  # last characters of what was read: what is wrong there may only be cut
 _SPACE = " \t\r\n"
+_NOT_UTF8 = re.compile(r"[\udc80-\udcff]")  # what the decoder makes of a byte that is none
 
 
 def lines(text: TextIO, path: object) -> Iterator[str]:
@@ -30,10 +32,18 @@ def lines(text: TextIO, path: object) -> Iterator[str]:
         yield line
 
 
-def items(text: TextIO, key: str | None, path: object) -> Iterator[Any]:
+def not_utf8(text: str) -> str:
+    """What is wrong with a piece of `open_text` that holds bytes which are no UTF-8; empty where it holds none."""
+    if text.isascii() or not (found := _NOT_UTF8.search(text)):
+        return ""
+    return f"expected UTF-8 text, found the byte 0x{ord(found[0]) - 0xDC00:x} as character {found.start() + 1}"
+
+
+def items(text: TextIO, key: str | None, path: object) -> Iterator[tuple[Any, str]]:
     """The items of the JSON array that `text` is or, with a `key`, that the object in `text` has under it.
 
-    Raises `ValueError` for what is no such JSON, `WbragError` for an item of more than `MAX_RECORD` characters.
+    With each what is wrong with its characters (`not_utf8`). Raises `ValueError` for what is no such JSON, `WbragError`
+    for an item of more than `MAX_RECORD` characters.
     """
     rest = _Rest(text, path)
     if key is not None:
@@ -48,7 +58,7 @@ def items(text: TextIO, key: str | None, path: object) -> Iterator[Any]:
         rest.take("[")
         sign = rest.take("]") if rest.next() == "]" else ","
         while sign == ",":
-            yield rest.value()
+            yield rest.value(), not_utf8(rest.last)
             sign = rest.take(",]")
         if key is not None or not rest.next():
             return
@@ -60,6 +70,7 @@ class _Rest:
     def __init__(self, text: TextIO, path: object) -> None:
         self.text, self.path = text, path
         self.held, self.at, self.done = "", 0, False
+        self.last = ""  # value as it stood
 
     def next(self) -> str:
         """The next character that is no white space; empty at the end."""
@@ -90,7 +101,7 @@ class _Rest:
                     raise
             else:
                 if end < len(self.held) or self.done:  # a number might go on
-                    self.at = end
+                    self.last, self.at = self.held[self.at : end], end
                     return found
             self._read()
 
@@ -106,4 +117,4 @@ class _Rest:
         self.held, self.done = self.held + more, not more
 
 
-_DECODER = json.JSONDecoder()
+_DECODER = json.JSONDecoder(strict=False)  # some exporters leave control characters in texts as they are

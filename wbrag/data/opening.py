@@ -6,6 +6,7 @@ The name of a file says nothing that its first bytes do not say better.
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -33,7 +34,6 @@ PACKED = (".gz", ".bz2", ".xz", ".zst")
 Began = Callable[[BinaryIO, int], None]
 
 _PART = re.compile(r"part-\d+")  # as Spark calls its texts
-_NOT_UTF8 = re.compile(r"[\udc80-\udcff]")  # what the decoder makes of a byte that is none
 
 
 class Packing(NamedTuple):
@@ -113,14 +113,32 @@ def open_binary(path: str | Location, began: Began | None = None) -> Iterator[io
         raise WbragError(f"cannot read {path}: {reason}") from None
 
 
+def _mendable(error: UnicodeError) -> tuple[str, int]:
+    """Half a surrogate pair, as some exporters write it, stays one; any other byte becomes what `not_utf8` knows."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    if error.encoding.startswith("utf-16"):
+        return HALF, error.end
+    units = _HALF_PAIRS.match(error.object, error.start)
+    if units is None:
+        return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+    whole = units[0].decode("utf-8", "surrogatepass").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole.replace("\ufffd", HALF), units.end()
+
+
+HALF, MENDABLE = "\ud800", "wbrag.mendable"
+_HALF_PAIRS = re.compile(rb"(?:\xed[\xa0-\xbf][\x80-\xbf])+")
+codecs.register_error(MENDABLE, _mendable)
+
+
 @contextmanager
 def open_text(path: str | Location, began: Began | None = None, newline: str | None = None) -> Iterator[TextIO]:
-    """A text in UTF-8 or UTF-16; `not_utf8` tells of a piece of it that is neither."""
+    """A text in UTF-8 or UTF-16; `bounds.not_utf8` tells of a piece of it that is neither."""
     with open_binary(path, began) as binary:
         head = binary.peek(HEAD)
         refuse_others(path, head)
         encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        with io.TextIOWrapper(binary, encoding, errors="surrogateescape", newline=newline) as text:
+        with io.TextIOWrapper(binary, encoding, errors=MENDABLE, newline=newline) as text:
             yield text
 
 
@@ -129,13 +147,6 @@ def open_lines(path: str | Location, began: Began | None = None, newline: str | 
     """The lines of a text, none of them longer than `bounds.MAX_RECORD`."""
     with open_text(path, began, newline) as text:
         yield bounds.lines(text, path)
-
-
-def not_utf8(line: str) -> str:
-    """What is wrong with a piece of `open_text` that holds bytes which are no UTF-8; empty where it holds none."""
-    if line.isascii() or not (found := _NOT_UTF8.search(line)):
-        return ""
-    return f"expected UTF-8 text, found the byte 0x{ord(found[0]) - 0xDC00:x} as character {found.start() + 1}"
 
 
 def refuse_others(path: str | Location, head: bytes) -> None:

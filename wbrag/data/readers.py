@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 from wbrag.core.errors import StoreError, UsageError, WbragError
 from wbrag.core.io.files import Location, location, opened
 from wbrag.data import bounds
+from wbrag.data.bounds import not_utf8
 from wbrag.data.opening import (
     PARQUET,
     ROWS,
     TEXTS,
     head_of,
-    not_utf8,
     open_lines,
     open_text,
     refuse_all_but_parquet,
@@ -67,7 +67,7 @@ def _parsed(line: str, where: str, number: int) -> Record:
     if wrong := not_utf8(line):
         raise WbragError(f"{where}: {wrong}; convert the file to UTF-8")
     try:
-        return _object(json.loads(line), where)
+        return _object(json.loads(line, strict=False), where)
     except (ValueError, RecursionError) as error:
         why = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
         several = number == 1 and line.lstrip()[:1] in ("{", "[") and line.rstrip()[-1:] in ("{", "[", ",")
@@ -89,16 +89,18 @@ def json_items(source: Input, key: str | None = None, path: Location | None = No
             number += 1
             source.values.where = where = f"{path}, item {number}"
             try:
-                record = next(found)
+                record, wrong = next(found)
             except StopIteration:
                 break
             except (ValueError, RecursionError) as error:  # also where bad records are skipped: it is all that follows
                 said = f"expected JSON, found it malformed ({error}), and nothing after it can be read; is it whole?"
                 raise WbragError(f"{where}, before byte {source.bytes_done}: {said}") from None
             try:
+                if wrong:
+                    raise WbragError(f"{where}: {wrong}; convert the file to UTF-8")
                 yield where, _object(record, where)
             except WbragError as error:
-                source.refuse(error, record)
+                source.refuse(error, None if wrong else record)
     source.ended()
 
 

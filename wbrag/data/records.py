@@ -6,18 +6,25 @@ A record that does not fit is a `WbragError` that says where it is, what was exp
 from __future__ import annotations
 
 import json
-import string
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Example, Passage, content_hash
-from wbrag.data.source import NO_ANSWER, NO_TEXT, Input
+from wbrag.data.source import NO_ANSWER, NO_QUESTION, NO_TEXT, Input
 from wbrag.data.values import KINDS, kind_of, missing, named, parsed
 
 T = TypeVar("T")
 _ABSENT = object()
-BLANK = f"{string.whitespace}\u200b\u200c\u200d\u2060\ufeff\u00a0\u3000"
+# Letters and symbols that show nothing: fillers of Hangul, vowel separators of Mongolian, the empty Braille cell.
+UNSEEN = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp", "Zs"])
+FILLERS = frozenset("\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u2800\u3164\uffa0")
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: spaces, controls, marks of direction and joining, fillers."""
+    return all(c in FILLERS or unicodedata.category(c) in UNSEEN for c in text)
 
 
 def passage(source: Input, record: Mapping[str, Any], columns: Mapping[str, str] | None = None) -> Iterator[Passage]:
@@ -41,7 +48,7 @@ def passage(source: Input, record: Mapping[str, Any], columns: Mapping[str, str]
     nothing = missing(text)
     text = values.text("text", text)
     id = values.identifier(_need(source, record, columns, "id"))
-    if not text.strip(BLANK) and (nothing or not title.strip(BLANK)):
+    if is_blank(text) and (nothing or is_blank(title)):
         source.leave_out(f"{source.where}: expected a text, found none", record, NO_TEXT)
         return
     start = values.integer("start", get("start"), 0)
@@ -122,8 +129,11 @@ def labelled(
     values, where = source.values, source.where
     golden = () if source.unlabelled else values.answers(answers)
     question = values.text("question", question)
-    if not question.strip(BLANK):
-        raise WbragError(f"{where}: expected a question, found an empty one; fill it in or drop it")
+    if is_blank(question):
+        source.leave_out(
+            f"{where}: expected a question, found an empty one; fill it in or drop it", record, NO_QUESTION
+        )
+        return
     if not golden and not source.unlabelled:
         said = f"{where}{f' (id {named([id])})' if id else ''}: expected at least one golden answer, found none; {hint}"
         source.leave_out(said, {"id": id, "question": question} if record is None else record, NO_ANSWER)

@@ -41,6 +41,7 @@ DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "space":
 
 NO_ANSWER = "no golden answer"
 NO_TEXT = "no text"
+NO_QUESTION = "no question"
 DOES_NOT_FIT = "does not fit"
 OTHER_TEXT = "id used twice"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
@@ -16,7 +17,8 @@ from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, location
 from wbrag.core.types import Example, Passage
 from wbrag.data import bounds
-from wbrag.data.opening import TABLES, not_utf8, open_lines
+from wbrag.data.bounds import not_utf8
+from wbrag.data.opening import TABLES, open_lines
 from wbrag.data.readers import each_file
 from wbrag.data.source import DELIMITERS, Input, Records
 from wbrag.data.values import named
@@ -24,7 +26,9 @@ from wbrag.data.values import named
 MOST_SPANNED = 1000  # lines of one quoted cell of a TSV
 MOST_KEPT = 10_000  # characters of a malformed row
 OURS = {field.name for record in (Passage, Example) for field in fields(record)} | {"contents"}
-NULL = "\\N"  # as databases write it
+NULLS = frozenset(["\\N", "nan", "NaN", "<NA>", "NaT"])  # as databases and pandas write nothing
+WORDS_FOR_NOTHING = frozenset(["NULL", "null", "None"])  # which may also be an answer
+FLOAT_ID = re.compile(r"-?\d{1,15}\.0")  # what pandas makes of an integer beside nothing
 
 Rows = Iterator[tuple[int, list[str]]]  # with the number of the line that a row begins in
 
@@ -165,7 +169,15 @@ def _table(source: Input, file: Location, rows: Iterable[tuple[int, list[str]]])
                 raise  # without a header nothing can be read
             source.refuse(error, cells)
             continue
-        yield where, {name: None if cell == NULL else cell for name, cell in zip(header, cells, strict=True)}
+        yield where, {name: _cell(source, name, cell) for name, cell in zip(header, cells, strict=True)}
+
+
+def _cell(source: Input, name: str, cell: str) -> str | None:
+    """What a cell holds; nothing, however it is written, is None."""
+    if cell in NULLS or (cell in WORDS_FOR_NOTHING and name != source.columns.get("golden_answers", "golden_answers")):
+        return None
+    is_id = name == source.columns.get("id", "id")
+    return cell.removesuffix(".0") if is_id and FLOAT_ID.fullmatch(cell) else cell
 
 
 def _header(source: Input, where: str, cells: list[str]) -> list[str]:

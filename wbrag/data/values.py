@@ -56,6 +56,8 @@ class Values:
 
     def text(self, field: str, value: Any) -> str:
         """`value` as text: nothing is empty, a list of paragraphs is joined by blank lines."""
+        if isinstance(value, list) and value and all(isinstance(part, tuple) for part in value):  # Arrow's map
+            value = dict(part for part in value if len(part) == 2)
         if isinstance(value, list | tuple):
             return "\n\n".join(self.text(field, part).strip("\n") for part in value if not missing(part))
         return "" if missing(value) else self._scalar(field, value)

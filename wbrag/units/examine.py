@@ -58,7 +58,8 @@ class Texts:
     """Those of units by their place: of the ones that stand as Arrow keeps them, and of the ones that join them."""
 
     def __init__(self, standing: pa.Table) -> None:
-        self._columns = [standing[name].combine_chunks() for name in Text._fields]
+        # Of a million units the texts are more than the 2 GB that a string array holds.
+        self._columns = [standing[name].cast(pa.large_string()).combine_chunks() for name in Text._fields]
         self._count, self._joined = len(standing), list[Text]()
 
     def __getitem__(self, place: int) -> Text:

@@ -121,7 +121,8 @@ class Labels:
         """The distinct values of a field, and which of them each passage has; -1 for none."""
         if field not in self._fields:
             column = read()
-            column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+            if isinstance(column, pa.ChunkedArray):
+                column = column.cast(pa.large_string()).combine_chunks()  # together they may be more than 2 GB
             coded = column.dictionary_encode()
             codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
             self._fields[field] = coded.dictionary, codes

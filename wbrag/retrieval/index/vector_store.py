@@ -61,14 +61,14 @@ class VectorStore:
         files = listed(self.folder, f"*{ENDING}")
         packs = [file.name.removesuffix(ENDING) for file in files]
         order = np.lexsort((wanted[:, 1], wanted[:, 0]))
-        asked = wanted[order]
-        pack, row = (np.full(len(wanted), -1, np.int32) for _ in range(2))
+        asked, group = _distinct(wanted[order])  # one text may stand under many ids
+        pack, row = (np.full(len(asked), -1, np.int32) for _ in range(2))
         for number, file in enumerate(files if len(wanted) else ()):  # one in memory at a time
             at = _first(asked, load(file))
             fresh = np.flatnonzero((at >= 0) & (pack[at] < 0))
             pack[at[fresh]], row[at[fresh]] = number, fresh
         found = np.empty((2, len(wanted)), np.int32)
-        found[:, order] = np.stack([pack, row])[:, _group_starts(asked)]  # one text may stand under several ids
+        found[:, order] = np.stack([pack, row])[:, group]
         return Places(packs, found[0], found[1])
 
     def vectors(self, places: Places) -> npt.NDArray[np.float16]:
@@ -98,13 +98,12 @@ def _first(asked: Keys, there: Keys) -> npt.NDArray[np.int64]:
     return found
 
 
-def _group_starts(keys: Keys) -> npt.NDArray[np.int64]:
-    """For each of some sorted keys where the first one equal to it stands."""
+def _distinct(keys: Keys) -> tuple[Keys, npt.NDArray[np.int64]]:
+    """Some sorted keys without those that are there already, and which of these each one is."""
     if not len(keys):
-        return np.empty(0, np.int64)
+        return keys, np.empty(0, np.int64)
     new = np.concatenate([[True], (keys[1:] != keys[:-1]).any(axis=1)])
-    starts: npt.NDArray[np.int64] = np.maximum.accumulate(np.where(new, np.arange(len(keys)), 0))
-    return starts
+    return keys[new], np.cumsum(new) - 1
 
 
 def _longest_run(values: npt.NDArray[np.uint64]) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wbrag.retrieval.index import vector_store
 from wbrag.retrieval.index.vector_store import VectorStore, text_keys
 
 TEXTS = st.lists(st.sampled_from("abcdefghij"), max_size=8)
@@ -47,3 +50,19 @@ def test_a_block_as_it_was_embedded_is_mapped_and_not_copied(tmp_path: Path) -> 
     store.keep("p", text_keys(list("abc")), np.ones((3, 2)))
     assert isinstance(store.vectors(store.places(text_keys(list("abc")))), np.memmap)
     assert not isinstance(store.vectors(store.places(text_keys(list("acb")))), np.memmap)
+
+
+def test_many_passages_of_one_text_are_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stubs such as redirects: a corpus of millions has tens of thousands of one text."""
+    store, asked = VectorStore(tmp_path), list[int]()
+    store.keep("pack", text_keys(["stub", "other"]), np.eye(2, 4, dtype=np.float16))
+    first = vector_store._first
+
+    def counted(keys: Any, there: Any) -> Any:
+        asked.append(len(keys))
+        return first(keys, there)
+
+    monkeypatch.setattr(vector_store, "_first", counted)
+    places = store.places(text_keys(["stub"] * 5000 + ["other", "new"] + ["stub"] * 5000))
+    assert asked == [3] and places.known.sum() == 10_001 and not places.known[5001]
+    assert (store.vectors(places.of(0, 5000)) == np.eye(2, 4)[0]).all()
