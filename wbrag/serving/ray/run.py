@@ -36,7 +36,6 @@ from wbrag.units.layout import Layout
 NAME = "wbrag"
 LOGS = "/tmp/ray/session_latest/logs"
 WATCH_S = 0.2
-STARTED_S = 1800.0  # a model of hundreds of gigabytes is read in this time
 STUCK_S = 120.0  # what has failed so long without any progress is not waited for any longer
 
 
@@ -119,7 +118,7 @@ def _deploy(config: Config, stop: threading.Event, update: Any) -> None:
         app = application(config)
     check(retriever_asks(config), nodes())
     serve.run_many([serve.RunTarget(app, name=NAME)], wait_for_applications_running=False)
-    deadline = time.monotonic() + STARTED_S
+    deadline = time.monotonic() + config.ray.start_timeout_s
     state, why, since = (0, ""), "", time.monotonic()
     while not stop.wait(WATCH_S):
         found = serve.status().applications.get(NAME)
