@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from wbrag.core.defuse import apart
 from wbrag.core.prompts import render
 from wbrag.core.types import Generator, Message, Sampling
+from wbrag.core.words import count
 
 QUERY_TOKENS = 96
 LONGEST_QUERY = 500  # characters; what is longer is no question
 BYTES = 3  # of UTF-8 that a token has at least, on average, in most scripts
 MANY_WORDS = 5
+FEWEST_WORDS = 4  # of a question without its mark: less is an answer ("Ada Thorn.")
 # English words that point to what was said before, and words by which a text is told to be English.
 _REFERS = frozenset(
     "he him his she her hers it its they them their theirs this that these those such one ones same other others "
@@ -82,7 +84,7 @@ async def standing_alone(turns: Sequence[Message], generator: Generator, prompts
     said = next((line.strip() for line in reply.text.splitlines() if line.strip()), "")
     said = _LABEL.sub("", said).strip().strip("\"“”'")
     whole = 0 < len(said) <= LONGEST_QUERY and reply.finish_reason != "length"
-    asks = whole and (said[-1] in "?？؟;" or _keeps_to(shown, said))
+    asks = whole and (said[-1] in "?？؟;" or (count(said) >= FEWEST_WORDS and _keeps_to(shown, said)))
     asked = [turn.content for turn in turns if turn.role == "user"][-2:]
     return said if asks else " ".join(asked)[-LONGEST_QUERY:]
 

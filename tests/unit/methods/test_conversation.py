@@ -49,6 +49,7 @@ def test_what_points_back_does_not_stand_alone(last: str, alone: bool) -> None:
         ("x" * 600, BOTH),
         ("The Corvane gauge was sold in Dunlo.", BOTH),
         ("It was sold in 1950", BOTH),
+        ("Corvane gauge.", BOTH),
     ],
 )
 def test_a_follow_up_is_written_as_a_question_of_its_own(said: str, query: str) -> None:
