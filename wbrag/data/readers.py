@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -134,6 +135,11 @@ def parquet_rows(source: Input, path: Location | None = None) -> Records:
 
 def _rows(batch: pa.RecordBatch) -> Iterator[Record | WbragError]:
     """The rows as Python has them, or why it cannot: text that is no UTF-8, a date of the year 0."""
+    for place, field in enumerate(batch.schema):
+        if field.type in (pa.float16(), pa.float32()):  # 0.1, not 0.10000000149: what it is in its own width
+            column = batch.column(place)
+            written = column.to_numpy(zero_copy_only=False).astype(str).astype(np.float64)
+            batch = batch.set_column(place, field.name, pa.array(written, mask=np.asarray(column.is_null())))
     try:
         yield from batch.to_pylist()
         return

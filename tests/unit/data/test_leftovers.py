@@ -114,3 +114,10 @@ def test_the_public_metrics() -> None:
 
     assert (em("The Mill", ["mill"]), acc("it is the mill", ["Mill"]), f1("mill", ["the mill"])) == (1, 1, 1)
     assert json.dumps([acc("x", ["y"])]) == "[0.0]"
+
+
+def test_a_narrow_number_is_what_was_written(tmp_path: Path) -> None:
+    numbers = pa.array([0.1, None, 3.0, 2.5e-7], pa.float32())
+    pq.write_table(pa.table({"id": ["a", "b", "c", "d"], "title": ["t"] * 4, "text": numbers}), tmp_path / "c.parquet")
+    found = ingest_corpus(tmp_path / "c.parquet", tmp_path / "corpus", format="parquet")
+    assert pq.read_table(tmp_path / "corpus")["text"].to_pylist() == ["0.1", "3", "2.5e-07"] and found.quarantined == 1
