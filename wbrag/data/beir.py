@@ -9,7 +9,7 @@ from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, listed, location
 from wbrag.core.types import Example, Passage
 from wbrag.data.bounds import not_utf8
-from wbrag.data.opening import PACKED, open_lines
+from wbrag.data.opening import PACKED, open_lines, unpacked_name
 from wbrag.data.readers import json_lines
 from wbrag.data.records import labelled, named_id, need, passage
 from wbrag.data.source import Input, Record, Records
@@ -36,7 +36,7 @@ def beir_queries(source: Input) -> Iterator[Query]:
             raise WbragError(f"{where}: expected id<TAB>text, found no tab; is it a topics file?")
         yield values.identifier(query_id), text, {}
 
-    is_topics = next((path.name.removesuffix(e) for e in PACKED if path.name.endswith(e)), path.name).endswith(".tsv")
+    is_topics = unpacked_name(path.name).endswith(".tsv")
     return source.each(*((_text_lines(source, path), topic) if is_topics else (json_lines(source, path), query)))
 
 

@@ -209,7 +209,11 @@ def _walked(folder: Path) -> list[Location]:
     return sorted(found, key=str)
 
 
+def unpacked_name(name: str) -> str:
+    """The name of what a file holds: without the ending that says how it is packed."""
+    return next((name.removesuffix(end) for end in PACKED if name.endswith(end)), name)
+
+
 def _ends(name: str, ends: tuple[str, ...]) -> bool:
-    plain = name.rpartition("/")[2].lower()
-    plain = next((plain.removesuffix(end) for end in PACKED if plain.endswith(end)), plain)
+    plain = unpacked_name(name.rpartition("/")[2].lower())
     return plain not in ABOUT and (plain.endswith(ends) or bool(_PART.fullmatch(plain)))

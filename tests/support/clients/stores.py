@@ -99,7 +99,7 @@ def main(kind: str) -> dict[str, Any]:
 
     options: dict[str, Any] = {"open": f"stores:open_{kind}"}
     if kind == "qdrant":
-        options |= {"narrow": "stores:narrow_qdrant", "by_id": True}
+        options |= {"narrow": "stores:narrow_qdrant", "by_id": True, "groups": "acl"}
     store = open_store(RetrieverConfig(kind="langchain", options=options))
     filled: VectorStore = store._opened()
     filled.add_documents(documents(), ids=[document.id for document in documents()])

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import Field
 
-from wbrag.core.allowed import EVERYTHING, Allowed
+from wbrag.core.allowed import EVERYTHING, Allowed, checked_groups
 from wbrag.core.errors import UsageError, WbragError, said
 from wbrag.core.model_sections import Section
 from wbrag.core.sections import RetrieverConfig
@@ -36,6 +36,7 @@ class LangChainOptions(Section):
     narrow: str | None = Field(
         None, description="MODULE:FUNCTION: groups (or None for all) and filter to the arguments of the store's search"
     )
+    groups: str | None = Field(None, description="with narrow: the metadata's field with who may see a document")
 
 
 class LangChainStore:
@@ -44,6 +45,8 @@ class LangChainStore:
     def __init__(self, settings: RetrieverConfig) -> None:
         self.settings, self.options = settings, read_options(LangChainOptions, settings)
         self.threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="langchain-store")
+        if self.options.narrow and self.options.by_id and not self.options.groups:  # units inherit them
+            raise UsageError("expected retriever.options.groups beside narrow and by_id, found none: name the field")
         self._narrow = _named("narrow", self.options.narrow) if self.options.narrow else None
         self._open, self._store, self._lock = _named("open", self.options.open), None, threading.Lock()
 
@@ -70,8 +73,14 @@ class LangChainStore:
     def passages(self, ids: Collection[str]) -> dict[str, Passage]:
         """Those of `ids` that the store has; only where the option `by_id` says so (`knows_passages`)."""
         found: list[Any] = self._call(lambda: self._opened().get_by_ids(sorted(ids)))
-        hits = [self._hit(document, 0.0) for document in found]
-        return {hit.id: Passage(hit.id, hit.title, hit.text, metadata=hit.metadata or {}) for hit in hits}
+        passages = {}
+        for document in found:
+            hit, named = self._hit(document, 0.0), (document.metadata or {}).get(self.options.groups or "") or ()
+            groups = checked_groups([named] if isinstance(named, str) else named)
+            passages[hit.id] = Passage(
+                hit.id, hit.title, hit.text, groups=tuple(sorted(groups)), metadata=hit.metadata or {}
+            )
+        return passages
 
     @property
     def knows_passages(self) -> bool:
@@ -91,6 +100,7 @@ class LangChainStore:
     def _hit(self, document: Any, score: float) -> Hit:
         metadata = dict(document.metadata or {})
         title = metadata.pop(self.options.title, None)
+        metadata.pop(self.options.groups, None)
         id = metadata.pop(self.options.id, None) if self.options.id else getattr(document, "id", None)
         id = metadata.get("_id") if id is None else id  # where Qdrant's store has it
         if id is None and self.options.by_id:
@@ -113,9 +123,9 @@ class LangChainStore:
 def _tried(work: Callable[[], Any]) -> Any:
     try:
         return work()
-    except (WbragError, TypeError, AttributeError, ImportError, NotImplementedError) as error:  # passes by no waiting
-        if isinstance(error, WbragError):
-            raise
+    except WbragError:
+        raise
+    except (TypeError, AttributeError, ImportError, NotImplementedError) as error:  # no waiting helps
         raise UsageError(f"expected a VectorStore of LangChain, found {said(error)}: mend the function") from error
     except Exception as error:  # somebody else's client
         raise TransientError(said(error)) from error

@@ -71,6 +71,16 @@ def test_passages_are_asked_by_id_where_the_store_can(store: WordStore) -> None:
     assert found.keys() == {"one"} and found["one"].title == "Lamp" and found["one"].metadata["lang"] == "en"
 
 
+def test_units_can_inherit_who_may_see_a_document(store: WordStore) -> None:
+    store.documents.append(Document("a secret", {"acl": ["hr", "legal"]}, "three"))
+    how = {"narrow": "tests.support.vector_store:narrow", "by_id": True}
+    found = opened(**how, groups="acl").passages(["one", "three"])
+    assert (found["one"].groups, found["three"].groups) == ((), ("hr", "legal"))
+    assert "acl" not in found["three"].metadata
+    with pytest.raises(UsageError, match="expected retriever.options.groups"):
+        opened(**how)
+
+
 def test_a_failure_that_passes_is_tried_again(store: WordStore) -> None:
     store.failures = 1
     assert search("boat")
