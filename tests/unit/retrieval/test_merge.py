@@ -30,14 +30,14 @@ def ranked(hits: list[Hit]) -> bool:
 
 @settings(max_examples=60, deadline=None)
 @given(base_hits, sizes, st.randoms(use_true_random=False))
-def test_best(hits: list[Hit], k: int, random: object) -> None:
+def test_best(hits: list[Hit], k: int, draw: object) -> None:
     found = best(hits, k)
     assert ranked(found)
     assert len(found) == min(k, len({h.id for h in hits})) == len({h.id for h in found})
     assert set(found) <= set(hits)
     assert all(h.score == max(other.score for other in hits if other.id == h.id) for h in found)
     shuffled = list(hits)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    draw.shuffle(shuffled)  # type: ignore[attr-defined]
     assert best(shuffled, k) == found
 
 

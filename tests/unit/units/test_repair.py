@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ __all__ = ["workspace"]
 
 class Stub:
     def embed(self, contents: Sequence[str]) -> Vectors:
-        found = [np.random.default_rng(abs(hash(text)) % 2**32).normal(size=3) for text in contents]
+        found = [np.random.default_rng(crc32(text.encode())).normal(size=3) for text in contents]
         return np.array([v / np.linalg.norm(v) for v in found], dtype=np.float32)
 
     def nearest(self, units: Sequence[StoredUnit]) -> Mapping[str, Sequence[Hit]]:
