@@ -9,7 +9,6 @@ fresh process with all that Ray starts for it.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,50 +21,33 @@ from pathlib import Path
 import httpx
 import psutil  # type: ignore[import-untyped]
 from lib.endpoints import free_port
-from lib.measured import BENCHMARKS, RESULTS, Figure, arguments, record
+from lib.measured import RESULTS, Figure, arguments, record
 from lib.scale_world import passage, write, write_encoder, write_verdicts
 from lib.silent_model import silent_model
-from lib.watched import Took, command, watched
+from lib.watched import watched
+from lib.workbench import Step, Workbench, figures
 
 SIZES, QUICK = (10_000, 100_000, 1_000_000), (2_000,)
 CHANGED = (0.001, 0.01, 0.1)  # shares of the corpus
 MANY, LISTS = 1_000_000, "IVF1024,SQfp16"  # from so many passages on an index with lists, as docs/cluster.md advises
 SEARCHES, STARTED_S = 100, 600
-MB = 1 << 20
 
 
-class Bench:
+class Bench(Workbench):
     """One size of everything, in a folder of its own."""
 
     def __init__(self, folder: Path, encoder: Path, passages: int) -> None:
-        self.folder, self.passages, self.units = folder, passages, passages // 10
-        self.workspace = folder / "workspace"
-        self.workspace.mkdir(parents=True)
+        self.passages, self.units = passages, passages // 10
         factory = LISTS if passages >= MANY else "SQfp16"
-        settings = {"encoder": {"model": str(encoder)}, "checks": {"policy": "auto"}, "index": {"factory": factory}}
-        (self.workspace / "settings.yaml").write_text(json.dumps(settings), encoding="utf-8")
-        root = str(BENCHMARKS.parent)
-        self.environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{BENCHMARKS}"}
+        super().__init__(folder, encoder, checks={"policy": "auto"}, index={"factory": factory})
 
-    def run(self, *verb: str) -> Took:
-        """A command of wbrag's."""
-        return self.python("-m", "wbrag.cli", *verb, *self.settings)
-
-    def python(self, *arguments: str) -> Took:
-        return command(arguments, self.folder / "log.txt", env=self.environment, cwd=self.folder)
-
-    @property
-    def settings(self) -> list[str]:
-        return [f"--workspace={self.workspace}", f"--config={self.workspace / 'settings.yaml'}"]
-
-    def steps(self) -> Iterator[tuple[str, Took, int]]:
-        """Each step's name, what it took, and the bytes that it wrote into the workspace."""
+    def steps(self) -> Iterator[Step]:
         corpus = write(self.folder / "corpus.jsonl", range(self.passages))
         yield self.step("ingest", "ingest", "corpus", str(corpus))
         yield self.step("index", "index")
         write_verdicts(self.workspace / "verdicts" / "made", self.passages)
         folder = str(self.workspace / "verdicts" / "made")
-        yield f"summary of {self.passages:,} rows", self.python("-m", "lib.scale_world", "summary", folder), 0
+        yield self.python(f"summary of {self.passages:,} rows", "-m", "lib.scale_world", "summary", folder)
         more = max(10, self.units // 100)
         yield self.shelve("shelve", 0, self.units - more)
         yield self.step("check", "check")
@@ -80,17 +62,10 @@ class Bench:
             yield from self.update(share)
         yield self.step("publish after the updates", "publish")
 
-    def step(self, name: str, *verb: str) -> tuple[str, Took, int]:
-        before = time.time()
-        took = self.run(*verb)
-        return name, took, self.written(before)
+    def shelve(self, name: str, first: int, count: int) -> Step:
+        return self.python(name, "-m", "lib.scale_world", "shelve", str(self.workspace), str(first), str(count))
 
-    def shelve(self, name: str, first: int, count: int) -> tuple[str, Took, int]:
-        before = time.time()
-        took = self.python("-m", "lib.scale_world", "shelve", str(self.workspace), str(first), str(count))
-        return name, took, self.written(before)
-
-    def update(self, share: float) -> Iterator[tuple[str, Took, int]]:
+    def update(self, share: float) -> Iterator[Step]:
         """So many passages change, one after the other from the middle on; those of units are among them."""
         count = max(1, int(self.passages * share))
         first = (self.passages - count) // 2
@@ -98,15 +73,7 @@ class Bench:
         yield self.step(f"ingest {share:.1%} changed", "ingest", "corpus", str(file), "--update")
         yield self.step(f"index {share:.1%} changed", "index")
 
-    def written(self, since: float) -> int:
-        """Bytes of the files that are new or were written since."""
-        found = 0
-        for file in self.workspace.rglob("*"):
-            with suppress(FileNotFoundError):
-                found += file.stat().st_size if file.is_file() and file.stat().st_mtime >= since - 0.01 else 0
-        return found
-
-    def serve(self) -> Iterator[tuple[str, Took, int]]:
+    def serve(self) -> Iterator[Step]:
         """The endpoint: until it answers, searches one after the other, and the desk's pages."""
         port = free_port()
         one = [f"--serving.{name}=[1,1]" for name in ("gateways", "retrievers")]
@@ -122,7 +89,7 @@ class Bench:
                 child.terminate()
                 child.wait(120)
 
-    def asked(self, port: int, child: subprocess.Popen[bytes]) -> Iterator[tuple[str, Took, int]]:
+    def asked(self, port: int, child: subprocess.Popen[bytes]) -> Iterator[Step]:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=STARTED_S) as client:
             with watched(lambda: psutil.Process(child.pid)) as start:
                 self.first_answer(client, child)
@@ -152,19 +119,11 @@ def hits(client: httpx.Client, question: str) -> None:
     assert found.json()["hits"], found.text
 
 
-def figures(folder: Path, sizes: Sequence[int]) -> Iterator[Figure]:
+def sized(folder: Path, sizes: Sequence[int]) -> Iterator[Figure]:
     encoder = write_encoder(folder / "encoder")
     for passages in sizes:
         place = folder / str(passages)
-        bench = Bench(place, encoder, passages)
-        for name, took, written in bench.steps():
-            about = f"{passages:,} passages: {name}"
-            print(f"{about}: {took.seconds:.1f} s, {took.cpu_s:.1f} CPU s, {took.peak_bytes / MB:,.0f} MB", flush=True)
-            yield Figure(f"{about}: seconds", round(took.seconds, 2), "s")
-            yield Figure(f"{about}: CPU", round(took.cpu_s, 2), "s")
-            yield Figure(f"{about}: peak memory", round(took.peak_bytes / MB), "MB")
-            if written:
-                yield Figure(f"{about}: written", round(written / MB, 1), "MB")
+        yield from figures(Bench(place, encoder, passages).steps(), f"{passages:,} passages")
         shutil.rmtree(place)
 
 
@@ -183,7 +142,7 @@ def main() -> None:
     options = parser.parse_args()
     sizes = QUICK if options.quick else options.sizes
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        found = list(figures(Path(folder), sizes))
+        found = list(sized(Path(folder), sizes))
     about = f"{', '.join(f'{size:,}' for size in sizes)} passages, a tenth as many units"
     if not options.quick:
         found += others(sizes)

@@ -47,6 +47,18 @@ def updates(run: Json) -> str:
     return "\n".join(rows)
 
 
+def kinds(run: Json) -> str:
+    """What an update costs by how many passages change and how they lie, in a corpus of many shards."""
+    found = cells(run)
+    whole = [cell for (_, step), cell in found.items() if step.endswith(", all")]
+    rows = ["| changed | seconds | CPU | written | of the whole build's CPU |", "|" + "---|" * 5]
+    for what in dict.fromkeys(step.split(", ", 1)[1] for _, step in found):
+        parts = [cell for (_, step), cell in found.items() if step.endswith(f", {what}")]
+        rows.append("|" + _update("", "all, from nothing" if what == "all" else what, parts, whole)[3:])
+    about = next(figure["name"] for figure in run["figures"]).split(": ")[0]
+    return "\n".join([*rows, "", f"{about}. {run['hardware']}."])
+
+
 def _update(size: str, share: str, parts: list[dict[str, float]], whole: list[dict[str, float]]) -> str:
     seconds, cpu, written = (sum(part.get(kind, 0.0) for part in parts) for kind in ("seconds", "CPU", "written"))
     of, bytes_ = cpu / sum(part["CPU"] for part in whole), f"{written:,.0f} MB" if written else ""

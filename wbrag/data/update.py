@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.io.files import Location, location, opened
 from wbrag.core.io.parquet import corpus_files
+from wbrag.core.types import Passage
 from wbrag.data.changes import Changes, look_up
 from wbrag.data.dedup import SeenIds
 from wbrag.data.ingest import PART_ROWS, Progress, check_chunk_words, cut_documents, keeping, told
-from wbrag.data.parts import part_of, write_part, write_rows
+from wbrag.data.parts import ROW_GROUP, part_of, write_part, write_rows
 from wbrag.data.reading import ReadOptions, open_records
 from wbrag.data.source import Input
 from wbrag.data.staging import check_replaceable, clear_left, replace_folder, staging, upload
@@ -159,20 +160,27 @@ def _write(files: Sequence[Location], new: Changes, parts: Path) -> _Written:
     return _Written(rows, kept, written)
 
 
-def _exchanged(table: pa.Table, new: Changes, names: Collection[str], done: set[str]) -> pa.Table:
+def _exchanged(table: pa.Table, new: Changes, names: Set[str], done: set[str]) -> pa.Table:
     """The rows with those of these documents exchanged for what they are now, each in the place of its first."""
-    pieces, start = [table.slice(0, 0)], 0
-    for row, id in enumerate(table["id"].to_pylist()):
-        name = new.owner(id)
-        if name not in names:
+    pieces = [table.slice(0, 0)]
+    for start in range(0, table.num_rows, ROW_GROUP):  # a piece for every document would take 10 KB each
+        rows = table.slice(start, ROW_GROUP)
+        owners = [new.owner(id) for id in rows["id"].to_pylist()]
+        if names.isdisjoint(owners):
+            pieces.append(rows)
             continue
-        assert name is not None
-        pieces.append(table.slice(start, row - start))
-        if new.documents[name].becomes == "changed" and name not in done:
-            pieces.append(part_of(new.passages(name)))
-            done.add(name)
-        start = row + 1
-    return pa.concat_tables([*pieces, table.slice(start)], promote_options="default")
+        order, fresh = list[int](), list[Passage]()
+        for row, name in enumerate(owners):
+            if name is None or name not in names:
+                order.append(row)
+            elif new.documents[name].becomes == "changed" and name not in done:
+                done.add(name)
+                passages = new.passages(name)
+                order += range(len(owners) + len(fresh), len(owners) + len(fresh) + len(passages))
+                fresh += passages
+        both = pa.concat_tables([rows, part_of(fresh)], promote_options="default")
+        pieces.append(both.combine_chunks().take(pa.array(order, pa.int64())))
+    return pa.concat_tables(pieces, promote_options="default")
 
 
 def _link(file: Path, copy: Path) -> None:

@@ -37,6 +37,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Ten documents in parts of three, the sixth of them in three chunks."""
     monkeypatch.setattr(ingest, "PART_ROWS", 3)
     monkeypatch.setattr(ingest, "BATCH", 1)
+    monkeypatch.setattr("wbrag.data.update.ROW_GROUP", 2)
     records = [{"id": f"d{i}", "text": f"Text {i}.", "updated_at": "2026-01-05"} for i in range(10)]
     records[5]["text"] = LONG
     return ingest_corpus(  # type: ignore[return-value]
