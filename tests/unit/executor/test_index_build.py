@@ -40,6 +40,28 @@ def test_a_plan_covers_the_corpus_and_reads_it_back(tmp_path: Path) -> None:
         plan(tmp_path / "none", 4, 1)
 
 
+@pytest.mark.parametrize("more", [-10, 10, 30])
+def test_blocks_of_files_that_did_not_change_stay(tmp_path: Path, more: int) -> None:
+    """Their size goes by the corpus's, which every passage that comes or goes changes."""
+    for part in range(4):
+        write_part(tmp_path, part, 50)
+    shards = assign(plan(tmp_path, block_rows=4096, shards=4), 4)
+    last = [[block.place for block in mine] for mine in shards]
+    write_part(tmp_path, 3, 50 + more)
+    found = share(plan(tmp_path, 4096, 4, last), 4, last)
+    assert found[:3] == shards[:3] and found[3] != shards[3]
+    assert max(block.rows for block in plan(tmp_path, 5, 4, last)) == 5, "a lower index.block_rows counts"
+    for part in range(4, 40):
+        write_part(tmp_path, part, 50)
+    grown = plan(tmp_path, 4096, 4, last)
+    assert max(block.rows for block in grown) > 20, "a corpus ten times as large has larger blocks"
+
+
+def write_part(folder: Path, number: int, rows: int) -> None:
+    table = pa.table({name: [f"{name}{number}-{i}" for i in range(rows)] for name in ("id", "title", "text")})
+    pq.write_table(table, folder / f"part-{number:02}.parquet")
+
+
 def row(id: str, **more: object) -> dict[str, object]:
     return json.loads(json.dumps(verdict_row(Verdict(id, "who?", "qa", False, "retrieval did not help", 0.0, **more))))  # type: ignore[arg-type, no-any-return]
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -91,17 +92,31 @@ def digest(keys: Keys) -> str:
     return blake2b(np.ascontiguousarray(keys).tobytes(), digest_size=12).hexdigest()
 
 
-def plan(corpus: Location, block_rows: int, shards: int) -> list[CorpusBlock]:
-    """The corpus in blocks, in order; small enough that every shard has some and progress is seen."""
+def plan(corpus: Location, block_rows: int, shards: int, last: Shares | None = None) -> list[CorpusBlock]:
+    """The corpus in blocks, in order; small enough that every shard has some and progress is seen.
+
+    They stay as large as in the `last` index where that still does, so that those of files that did not change stay
+    what they are, however many passages have come or gone.
+    """
     counts = {str(file): pq.read_metadata(opened(file)).num_rows for file in corpus_files(corpus)}
     if not sum(counts.values()):
         raise WbragError(f"expected a corpus in {corpus}, found no passages: run `wbrag ingest corpus PATH` first")
     size = max(1, min(block_rows, -(-sum(counts.values()) // (shards * 8))))
+    if last and size <= 2 * (before := _block_size(last)) and before <= min(block_rows, 2 * size):
+        size = before
     return [
         CorpusBlock(file, start, min(start + size, count))
         for file, count in counts.items()
         for start in range(0, count, size)
     ]
+
+
+def _block_size(shares: Shares) -> int:
+    """Rows of the blocks of an index; 0 where no file of its corpus had two of them."""
+    starts: dict[str, list[int]] = {}
+    for file, start in chain.from_iterable(shares):
+        starts.setdefault(file, []).append(start)
+    return min((two - one for mine in starts.values() for one, two in pairwise(sorted(mine))), default=0)
 
 
 def new_pieces(blocks: Sequence[CorpusBlock], keys: Keys, known: npt.NDArray[np.bool_], most: int) -> Iterator[Piece]:

@@ -64,7 +64,8 @@ def plan_index(
 ) -> IndexPlan:
     """`keys` are those of the passages [n, 4] of each of the corpus's files, `store` has the vectors that are there."""
     c, encoder = config.index, encoder_fingerprint(config.encoder)
-    blocks = share(plan(corpus, c.block_rows, c.shards), c.shards, _last_shares(root))
+    last = _last_shares(root)
+    blocks = share(plan(corpus, c.block_rows, c.shards, last), c.shards, last)
     files, wanted = dict[int, ShardFiles](), dict[int, Wanted]()
     for number, mine in enumerate(blocks):
         rows = np.concatenate([keys[block.place[0]][block.start : block.stop] for block in mine])
