@@ -58,6 +58,12 @@ def nodes() -> list[dict[str, float]]:
     return up + [dict(group.resources) for group in _groups()]
 
 
+def hosts(asked: Asked) -> int:
+    """How many nodes could have a place for it, also once an autoscaler has brought all it may."""
+    up = sum(asked.fits(node["Resources"]) for node in ray.nodes() if node["Alive"])
+    return max(up, sum(group.max_count for group in _groups() if asked.fits(dict(group.resources))))
+
+
 def grows() -> bool:
     """Whether an autoscaler has said what it may bring."""
     return bool(_groups())

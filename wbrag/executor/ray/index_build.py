@@ -22,6 +22,7 @@ from wbrag.executor.ray.corpus_blocks import CorpusBlock, Piece
 from wbrag.executor.ray.failures import translated
 from wbrag.executor.ray.index_plan import SHARES, Wanted, keep_keys, kept_keys, missing_keys, plan_index
 from wbrag.executor.ray.session import ANYWHERE, Session, wait
+from wbrag.executor.ray.tasks import side_by_side
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles
 from wbrag.retrieval.index.shard import Block, build_once
@@ -63,15 +64,17 @@ def build_index(
     session.start_encoders()  # meanwhile
     store, kept = VectorStore(embeddings / encoder), embeddings / "keys"
     store.folder.mkdir(parents=True, exist_ok=True)
-    task = ray.remote(_keep_keys).options(num_cpus=1, scheduling_strategy="SPREAD")
-    ray.get([task.remote(str(corpus / name), str(file)) for name, file in missing_keys(parts, kept).items()])
+    limit_s = config.ray.start_timeout_s
+    files = [(str(corpus / name), str(file)) for name, file in missing_keys(parts, kept).items()]
+    for _ in side_by_side(_keep_keys, files, "the reading of the corpus", limit_s):
+        pass
     found = plan_index(config, corpus, kept_keys(parts, kept), store, root)
-    dimension = int(ray.get(session.encoder().up()[0].dimension.remote()))
-    files = dict(found.files)
+    dimension = session.encoder().dimension()
+    shards = dict(found.files)
     if found.wanted:
         tell(found.said())
-        files |= _build_shards(session, store, root, dimension, found.wanted, progress)
-    whole = tuple(files[i] for i in range(len(found.blocks)))
+        shards |= _build_shards(session, store, root, dimension, found.wanted, progress)
+    whole = tuple(shards[i] for i in range(len(found.blocks)))
     made = Manifest(encoder, config.encoder.model, dimension, config.index.factory, whole)
     write_atomically(root / SHARES, json.dumps({"manifest": made.name, "shares": found.shares}) + "\n")
     return BuiltIndex(made, found.new, len(found.wanted))
@@ -156,13 +159,10 @@ class Builds:
             ray.kill(builder)
 
 
-def spread(function: Callable[..., T], root: Location, over: Sequence[tuple[Any, ...]]) -> Iterator[T]:
+def spread(limit_s: float, function: Callable[..., T], root: Location, over: Sequence[tuple[Any, ...]]) -> Iterator[T]:
     """What `function(root, ...)` gives for each of `over`, in their order, worked out side by side."""
-    task = ray.remote(_call).options(num_cpus=1, scheduling_strategy="SPREAD")
-    for running in [task.remote(function, str(root), rest) for rest in over]:
-        with translated("the index of words"):
-            found: T = ray.get(running)
-        yield found
+    calls = [(function, str(root), rest) for rest in over]
+    return side_by_side(_call, calls, "the index of words", limit_s)
 
 
 def _call(function: Callable[..., T], root: str, rest: tuple[Any, ...]) -> T:

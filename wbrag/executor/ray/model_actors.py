@@ -112,11 +112,12 @@ class ShardActor:
 class RemoteEncoder:
     """The `TextEncoder` protocol over encoder actors, which join as they come up.
 
-    `starting` are the references that resolve when the actor of the same position is ready.
+    `starting` are the references that resolve to the dimension when the actor of the same position is ready.
     """
 
     def __init__(self, actors: Sequence[Any], starting: Sequence[Any]) -> None:
         self._up: list[Any] = []
+        self._dimension = 0
         self._starting = dict(zip(starting, actors, strict=True))
         self._turn = count()
 
@@ -126,13 +127,18 @@ class RemoteEncoder:
         for done in ray.wait(waiting, num_returns=len(waiting), timeout=0)[0] if waiting else []:
             actor = self._starting.pop(done)
             try:
-                ray.get(done)
+                self._dimension = ray.get(done)
             except ray.exceptions.RayError:
                 if not self._up and not self._starting:
                     raise
             else:
                 self._up.append(actor)
         return self._up
+
+    def dimension(self) -> int:
+        """Of its vectors, which every actor says when it is up; 0 while none is."""
+        self.up()
+        return self._dimension
 
     async def next_actor(self) -> Any:
         """In turn, of those that are up."""
