@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from wbrag.core.errors import UsageError
+from wbrag.executor.ray import capacity
 from wbrag.executor.ray import engines as module
 from wbrag.executor.ray.capacity import GIB, Asked, check
 from wbrag.executor.ray.engines import RemoteGenerator
@@ -34,6 +36,26 @@ def test_what_fits_none() -> None:
         UsageError, match="a node with 1 CPUs and 16 GPUs for an engine, found none: the largest has 64"
     ):
         check([Asked("an engine", 1, 16)], [SMALL, LARGE])
+
+
+@pytest.mark.parametrize(
+    ("up", "groups", "expected"),
+    [
+        ([SMALL], [], 1),
+        ([SMALL, LARGE], [], 2),
+        ([{"memory": 8.0 * GIB}, SMALL], [], 1),  # a head without cores
+        ([SMALL], [(SMALL, 5), (LARGE, 2), ({"CPU": 0.0}, 1)], 7),  # a group counts what is up already
+        ([SMALL, SMALL], [(SMALL, 1)], 2),
+    ],
+)
+def test_nodes_that_may_host_an_actor(
+    monkeypatch: pytest.MonkeyPatch, up: list[Any], groups: list[tuple[Any, int]], expected: int
+) -> None:
+    there = [{"Alive": True, "Resources": node} for node in up] + [{"Alive": False, "Resources": LARGE}]
+    monkeypatch.setattr(capacity.ray, "nodes", lambda: there)
+    to_come = [SimpleNamespace(resources=node, max_count=count) for node, count in groups]
+    monkeypatch.setattr(capacity, "_groups", lambda: to_come)
+    assert capacity.hosts(Asked("x", 0.5)) == expected
 
 
 def test_engines_that_never_start_end_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,15 +17,18 @@ from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 
 from serve.app import build
+from tests.support.releases import two_releases
 from wbrag.core.config import load
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.retry import REPLICAS
 from wbrag.core.sections import ServingConfig
 from wbrag.retrieval.encoder import BatchedEncoder
+from wbrag.retrieval.index.sizes import stored_bytes
 from wbrag.serving.ray import run
-from wbrag.serving.ray.app import RetrieverReplica
+from wbrag.serving.ray.app import ENCODER_BYTES, RetrieverReplica, retriever_asks
 from wbrag.serving.ray.handles import RemoteReleaseRetriever
 from wbrag.serving.release_cache import ReleaseCache
+from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -63,6 +66,33 @@ def test_bounds_and_resources_come_from_the_settings(tmp_path: Path) -> None:
     assert gateway._deployment_config.graceful_shutdown_timeout_s == 12
     for deployment in (gateway, retriever):  # the gateway answers 429; Serve has nothing to refuse
         assert deployment.max_ongoing_requests > 10_000 and deployment.max_queued_requests == -1
+
+
+@pytest.mark.parametrize(("hosts", "retrievers", "part"), [(1, 1, 1), (1, 3, 3), (4, 3, 1)])
+def test_a_replica_asks_for_its_vectors(tmp_path: Path, hosts: int, retrievers: int, part: int) -> None:
+    """Replicas of one node map one copy; those of several have one each."""
+    store = two_releases(Layout(tmp_path / "w", load()))
+
+    def written(kind: str) -> int:
+        return sum(file.stat().st_size for file in tmp_path.glob(f"w/index/{kind}-*/vectors.faiss"))
+
+    def asks(groups: int) -> list[int]:
+        serving = {"retrievers": [retrievers, 5], "shard_groups": groups}
+        config = load(workspace=str(store.path), serving=serving)
+        return [int(asked.memory) - ENCODER_BYTES for asked in retriever_asks(config, hosts)]
+
+    [(base, _), *_] = store.indexes(store.release("none"))
+    newest = {
+        folder.folder
+        for m, origin in store.indexes(store.default_release(None))
+        for folder in m.shards
+        if origin == "writeback"
+    }
+    units = sum((store.path / "index" / name / "vectors.faiss").stat().st_size for name in newest)
+    assert stored_bytes(store.path / "index", base) == written("base") > 0 < units
+    assert asks(1) == [(written("base") + units) // part]
+    assert asks(2) == [units // part, *[written("base") // 2 // part] * 2]
+    assert len(retriever_asks(load(workspace=str(tmp_path / "none")), hosts)) == 1, "a workspace without an index"
 
 
 @dataclass
@@ -171,6 +201,7 @@ def test_a_start_that_is_stuck_says_what_failed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(run.serve, "run_many", lambda *parts, **options: None)
     monkeypatch.setattr(run, "application", lambda config: None)
     monkeypatch.setattr(run, "nodes", list)
+    monkeypatch.setattr(run, "hosts", lambda asked: 1)
     monkeypatch.setattr(run, "_unready", lambda config: "the model does not answer")
     monkeypatch.setattr(run, "_startup_status", lambda: ("r0001", "no such model"))
     monkeypatch.setattr(run, "WATCH_S", 0.001)

@@ -24,7 +24,7 @@ from wbrag.core.env import openmp
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import location
 from wbrag.core.types import Generator, Hit
-from wbrag.executor.ray.capacity import Asked
+from wbrag.executor.ray.capacity import Asked, hosts
 from wbrag.executor.ray.session import gpus
 from wbrag.generators import build as build_client
 from wbrag.generators.serve import ServeGenerator
@@ -43,6 +43,7 @@ from wbrag.units.releases import Release
 
 UNBOUNDED = 100_000  # requests in one replica: the gateway's own admission answers 429, Serve must never answer 503
 ENCODER_BYTES = 512 << 20  # what an encoder of a hundred million parameters takes
+A_REPLICA = Asked("a retriever", 0.5)
 JOINING_S = 30.0  # longest wait of a new gateway replica for its release and its model
 QUIET = {"enable_access_log": False, "log_level": "INFO"}  # the gateway writes a line per request, without keys
 
@@ -160,7 +161,9 @@ def application(config: Config) -> serve.Application:
     """The deployments, bound to each other."""
     s = config.serving
     config = config.model_copy(update={"workspace": str(location(config.workspace).expanduser().resolve())})
-    asked, *of_groups = retriever_asks(config)
+    engines = config.generator.backend == "vllm"
+    has_gpus, on = _cluster() if engines or s.retrievers[0] > 1 else (False, 1)
+    asked, *of_groups = retriever_asks(config, on)
     groups = [
         serve.deployment(GroupReplica, **_place(one), **_options(f"Shards-{number}", s.retrievers, target=16)).bind(
             config, number
@@ -171,12 +174,12 @@ def application(config: Config) -> serve.Application:
         RetrieverReplica, **_place(asked), **_options("Retriever", s.retrievers, target=16)
     ).bind(config, groups)
     generator = None
-    if config.generator.backend == "vllm":
+    if engines:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # Ray loads vLLM here, to check its settings
         from wbrag.serving.ray.llm import build_generator
 
         generator = build_generator(
-            config, _gpus(), _options("Generator", s.generators, target=max(1, config.generator.concurrency // 2))
+            config, has_gpus, _options("Generator", s.generators, target=max(1, config.generator.concurrency // 2))
         )
     gateway = serve.deployment(
         Gateway,
@@ -187,11 +190,13 @@ def application(config: Config) -> serve.Application:
     return gateway.bind(config, retriever, generator)
 
 
-def retriever_asks(config: Config) -> list[Asked]:
+def retriever_asks(config: Config, hosts: int) -> list[Asked]:
     """What a retriever replica asks of a node, and one of each group of shards where there are several.
 
-    An encoder, and their part of the vectors of the newest release. These are mapped, so that the replicas of a node
-    share them: the least of the replicas hold them together.
+    An encoder, and the vectors of the release that is the newest when the endpoint starts. These are mapped, so that
+    the replicas of a node share them: the least of the replicas hold them together where one node hosts them all, and
+    each of several `hosts` may have one alone. Vectors for rescoring and texts, of which a search reads a page a hit,
+    take what memory is left.
     """
     s, layout = config.serving, Layout(config=config)
     shards = math.ceil(config.index.shards / s.shard_groups)
@@ -203,7 +208,7 @@ def retriever_asks(config: Config) -> list[Asked]:
             base, units = (base + held, units) if origin == "base" else (base, units + held)
 
     def ask(what: str, held: int, gpu: float, lower: str) -> Asked:
-        return Asked(what, 0.5, min(1.0, gpu), ENCODER_BYTES + held // s.retrievers[0], lower)
+        return Asked(what, 0.5, min(1.0, gpu), ENCODER_BYTES + held // (s.retrievers[0] if hosts <= 1 else 1), lower)
 
     smaller = "choose a compressed index.factory, or spread it with serving.shard_groups"
     if not spread(config):
@@ -236,17 +241,20 @@ def _options(name: str, bounds: tuple[int, int], target: int) -> dict[str, Any]:
     }
 
 
-def _gpus() -> bool:
-    """Whether the cluster has GPUs. `serve run` calls the builder before it connects: then a connection is lent."""
+def _cluster() -> tuple[bool, int]:
+    """Whether the cluster has GPUs, and how many nodes could host a replica.
+
+    `serve run` calls the builder before it connects: then a connection is lent.
+    """
     if ray.is_initialized():
-        return gpus() > 0
+        return gpus() > 0, hosts(A_REPLICA)
     try:
         ray.init(os.environ.get("RAY_ADDRESS", "auto"), logging_level=logging.ERROR, log_to_driver=False)
     except ConnectionError:  # no cluster runs: one will be started on this machine
         import torch
 
-        return torch.cuda.is_available()
+        return torch.cuda.is_available(), 1
     try:
-        return gpus() > 0
+        return gpus() > 0, hosts(A_REPLICA)
     finally:
         ray.shutdown()  # whoever connects next brings settings of its own

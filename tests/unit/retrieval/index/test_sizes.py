@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 from wbrag.retrieval.index.shard import PASSAGES, Block, build_shard
-from wbrag.retrieval.index.sizes import Texts, index_bytes
+from wbrag.retrieval.index.sizes import Texts, build_bytes, index_bytes
 
 faiss.omp_set_num_threads(1)
+LISTS = "IVF16,SQfp16"
 ROWS, DIMENSION, BLOCK = 6000, 32, 1000
 TEXT = "What stands in this passage."
 
@@ -44,3 +45,14 @@ def test_exact(factory: str, learnt: int, shards: int, tmp_path: Path) -> None:
     assert found.texts == pytest.approx(written("passages.arrow"), abs=8 * shards), "Arrow pads its footer"
     assert found.faiss == written("vectors.faiss") - learnt * shards
     assert found.all == found.faiss + found.vectors + found.texts
+
+
+def test_a_build_takes_its_index_and_what_it_learns_from() -> None:
+    """Without lists nothing is learnt; with them the sample, as 32-bit numbers, is no more than the shard."""
+    index = {factory: index_bytes(10**6, 64, factory, Texts(1, 1, 1), 1, BLOCK).faiss for factory in ("SQfp16", LISTS)}
+    piece = build_bytes(10**6, 64, "SQfp16") - index["SQfp16"]
+    assert 0 < piece < 100 << 20
+    sample = build_bytes(10**6, 64, LISTS) - index[LISTS] - piece
+    assert 16 * 64 * 4 < sample <= 10**6 * 64 * 4
+    small = index_bytes(1000, 64, LISTS, Texts(1, 1, 1), 1, BLOCK).faiss
+    assert build_bytes(1000, 64, LISTS) - small - piece == 1000 * 64 * 4
