@@ -172,7 +172,7 @@ def desk(store: Workspace, *, publishes: bool = True, counts: bool = True) -> De
     current = Settled(releases[-1] if releases else store.release("none"))
     app = create_app(store.layout, library, generator, current)
 
-    async def ask(question: str, release: str, name: str) -> Answer:
+    async def ask(question: str, release: str, name: str, sees: object) -> Answer:
         rag = Rag(generator, PinnedRetriever(library, store.release(release)), task(name))
         return await method("naive")(question, rag, None)
 

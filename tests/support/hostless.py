@@ -98,7 +98,7 @@ class Life(Workspace):
     def index(self) -> dict[str, Any]:
         # For this call alone: other tests share the process.
         module = "wbrag.executor.ray.index_build"
-        with patch(f"{module}.build_index", _build_index), patch(f"{module}.spread", in_turn):
+        with patch(f"{module}.build_index", _build_index), patch(f"{module}.spread", lambda limit_s: in_turn):
             return super().index()
 
 

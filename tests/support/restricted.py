@@ -12,8 +12,7 @@ from tests.support.releases import D, HashEncoder
 from tests.support.serving import ScriptedStream, Settled
 from wbrag.core.types import Unit
 from wbrag.retrieval.encoder import Encoder, Vectors, encoder_fingerprint
-from wbrag.serving.api.app import create_app
-from wbrag.serving.desk.routes import desk_router
+from wbrag.serving.endpoint import endpoint
 from wbrag.serving.keys import Keys
 from wbrag.serving.release_cache import ReleaseCache
 from wbrag.units.governance import Governance
@@ -61,9 +60,7 @@ class Archive:
         layout = self.workspace.layout
         generator = ScriptedStream(lambda messages, sampling: " ".join(m.content for m in messages))  # tells all it got
         library = ReleaseCache(layout, cast(Encoder, HashEncoder()))
-        app = create_app(layout, library, generator, Settled(self.release))
-        app.include_router(desk_router(layout, Settled(self.release), ask=cast(Any, None)))
-        return app
+        return endpoint(layout, library, generator, cast(Any, Settled(self.release)))
 
     def key(self, name: str, role: str, groups: Any = ()) -> dict[str, str]:
         return {"authorization": f"Bearer {Keys(self.workspace.path).add(name, role, groups)}"}

@@ -241,8 +241,8 @@ class Runner(Models):
         manifest = found.manifest
         if self.config.retrieval.hybrid:
             with bar("indexing words", shown=self.progress) as update:
-                side_by_side = partial(spread, self.config.ray.start_timeout_s)
-                words = index_words(path / "index", manifest.shards, side_by_side, update)
+                limit_s = self.config.ray.start_timeout_s
+                words = index_words(path / "index", manifest.shards, spread(limit_s), update)
             manifest = replace(manifest, keywords=words)
         file = path / "index" / f"base-{manifest.name}.json"
         pointer = {"manifest": inside(file, path), "sha256": manifest.write(file), "corpus": digest}

@@ -86,17 +86,22 @@ def _key_of_session(request: Request, guard: Guard) -> Key | None:
     return None if ended else guard.keys.of_digest(mark)
 
 
-def require(role: Role) -> Callable[[Request], Awaitable[Principal]]:
-    """A dependency: the principal, who must have `role` or a higher one; 401 or 403 otherwise."""
+def require(role: Role, *, narrows: bool = False) -> Callable[[Request], Awaitable[Principal]]:
+    """A dependency: the principal, who must have `role` or a higher one; 401 or 403 otherwise.
+
+    A page is for those who see every document, unless it `narrows` itself to what `request.state.sees` may see.
+    """
 
     async def allowed(request: Request) -> Principal:
         who = principal(request)
         if not who.may(role):
             raise HTTPException(403, f"this needs a key of the role {role}, and yours is a {who.role}")
-        if who.sees is not None and in_pages(request) and await asyncio.to_thread(request.app.state.restricted):
-            raise HTTPException(
-                403, "the desk shows every document, and some are for certain groups: this needs a key of all groups"
-            )
+        if in_pages(request) and who.sees is not None and await asyncio.to_thread(request.app.state.restricted):
+            request.state.sees = who.sees
+            if not narrows:
+                raise HTTPException(
+                    403, "this page tells of every document, and some are for certain groups: it needs a key of all"
+                )
         return who
 
     return allowed

@@ -15,7 +15,7 @@ from wbrag.serving import ReleaseRetriever
 from wbrag.serving.api.app import create_app
 from wbrag.serving.api.validation import answer_tokens, hits
 from wbrag.serving.desk.counters import counters_of
-from wbrag.serving.desk.pages import refusal
+from wbrag.serving.desk.pages import Sees, refusal
 from wbrag.serving.desk.routes import desk_router
 from wbrag.serving.endpoint_models import EndpointModels
 from wbrag.serving.release_watcher import ReleaseWatcher
@@ -43,12 +43,12 @@ def endpoint(layout: Layout, retriever: ReleaseRetriever, generator: Generator, 
     async def edit(id: str, title: str, text: str, by: str, why: str) -> Unit:
         return await models.in_thread(lambda: correct(library, id, title=title, text=text, by=by, why=why))
 
-    async def ask(question: str, release: str, task: str) -> Answer:
+    async def ask(question: str, release: str, task: str, sees: Sees) -> Answer:
         c, s = layout.config, layout.config.serving
         sampling = Sampling(min(answer_tokens(task, s, c), s.max_tokens))
         asked = AnswerRequest(question, s.methods[0], task, hits(None, "top_k", s, c), sampling, release, traffic=False)
         deadline = asyncio.get_running_loop().time() + s.timeout_s
-        return (await service.answer(asked, Caller(uuid4().hex, "", "desk", deadline, None))).answer
+        return (await service.answer(asked, Caller(uuid4().hex, "", "desk", deadline, sees))).answer
 
     counters = lambda: counters_of(service)  # noqa: E731
     app.include_router(desk_router(layout, watcher, ask=ask, publish=publish, counters=counters, correct=edit))

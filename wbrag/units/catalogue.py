@@ -7,7 +7,7 @@ A list is a selection of places in the order of titles; only the units of a page
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,19 @@ CANDIDATE = STATES.index("candidate")
 
 
 class Catalogue:
-    """Units of a shelf, as they were decided on and examined."""
+    """Units of a shelf, as they were decided on and examined; all of them, or those that `shown` lets through."""
 
-    def __init__(self, shelf: UnitTable, states: Mapping[str, State], findings: Mapping[str, Finding]) -> None:
+    def __init__(
+        self,
+        shelf: UnitTable,
+        states: Mapping[str, State],
+        findings: Mapping[str, Finding],
+        shown: Callable[[list[str]], Sequence[str]] | None = None,
+    ) -> None:
         rows = shelf.table(["id", "title", "scores"]).sort_by([("title", "ascending"), ("id", "ascending")])
+        if shown:
+            ids = pa.array(shown(rows["id"].to_pylist()), pa.string())
+            rows = rows.filter(pc.is_in(rows["id"], value_set=ids))
         self.shelf, self.ids, self.titles = shelf, rows["id"].combine_chunks(), rows["title"].combine_chunks()
         marked = "|".join(f'"{name}": ' for name in UNBACKED)
         self.unbacked = _flags(pc.match_substring_regex(rows["scores"], marked))

@@ -8,24 +8,28 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Passage
 from wbrag.retrieval.trained import TrainedRetriever
 from wbrag.units.catalogue import Catalogue
 from wbrag.units.decisions import Decision, State
+from wbrag.units.labels import labels_version, visible
 from wbrag.units.layout import Layout
 from wbrag.units.push import push_if_configured
 from wbrag.units.release_contents import difference, folders, holders, known_ids, release_ids, still_there
 from wbrag.units.releases import Release
 from wbrag.units.review import MIN_ANSWERS, Card, Reason, ReviewItem, Use, item, use_of, work_list
 
+OF_ITS_OWN = ("grounding", "instructions", "leakage", "round_trip", "sources", "trust")  # of the unit and its sources
+COMPARED = "compared with documents of which some may not be for you"
 PIECE = 10_000  # units that are looked up together
 REREAD_AFTER = 20  # times as long as the last read took
 
@@ -39,6 +43,10 @@ class UnitPage:
     history: tuple[Decision, ...]  # oldest first
     releases: tuple[str, ...]  # those that hold it
 
+    def alone(self) -> UnitPage:
+        """Without what other documents say, of which some may be hidden: what comparisons found, and reasons."""
+        return replace(self, card=alone(self.card), history=tuple(replace(step, why="") for step in self.history))
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -51,11 +59,24 @@ class Difference:
     kept: int
 
 
-class Governance:
-    """The knowledge owner's view of a workspace. `decide` and `rollback` leave rows; nothing is edited."""
+def alone(card: Card) -> Card:
+    """The unit without what other documents say."""
+    examined, decided = card.examined, card.decided
+    if examined:
+        results = tuple(r if r.name in OF_ITS_OWN else replace(r, explanation=COMPARED) for r in examined.results)
+        examined = replace(examined, results=results)
+    return replace(card, examined=examined, decided=decided and replace(decided, why=""))
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+
+class Governance:
+    """The knowledge owner's view of a workspace. `decide` and `rollback` leave rows; nothing is edited.
+
+    For those who may not see everything, lists, cards and decisions are of units that are `allowed`, without what other
+    documents say: what a comparison found, and reasons, which may quote it. Releases and the work list tell of all.
+    """
+
+    def __init__(self, layout: Layout, allowed: Allowed = EVERYTHING) -> None:
+        self.layout, self.allowed = layout, allowed
         self._cache: dict[str, tuple[Any, Any]] = {}
         # version, when to look again, and what was found
         self._use_cache: tuple[Any, float, tuple[dict[str, Use], Counter[str]]] | None = None
@@ -80,7 +101,7 @@ class Governance:
         units = {unit.id: unit for unit in self.layout.shelf.units(ids)}
         examined, decided = self.layout.results.latest(ids), self.layout.decisions.latest(ids)
         uses, _ = self._use()
-        return [
+        cards = [
             Card(
                 units[id],
                 decided[id].state if id in decided else "candidate",
@@ -90,6 +111,7 @@ class Governance:
             )
             for id in ids
         ]
+        return cards if self.allowed.groups is None else [alone(card) for card in cards]
 
     def card(self, id: str) -> Card:
         """Raises `WbragError` where there is no such unit."""
@@ -105,7 +127,8 @@ class Governance:
             for source, digest in card.unit.sources
         )
         history = tuple(self.layout.decisions.over([id]))
-        return UnitPage(card, sources, history, tuple(holders(self.layout, id, self.releases())))
+        page = UnitPage(card, sources, history, tuple(holders(self.layout, id, self.releases())))
+        return page if self.allowed.groups is None else page.alone()
 
     def releases(self) -> list[Release]:
         """Every release, oldest first."""
@@ -234,12 +257,20 @@ class Governance:
 
     def catalogue(self) -> Catalogue:
         """Every unit by columns, read again where a table has changed."""
-        layout = self.layout
-        tables = layout.shelf, layout.decisions.log, layout.results.log
+        layout, narrows = self.layout, self.allowed.groups is not None
+        versions = [table.version for table in (layout.shelf, layout.decisions.log, layout.results.log)]
+        labels = (versions[0], labels_version(layout) if narrows else ())
+
+        def shown(ids: list[str]) -> list[str]:
+            found: list[str] = self._cached("shown", labels, lambda: visible(layout, ids, self.allowed))
+            return found
+
         return self._cached(
             "catalogue",
-            tuple(table.version for table in tables),
-            lambda: Catalogue(layout.shelf, layout.decisions.states(), layout.results.findings()),
+            (*versions, labels),
+            lambda: Catalogue(
+                layout.shelf, layout.decisions.states(), layout.results.findings(), shown if narrows else None
+            ),
         )
 
     def _cached(self, name: str, version: Any, read: Any) -> Any:

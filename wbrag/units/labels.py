@@ -6,12 +6,14 @@ A unit inherits the strictest: whoever may see it may see every source. Of the m
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
-from wbrag.core.allowed import NOBODY, access_of, shared, strictest
+from wbrag.core.allowed import NOBODY, Allowed, access_of, shared, strictest
 from wbrag.core.errors import WbragError
 from wbrag.core.io.files import Location, opened
 from wbrag.core.io.parquet import corpus_files, rows_with_ids
@@ -55,6 +57,14 @@ def access_of_unit(layout: Layout, unit: Unit) -> str:
     return _of(sources, passage_labels(layout, set(sources))).access if labelled(layout) else ""
 
 
+def visible(layout: Layout, ids: Sequence[str], allowed: Allowed) -> list[str]:
+    """Those units of `ids` that may be shown, as their sources are now."""
+    if allowed.groups is None:
+        return list(ids)
+    labels = unit_labels(layout, ids)
+    return [id for id in ids if id not in labels or allowed.may(labels[id].access)]
+
+
 def labelled(layout: Layout) -> bool:
     """Whether some passage has an access list or metadata."""
     if is_external(layout.config):
@@ -75,6 +85,14 @@ def restricted(layout: Layout) -> bool:
         return False
 
 
+def labels_version(layout: Layout) -> tuple[tuple[str, int, int], ...]:
+    """Changes with the corpus that the labels are of; of an outside store, which does not say, every minute."""
+    if is_external(layout.config):
+        return (("", 0, int(time.time() // 60)),)
+    stats = [(file.name, file.stat()) for file in corpus_files(layout.path / "corpus")]
+    return tuple((name, stat.st_size, getattr(stat, "st_mtime_ns", 0)) for name, stat in stats)
+
+
 def passage_labels(layout: Layout, ids: Collection[str]) -> dict[str, tuple[str, dict[str, str]]]:
     """The access list of each of the passages that `ids` name, as they are now, and its metadata, by field as JSON.
 
@@ -90,7 +108,13 @@ def passage_labels(layout: Layout, ids: Collection[str]) -> dict[str, tuple[str,
 
 
 def _has(file: Location, *columns: str) -> bool:
-    return not set(columns).isdisjoint(pq.read_schema(opened(file)).names)
+    stat = file.stat()
+    return not _columns(file, stat.st_size, getattr(stat, "st_mtime_ns", 0)).isdisjoint(columns)
+
+
+@lru_cache(4096)  # it is asked with every request of a key of some groups
+def _columns(file: Location, size: int, at: int) -> frozenset[str]:
+    return frozenset(pq.read_schema(opened(file)).names)
 
 
 def shard_labels(root: Location, files: ShardFiles, ids: Sequence[str]) -> dict[str, Label]:

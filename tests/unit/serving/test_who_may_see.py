@@ -14,9 +14,13 @@ import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.support.restricted import UNITS, Archive, archive_of, sees, visible
+from tests.support.restricted import PASSAGES, UNITS, Archive, archive_of, sees, visible
 from tests.support.serving import browse, served
 from wbrag.serving.keys import Keys
+from wbrag.units.checks.interface import CheckResult
+from wbrag.units.examinations import Examination
+
+SAME = {"sec-fetch-site": "same-origin"}
 
 
 @pytest.fixture
@@ -106,20 +110,100 @@ def test_tools_of_an_agent_see_no_more(archive: Archive, url: str) -> None:
     asyncio.run(scenario())
 
 
-def test_the_desk_is_for_those_who_see_everything(archive: Archive) -> None:
+@pytest.fixture
+def client(archive: Archive) -> Iterator[Any]:
     with browse(archive.app()) as client:
-        for groups, status in (((), 403), (("hr", "legal"), 403), (("*",), 200)):
-            token = Keys(archive.workspace.path).add(f"r{len(groups)}{status}", "reviewer", groups)
-            client.cookies.clear()
-            form = {"key": token, "csrf": csrf(client)}
-            client.post("/desk/login", data=form, headers={"sec-fetch-site": "same-origin"})
-            page = client.get("/desk")
-            assert page.status_code == status and not sees(page.text), page.text[:500]
+        yield client
+
+
+def log_in(archive: Archive, client: Any, groups: Any, role: str = "reviewer") -> dict[str, str]:
+    """The token of a session of a key of these groups."""
+    token = Keys(archive.workspace.path).add(f"{role}-{'-'.join(groups) or 'none'}".replace("*", "all"), role, groups)
+    client.cookies.clear()
+    client.post("/desk/login", data={"key": token, "csrf": csrf(client)}, headers={"sec-fetch-site": "same-origin"})
+    return {"csrf": csrf(client)}
 
 
 def csrf(client: Any) -> str:
     page = client.get("/desk/login").text
     return str(page.partition('name="csrf" value="')[2].partition('"')[0])
+
+
+GROUPS = [frozenset[str](), frozenset(["hr"]), frozenset(["legal"]), frozenset(["hr", "legal"])]
+
+
+def told(text: str) -> set[str]:
+    return {name for name in (*PASSAGES, *UNITS) if f"SECRET-{name} " in text or f"Title {name}" in text}
+
+
+@pytest.mark.parametrize("groups", GROUPS)
+def test_the_desk_shows_what_the_key_may_see(archive: Archive, client: Any, groups: frozenset[str]) -> None:
+    """Lists, counts, units, sources and answers; what a check or a decision said of a hidden one stays hidden too."""
+    quoted = "“ours” against “SECRET-hr is here.” in passage hr (Title hr)"
+    results = tuple(CheckResult(name, False, 1.0, 0.5, quoted) for name in ("conflict", "novelty", "later"))
+    made = [Examination(unit_id=id, at="2026", fingerprint="f", results=results) for id in archive.units.values()]
+    archive.workspace.layout.results.log.append(made)
+    w = archive.workspace
+    w.decide([archive.units["of-open"]], "retired", by="anna", why=quoted)
+    w.decide([archive.units["of-open"]], "approved", by="anna", why=quoted)
+    log_in(archive, client, groups)
+    mine = visible(groups)
+    for address in (
+        "/desk?state=all",
+        "/desk?state=all&q=SECRET",
+        "/desk?state=approved",
+        "/desk?state=all&check=conflict",
+    ):
+        page = client.get(address)
+        assert page.status_code == 200 and told(page.text) <= mine, told(page.text) - mine
+        units = {name for name in UNITS if archive.units[name] in page.text}
+        assert units == mine & set(UNITS), "and none of the others"
+        assert f'All <span class="num">{len(units)}</span>' in page.text
+    for name, id in archive.units.items():
+        page = client.get(f"/desk/units/{id}")
+        assert page.status_code == (200 if name in mine else 404) and told(page.text) <= mine
+    unknown = client.get("/desk/units/wb-none")
+    hidden = client.get(f"/desk/units/{archive.units['of-none']}")
+    assert hidden.text.replace(archive.units["of-none"], "wb-none") == unknown.text
+    for address in (
+        "/desk/review",
+        "/desk/releases",
+        "/desk/usage",
+        "/desk/usage/live",
+        "/desk/releases/compare?before=none&after=r0001",
+    ):
+        page = client.get(address)
+        assert page.status_code == 403 and "it needs a key of all" in page.text and not told(page.text)
+
+
+@pytest.mark.parametrize("groups", GROUPS)
+def test_a_question_at_the_desk_finds_what_the_key_may_see(
+    archive: Archive, client: Any, groups: frozenset[str]
+) -> None:
+    form = log_in(archive, client, groups)
+    page = client.post("/desk/ask", data={**form, "question": "x?", "task": "qa"}, headers=SAME)
+    assert page.status_code == 200 and told(page.text) and told(page.text) <= visible(groups)
+
+
+def test_a_decision_is_over_what_the_key_may_see(archive: Archive, client: Any) -> None:
+    form = log_in(archive, client, ["hr"])
+    hidden, mine = archive.units["of-both"], archive.units["of-hr"]
+    for ids in ([hidden], [mine, hidden]):
+        sent = client.post("/desk/decide", data={**form, "state": "retired", "ids": ids, "why": "old"}, headers=SAME)
+        assert f"found &#39;{hidden}&#39;" in sent.text
+    states = archive.workspace.layout.decisions.states
+    assert set(states().values()) == {"approved"}
+    matching = {**form, "state": "retired", "matching": "2", "where": "state=all", "why": "old"}
+    client.post("/desk/decide", data=matching, headers=SAME)
+    changed = {name for name, id in archive.units.items() if states()[id] == "retired"}
+    assert changed == {"of-open", "of-hr"}, "all that match are all that are seen"
+
+
+def test_whoever_sees_everything_has_the_whole_desk(archive: Archive, client: Any) -> None:
+    log_in(archive, client, ["*"])
+    for address in ("/desk?state=all", "/desk/review", "/desk/releases", "/desk/usage"):
+        assert client.get(address).status_code == 200
+    assert told(client.get("/desk?state=all").text) >= set(UNITS)
 
 
 def test_a_list_that_changed_counts_from_the_next_release_on(archive: Archive, tmp_path: Path) -> None:

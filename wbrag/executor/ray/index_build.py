@@ -28,6 +28,7 @@ from wbrag.retrieval.index.manifest import Manifest, ShardFiles
 from wbrag.retrieval.index.shard import Block, build_once
 from wbrag.retrieval.index.sizes import build_bytes
 from wbrag.retrieval.index.vector_store import Places, VectorStore
+from wbrag.retrieval.index.words import Spread
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
@@ -159,10 +160,14 @@ class Builds:
             ray.kill(builder)
 
 
-def spread(limit_s: float, function: Callable[..., T], root: Location, over: Sequence[tuple[Any, ...]]) -> Iterator[T]:
-    """What `function(root, ...)` gives for each of `over`, in their order, worked out side by side."""
-    calls = [(function, str(root), rest) for rest in over]
-    return side_by_side(_call, calls, "the index of words", limit_s)
+def spread(limit_s: float) -> Spread:
+    """What `function(root, ...)` gives for each of several, in their order, worked out side by side."""
+
+    def side(function: Callable[..., Any], root: Location, over: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        calls = [(function, str(root), rest) for rest in over]
+        return side_by_side(_call, calls, "the index of words", limit_s)
+
+    return side
 
 
 def _call(function: Callable[..., T], root: str, rest: tuple[Any, ...]) -> T:

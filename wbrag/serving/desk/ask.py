@@ -20,7 +20,7 @@ from wbrag.core.errors import WbragError
 from wbrag.core.types import Answer
 from wbrag.serving.api import validation
 from wbrag.serving.auth import Principal
-from wbrag.serving.desk.pages import Desk, DeskRoute, Reader, render
+from wbrag.serving.desk.pages import Desk, DeskRoute, NarrowedReader, Sees, render, sees
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ def ask_routes(desk: Desk) -> APIRouter:
     router = APIRouter(route_class=DeskRoute)
 
     @router.get("/desk/ask")
-    def form(request: Request, who: Reader, q: str = "") -> Response:
+    def form(request: Request, who: NarrowedReader, q: str = "") -> Response:
         return _page(request, desk, who, question=q[: desk.layout.config.serving.max_question_chars])
 
     @router.post("/desk/ask")
     async def ask(
         request: Request,
-        who: Reader,
+        who: NarrowedReader,
         question: Annotated[str, Form()],
         release: Annotated[str, Form()] = "",
         task: Annotated[str, Form()] = "",
@@ -52,12 +52,15 @@ def ask_routes(desk: Desk) -> APIRouter:
         config = desk.layout.config
         task = validation.task_of(task or None, settings.methods[0], settings, config, "task")
         serving = desk.watcher.release.id if desk.watcher.release else "none"
-        if release not in ("", "none", serving) and not who.may("reviewer"):
+        earlier = release not in ("", "none", serving)
+        if earlier and (not who.may("reviewer") or sees(request) is not None):
             raise HTTPException(403, f"a reader asks the release that serves, {serving}: others are for reviewers")
         sides: tuple[Side, ...] = ()
         if question.strip():
             question, name = validation.question(question, "question", settings), release or serving
-            sides = tuple(await asyncio.gather(*(_side(desk, question, r, task) for r in ("none", name))))
+            sides = tuple(
+                await asyncio.gather(*(_side(desk, question, r, task, sees(request)) for r in ("none", name)))
+            )
         return await run_in_threadpool(
             _page, request, desk, who, question=question, release=release, task=task, sides=sides
         )
@@ -84,17 +87,17 @@ def _page(
         task=task,
         tasks=desk.layout.config.serving.tasks,
         longest=desk.layout.config.serving.max_question_chars,
-        releases=desk.governance.releases()[::-1] if who.may("reviewer") else (),
+        releases=desk.governance.releases()[::-1] if who.may("reviewer") and sees(request) is None else (),
         serving=desk.watcher.release,
         sides=sides,
         common=ids[0] & ids[1] if len(ids) == 2 else frozenset(),
     )
 
 
-async def _side(desk: Desk, question: str, release: str, task: str) -> Side:
+async def _side(desk: Desk, question: str, release: str, task: str, may_see: Sees) -> Side:
     start = time.perf_counter()
     try:
-        answer: Answer | None = await desk.ask(question, release, task)
+        answer: Answer | None = await desk.ask(question, release, task, may_see)
         problem = ""
     except WbragError as error:
         answer, problem = None, str(error)

@@ -36,12 +36,16 @@ from wbrag.units.releases import Release
 from wbrag.units.review import Card
 from wbrag.units.stored import FROM_TRAFFIC, JUDGED
 
-AskFunction = Callable[[str, str, str], Awaitable[Answer]]  # question, name of the release ("none": base alone), task
+Sees = frozenset[str] | None  # groups whose documents may be shown, None for all
+# question, name of the release ("none": base alone), task
+AskFunction = Callable[[str, str, str, Sees], Awaitable[Answer]]
 Publish = Callable[[str, str], Coroutine[Any, Any, Release]]  # by, note
 Correct = Callable[[str, str, str, str, str], Coroutine[Any, Any, Unit]]  # id, title, text, by, why
 Counters = Callable[[], Mapping[str, float]]
 
 Reader = Annotated[Principal, Depends(require("reader"))]
+NarrowedReader = Annotated[Principal, Depends(require("reader", narrows=True))]
+NarrowedReviewer = Annotated[Principal, Depends(require("reviewer", narrows=True))]
 Reviewer = Annotated[Principal, Depends(require("reviewer"))]
 Admin = Annotated[Principal, Depends(require("admin"))]
 
@@ -61,6 +65,7 @@ class Desk:
 
     layout: Layout
     governance: Governance
+    governance_of: Callable[[Sees], Governance]
     watcher: CurrentRelease
     ask: AskFunction
     publish: Publish | None = None
@@ -148,6 +153,11 @@ def say(request: Request, text: str, *, wrong: bool = False, unit: str = "") -> 
     request.session["said"] = {"text": text[:500], "wrong": wrong, "unit": unit}
 
 
+def sees(request: Request) -> Sees:
+    """What the page may show, as `require` has found."""
+    return getattr(request.state, "sees", None)
+
+
 def learned(card: Card) -> bool:
     """Whether the unit was learned from served answers: only a person approves it."""
     return FROM_TRAFFIC in card.unit.scores
@@ -167,6 +177,7 @@ def render(request: Request, template: str, *, status: int = 200, **context: Any
         who = None
     common = {
         "who": who,
+        "narrowed": sees(request) is not None,
         "csrf": csrf_token(request),
         "said": request.session.pop("said", None),
         "here": request.url.path,

@@ -18,7 +18,20 @@ from starlette.responses import RedirectResponse, Response
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.serving.auth import Principal
 from wbrag.serving.desk.highlights import reasons, sources, unit_pieces
-from wbrag.serving.desk.pages import VERBS, Desk, DeskRoute, Reader, Reviewer, inside, learned, render, say, who_did
+from wbrag.serving.desk.pages import (
+    VERBS,
+    Desk,
+    DeskRoute,
+    NarrowedReader,
+    NarrowedReviewer,
+    Reviewer,
+    inside,
+    learned,
+    render,
+    say,
+    sees,
+    who_did,
+)
 from wbrag.serving.desk.usage import answers_with, questions_of
 from wbrag.units.decisions import NEXT, STATES, State
 from wbrag.units.governance import Governance
@@ -64,19 +77,19 @@ def queue_routes(desk: Desk) -> APIRouter:
     router = APIRouter(route_class=DeskRoute)
 
     @router.get("/desk")
-    def queue(request: Request, who: Reader, unit: Annotated[str, Query()] = "") -> Response:
-        by = Filter.read(request.query_params)
-        ids = chosen(desk.governance, by)
+    def queue(request: Request, who: NarrowedReader, unit: Annotated[str, Query()] = "") -> Response:
+        by, governance = Filter.read(request.query_params), desk.governance_of(sees(request))
+        ids = chosen(governance, by)
         pages = max(1, -(-len(ids) // PAGE))
         at = ids.index(unit) if unit in ids else (min(max(by.page, 1), pages) - 1) * PAGE
         by = replace(by, page=at // PAGE + 1)
         start = (by.page - 1) * PAGE
-        counts = desk.governance.counts()
+        counts = governance.counts()
         return render(
             request,
             "queue.html.j2",
             by=by,
-            cards=desk.governance.cards(ids[start : start + PAGE]),
+            cards=governance.cards(ids[start : start + PAGE]),
             total=len(ids),
             pages=pages,
             start=start,
@@ -84,22 +97,23 @@ def queue_routes(desk: Desk) -> APIRouter:
             opened=unit in ids,
             before=ids[at - 1] if at > 0 else "",
             after=ids[at + 1] if at + 1 < len(ids) else "",
-            view=_view(desk, ids[at], who) if ids else None,
+            view=_view(desk, governance, ids[at], who) if ids else None,
             counts=counts,
             waiting=sum(counts[state] for state in WAITING),
-            checks=desk.governance.catalogue().failing(WAITING),
+            checks=governance.catalogue().failing(WAITING),
             NEXT=NEXT,
         )
 
     @router.get("/desk/units/{id}")
-    def unit(request: Request, who: Reader, id: str) -> Response:
+    def unit(request: Request, who: NarrowedReader, id: str) -> Response:
+        narrowed = sees(request) is not None
         return render(
             request,
             "unit.html.j2",
-            view=_view(desk, id, who),
-            served=answers_with(desk.layout, id) if who.may("reviewer") else (),
+            view=_view(desk, desk.governance_of(sees(request)), id, who),
+            served=answers_with(desk.layout, id) if who.may("reviewer") and not narrowed else (),
             releases={r.id: r for r in desk.governance.releases()},
-            can_correct=desk.correct is not None,
+            can_correct=desk.correct is not None and not narrowed,  # it is compared with every unit
             NEXT=NEXT,
         )
 
@@ -127,7 +141,7 @@ def queue_routes(desk: Desk) -> APIRouter:
     @router.post("/desk/decide")
     def decide(
         request: Request,
-        who: Reviewer,
+        who: NarrowedReviewer,
         state: Annotated[State, Form()],
         ids: Annotated[list[str], Form()] = [],  # noqa: B006
         matching: Annotated[int, Form()] = 0,
@@ -135,10 +149,11 @@ def queue_routes(desk: Desk) -> APIRouter:
         why: Annotated[str, Form(max_length=2000)] = "",
         back: Annotated[str, Form()] = "/desk",
     ) -> Response:
+        governance = desk.governance_of(sees(request))
         try:
             if matching:
-                ids = _all_that_match(desk.governance, where, matching)
-            steps = _decide(desk.governance, ids, state, who_did(who), why.strip())
+                ids = _all_that_match(governance, where, matching)
+            steps = _decide(governance, ids, state, who_did(who), why.strip())
         except WbragError as error:
             say(request, str(error), wrong=True)
         else:
@@ -175,9 +190,9 @@ def _all_that_match(governance: Governance, where: str, expected: int) -> list[s
     return ids
 
 
-def _view(desk: Desk, id: str, who: Principal) -> dict[str, Any]:
+def _view(desk: Desk, governance: Governance, id: str, who: Principal) -> dict[str, Any]:
     """What is told of a unit; what users asked, to reviewers alone."""
-    page = desk.governance.unit(id)
+    page = governance.unit(id)
     card = page.card
     results = sorted(card.examined.results, key=lambda c: c.passed) if card.examined else ()
     return {

@@ -5,6 +5,7 @@ Every form needs its CSRF token; static files are cached for good, under an addr
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
+from wbrag.core.allowed import Allowed
 from wbrag.serving.auth import check_csrf, login, logout
 from wbrag.serving.desk.ask import ask_routes
 from wbrag.serving.desk.pages import (
@@ -35,6 +37,7 @@ from wbrag.serving.requests import CurrentRelease
 from wbrag.units.governance import Governance
 from wbrag.units.layout import Layout
 
+GROUPINGS = 16  # sets of groups whose lists are kept
 IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}  # the address changes with the files
 
 
@@ -48,7 +51,8 @@ def desk_router(
     correct: Correct | None = None,
 ) -> APIRouter:
     """The pages below `/desk`. The app around them has `SessionMiddleware` and `app.state.guard`."""
-    desk = Desk(layout, Governance(layout), watcher, ask, publish, counters, correct)
+    governance_of = lru_cache(GROUPINGS)(lambda groups: Governance(layout, Allowed(groups)))
+    desk = Desk(layout, governance_of(None), governance_of, watcher, ask, publish, counters, correct)
     router = APIRouter(dependencies=[Depends(check_csrf)], include_in_schema=False)
     for routes in (queue_routes(desk), release_routes(desk), ask_routes(desk), usage_routes(desk), login_routes()):
         router.include_router(routes)
