@@ -178,6 +178,7 @@ def scale(runs: dict[str, Json]) -> dict[str, str]:
         "scale": scale_tables.steps(now),
         "updates": scale_tables.updates(now),
         "growth": scale_tables.growth(before, now),
+        "kinds": scale_tables.kinds(runs["results/updates.json"]),
     }
 
 

@@ -54,7 +54,7 @@ def kinds(run: Json) -> str:
     rows = ["| changed | seconds | CPU | written | of the whole build's CPU |", "|" + "---|" * 5]
     for what in dict.fromkeys(step.split(", ", 1)[1] for _, step in found):
         parts = [cell for (_, step), cell in found.items() if step.endswith(f", {what}")]
-        rows.append("|" + _update("", "all, from nothing" if what == "all" else what, parts, whole)[3:])
+        rows.append(_update("", "all, from nothing" if what == "all" else what, parts, whole)[3:])
     about = next(figure["name"] for figure in run["figures"]).split(": ")[0]
     return "\n".join([*rows, "", f"{about}. {run['hardware']}."])
 
