@@ -19,13 +19,15 @@ from wbrag.enrich.rows import answer_row
 
 @ray.remote(num_cpus=0, max_concurrency=1000)
 class DelayedEngine:
-    """An engine as `RemoteGenerator` knows them, which takes `delay_s` for whatever it is asked."""
+    """An engine as `RemoteGenerator` knows them, up after `start_s`, which takes `delay_s` for whatever it is asked."""
 
-    def __init__(self, delay_s: float) -> None:
+    def __init__(self, delay_s: float, start_s: float = 0.0) -> None:
+        self.start_s = start_s
         self.delay_s, self.calls, self.at_work, self.busy_s = delay_s, 0, 0, 0.0
         self.began, self.first, self.last = 0.0, 0.0, 0.0
 
     async def ready(self) -> bool:
+        await asyncio.sleep(self.start_s)
         return True
 
     async def ask(self, method: str, *arguments: Any) -> Completion:
