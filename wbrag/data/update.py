@@ -178,9 +178,9 @@ def _exchanged(table: pa.Table, new: Changes, names: Set[str], done: set[str]) -
                 passages = new.passages(name)
                 order += range(len(owners) + len(fresh), len(owners) + len(fresh) + len(passages))
                 fresh += passages
-        both = pa.concat_tables([rows, part_of(fresh)], promote_options="default")
+        both = pa.concat_tables([rows, part_of(fresh)], promote_options="permissive") if fresh else rows
         pieces.append(both.combine_chunks().take(pa.array(order, pa.int64())))
-    return pa.concat_tables(pieces, promote_options="default")
+    return pa.concat_tables(pieces, promote_options="permissive")
 
 
 def _link(file: Path, copy: Path) -> None:

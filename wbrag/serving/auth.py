@@ -99,9 +99,8 @@ def require(role: Role, *, narrows: bool = False) -> Callable[[Request], Awaitab
         if in_pages(request) and who.sees is not None and await asyncio.to_thread(request.app.state.restricted):
             request.state.sees = who.sees
             if not narrows:
-                raise HTTPException(
-                    403, "this page tells of every document, and some are for certain groups: it needs a key of all"
-                )
+                message = "this page tells of every document, and some are for certain groups"
+                raise HTTPException(403, f"{message}: it needs a key of all groups")
         return who
 
     return allowed

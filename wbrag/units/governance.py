@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wbrag.core.allowed import EVERYTHING, Allowed
+from wbrag.core.allowed import EVERYTHING, Allowed, access_of
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Passage
 from wbrag.retrieval.trained import TrainedRetriever
-from wbrag.units.catalogue import Catalogue
+from wbrag.units.catalogue import Catalogue, no_unit
+from wbrag.units.checks.interface import CheckResult
 from wbrag.units.decisions import Decision, State
 from wbrag.units.labels import labels_version, visible
 from wbrag.units.layout import Layout
@@ -63,9 +64,11 @@ def alone(card: Card) -> Card:
     """The unit without what other documents say."""
     examined, decided = card.examined, card.decided
     if examined:
-        results = tuple(r if r.name in OF_ITS_OWN else replace(r, explanation=COMPARED) for r in examined.results)
-        examined = replace(examined, results=results)
-    return replace(card, examined=examined, decided=decided and replace(decided, why=""))
+        found = examined.results
+        kept = tuple(r if r.name in OF_ITS_OWN else CheckResult(r.name, r.passed, None, None, COMPARED) for r in found)
+        examined = replace(examined, results=kept)
+    unit = replace(card.unit, parent="")  # its sources may have been others
+    return replace(card, unit=unit, examined=examined, decided=decided and replace(decided, why=""))
 
 
 class Governance:
@@ -127,6 +130,8 @@ class Governance:
             for source, digest in card.unit.sources
         )
         history = tuple(self.layout.decisions.over([id]))
+        if not all(self.allowed.may(access_of(passage.groups)) for passage, _ in sources if passage):
+            raise no_unit(id)  # the corpus has changed since the list was made
         page = UnitPage(card, sources, history, tuple(holders(self.layout, id, self.releases())))
         return page if self.allowed.groups is None else page.alone()
 
@@ -274,6 +279,7 @@ class Governance:
         )
 
     def _cached(self, name: str, version: Any, read: Any) -> Any:
-        if name not in self._cache or self._cache[name][0] != version:
-            self._cache[name] = version, read()
-        return self._cache[name][1]
+        known = self._cache.get(name)
+        if known is None or known[0] != version:
+            self._cache[name] = known = version, read()
+        return known[1]  # not what another thread has put there since

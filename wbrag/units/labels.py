@@ -8,15 +8,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
-
-import pyarrow.parquet as pq
 
 from wbrag.core.allowed import NOBODY, Allowed, access_of, shared, strictest
 from wbrag.core.errors import WbragError
-from wbrag.core.io.files import Location, opened
-from wbrag.core.io.parquet import corpus_files, rows_with_ids
+from wbrag.core.io.files import Location
+from wbrag.core.io.parquet import corpus_files, has_columns, rows_with_ids
 from wbrag.core.io.schemas import from_row
 from wbrag.core.types import Passage, Unit
 from wbrag.data.parts import LABELS
@@ -69,14 +66,16 @@ def labelled(layout: Layout) -> bool:
     """Whether some passage has an access list or metadata."""
     if is_external(layout.config):
         return external.narrows(layout.config)
-    return any(_has(file, *LABELS) for file in corpus_files(layout.path / "corpus"))
+    if layout.was_restricted():  # of a unit whose source is gone nobody knows for whom that was
+        return True
+    return any(has_columns(file, *LABELS) for file in corpus_files(layout.path / "corpus"))
 
 
 def restricted(layout: Layout) -> bool:
-    """Whether some passage is not for everybody: in the corpus, or in what answers now."""
+    """Whether some passage is not for everybody, or was not: in the corpus, or in what answers now."""
     if is_external(layout.config):
         return external.narrows(layout.config)
-    if any(_has(file, "groups") for file in corpus_files(layout.path / "corpus")):
+    if layout.was_restricted() or layout.is_restricted():
         return True
     name = layout.default_release(None)
     try:
@@ -105,16 +104,6 @@ def passage_labels(layout: Layout, ids: Collection[str]) -> dict[str, tuple[str,
         rows = rows_with_ids(files, ids, ["id", *LABELS]).to_pylist() if files else []
         found = [from_row(Passage, {"title": "", "text": "", **row}) for row in rows]
     return {p.id: (access_of(p.groups), {k: json.dumps(v) for k, v in p.metadata.items()}) for p in found}
-
-
-def _has(file: Location, *columns: str) -> bool:
-    stat = file.stat()
-    return not _columns(file, stat.st_size, getattr(stat, "st_mtime_ns", 0)).isdisjoint(columns)
-
-
-@lru_cache(4096)  # it is asked with every request of a key of some groups
-def _columns(file: Location, size: int, at: int) -> frozenset[str]:
-    return frozenset(pq.read_schema(opened(file)).names)
 
 
 def shard_labels(root: Location, files: ShardFiles, ids: Sequence[str]) -> dict[str, Label]:

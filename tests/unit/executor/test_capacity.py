@@ -46,6 +46,7 @@ def test_what_fits_none() -> None:
         ([{"memory": 8.0 * GIB}, SMALL], [], 1),  # a head without cores
         ([SMALL], [(SMALL, 5), (LARGE, 2), ({"CPU": 0.0}, 1)], 7),  # a group counts what is up already
         ([SMALL, SMALL], [(SMALL, 1)], 2),
+        ([SMALL], [(SMALL, -1), (LARGE, 2)], capacity.MANY),  # no bound
     ],
 )
 def test_nodes_that_may_host_an_actor(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +30,20 @@ def corpus_files(corpus: Location) -> list[Location]:
             f"expected a whole corpus in {corpus}, found one that was being replaced: run `wbrag ingest corpus` again"
         )
     return [file for file in found if file.suffix == ".parquet" and not file.name.startswith(".")]
+
+
+def has_columns(file: Location, *names: str) -> bool:
+    """Whether the file has one of these columns; read again where the file has changed."""
+    stat = file.stat()
+    return not _columns(file, stat.st_size, getattr(stat, "st_mtime_ns", 0)).isdisjoint(names)
+
+
+@lru_cache(4096)  # it is asked with every request of a key of some groups
+def _columns(file: Location, size: int, at: int) -> frozenset[str]:
+    try:
+        return frozenset(pq.read_schema(opened(file)).names)
+    except pa.ArrowInvalid as error:
+        raise _damaged(file, error) from None
 
 
 def rows_with_ids(files: Sequence[Location], ids: Collection[str], columns: list[str] | None = None) -> pa.Table:

@@ -15,7 +15,7 @@ import ray
 
 from wbrag.core.errors import UsageError
 
-GIB = 1 << 30
+GIB, MANY = 1 << 30, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def nodes() -> list[dict[str, float]]:
 def hosts(asked: Asked) -> int:
     """How many nodes could have a place for it, also once an autoscaler has brought all it may."""
     up = sum(asked.fits(node["Resources"]) for node in ray.nodes() if node["Alive"])
-    return max(up, sum(group.max_count for group in _groups() if asked.fits(dict(group.resources))))
+    most = [group.max_count for group in _groups() if asked.fits(dict(group.resources))]
+    return max(up, MANY if -1 in most else sum(most))  # -1: as many as are asked for
 
 
 def grows() -> bool:

@@ -38,6 +38,7 @@ def side_by_side(function: Callable[..., T], over: Sequence[tuple[Any, ...]], wh
             while given in found:
                 yield found.pop(given)
                 given += 1
+                since = time.monotonic()  # whoever took it may have taken long
             if placed:
                 since = time.monotonic()
             elif given < len(over) and time.monotonic() - since > limit_s:

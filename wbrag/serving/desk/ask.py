@@ -58,9 +58,7 @@ def ask_routes(desk: Desk) -> APIRouter:
         sides: tuple[Side, ...] = ()
         if question.strip():
             question, name = validation.question(question, "question", settings), release or serving
-            sides = tuple(
-                await asyncio.gather(*(_side(desk, question, r, task, sees(request)) for r in ("none", name)))
-            )
+            sides = tuple(await asyncio.gather(*(_side(desk, question, r, task, who.sees) for r in ("none", name))))
         return await run_in_threadpool(
             _page, request, desk, who, question=question, release=release, task=task, sides=sides
         )

@@ -191,9 +191,10 @@ def _all_that_match(governance: Governance, where: str, expected: int) -> list[s
 
 
 def _view(desk: Desk, governance: Governance, id: str, who: Principal) -> dict[str, Any]:
-    """What is told of a unit; what users asked, to reviewers alone."""
+    """What is told of a unit; what users asked, to reviewers alone, and no question to those who see a part."""
     page = governance.unit(id)
     card = page.card
+    told = governance.allowed.groups is None and (who.may("reviewer") or not learned(card))
     results = sorted(card.examined.results, key=lambda c: c.passed) if card.examined else ()
     return {
         "page": page,
@@ -201,7 +202,7 @@ def _view(desk: Desk, governance: Governance, id: str, who: Principal) -> dict[s
         "unit": card.unit,
         "pieces": unit_pieces(card.unit.text, card.examined),
         "sources": sources(page),
-        "questions": questions_of(desk.layout, card.unit) if who.may("reviewer") or not learned(card) else [],
+        "questions": questions_of(desk.layout, card.unit) if told else [],
         "results": results,
         "reasons": reasons(card.examined, USUAL),
         "failed": card.examined is not None and not card.examined.passed,

@@ -51,8 +51,9 @@ def desk_router(
     correct: Correct | None = None,
 ) -> APIRouter:
     """The pages below `/desk`. The app around them has `SessionMiddleware` and `app.state.guard`."""
-    governance_of = lru_cache(GROUPINGS)(lambda groups: Governance(layout, Allowed(groups)))
-    desk = Desk(layout, governance_of(None), governance_of, watcher, ask, publish, counters, correct)
+    whole, narrowed = Governance(layout), lru_cache(GROUPINGS)(lambda groups: Governance(layout, Allowed(groups)))
+    governance_of = lambda groups: whole if groups is None else narrowed(groups)  # noqa: E731
+    desk = Desk(layout, whole, governance_of, watcher, ask, publish, counters, correct)
     router = APIRouter(dependencies=[Depends(check_csrf)], include_in_schema=False)
     for routes in (queue_routes(desk), release_routes(desk), ask_routes(desk), usage_routes(desk), login_routes()):
         router.include_router(routes)

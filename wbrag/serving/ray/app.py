@@ -9,8 +9,9 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -43,7 +44,7 @@ from wbrag.units.releases import Release
 
 UNBOUNDED = 100_000  # requests in one replica: the gateway's own admission answers 429, Serve must never answer 503
 ENCODER_BYTES = 512 << 20  # what an encoder of a hundred million parameters takes
-A_REPLICA = Asked("a retriever", 0.5)
+SMALLER = "choose a compressed index.factory, or spread it with serving.shard_groups"
 JOINING_S = 30.0  # longest wait of a new gateway replica for its release and its model
 QUIET = {"enable_access_log": False, "log_level": "INFO"}  # the gateway writes a line per request, without keys
 
@@ -162,8 +163,9 @@ def application(config: Config) -> serve.Application:
     s = config.serving
     config = config.model_copy(update={"workspace": str(location(config.workspace).expanduser().resolve())})
     engines = config.generator.backend == "vllm"
-    has_gpus, on = _cluster() if engines or s.retrievers[0] > 1 else (False, 1)
-    asked, *of_groups = retriever_asks(config, on)
+    with _cluster(engines or s.retrievers[0] > 1) as connected:
+        has_gpus = gpus() > 0 if connected else engines and _gpus_here()
+        asked, *of_groups = retriever_asks(config, hosts if connected else lambda asked: 1)
     groups = [
         serve.deployment(GroupReplica, **_place(one), **_options(f"Shards-{number}", s.retrievers, target=16)).bind(
             config, number
@@ -190,13 +192,13 @@ def application(config: Config) -> serve.Application:
     return gateway.bind(config, retriever, generator)
 
 
-def retriever_asks(config: Config, hosts: int) -> list[Asked]:
+def retriever_asks(config: Config, hosts: Callable[[Asked], int]) -> list[Asked]:
     """What a retriever replica asks of a node, and one of each group of shards where there are several.
 
     An encoder, and the vectors of the release that is the newest when the endpoint starts. These are mapped, so that
     the replicas of a node share them: the least of the replicas hold them together where one node hosts them all, and
-    each of several `hosts` may have one alone. Vectors for rescoring and texts, of which a search reads a page a hit,
-    take what memory is left.
+    each of several, which `hosts` counts, may have one alone. Vectors for rescoring and texts, of which a search reads
+    a page a hit, take what memory is left.
     """
     s, layout = config.serving, Layout(config=config)
     shards = math.ceil(config.index.shards / s.shard_groups)
@@ -207,14 +209,15 @@ def retriever_asks(config: Config, hosts: int) -> list[Asked]:
             held = stored_bytes(layout.path / "index", manifest)
             base, units = (base + held, units) if origin == "base" else (base, units + held)
 
-    def ask(what: str, held: int, gpu: float, lower: str) -> Asked:
-        return Asked(what, 0.5, min(1.0, gpu), ENCODER_BYTES + held // (s.retrievers[0] if hosts <= 1 else 1), lower)
+    def ask(what: str, held: int, gpu: float) -> Asked:
+        alone = Asked(what, 0.5, min(1.0, gpu), ENCODER_BYTES + held, SMALLER)
+        together = replace(alone, memory=ENCODER_BYTES + held // s.retrievers[0])
+        return together if hosts(together) <= 1 else alone
 
-    smaller = "choose a compressed index.factory, or spread it with serving.shard_groups"
     if not spread(config):
-        return [ask("a retriever", base + units, config.encoder.gpus_per_actor + on_gpu, smaller)]
-    part = ask("a part of the index", base // s.shard_groups, on_gpu, smaller)
-    return [ask("a retriever", units, config.encoder.gpus_per_actor, smaller), *[part] * s.shard_groups]
+        return [ask("a retriever", base + units, config.encoder.gpus_per_actor + on_gpu)]
+    part = ask("a part of the index", base // s.shard_groups, on_gpu)
+    return [ask("a retriever", units, config.encoder.gpus_per_actor), *[part] * s.shard_groups]
 
 
 def spread(config: Config) -> bool:
@@ -241,20 +244,27 @@ def _options(name: str, bounds: tuple[int, int], target: int) -> dict[str, Any]:
     }
 
 
-def _cluster() -> tuple[bool, int]:
-    """Whether the cluster has GPUs, and how many nodes could host a replica.
+@contextmanager
+def _cluster(asked: bool) -> Iterator[bool]:
+    """Whether a cluster can be asked; not where that is not `asked`, or none runs and one will be started here.
 
     `serve run` calls the builder before it connects: then a connection is lent.
     """
-    if ray.is_initialized():
-        return gpus() > 0, hosts(A_REPLICA)
+    if not asked or ray.is_initialized():
+        yield asked
+        return
     try:
         ray.init(os.environ.get("RAY_ADDRESS", "auto"), logging_level=logging.ERROR, log_to_driver=False)
-    except ConnectionError:  # no cluster runs: one will be started on this machine
-        import torch
-
-        return torch.cuda.is_available(), 1
+    except ConnectionError:
+        yield False
+        return
     try:
-        return gpus() > 0, hosts(A_REPLICA)
+        yield True
     finally:
         ray.shutdown()  # whoever connects next brings settings of its own
+
+
+def _gpus_here() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

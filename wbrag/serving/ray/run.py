@@ -30,7 +30,7 @@ from wbrag.executor.ray.capacity import check, hosts, nodes, pending
 from wbrag.executor.ray.failures import RAISED
 from wbrag.executor.ray.quiet import quiet_start
 from wbrag.serving.keys import Keys, check_bind
-from wbrag.serving.ray.app import A_REPLICA, application, retriever_asks
+from wbrag.serving.ray.app import application, retriever_asks
 from wbrag.units.layout import Layout
 
 NAME = "wbrag"
@@ -116,7 +116,7 @@ def _deploy(config: Config, stop: threading.Event, update: Any) -> None:
     """Returns when every replica is up, or when told to stop. Raises `WbragError` with why one did not come up."""
     with quiet_start():  # importing Ray's part for language models writes a line of its own
         app = application(config)
-    check(retriever_asks(config, hosts(A_REPLICA)), nodes())
+    check(retriever_asks(config, hosts), nodes())
     serve.run_many([serve.RunTarget(app, name=NAME)], wait_for_applications_running=False)
     deadline = time.monotonic() + config.ray.start_timeout_s
     state, why, since = (0, ""), "", time.monotonic()
