@@ -53,6 +53,11 @@ def test_nothing_is_open_but_to_this_machine_and_nothing_is_root() -> None:
     assert all(SERVICES[name]["cap_drop"] == ["ALL"] for name in OURS)
 
 
+def test_the_front_end_holds_its_own_key_alone() -> None:
+    mounted = {volume.partition(":")[0] for volume in SERVICES["open-webui"]["volumes"]}
+    assert mounted == {"webui", "chat-key"}
+
+
 def test_its_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in OURS:
         for variable, value in SERVICES[name]["environment"].items():
@@ -63,21 +68,25 @@ def test_its_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_keys_are_made_once_and_written_down(tmp_path: Path) -> None:
     store = workspace(tmp_path / "w")
     two_releases(store)
-    (tmp_path / "keys").mkdir()
+    places = {name: tmp_path / name for name in ("keys", "chat-key")}
+    for place in places.values():
+        place.mkdir()
     scripts = str(Path(sys.executable).parent)
     own = {"PATH": f"{scripts}:/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    own |= {"WBRAG_WORKSPACE": str(tmp_path / "w"), "KEYS": str(tmp_path / "keys")}
+    own |= {"WBRAG_WORKSPACE": str(tmp_path / "w"), "KEYS": str(places["keys"]), "CHAT_KEY": str(places["chat-key"])}
 
     def prepare() -> dict[str, str]:
         done = subprocess.run(
             ["bash", str(FOLDER / "prepare.sh")], env=own, capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 0, done.stderr
-        return {file.name: file.read_text().strip() for file in (tmp_path / "keys").iterdir()}
+        return {file.name: file.read_text().strip() for place in places.values() for file in place.iterdir()}
 
     first = prepare()
     roles = {key.name: key.role for key in Keys(tmp_path / "w").all()}
     assert roles == {"open-webui": "reader", "admin": "admin"} and set(first) == set(roles)
+    assert [file.name for file in places["chat-key"].iterdir()] == ["open-webui"]
+    assert (places["keys"] / "admin").stat().st_mode & 0o077 == 0, "the front end's machine reads no other's key"
     assert prepare() == first, "a second start changes nothing"
     (tmp_path / "keys" / "admin").unlink()
     again = prepare()

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.support.releases import D
 from tests.support.restricted import PASSAGES, UNITS, Archive, archive_of, sees, visible
 from tests.support.serving import browse, served
+from wbrag.core.types import Unit
+from wbrag.enrich.row_files import write_rows
+from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.serving.keys import Keys
 from wbrag.units.checks.interface import CheckResult
 from wbrag.units.examinations import Examination
@@ -237,3 +242,46 @@ def test_old_keys_see_what_is_for_everybody(archive: Archive) -> None:
     keys.add("old", "reader")
     [row] = json.loads(keys.path.read_text())
     assert "groups" not in row and keys.all()[0].sees == frozenset()
+
+
+def test_a_corpus_that_names_no_groups_any_more_opens_nothing(archive: Archive, tmp_path: Path) -> None:
+    """Of a unit whose source is gone nobody knows for whom that was: a workspace remembers that some had groups."""
+    w = archive.workspace
+    (tmp_path / "open.jsonl").write_text(
+        json.dumps({"id": "open", "contents": "Title open\nSECRET-open is here."}) + "\n"
+    )
+    w.ingest_corpus(tmp_path / "open.jsonl")
+    with browse(archive.app()) as client:
+        log_in(archive, client, [])
+        assert told(client.get("/desk?state=all").text) == {"open", "of-open"}
+    w.index()
+    later = Archive(w, w.releases.append(w.publisher.propose()), archive.units)
+    with served(later.app()) as address:
+        asked = {"query": "x", "k": 50}
+        reply = httpx.post(f"{address}/v1/search", json=asked, headers=later.key("some", "reader"))
+        assert sees(reply.text) == {"open", "of-open"}
+        reply = httpx.post(
+            f"{address}/v1/search", json=asked | {"release": "r0001"}, headers=later.key("other", "reader")
+        )
+        assert reply.status_code == 403
+    with browse(later.app()) as client:
+        form = log_in(later, client, ["hr"])
+        asked = {**form, "question": "x?", "task": "qa", "release": "r0001"}
+        assert client.post("/desk/ask", data=asked, headers=SAME).status_code == 403
+
+
+def test_questions_and_parents_are_not_told(archive: Archive, client: Any) -> None:
+    """They are of units and of users whose documents may be others."""
+    w = archive.workspace
+    parts = {"config_fingerprint": "run", "parent": archive.units["of-both"]}
+    made = Unit("Unit later", "SECRET-open again.", ("q7",), (("open", "h"),), (), **parts)  # type: ignore[arg-type]
+    w.shelf.add([made], np.eye(1, D, dtype=np.float32), encoder_fingerprint(w.config.encoder), 0.9999)
+    write_rows(
+        w.path / "verdicts" / "run" / "part.parquet", "enrich", [{"id": "q7", "question": "What of SECRET-hr ?"}]
+    )
+    log_in(archive, client, ["legal"])
+    page = client.get(f"/desk/units/{made.id}").text
+    assert "Unit later" in page and "SECRET-hr" not in page and archive.units["of-both"] not in page
+    log_in(archive, client, ["*"])
+    page = client.get(f"/desk/units/{made.id}").text
+    assert "SECRET-hr" in page and archive.units["of-both"] in page

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add(verb: Verb, verbs: Any) -> None:
-    question = "'Who designed the Corvane gauge?'"
+    question = "'Who put the Ilgan rule on paper?'"
     search = verb("search", _search, "the passages and units nearest to a question", f"wbrag search {question}")
     ask = verb("ask", _ask, "answer one question", f"wbrag ask {question}")
     for sub in (search, ask):

@@ -6,12 +6,16 @@ A key is shown once, by `add`; what is kept cannot show it again.
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import TYPE_CHECKING, Any
 
 from wbrag.cli.commands.common import Verb
 
 if TYPE_CHECKING:
     from wbrag.workspace import Workspace
+
+
+log = logging.getLogger(__name__)
 
 
 def add(verb: Verb, verbs: Any) -> None:
@@ -28,10 +32,15 @@ def add(verb: Verb, verbs: Any) -> None:
 
 
 def _add(a: argparse.Namespace, w: Workspace) -> Any:
+    from wbrag.core.io.parquet import corpus_files
+    from wbrag.retrieval.external import is_external
     from wbrag.serving.keys import Keys
 
     groups = [name.strip() for name in a.groups.split(",") if name.strip()]
-    return {"name": a.name, "role": a.role, "key": Keys(w.path).add(a.name, a.role, groups)}
+    key = Keys(w.path).add(a.name, a.role, groups)
+    if not is_external(w.config) and not corpus_files(w.path / "corpus"):
+        log.warning("%s has no corpus yet: a key opens the endpoint of its own --workspace alone", w.path)
+    return {"name": a.name, "role": a.role, "groups": ",".join(groups), "key": key}
 
 
 def _list(a: argparse.Namespace, w: Workspace) -> Any:

@@ -26,6 +26,7 @@ def add(verb: Verb, verbs: Any) -> None:
 def _mcp(a: argparse.Namespace, w: Workspace) -> Any:
     from wbrag.serving.api.mcp import over_stdio
 
+    w.layout.indexes(w.default_release(None))  # an agent would be told of none with every call
     over_stdio(w)
 
 
