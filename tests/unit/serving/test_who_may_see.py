@@ -276,9 +276,7 @@ def test_questions_and_parents_are_not_told(archive: Archive, client: Any) -> No
     parts = {"config_fingerprint": "run", "parent": archive.units["of-both"]}
     made = Unit("Unit later", "SECRET-open again.", ("q7",), (("open", "h"),), (), **parts)  # type: ignore[arg-type]
     w.shelf.add([made], np.eye(1, D, dtype=np.float32), encoder_fingerprint(w.config.encoder), 0.9999)
-    write_rows(
-        w.path / "verdicts" / "run" / "part.parquet", "enrich", [{"id": "q7", "question": "What of SECRET-hr ?"}]
-    )
+    write_rows(w.path / "verdicts" / "run", "enrich", [{"id": "q7", "question": "What of SECRET-hr ?"}])
     log_in(archive, client, ["legal"])
     page = client.get(f"/desk/units/{made.id}").text
     assert "Unit later" in page and "SECRET-hr" not in page and archive.units["of-both"] not in page
