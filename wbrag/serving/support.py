@@ -15,7 +15,7 @@ from wbrag.core.types import Hit, Passage
 from wbrag.units.checks.grounding import held_by
 
 LEAST = 0.5  # of a sentence's words
-MARK = re.compile(r"\s*\[\d{1,4}\]")
+MARK = re.compile(r"(?<!\s)\s*+\[\d{1,4}\]")
 # Of what is not there a document says nothing: "The documents do not say when."
 ABOUT_DOCUMENTS = re.compile(r"\b(?:documents?|sources?|archive|information|context)\b", re.IGNORECASE)
 DENIED = re.compile(r"\b(?:not|no|nothing|cannot|neither|nor)\b|n't\b", re.IGNORECASE)
