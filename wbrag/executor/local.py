@@ -19,9 +19,10 @@ from wbrag.generators import build
 from wbrag.methods import Rag
 from wbrag.methods import method as named
 from wbrag.retrieval.adapter import adapted
-from wbrag.retrieval.encoder import BatchedEncoder, Encoder
+from wbrag.retrieval.encoder import BatchedEncoder
 from wbrag.retrieval.external import open_base
 from wbrag.retrieval.index.shard import open_shards
+from wbrag.retrieval.query_encoder import LazyEncoder
 from wbrag.retrieval.reranker import open_reranker
 from wbrag.retrieval.retriever import IndexRetriever, LocalShard, NarrowRetriever
 from wbrag.units.layout import Layout
@@ -39,7 +40,7 @@ class LocalExecutor:
 
     @cached_property
     def encoder(self) -> BatchedEncoder:
-        return BatchedEncoder(Encoder(self.layout.config.encoder))
+        return BatchedEncoder(LazyEncoder(self.layout.config.encoder))
 
     def search(self, question: str, k: int, release: str, filter: Filter = None) -> list[Hit]:
         """The best `k` hits of `release` that `filter` lets pass."""

@@ -9,7 +9,7 @@ import asyncio
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import cached_property
@@ -64,7 +64,7 @@ class Encoder:
     def __init__(self, settings: EncoderConfig) -> None:
         self.settings = settings
         self.model = load_encoder(settings)
-        self.query_prefix, self.passage_prefix = prefixes_of(settings, self.model)
+        self.query_prefix, self.passage_prefix = prefixes_of(settings, self.model.prompts or {})
 
     @cached_property
     def passage_model(self) -> Any:
@@ -103,10 +103,18 @@ class Encoder:
         )
 
 
+class PlainEncoder(Protocol):
+    """What encodes in the process of whoever asks."""
+
+    def encode_queries(self, questions: Sequence[str]) -> Vectors: ...
+
+    def encode_passages(self, contents: Sequence[str]) -> Vectors: ...
+
+
 class BatchedEncoder:
     """Coroutines' queries, encoded together, and each once: an evaluation asks the same questions of every library."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: PlainEncoder) -> None:
         self.encoder = encoder
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")  # with OpenMP's threads of its own
         self._batches = Batcher(encoder.encode_queries, self._thread)
@@ -186,9 +194,9 @@ def path_of(model: str) -> str:
     return str(get_model_path())
 
 
-def prefixes_of(settings: EncoderConfig, model: Any) -> tuple[str, str]:
-    """The configured prefixes, else the model's own prompts, else E5's where the name says so."""
-    own: dict[str, str] = {k: v for k, v in (model.prompts or {}).items() if v}
+def prefixes_of(settings: EncoderConfig, prompts: Mapping[str, str]) -> tuple[str, str]:
+    """The configured prefixes, else the model's own `prompts`, else E5's where the name says so."""
+    own = {k: v for k, v in prompts.items() if v}
     e5 = re.search(r"(?<![a-z0-9])e5(?![a-z0-9])", settings.model.lower().split("/")[-1]) is not None
     query = own.get("query", "query: " if e5 else "")
     passage = own.get("passage", own.get("document", "passage: " if e5 else ""))

@@ -26,7 +26,7 @@ def trainer(course: Course, folder: Path) -> Any:
         own |= {"model": course.settings.base, "revision": None}
     settings = course.encoder.model_copy(update=own)
     model = load_encoder(settings)
-    prefixes = prefixes_of(settings, model)
+    prefixes = prefixes_of(settings, model.prompts or {})
     model.prompts = dict(zip(("query", "document"), prefixes))  # kept with it: whoever loads it uses them
     size = max(FEWEST, min((len(own) for own in course.taught.documents if len(own) >= FEWEST), default=FEWEST))
     parts = {
