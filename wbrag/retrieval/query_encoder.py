@@ -135,8 +135,8 @@ def open_numpy(settings: EncoderConfig) -> NumpyEncoder | None:
 
 
 def _shape(folder: Path, max_tokens: int) -> Shape | None:
-    modules = [one["type"] for one in _json(folder / "modules.json")]
-    if [name.split(".")[-1] for name in modules] not in MODULES or _json(folder / "modules.json")[0]["path"]:
+    modules = _json(folder / "modules.json")
+    if [one["type"].split(".")[-1] for one in modules] not in MODULES or modules[0]["path"]:
         return None
     config, read = _json(folder / "config.json"), _json(folder / "sentence_bert_config.json")
     known = (

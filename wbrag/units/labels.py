@@ -22,6 +22,7 @@ from wbrag.retrieval.external import is_external
 from wbrag.retrieval.index.labels import ACCESS, labels_of
 from wbrag.retrieval.index.manifest import ShardFiles
 from wbrag.units.layout import Layout
+from wbrag.units.restrictions import is_restricted, was_restricted
 
 LOOKED_UP = 20_000  # units whose sources are looked up together: each look reads the corpus once
 
@@ -56,8 +57,6 @@ def access_of_unit(layout: Layout, unit: Unit) -> str:
 
 def visible(layout: Layout, ids: Sequence[str], allowed: Allowed) -> list[str]:
     """Those units of `ids` that may be shown, as their sources are now."""
-    if allowed.groups is None:
-        return list(ids)
     labels = unit_labels(layout, ids)
     return [id for id in ids if id not in labels or allowed.may(labels[id].access)]
 
@@ -66,7 +65,7 @@ def labelled(layout: Layout) -> bool:
     """Whether some passage has an access list or metadata."""
     if is_external(layout.config):
         return external.narrows(layout.config)
-    if layout.was_restricted():  # of a unit whose source is gone nobody knows for whom that was
+    if was_restricted(layout.path):  # of a unit whose source is gone nobody knows for whom that was
         return True
     return any(has_columns(file, *LABELS) for file in corpus_files(layout.path / "corpus"))
 
@@ -75,7 +74,7 @@ def restricted(layout: Layout) -> bool:
     """Whether some passage is not for everybody, or was not: in the corpus, or in what answers now."""
     if is_external(layout.config):
         return external.narrows(layout.config)
-    if layout.was_restricted() or layout.is_restricted():
+    if was_restricted(layout.path) or is_restricted(layout.path):
         return True
     name = layout.default_release(None)
     try:

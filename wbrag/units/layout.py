@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Unpack
@@ -16,8 +15,8 @@ from wbrag.core import prompts
 from wbrag.core.config import Config, load
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.fingerprint import fingerprint
-from wbrag.core.io.files import Location, inside, listed, location, sha256_of, write_atomically
-from wbrag.core.io.parquet import corpus_files, counts, has_columns, read_file, rows_with_ids
+from wbrag.core.io.files import Location, inside, listed, location, sha256_of
+from wbrag.core.io.parquet import corpus_files, counts, read_file, rows_with_ids
 from wbrag.core.io.schemas import from_row
 from wbrag.core.progress import bar
 from wbrag.core.tasks import task as known_task
@@ -33,14 +32,14 @@ from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import PASSAGES
 from wbrag.retrieval.reranker import RerankerModel, named
 from wbrag.retrieval.trained import TrainedRetriever, open_adapter, reranker_of
+from wbrag.units import restrictions
 from wbrag.units.decisions import Decisions
 from wbrag.units.examinations import Examinations
-from wbrag.units.releases import Release, Releases, now
+from wbrag.units.releases import Release, Releases
 from wbrag.units.table import UnitTable
 from wbrag.units.usage import Usage
 
 Index = tuple[Manifest, Origin]
-RESTRICTED = "restricted.json"  # lies there from the first corpus on that was not for everybody
 
 
 class Layout:
@@ -75,22 +74,6 @@ class Layout:
     def usage(self) -> Usage:
         return Usage(self.path / "shelf")
 
-    # -- who may see it ------------------------------------------------------------------------------------------
-
-    def is_restricted(self) -> bool:
-        """Whether some passage of the corpus is for certain groups."""
-        return any(has_columns(file, "groups") for file in corpus_files(self.path / "corpus"))
-
-    def was_restricted(self) -> bool:
-        """Whether a corpus of before had such passages: units and releases are made of them, which it does not tell."""
-        return (self.path / RESTRICTED).is_file()
-
-    def _remember_restrictions(self) -> None:
-        """Before the corpus is replaced; what left half of one or a damaged one came after this once before."""
-        with suppress(WbragError):
-            if self.is_restricted() and not self.was_restricted():
-                write_atomically(self.path / RESTRICTED, json.dumps({"since": now()}) + "\n")
-
     # -- what comes in, and what is read -------------------------------------------------------------------------
 
     def ingest_corpus(
@@ -107,7 +90,7 @@ class Layout:
 
         What is left out lies in `quarantine/corpus.jsonl`.
         """
-        self._remember_restrictions()
+        restrictions.remember(self.path)
         how.setdefault("kept_in", self.path / "quarantine" / "corpus.jsonl")
         with bar("reading the corpus", shown=progress) as update:
             return ingest_corpus(
@@ -135,7 +118,7 @@ class Layout:
 
         What is left out lies in `quarantine/corpus-update.jsonl`.
         """
-        self._remember_restrictions()
+        restrictions.remember(self.path)
         how.setdefault("kept_in", self.path / "quarantine" / "corpus-update.jsonl")
         with bar("reading the documents", shown=progress) as update:
             return update_corpus(
