@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from tests.support.deadly import POISON, DeadlyEngine, DeadlyRowActor, Mortal, Stillborn
+from tests.support.deadly import POISON, DeadlyEngine, DeadlyRows, Mortal, Stillborn
 from tests.support.outcome import assert_same, rows_of
 from tests.support.pipeline import ITEMS, reader
 from wbrag.core.errors import WbragError
-from wbrag.executor.ray import row_pass, session
+from wbrag.executor.ray import session
 
 if TYPE_CHECKING:  # a plugin is imported by pytest
     from tests.support.enriching import Place
@@ -50,7 +50,7 @@ def killing(kills: dict[int, str], killed: list[int]) -> Callable[[list[dict[str
     ("engines", "kills"),
     [
         (1, {40: "EngineActor"}),
-        (2, {30: "EngineActor", 60: "RowActor", 90: "EncoderActor", 110: "ShardActor", 130: "EngineActor"}),
+        (2, {30: "EngineActor", 60: "DispatchActor", 90: "EncoderActor", 110: "ShardActor", 130: "EngineActor"}),
     ],
     ids=["the engine", "one of everything"],
 )
@@ -64,34 +64,26 @@ def test_killed_processes_cost_no_row(
     assert_same(folder / "verdicts", unbroken)
 
 
+@pytest.mark.parametrize("deadly", [DeadlyEngine, DeadlyRows], ids=["its prompt", "its row"])
 @pytest.mark.parametrize(("engines", "block_rows"), [(1, 64), (2, 4)], ids=["one engine, no Ray Data", "two engines"])
 def test_a_poison_row_is_quarantined_alone(
-    folder: Path, place: Place, unbroken: Path, monkeypatch: pytest.MonkeyPatch, engines: int, block_rows: int
+    folder: Path,
+    place: Place,
+    unbroken: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    engines: int,
+    block_rows: int,
+    deadly: Any,
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(session, "EngineActor", DeadlyEngine)
+        patched.setattr(session, "EngineActor", deadly)
         assert place.enrich(folder, engines=engines, block_rows=block_rows) == (0, 1)
     [poison] = [row for row in rows_of(folder / "verdicts").values() if row["error"]]
     assert poison["id"] == f"q{POISON:02d}"
-    assert "deaths with nothing else at work than this prompt" in poison["error"]
+    assert "3 deaths of its process with nothing else at work than this row" in poison["error"]
     assert_same(folder / "verdicts", unbroken, but=[poison["id"]])
 
     assert place.enrich(folder) == (len(ITEMS) - 1, 0), "the row is tried again by the next run, and only that one"
-    assert_same(folder / "verdicts", unbroken)
-
-
-def test_a_row_that_kills_its_own_actor_ends_the_run(
-    folder: Path, place: Place, unbroken: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr(row_pass, "RowActor", DeadlyRowActor)
-        patched.setattr(row_pass, "RESTARTS", 2)
-        with pytest.raises(WbragError, match="what was finished is kept, run it again") as caught:
-            place.enrich(folder, block_rows=4)
-    assert "\n" not in str(caught.value)
-    kept = rows_of(folder / "verdicts")
-    assert f"q{POISON:02d}" not in kept
-    assert place.enrich(folder) == (len(kept), 0)
     assert_same(folder / "verdicts", unbroken)
 
 

@@ -60,7 +60,7 @@ class OnRay:
 
 def renew(session: Session, settings: Config) -> None:
     """Engines and shards start anew with these settings when they are next asked for."""
-    engines = [engine for pool, _ in session._engines.values() for engine in pool]
+    engines = [engine for pool in session._engines.values() for engine in pool.engines]
     for actor in [*engines, *session._shards.values()]:
         ray.kill(actor)
     session._engines, session._shards = {}, {}

@@ -15,22 +15,24 @@ from wbrag.core.config import Config
 from wbrag.core.types import Answer, Completion, Example, Message, Sampling
 from wbrag.enrich.row_jobs import Handles
 from wbrag.enrich.rows import answer_row
+from wbrag.executor.ray.engines import EngineActor
 
 
 @ray.remote(num_cpus=0, max_concurrency=1000)
-class DelayedEngine:
-    """An engine as `RemoteGenerator` knows them, up after `start_s`, which takes `delay_s` for whatever it is asked."""
+class DelayedEngine(EngineActor):
+    """An engine's actor, up after `start_s`, whose engine takes `delay_s` for whatever it is asked."""
 
-    def __init__(self, delay_s: float, start_s: float = 0.0) -> None:
+    def __init__(self, config: Config, delay_s: float, start_s: float = 0.0) -> None:
+        super().__init__(config)
         self.start_s = start_s
         self.delay_s, self.calls, self.at_work, self.busy_s = delay_s, 0, 0, 0.0
         self.began, self.first, self.last = 0.0, 0.0, 0.0
 
-    async def ready(self) -> bool:
+    async def ready(self) -> int:
         await asyncio.sleep(self.start_s)
-        return True
+        return self.config.generator.in_flight
 
-    async def ask(self, method: str, *arguments: Any) -> Completion:
+    async def beside(self, method: str, *arguments: Any) -> Completion:
         now = time.monotonic()
         self.first = self.first or now
         if not self.at_work:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+IN_FLIGHT = 128  # requests of an engine that knows no better
+
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -80,7 +82,11 @@ class GeneratorConfig(Section):
     dtype: str = Field("auto", description="auto: float32 on CPU, the model's own on GPU")
     max_model_len: int | None = None
     gpu_memory_utilization: float = Field(0.85, gt=0, le=1)
-    concurrency: int = Field(128, ge=1, description="requests in flight per engine")
+    concurrency: int | None = Field(
+        None,
+        ge=1,
+        description=f"requests in flight per engine; default: vLLM's own for a GPU (H200: 1,024), else {IN_FLIGHT}",
+    )
     engine: EngineConfig = EngineConfig()
     timeout_s: float = Field(120.0, gt=0)
     max_retries: int = Field(6, ge=0)
@@ -98,6 +104,11 @@ class GeneratorConfig(Section):
     )
     thinking_tokens: int = Field(0, ge=0, description="tokens that a model may think for, beside those of its answer")
     request: RequestConfig = RequestConfig()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of one engine where no engine is at hand to say it."""
+        return self.concurrency or IN_FLIGHT
 
     @model_validator(mode="after")
     def _own_weights(self) -> GeneratorConfig:

@@ -270,7 +270,7 @@ class RetrieverConfig(Section):
 
 class RayConfig(Section):
     address: str | None = Field(None, description="cluster address; default: the job's cluster, else a local one")
-    block_rows: int = Field(16, ge=1, description="examples in one checkpointed block")
+    block_rows: int = Field(32, ge=1, description="examples in one checkpointed block")
     start_timeout_s: float = Field(
         3600.0, gt=0, description="how long models and shards may take to start, nodes that must come first included"
     )

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from wbrag.core.config import Config
 from wbrag.core.tasks import task
-from wbrag.core.types import Example, Generator, Hit, Sampling
+from wbrag.core.types import Example, Generator, Hit, Retriever, Sampling
 from wbrag.enrich.distil import Distiller
 from wbrag.enrich.enrich import Enricher, Known, Verdict, Worth, WrittenUnit, nobody, written_unit
 from wbrag.enrich.round_trip import round_trip
@@ -21,7 +21,8 @@ from wbrag.enrich.witnesses import witnesses
 from wbrag.methods import Needs, Rag, method, needs
 from wbrag.methods.meter import Meter
 from wbrag.retrieval.adapter import Adapter, adapted
-from wbrag.retrieval.encoder import TextEncoder, Vectors
+from wbrag.retrieval.blocks import BlockRetriever, Blocks
+from wbrag.retrieval.encoder import TextEncoder
 from wbrag.retrieval.external import open_base
 from wbrag.retrieval.reranker import Reranker, RerankerModel, named, open_reranker
 from wbrag.retrieval.retriever import Base, IndexRetriever, ShardSearcher
@@ -42,6 +43,7 @@ class Handles(Searched):
 
     generator: Generator
     distiller: Generator | None = None  # another model that writes units
+    blocks: Blocks = field(default_factory=Blocks, kw_only=True)  # questions that are searched together
 
 
 class RowJob(Protocol):
@@ -89,11 +91,11 @@ class EnrichJob:
     def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
         settings = self.config.enrich
         base = open_base(self.config, handles.encoder)
-        reranker = _reranker(named(self.config.rerank), handles)
+        retriever = _retriever(self.config, handles, base, reranker=_reranker(named(self.config.rerank), handles))
 
         async def run(example: Example, known: Known) -> Row:
-            recording = _RecordingBase(base) if base is not None else None
-            rag = _rag(self.config, handles, example, settings.top_k, recording, reranker=reranker)
+            recording = _Recording(retriever) if base is not None else None
+            rag = _rag(self.config, handles, example, settings.top_k, recording or retriever)
             distiller = _distiller(self.config, handles) if self.distils else None
             enricher = Enricher(method(self.method), rag, distiller, settings, self.worth)
             row = verdict_row(await enricher.enrich(example, known))
@@ -126,10 +128,10 @@ class EvaluateJob:
     def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
         base = open_base(self.config, handles.encoder) if self.retrieve else None
         reranker = _reranker(self.reranker, handles)
+        retriever = _retriever(self.config, handles, base, self.adapter, reranker, self.sources)
 
         async def run(example: Example, known: Known) -> Row:
-            k = self.config.retrieval.top_k
-            rag = _rag(self.config, handles, example, k, base, self.adapter, reranker, self.sources)
+            rag = _rag(self.config, handles, example, self.config.retrieval.top_k, retriever)
             answer = await method(self.method)(example.question, rag, None if self.retrieve else [])
             row = answer_row(example, answer, rag.task.score(answer.text, example.golden_answers))
             return row | {"asked": asked_key(example, self.config.prompts_dir)}
@@ -158,19 +160,21 @@ class DistilJob:
     def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
         settings = self.config.enrich
         distiller = _distiller(self.config, handles)
+        retriever = _retriever(self.config, handles, open_base(self.config, handles.encoder))
 
         async def run(example: Example, known: Known) -> Row:
             documents = _given(example)
             distilled = await distiller.distil(example.id, example.question, documents)
             written, calls = written_unit(distilled, documents, task(example.task), example), distilled.calls
             if self.round_trip and example.golden_answers:
-                rag = _rag(self.config, handles, example, settings.top_k)
+                rag = _rag(self.config, handles, example, settings.top_k, retriever)
                 s = await round_trip(method("naive"), rag, Scorer(rag, "task"), example, written.unit, documents)
                 read = replace(written, s_unit=s.s_unit, s_kept=s.s_kept, read_calls=s.calls)
                 written, calls = read, calls + s.calls
             asks = self.config.enrich.witnesses and example.golden_answers and not task(example.task).closed
             if asks and self.worth(written, documents):
-                written = await self._witnessed(handles, example, documents, written)
+                rag = _rag(self.config, handles, example, 1, retriever)
+                written = await self._witnessed(rag, example, documents, written)
                 calls += written.witness_calls
             row = {"id": example.id, "question": example.question, "calls": calls, "error": ""}
             return row | unit_columns(written) | {"asked": asked_key(example, self.config.prompts_dir)}
@@ -178,9 +182,8 @@ class DistilJob:
         return run
 
     async def _witnessed(
-        self, handles: Handles, example: Example, documents: Sequence[Hit], written: WrittenUnit
+        self, rag: Rag, example: Example, documents: Sequence[Hit], written: WrittenUnit
     ) -> WrittenUnit:
-        rag = _rag(self.config, handles, example, 1, open_base(self.config, handles.encoder))
         meter = Meter(rag.generator, rag.retriever)
         asked = replace(rag, generator=meter), example.question, written.unit, documents, example.golden_answers
         said = await witnesses(*asked, self.config.enrich.witnesses)
@@ -190,14 +193,14 @@ class DistilJob:
         return {"id": example.id, "question": example.question, "error": error}
 
 
-class _RecordingBase:
-    """An external `Base` for one example, which keeps the passages that it gave."""
+class _Recording:
+    """A retriever over an external base for one example, which keeps the passages that it gave."""
 
-    def __init__(self, base: Base) -> None:
-        self.base, self.hits = base, dict[str, Hit]()
+    def __init__(self, retriever: Retriever) -> None:
+        self.retriever, self.hits = retriever, dict[str, Hit]()
 
-    async def search(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
-        found = await self.base.search(queries, vectors, k)
+    async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        found = await self.retriever.search(queries, k)
         self.hits |= {hit.id: hit for hits in found for hit in hits}
         return found
 
@@ -208,18 +211,24 @@ class _RecordingBase:
         return [{"id": hit.id, "title": hit.title, "text": hit.text} for hit in hits]
 
 
-def _rag(
+def _retriever(
     config: Config,
     handles: Handles,
-    example: Example,
-    top_k: int,
-    base: Base | None = None,
+    base: Base | None,
     adapter: Adapter | None = None,
     reranker: tuple[Reranker, RerankerModel] | None = None,
     sources: Mapping[str, frozenset[str]] | None = None,
-) -> Rag:
+) -> Retriever:
+    """One for all rows of a job, which searches a block's questions together.
+
+    Not in a store that somebody else keeps: rows that are settled without a search ask it nothing.
+    """
     encoder = adapted(handles.encoder, adapter)
     retriever = IndexRetriever(encoder, handles.shards, config.retrieval, sources, base, reranker)
+    return retriever if base is not None else BlockRetriever(retriever, handles.blocks)
+
+
+def _rag(config: Config, handles: Handles, example: Example, top_k: int, retriever: Retriever) -> Rag:
     sampling = Sampling(max_tokens=config.generator.max_answer_tokens, one_line=True)
     return Rag(handles.generator, retriever, task(example.task), top_k, sampling, config.prompts_dir, config.methods)
 
@@ -240,5 +249,5 @@ async def documents_of(job: RowJob, handles: Handles, example: Example) -> list[
     """What `job` may distil for `example`: the documents that come with it, else the best that are found for it."""
     if not job.retrieve:
         return _given(example)
-    rag = _rag(job.config, handles, example, 1, open_base(job.config, handles.encoder))
+    rag = _rag(job.config, handles, example, 1, _retriever(job.config, handles, open_base(job.config, handles.encoder)))
     return await rag.retrieve(example.question)

@@ -35,7 +35,7 @@ def build(config: Config) -> Generator:
             settings.model,
             settings.base_url,
             settings.api_key_env,
-            max_concurrency=settings.concurrency,
+            max_concurrency=settings.in_flight,
             timeout_s=settings.timeout_s,
             max_retries=settings.max_retries,
             seed=config.seed,

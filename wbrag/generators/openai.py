@@ -73,6 +73,7 @@ class OpenAIGenerator:
         policy = RetryPolicy(timeout_s, sleep, uniform)
         dialect = Dialect.of(settings.request, settings.chat_template_kwargs, settings.system_prompt == "fold")
         self._endpoint = Endpoint(self.base_url, self.errors, max_concurrency, policy, dialect)
+        self.in_flight = max_concurrency
         self._timeout_s = timeout_s
         self._max_retries = max_retries
         self._seed = seed

@@ -50,6 +50,11 @@ class VLLMGenerator:
     def fingerprint(self) -> str:
         return engine_name(self.settings)
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that the running engine works on at once."""
+        return int(self._engine.vllm_config.scheduler_config.max_num_seqs) if self._engine else self.settings.in_flight
+
     async def start(self) -> None:
         """Load the model, and have it write a token: an engine may also die of its first request."""
         await self._load()
@@ -309,7 +314,7 @@ def engine_options(settings: GeneratorConfig, path: str, seed: int) -> dict[str,
         "max_model_len": settings.max_model_len,
         "tensor_parallel_size": settings.tensor_parallel_size,
         "gpu_memory_utilization": settings.gpu_memory_utilization,
-        "max_num_seqs": settings.concurrency,
+        **({"max_num_seqs": settings.in_flight} if cpu or settings.concurrency else {}),
         "enable_prefix_caching": True,
         "enforce_eager": cpu,
         "trust_remote_code": False,

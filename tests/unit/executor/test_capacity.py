@@ -10,9 +10,9 @@ import pytest
 
 from wbrag.core.errors import UsageError
 from wbrag.executor.ray import capacity
-from wbrag.executor.ray import engines as module
+from wbrag.executor.ray import engine_pool as module
 from wbrag.executor.ray.capacity import GIB, Asked, check
-from wbrag.executor.ray.engines import RemoteGenerator
+from wbrag.executor.ray.engine_pool import EnginePool
 from wbrag.executor.ray.failures import EnginesGone
 
 SMALL = {"CPU": 4.0, "memory": 8.0 * GIB}
@@ -62,10 +62,10 @@ def test_nodes_that_may_host_an_actor(
 def test_engines_that_never_start_end_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.ray, "wait", lambda refs, **how: ([], refs))
     monkeypatch.setattr(module, "pending", lambda: "2 of EngineActor")
-    generator = RemoteGenerator(["a", "b"], ["ref a", "ref b"], "f", limit_s=0.05)
+    pool = EnginePool(["a", "b"], ["ref a", "ref b"], limit_s=0.05)
     wanted = r"within 0 s, found all 2 still starting \(without a place are 2 of EngineActor\): add nodes"
     with pytest.raises(EnginesGone, match=wanted):
-        asyncio.run(generator._next(b"x"))
+        asyncio.run(pool.up())
 
 
 def test_encoders_join_as_they_come_up(monkeypatch: pytest.MonkeyPatch) -> None:

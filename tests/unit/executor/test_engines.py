@@ -15,10 +15,12 @@ from ray.exceptions import ActorUnavailableError, RayTaskError
 
 from wbrag.core.errors import NoAnswer, PromptRefused, WbragError
 from wbrag.core.types import Sampling
-from wbrag.executor.ray import engines
-from wbrag.executor.ray.engines import ALONE, RemoteGenerator
+from wbrag.executor.ray import engine_pool
+from wbrag.executor.ray.engine_pool import EnginePool
+from wbrag.executor.ray.engines import RemoteGenerator
 from wbrag.executor.ray.failures import EnginesGone
-from wbrag.executor.ray.lease import Lease
+from wbrag.generators.enduring import ALONE
+from wbrag.generators.lease import Lease
 
 GREEDY = Sampling()
 
@@ -89,14 +91,14 @@ def played() -> Any:
         return [task for task in tasks if task.done()], [task for task in tasks if not task.done()]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "ray", SimpleNamespace(wait=wait, get=lambda task: task.result()))
-        patch.setattr(engines, "POLL_S", 0.001)
+        patch.setattr(engine_pool, "ray", SimpleNamespace(wait=wait, get=lambda task: task.result()))
+        patch.setattr(engine_pool, "POLL_S", 0.001)
         yield
 
 
 async def asked(pool: Sequence[Engine], prompts: Sequence[str]) -> list[Any]:
     """The reply, or the exception, to each prompt; all are asked at once."""
-    generator = RemoteGenerator(pool, [engine.ready.remote() for engine in pool], "f")
+    generator = RemoteGenerator(EnginePool(pool, [engine.ready.remote() for engine in pool]), "f")
     calls = (generator.generate(prompt, GREEDY) for prompt in prompts)
     return await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
 
@@ -105,7 +107,7 @@ def test_an_engine_that_failed_never_answers() -> None:
     async def main() -> None:
         failed = [RayTaskError("ready", "", WbragError("no memory"))] * 99
         pool = [Engine(starts=failed), Engine(), Engine(starts=failed)]
-        generator = RemoteGenerator(pool, [engine.ready.remote() for engine in pool], "f")
+        generator = RemoteGenerator(EnginePool(pool, [engine.ready.remote() for engine in pool]), "f")
         assert {await generator._next(b"%d" % n) for n in range(200)} == {pool[1]}
 
     asyncio.run(main())
@@ -115,12 +117,12 @@ def test_a_prompt_goes_to_the_same_engine_whoever_asks() -> None:
     async def main() -> None:
         pool = [Engine() for _ in range(4)]
         prompts = [b"prompt %d" % n for n in range(400)]
-        one, two = (RemoteGenerator(pool, [e.ready.remote() for e in pool], "f") for _ in range(2))
+        one, two = (RemoteGenerator(EnginePool(pool, [e.ready.remote() for e in pool]), "f") for _ in range(2))
         await asyncio.sleep(0.01)
         chosen = [await one._next(prompt) for prompt in prompts]
         assert chosen == [await two._next(prompt) for prompt in reversed(prompts)][::-1]
         assert min(Counter(map(id, chosen)).values()) > 60, "about a hundred each"
-        two._down(chosen[0])
+        two.pool.down(chosen[0])
         moved = [(before, await two._next(prompt)) for before, prompt in zip(chosen, prompts)]
         assert all(before is after for before, after in moved if before is not chosen[0]), "only its own prompts move"
 

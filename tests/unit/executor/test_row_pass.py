@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from ray.exceptions import ActorUnavailableError, RayTaskError
 
@@ -21,9 +20,12 @@ from wbrag.core.types import Example
 from wbrag.enrich.enrich import Known
 from wbrag.enrich.row_files import write_rows
 from wbrag.enrich.row_jobs import Handles
-from wbrag.enrich.rows import example_json
+from wbrag.enrich.rows import example_json, example_of
+from wbrag.executor.ray.dispatch import FULL
 from wbrag.executor.ray.failures import EnginesGone
-from wbrag.executor.ray.row_pass import ALIKE, UNANSWERED, Output, RowActor, _Counter, _in_flight, run_rows
+from wbrag.executor.ray.row_pass import _Counter, run_rows
+from wbrag.executor.ray.row_worker import ALIKE, UNANSWERED, Output, RowWorker
+from wbrag.retrieval.blocks import Blocks
 
 DOWN = NoAnswer("the endpoint did not answer")
 
@@ -60,8 +62,12 @@ class Model:
             raise DOWN
 
 
-def actor_of(ends: dict[str, Exception], model: Model, output: Any = None, proven: bool = True) -> RowActor:
-    return RowActor(Job(ends), SimpleNamespace(generator=model), proven, output)  # type: ignore[arg-type]
+def handles_of(model: Model) -> Handles:
+    return SimpleNamespace(generator=model, blocks=Blocks())  # type: ignore[return-value]
+
+
+def worker_of(ends: dict[str, Exception], model: Model, output: Any = None, proven: bool = True) -> RowWorker:
+    return RowWorker(Job(ends), handles_of(model), proven, output)  # type: ignore[arg-type]
 
 
 def examples(rows: int) -> list[str]:
@@ -69,11 +75,11 @@ def examples(rows: int) -> list[str]:
 
 
 def outcomes(ends: dict[str, Exception], rows: int, model: Model, proven: bool = True) -> list[dict[str, str]]:
-    """What the actor makes of rows 0, 1, ... one after the other."""
-    actor = actor_of(ends, model, proven=proven)
+    """What the worker makes of rows 0, 1, ... one after the other."""
+    worker = worker_of(ends, model, proven=proven)
 
     async def main() -> list[dict[str, str]]:
-        return [await actor.row(example) for example in examples(rows)]
+        return [await worker.row(*example_of(example)) for example in examples(rows)]
 
     return asyncio.run(main())
 
@@ -110,9 +116,8 @@ def refused(*texts: str) -> dict[str, Exception]:
 
 def block(ends: dict[str, Exception], rows: int, folder: Path, proven: bool = False) -> tuple[str, int]:
     """Why a block stops the run, and how many of its rows were kept."""
-    actor = actor_of(ends, Model(up=True), Output(folder, "distil"), proven)
-    [told] = asyncio.run(actor(pa.table({"example": examples(rows)}))).to_pylist()
-    return told["stop"], len(rows_of(folder))
+    worker = worker_of(ends, Model(up=True), Output(folder, "distil"), proven)
+    return asyncio.run(worker(examples(rows))).stop, len(rows_of(folder))
 
 
 def test_first_rows_that_fail_for_one_reason_stop_the_run(tmp_path: Path) -> None:
@@ -131,7 +136,7 @@ def test_rows_that_fail_for_reasons_of_their_own_do_not(tmp_path: Path) -> None:
 
 def test_a_run_of_which_every_row_failed_alike_is_no_finished_run(tmp_path: Path) -> None:
     asked = [Example(str(n), "who?", ()) for n in range(3)]
-    handles = SimpleNamespace(generator=Model(up=True))
+    handles = handles_of(Model(up=True))
     job = Job({str(n): PromptRefused(f"refused {n}") for n in range(3)})
     with pytest.raises(WbragError, match="every one of 3 failed: PromptRefused: refused"):
         run_rows(load(), job, lambda: handles, asked, tmp_path)  # type: ignore[arg-type]
@@ -159,23 +164,22 @@ def test_a_remote_error_is_quarantined_by_its_own_name() -> None:
 
 
 def test_a_block_that_ray_repeats_is_not_worked_on_again_and_two_runs_do_not_touch(tmp_path: Path) -> None:
-    block, output = pa.table({"example": examples(2)}), Output(tmp_path, "distil")
-    assert asyncio.run(actor_of({}, Model(up=True), output)(block)).to_pylist() == [{"stop": ""}]
+    block, output = examples(2), Output(tmp_path, "distil")
+    assert asyncio.run(worker_of({}, Model(up=True), output)(block)).stop == ""
     whole = rows_of(tmp_path)
     # as after a SIGKILL between the renaming and the task's end, of the engines too
-    again = actor_of({"1": EnginesGone("every engine is gone")}, Model(up=False), output)
-    assert asyncio.run(again(block)).to_pylist() == [{"stop": ""}]
+    again = worker_of({"1": EnginesGone("every engine is gone")}, Model(up=False), output)
+    assert asyncio.run(again(block)).stop == ""
     assert rows_of(tmp_path) == whole and len(whole) == 2
-    asyncio.run(actor_of({}, Model(up=True), Output(tmp_path, "distil"))(block))
+    asyncio.run(worker_of({}, Model(up=True), Output(tmp_path, "distil"))(block))
     assert len(list(tmp_path.glob("*.parquet"))) == 2
     with pytest.raises(AssertionError, match="doubled"):
         rows_of(tmp_path)
 
 
 def test_a_block_that_is_stopped_halfway_keeps_its_finished_rows(tmp_path: Path) -> None:
-    actor = actor_of({"2": EnginesGone("every engine is gone")}, Model(up=True), Output(tmp_path, "distil"))
-    told = asyncio.run(actor(pa.table({"example": examples(3)})))
-    assert told.to_pylist() == [{"stop": "every engine is gone"}]
+    worker = worker_of({"2": EnginesGone("every engine is gone")}, Model(up=True), Output(tmp_path, "distil"))
+    assert asyncio.run(worker(examples(3))).stop == "every engine is gone"
     assert set(rows_of(tmp_path)) == {"0", "1"}
 
 
@@ -201,10 +205,10 @@ def test_a_short_pass_writes_every_block_and_keeps_the_engine_full(tmp_path: Pat
             return slow
 
     asked = [Example(str(n), "who?", ()) for n in range(50)]
-    handles = SimpleNamespace(generator=Model(up=True))
+    handles = handles_of(Model(up=True))
     rows, before = run_rows(config, Slow({}), lambda: handles, asked, tmp_path)  # type: ignore[arg-type]
     assert set(rows) == {e.id for e in asked} and before == 0
-    assert len(list(tmp_path.glob("*.parquet"))) == 13 and most == 4 * _in_flight(config) == 12
+    assert len(list(tmp_path.glob("*.parquet"))) == 13 and most == FULL * 6 == 12
 
 
 def test_a_short_pass_that_stops_keeps_what_was_finished(tmp_path: Path) -> None:
@@ -228,7 +232,7 @@ def test_a_short_pass_that_stops_keeps_what_was_finished(tmp_path: Path) -> None
             return late
 
     asked = [Example(str(n), "who?", ()) for n in range(8)]
-    handles = SimpleNamespace(generator=Model(up=True))
+    handles = handles_of(Model(up=True))
     job = Doomed({"5": EnginesGone("every engine is gone")})
     with pytest.raises(WbragError, match="every engine is gone"):
         run_rows(config, job, lambda: handles, asked, tmp_path)  # type: ignore[arg-type]

@@ -22,7 +22,8 @@ from wbrag.core.io.files import Location
 from wbrag.core.types import Origin
 from wbrag.enrich.row_jobs import Handles, Searched
 from wbrag.executor.ray.capacity import Asked, check, cluster, grows, nodes, pending
-from wbrag.executor.ray.engines import CALLS_AT_ONCE, START_RETRIES, EngineActor, RemoteGenerator
+from wbrag.executor.ray.engine_pool import START_RETRIES, EnginePool
+from wbrag.executor.ray.engines import CALLS_AT_ONCE, EngineActor, RemoteGenerator
 from wbrag.executor.ray.failures import translated
 from wbrag.executor.ray.model_actors import EncoderActor, RemoteEncoder, RemoteReranker, RemoteShard, ShardActor
 from wbrag.executor.ray.quiet import quiet_start
@@ -46,7 +47,7 @@ class Session:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._engines: dict[str, tuple[list[Any], list[Any]]] = {}  # by model: actors, and what says they are up
+        self._engines: dict[str, EnginePool] = {}  # by model
         self._encoders: list[Any] = []
         self._encoders_up: list[Any] = []  # what says that each is
         self._shards: dict[tuple[Origin, int], Any] = {}
@@ -94,13 +95,13 @@ class Session:
         return self._door(self.config.for_distiller())
 
     def _door(self, config: Config) -> RemoteGenerator:
-        engines, starting = self._start_engines(config)
-        least = min(config.generator.engines[0], len(starting))
-        wait(starting, "the engines", config.ray.start_timeout_s, at_least=least)
-        return RemoteGenerator(engines, starting, generator_fingerprint(config), config.ray.start_timeout_s)
+        pool = self._start_engines(config)
+        least = min(config.generator.engines[0], len(pool))
+        wait(pool.starting, "the engines", config.ray.start_timeout_s, at_least=least)
+        return RemoteGenerator(pool, generator_fingerprint(config))
 
-    def _start_engines(self, config: Config) -> tuple[list[Any], list[Any]]:
-        """The engines of `config`'s model, and what resolves when each is up."""
+    def _start_engines(self, config: Config) -> EnginePool:
+        """The engines of `config`'s model."""
         g, key = config.generator, generator_fingerprint(config)
         if key not in self._engines:
             self.connect()
@@ -117,7 +118,7 @@ class Session:
             same = config.model_copy(update={"generator": pinned(g)})  # one commit for all nodes
             engines = [actor.remote(same) for _ in range(count)]
             ready = [engine.ready.options(max_task_retries=START_RETRIES).remote() for engine in engines]
-            self._engines[key] = engines, ready
+            self._engines[key] = EnginePool(engines, ready, config.ray.start_timeout_s)
         return self._engines[key]
 
     def encoder(self) -> RemoteEncoder:
@@ -190,7 +191,7 @@ class Session:
 
     def free_engines(self) -> None:
         """Stop the engines in order; the next call starts them anew."""
-        engines = [engine for pool, _ in self._engines.values() for engine in pool]
+        engines = [engine for pool in self._engines.values() for engine in pool.engines]
         if closing := [engine.close.remote() for engine in engines]:  # one that is dead is passed over
             ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)
         for engine in engines:

@@ -21,7 +21,7 @@ class Shares(NamedTuple):
     distillers: int = 0  # engines of the distiller's own model
 
 
-ROW_ACTOR = 0.5  # CPUs of the process that works on an engine's rows
+DISPATCH = 0.5  # CPUs of the process that hands rows to the engines
 SHARD = 0.1  # CPUs of one that holds a shard; those of actors with a model are 1, as Ray counts them
 
 
@@ -52,7 +52,7 @@ def shares(config: Config, gpus: float, cpus: float = inf, *, engines_too: bool 
             "lower generator.engines or encoder.actors, or add nodes"
         )
     left, cores = gpus - least, max(0.0, cores)
-    engines, left, cores = _most(g.engines, engine, left, 1 + ROW_ACTOR, cores)
+    engines, left, cores = _most(g.engines, engine, left, 1, cores)
     writers = 0
     if d.model:
         writers, left, cores = _most(d.engines, writer, left, 1, cores)
@@ -63,7 +63,7 @@ def _least_cpus(config: Config, engines_too: bool) -> float:
     g, e, d = config.generator, config.encoder, config.distiller.generator
     shard = 1.0 if config.index.gpus_per_shard else SHARD
     writers = d.engines[0] if d.model else 0
-    engines = g.engines[0] * (1 + ROW_ACTOR) + writers if engines_too else 0.0
+    engines = g.engines[0] + DISPATCH + writers if engines_too else 0.0
     return engines + e.actors[0] + config.index.shards * shard
 
 

@@ -181,7 +181,7 @@ def application(config: Config) -> serve.Application:
         from wbrag.serving.ray.llm import build_generator
 
         generator = build_generator(
-            config, has_gpus, _options("Generator", s.generators, target=max(1, config.generator.concurrency // 2))
+            config, has_gpus, _options("Generator", s.generators, target=max(1, config.generator.in_flight // 2))
         )
     gateway = serve.deployment(
         Gateway,

@@ -100,7 +100,7 @@ def llm_config(config: Config, gpus: bool) -> LLMConfig:
     engine: dict[str, Any] = {
         "dtype": ("auto" if gpus else "float32") if g.dtype == "auto" else g.dtype,
         "seed": config.seed,
-        "max_num_seqs": g.concurrency,
+        "max_num_seqs": g.concurrency if gpus else g.in_flight,
         "tensor_parallel_size": g.tensor_parallel_size,
         "gpu_memory_utilization": g.gpu_memory_utilization,
         "enable_prefix_caching": True,

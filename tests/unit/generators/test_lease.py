@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from wbrag.executor.ray.lease import Lease
+from wbrag.generators.lease import Lease
 
 
 def test_a_turn_waits_for_those_at_work_and_holds_off_the_others() -> None:

@@ -1,0 +1,143 @@
+"""An engine that dies is started again, a prompt that kills it is found, and everybody else is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wbrag.core.errors import EngineDied, NoAnswer, PromptRefused, WbragError
+from wbrag.core.types import Sampling
+from wbrag.generators.enduring import ALONE, STARTS, EnduringGenerator, NoEngine
+
+GREEDY = Sampling()
+
+
+class Makes:
+    """Engines, one after the other, that die of the prompts in `poison`; `starts` says how their starts end."""
+
+    def __init__(self, poison: set[str] | None = None, starts: list[Exception] | None = None) -> None:
+        self.poison, self.starts, self.made = poison or set(), starts or [], list[Mortal]()
+
+    def __call__(self) -> Any:
+        self.made.append(Mortal(self))
+        return self.made[-1]
+
+
+class Mortal:
+    fingerprint = "f"
+
+    def __init__(self, makes: Makes) -> None:
+        self.makes, self.dead, self.closed = makes, asyncio.Event(), False
+
+    async def start(self) -> None:
+        await asyncio.sleep(0)
+        if self.makes.starts:
+            raise self.makes.starts.pop(0)
+        if self.dead.is_set():
+            raise EngineDied("gone")
+
+    async def generate(self, prompt: str, sampling: Sampling) -> str:
+        assert not self.closed, "asked after it was closed"
+        await asyncio.sleep(0)
+        if prompt in self.makes.poison:
+            self.dead.set()
+        work = asyncio.ensure_future(asyncio.sleep(0.001))
+        death = asyncio.ensure_future(self.dead.wait())
+        await asyncio.wait([work, death], return_when=asyncio.FIRST_COMPLETED)
+        if self.dead.is_set():
+            raise EngineDied("gone")
+        death.cancel()
+        if prompt == "refused":
+            raise PromptRefused("too long")
+        return prompt.upper()
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def asked(makes: Makes, prompts: list[str]) -> list[Any]:
+    generator = EnduringGenerator(makes)
+    await generator.start()
+    calls = (generator.generate(prompt, GREEDY) for prompt in prompts)
+    found = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
+    await generator.close()
+    return found
+
+
+@given(
+    prompts=st.lists(st.integers(0, 40).map(str), min_size=1, max_size=40),
+    poison=st.sets(st.integers(0, 40).map(str), max_size=3),
+)
+def test_poison_fails_and_all_others_are_answered(prompts: list[str], poison: set[str]) -> None:
+    async def main() -> None:
+        makes = Makes(poison)
+        for prompt, reply in zip(prompts, await asked(makes, prompts), strict=True):
+            assert isinstance(reply, NoAnswer) if prompt in poison else reply == prompt.upper()
+        bad = sum(prompt in poison for prompt in prompts)
+        assert len(makes.made) <= 1 + bad * (ALONE + 1)
+        assert all(engine.closed for engine in makes.made), "one was left running beside the next"
+
+    asyncio.run(main())
+
+
+def test_what_the_generator_raises_is_no_death() -> None:
+    async def main() -> None:
+        makes = Makes()
+        [said] = await asked(makes, ["refused"])
+        assert type(said) is PromptRefused and len(makes.made) == 1
+
+    asyncio.run(main())
+
+
+def test_a_bad_setting_is_refused_at_the_start_and_nothing_is_left_running() -> None:
+    async def main() -> None:
+        makes = Makes(starts=[WbragError("expected memory, found none")])
+        generator = EnduringGenerator(makes)
+        with pytest.raises(WbragError, match="^expected memory"):
+            await generator.start()
+        assert makes.made[0].closed
+        await generator.start()  # another try of whoever started it
+        assert len(makes.made) == 2
+
+    asyncio.run(main())
+
+
+def test_an_engine_that_was_killed_while_idle_starts_again_when_it_is_asked_whether_it_works() -> None:
+    async def main() -> None:
+        makes = Makes()
+        generator = EnduringGenerator(makes)
+        await generator.start()
+        makes.made[0].dead.set()
+        await generator.start()
+        assert len(makes.made) == 2 and await generator.generate("a", GREEDY) == "A"  # type: ignore[comparison-overlap]
+
+    asyncio.run(main())
+
+
+def test_one_that_does_not_start_again_says_why() -> None:
+    async def main() -> None:
+        makes = Makes({"a"})
+        generator = EnduringGenerator(makes)
+        await generator.start()
+        makes.starts = [WbragError("no memory")] * STARTS
+        with pytest.raises(NoEngine, match="does not: no memory"):
+            await generator.generate("a", GREEDY)
+
+    asyncio.run(main())
+
+
+def test_one_that_was_closed_is_not_started_again() -> None:
+    async def main() -> None:
+        makes = Makes()
+        generator = EnduringGenerator(makes)
+        await generator.start()
+        await generator.close()
+        with pytest.raises(NoEngine, match="closed"):
+            await generator.generate("a", GREEDY)
+        assert len(makes.made) == 1
+
+    asyncio.run(main())
