@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +20,15 @@ from wbrag.core.io.parquet import corpus_files, read_all
 from wbrag.core.prompts import render
 from wbrag.core.reading import read_answer
 from wbrag.core.tasks import as_data, reference, task
-from wbrag.core.types import Example, Generator, Hit, Message, Passage, unit_id
+from wbrag.core.types import Example, Hit, Message, Passage, unit_id
 from wbrag.enrich.distil import EVIDENCE_TOKENS
+from wbrag.enrich.row_jobs import EnrichJob, RowJob
 from wbrag.evaluation.demo_world import prepare
 from wbrag.units.layout import Layout
 from wbrag.workspace import Workspace
 
 Row = dict[str, Any]
-PARTS = ("EngineCore", "EngineActor", "RowActor", "EncoderActor", "ShardActor")
+PARTS = ("EngineCore", "EngineActor", "DispatchActor", "EncoderActor", "ShardActor")
 STAGES = ("closed book", "open book", "solo", "evidence", "rewrite", "round trip")
 
 
@@ -69,13 +70,12 @@ def one_pass(
     examples: Sequence[Example],
     verdicts: Path,
     core: int | None = None,
-    through: Callable[[Generator], Generator] = lambda generator: generator,
+    wrapped: Callable[[EnrichJob], RowJob] = lambda job: job,
 ) -> Pass:
     """wbrag's enrichment of `examples` on Ray Data, its models started here; verdicts go to the folder `verdicts`.
 
-    `core`: the one that the engine has to itself; all else of wbrag runs on the others. Rows ask `through(engines)`.
+    `core`: the one that the engine has to itself; all else of wbrag runs on the others. Rows are those of `wrapped`.
     """
-    from wbrag.enrich.row_jobs import EnrichJob
     from wbrag.executor.ray.row_pass import run_rows
 
     others = os.sched_getaffinity(0)
@@ -85,10 +85,10 @@ def one_pass(
     handles = workspace.session.handles(workspace.path / "index", workspace.indexes("none"))
     if core is not None:
         _move_engine(core)
-    handles = replace(handles, generator=through(handles.generator))
     started = time.perf_counter()
     with cpu_of(PARTS) as cpu:
-        records, _ = run_rows(workspace.config, EnrichJob(workspace.config), lambda: handles, examples, verdicts)
+        job = wrapped(EnrichJob(workspace.config))
+        records, _ = run_rows(workspace.config, job, lambda: handles, examples, verdicts)
         done = time.perf_counter()
     os.sched_setaffinity(0, others)
     return Pass([records[e.id] for e in examples], started - start, done - started, cpu)

@@ -13,7 +13,7 @@ from lib.enrichment import Ask, Pass, one_pass, passages, stages
 from lib.gpu_sizes import Size
 from lib.measured import Figure
 from lib.nvidia import Watched
-from lib.paper_sized import LLAMA_8B, TINY, Architecture, Script, Scripted, sizes, write_questions
+from lib.paper_sized import LLAMA_8B, TINY, Architecture, Script, ScriptedJob, sizes, write_questions
 from wbrag.core.config import Config, load
 from wbrag.workspace import Workspace
 
@@ -54,7 +54,7 @@ def figures(size: Size, folder: Path, gpu: Watched) -> Iterator[Figure]:
     script = Script(*sizes(), str(model / "tokenizer.json"))
     with Workspace(folder / "workspace", config(0.0)) as workspace:
         examples = workspace.examples("paper/train")
-        ours = one_pass(workspace, examples, folder / "verdicts", through=lambda engines: Scripted(engines, script))
+        ours = one_pass(workspace, examples, folder / "verdicts", wrapped=lambda job: ScriptedJob(job, script))
         ended = time.perf_counter()
         workspace.close()
         asked = stages(ours.rows, passages(workspace.layout), workspace.config)
