@@ -14,9 +14,10 @@ from tests.support.hosts import OnRay
 from tests.support.openai_server import OpenAIServer
 from wbrag.core.types import Hit
 from wbrag.retrieval.index.shard import open_shards
+from wbrag.units.tidy import tidy
 from wbrag.workspace import Workspace
 
-INDEX = {"shards": 3, "block_rows": 8}
+LISTS = "IVF4,SQfp16"
 
 
 def write(path: Path, rows: dict[str, str]) -> Path:
@@ -42,13 +43,15 @@ def planned(w: Workspace) -> tuple[int, int, int]:
 
 @pytest.mark.integration
 @pytest.mark.slow
+@pytest.mark.parametrize("factory", ["SQfp16", LISTS])
 def test_a_changed_corpus(
-    on_ray: OnRay, endpoint: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    on_ray: OnRay, endpoint: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str
 ) -> None:
+    index = {"shards": 3, "block_rows": 8, "factory": factory}
     monkeypatch.setattr("wbrag.data.ingest.PART_ROWS", 20)
     monkeypatch.setattr("wbrag.data.ingest.BATCH", 20)
     texts = {f"d{i:03d}": f"The code of item {i} is {i * 7919 % 1000}." for i in range(120)}
-    with on_ray.workspace(tmp_path / "w", endpoint, index=INDEX) as w:
+    with on_ray.workspace(tmp_path / "w", endpoint, index=index) as w:
         w.ingest_corpus(write(tmp_path / "c.jsonl", texts), "jsonl")
         assert planned(w) == (120, 120, 3)
         first = w.index()
@@ -77,7 +80,14 @@ def test_a_changed_corpus(
         third = w.index()
         assert third["embedded"] == 0, "what was embedded once is found again"
         found = hits(w)
-    with on_ray.workspace(tmp_path / "whole", endpoint, index=INDEX) as w:
+        shared = [folder.name for folder in (w.layout.path / "index").glob("trained-*/")]
+        assert len(shared) == (factory == LISTS), "shards share what they learnt, and so do those of a changed corpus"
+        monkeypatch.setattr("wbrag.units.tidy.GRACE_H", -1.0)
+        tidy(w.layout, keep=1)
+        assert w.index()["shards_built"] == 0 and [*(w.layout.path / "index").glob("trained-*/")] == [
+            w.layout.path / "index" / name for name in shared
+        ]
+    with on_ray.workspace(tmp_path / "whole", endpoint, index=index) as w:
         for file in sorted((tmp_path / "w" / "corpus").iterdir()):
             (tmp_path / "whole" / "corpus").mkdir(parents=True, exist_ok=True)
             pq.write_table(pq.read_table(file), tmp_path / "whole" / "corpus" / file.name)

@@ -21,7 +21,7 @@ from wbrag.core.io.append_log import MANY_FILES
 from wbrag.core.io.files import Location, inside, listed
 from wbrag.retrieval.encoder import encoder_fingerprint
 from wbrag.retrieval.external import is_external
-from wbrag.retrieval.index.manifest import Manifest
+from wbrag.retrieval.index.manifest import SHARES, TRAINED, Manifest
 from wbrag.retrieval.index.under_way import building
 from wbrag.retrieval.index.vector_store import ENDING, VectorStore, load
 from wbrag.retrieval.keywords.index import part_name
@@ -30,7 +30,12 @@ from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 
 GRACE_H = 24.0  # a release is tested within a day
-MADE = ("base-", "units-", "statistics-")  # what indexing and publishing put into index/, but for units' manifests
+MADE = (
+    "base-",
+    "units-",
+    "statistics-",
+    TRAINED,
+)  # what indexing and publishing make in index/, but for units' manifests
 KEYS, PACKS = "keys", "embeddings"
 
 
@@ -55,7 +60,7 @@ def tidy(layout: Layout, keep: int = 3, *, dry_run: bool = False) -> list[LetGo]
         raise UsageError(f"expected no index to be built, found {by}: let it finish, or remove it where none runs")
     kept, root = layout.releases.all()[-keep:], layout.path / "index"
     manifests = list(_manifests(layout, kept))
-    named = {name for path, manifest in manifests for name in (Path(path).name, *_parts(manifest))}
+    named = {name for path, manifest in manifests for name in (Path(path).name, *_parts(manifest))} | _shared(root)
     encoders = {manifest.encoder for _, manifest in manifests}
     found = {
         "files of indexes and releases": [f for f in _files(root) if _own(f, root) not in named],
@@ -81,6 +86,13 @@ def _manifests(layout: Layout, kept: Iterable[Release]) -> Iterator[tuple[str, M
     for path, sha256 in sorted(pointed):
         if path:
             yield path, Manifest.read(layout.path / path, sha256)
+
+
+def _shared(root: Location) -> set[str]:
+    """The empty index that shards of the next base index are filled from, as those of the last were."""
+    file = root / SHARES
+    found = json.loads(file.read_text(encoding="utf-8")).get("training") if file.is_file() else None
+    return {found["name"]} if found else set()
 
 
 def _parts(manifest: Manifest) -> Iterator[str]:

@@ -7,7 +7,6 @@ a finished shard is never built again, and a changed corpus embeds what has chan
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections import Counter
@@ -16,11 +15,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import ray
 
-from wbrag.core.io.files import Location, location, write_atomically
+from wbrag.core.io.files import Location, location
 from wbrag.executor.ray.capacity import Asked, cluster
 from wbrag.executor.ray.corpus_blocks import CorpusBlock, Piece
 from wbrag.executor.ray.failures import translated
-from wbrag.executor.ray.index_plan import SHARES, Wanted, keep_keys, kept_keys, missing_keys, plan_index
+from wbrag.executor.ray.index_lists import Lists
+from wbrag.executor.ray.index_plan import Wanted, describe, keep_keys, kept_keys, missing_keys, plan_index
 from wbrag.executor.ray.session import ANYWHERE, Session, wait
 from wbrag.executor.ray.tasks import side_by_side
 from wbrag.retrieval.encoder import encoder_fingerprint
@@ -69,15 +69,17 @@ def build_index(
     files = [(str(corpus / name), str(file)) for name, file in missing_keys(parts, kept).items()]
     for _ in side_by_side(_keep_keys, files, "the reading of the corpus", limit_s):
         pass
-    found = plan_index(config, corpus, kept_keys(parts, kept), store, root)
+    keys = kept_keys(parts, kept)
+    found = plan_index(config, corpus, keys, store, root)
     dimension = session.encoder().dimension()
     shards = dict(found.files)
     if found.wanted:
         tell(found.said())
-        shards |= _build_shards(session, store, root, dimension, found.wanted, progress)
+        lists = Lists.of(session, root, store, dimension, found, keys)
+        shards |= _build_shards(session, store, root, dimension, found.wanted, lists, progress)
     whole = tuple(shards[i] for i in range(len(found.blocks)))
     made = Manifest(encoder, config.encoder.model, dimension, config.index.factory, whole)
-    write_atomically(root / SHARES, json.dumps({"manifest": made.name, "shares": found.shares}) + "\n")
+    describe(root, made.name, found)
     return BuiltIndex(made, found.new, len(found.wanted))
 
 
@@ -91,17 +93,20 @@ def _build_shards(
     root: Location,
     dimension: int,
     wanted: Mapping[int, Wanted],
+    lists: Lists,
     progress: Progress | None,
 ) -> dict[int, ShardFiles]:
-    """Each of the `wanted` shards, begun as soon as its passages are embedded."""
-    builds = Builds(session, root, store, dimension, wanted.values())
+    """Each of the `wanted` shards, begun as soon as its passages are embedded and the `lists` it shares are there."""
+    builds = Builds(session, root, store, dimension, wanted.values(), lists)
     total = done = sum(len(one.keys) for one in wanted.values())
     done -= sum(len(piece.keys) for one in wanted.values() for piece in one.pieces)
     left = {i: len(one.pieces) for i, one in wanted.items()}
     try:
         for i in [i for i, count in left.items() if not count]:
             builds.begin(i, wanted[i])
-        for i, rows in _embed(session, [(i, p) for i, one in wanted.items() for p in one.pieces], store.folder):
+        pieces = [(i, p) for i, one in wanted.items() for p in one.pieces]
+        for i, piece, rows in _embed(session, lists.first(pieces), store.folder):
+            lists.embedded(piece)
             left[i] -= 1
             done += rows
             if progress:
@@ -109,11 +114,12 @@ def _build_shards(
             if not left[i]:
                 builds.begin(i, wanted[i])
             builds.collect(timeout=0)
-        while builds.running:
+        while builds.running or builds.waiting:
             builds.collect(timeout=LOOKS_S)
         return builds.files
     finally:
         builds.stop()
+        lists.stop()
 
 
 class Builds:
@@ -124,9 +130,16 @@ class Builds:
     """
 
     def __init__(
-        self, session: Session, root: Location, store: VectorStore, dimension: int, wanted: Collection[Wanted]
+        self,
+        session: Session,
+        root: Location,
+        store: VectorStore,
+        dimension: int,
+        wanted: Collection[Wanted],
+        lists: Lists,
     ) -> None:
-        self.session, self.root, self.store, self.dimension = session, root, store, dimension
+        self.session, self.root, self.store, self.dimension, self.lists = session, root, store, dimension, lists
+        self.waiting: list[tuple[int, Wanted]] = []  # shards whose passages are there, for the lists that they share
         self.factory = session.config.index.factory
         memory = build_bytes(max(len(one.keys) for one in wanted), dimension, self.factory)
         session.check(Asked("shard builds", 1, memory=memory, lower="raise index.shards or choose SQfp16"))
@@ -137,13 +150,26 @@ class Builds:
         self._since = time.monotonic()
 
     def begin(self, shard: int, one: Wanted) -> None:
+        self.waiting.append((shard, one))
+        self._begin()
+
+    def _begin(self) -> None:
+        if self.waiting and self.lists.there():
+            for shard, one in self.waiting:
+                self._start(shard, one)
+            self.waiting = []
+
+    def _start(self, shard: int, one: Wanted) -> None:
         builder, places = self.actor.remote(), self.store.places(one.keys)
         what = str(self.root), one.name, self.factory, self.dimension, one.blocks, places, str(self.store.folder)
-        self.running[builder.build.remote(*what, self.threads)] = shard, builder, builder.ready.remote()
+        built = builder.build.remote(*what, self.threads, self.lists.files)
+        self.running[built] = shard, builder, builder.ready.remote()
 
     def collect(self, timeout: float) -> None:
         """Take what is finished, in whichever order, and give its place away; not for ever while none has a place."""
+        self._begin()
         if not self.running:
+            self.lists.wait(timeout)
             return
         for built in ray.wait(list(self.running), timeout=timeout)[0]:
             shard, builder, _ = self.running.pop(built)
@@ -174,26 +200,26 @@ def _call(function: Callable[..., T], root: str, rest: tuple[Any, ...]) -> T:
     return function(location(root), *rest)
 
 
-def _embed(session: Session, pieces: Sequence[tuple[int, Piece]], folder: Location) -> Iterator[tuple[int, int]]:
-    """Yields (shard, passages) of each piece as its pack is written.
+def _embed(session: Session, pieces: Sequence[tuple[int, Piece]], folder: Location) -> Iterator[tuple[int, Piece, int]]:
+    """Yields shard, piece and passages of each as its pack is written.
 
     An encoder has `AT_ONCE` pieces in hand; one that comes up later takes its share from then on. It reads and writes
     them itself, so that no text passes through this process.
     """
     if not pieces:
         return
-    encoder, waiting, running = session.encoder(), list(reversed(pieces)), dict[Any, tuple[int, Any]]()
+    encoder, waiting, running = session.encoder(), list(reversed(pieces)), dict[Any, tuple[int, Piece, Any]]()
     busy: Counter[Any] = Counter()
     while waiting or running:
         for actor in encoder.up():
             while waiting and busy[actor] < AT_ONCE:
                 shard, piece = waiting.pop()
-                running[actor.embed.remote(piece, str(folder))] = shard, actor
+                running[actor.embed.remote(piece, str(folder))] = shard, piece, actor
                 busy[actor] += 1
         for done in ray.wait(list(running), timeout=LOOKS_S)[0]:
-            shard, actor = running.pop(done)
+            shard, piece, actor = running.pop(done)
             busy[actor] -= 1
-            yield shard, ray.get(done)
+            yield shard, piece, ray.get(done)
 
 
 class ShardBuilder:
@@ -215,6 +241,7 @@ def build_one(
     places: Places,
     store: str,
     threads: int,
+    trained: ShardFiles | None = None,
 ) -> ShardFiles:
     """The shard `name` of the passages of `blocks`, whose vectors lie at `places` of a store."""
     import faiss
@@ -227,4 +254,4 @@ def build_one(
             start = stop
 
     faiss.omp_set_num_threads(min(threads, os.cpu_count() or 1))
-    return build_once(location(root), name, factory, dimension, stream(), sum(b.rows for b in blocks))
+    return build_once(location(root), name, factory, dimension, stream(), sum(b.rows for b in blocks), trained)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,14 +12,16 @@ import numpy as np
 
 from wbrag.core.config import Config
 from wbrag.core.fingerprint import fingerprint
-from wbrag.core.io.files import Location, file_in_one_step
+from wbrag.core.io.files import Location, file_in_one_step, write_atomically
 from wbrag.executor.ray.corpus_blocks import CorpusBlock, Piece, Shares, digest, new_pieces, part_keys, plan, share
 from wbrag.retrieval.encoder import encoder_fingerprint
-from wbrag.retrieval.index.manifest import ShardFiles
-from wbrag.retrieval.index.shard import finished
+from wbrag.retrieval.index.build import runs
+from wbrag.retrieval.index.manifest import SHARES, TRAINED, ShardFiles
+from wbrag.retrieval.index.shard import exact, finished
 from wbrag.retrieval.index.vector_store import Keys, VectorStore, load
 
-SHARES = "shares.json"  # beside the shards: which blocks of the corpus each is made of
+OUTGROWN = 4  # times the passages that an index has learnt from, and it learns anew
+BLOCKS = 4  # times those that would hold the sample: it is taken from so many
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,16 @@ class Wanted:
     pieces: list[Piece]
 
 
+@dataclass(frozen=True)
+class Training:
+    """An empty index that learns once for all shards: its name, and how many passages there were when it did."""
+
+    name: str
+    encoder: str
+    factory: str
+    passages: int
+
+
 @dataclass(frozen=True, eq=False)
 class IndexPlan:
     """The shards of an index by number: those that are there, and those that are not."""
@@ -39,6 +51,7 @@ class IndexPlan:
     blocks: list[list[CorpusBlock]]
     files: dict[int, ShardFiles]
     wanted: dict[int, Wanted]
+    training: Training | None  # what its shards share, where their kind learns from vectors
 
     @cached_property
     def passages(self) -> int:
@@ -64,25 +77,63 @@ def plan_index(
 ) -> IndexPlan:
     """`keys` are those of the passages [n, 4] of each of the corpus's files, `store` has the vectors that are there."""
     c, encoder = config.index, encoder_fingerprint(config.encoder)
-    last = _last_shares(root)
+    described = _described(root)
+    last = described.get("shares")
     blocks = share(plan(corpus, c.block_rows, c.shards, last), c.shards, last)
+    training = None if exact(c.factory) else _training(encoder, c.factory, keys, root, described.get("training"))
     files, wanted = dict[int, ShardFiles](), dict[int, Wanted]()
     for number, mine in enumerate(blocks):
         rows = np.concatenate([keys[block.place[0]][block.start : block.stop] for block in mine])
-        name = f"base-{fingerprint(encoder, c.factory, digest(rows[:, 2:]))}"
-        if there := finished(root, name):
+        made_of = encoder, c.factory, digest(rows[:, 2:])
+        alone = f"base-{fingerprint(*made_of)}"  # with lists of its own, as shards were until they shared them
+        name = f"base-{fingerprint(*made_of, training.name)}" if training else alone
+        if there := finished(root, alone) or finished(root, name):
             files[number] = there
         else:
             own = rows[:, :2]
             pieces = list(new_pieces(mine, own, store.places(own).known, c.block_rows))
             wanted[number] = Wanted(name, mine, own, pieces)
-    return IndexPlan(blocks, files, wanted)
+    return IndexPlan(blocks, files, wanted, training)
 
 
-def _last_shares(root: Location) -> Shares | None:
-    """Which blocks the shards of the last index were made of."""
+def _described(root: Location) -> dict[str, Any]:
+    """What `describe` wrote of the last index."""
     file = root / SHARES
-    return json.loads(file.read_text(encoding="utf-8"))["shares"] if file.is_file() else None
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def describe(root: Location, manifest: str, found: IndexPlan) -> None:
+    """Write down which blocks the shards of an index are made of, and what they share."""
+    training = asdict(found.training) if found.training else None
+    said = {"manifest": manifest, "shares": found.shares} | ({"training": training} if training else {})
+    write_atomically(root / SHARES, json.dumps(said) + "\n")
+
+
+def _training(
+    encoder: str, factory: str, keys: Mapping[str, Any], root: Location, last: dict[str, Any] | None
+) -> Training:
+    """That of the last index, so that shards stay what they are, unless the corpus has outgrown it."""
+    passages = sum(map(len, keys.values()))
+    if last and (last["encoder"], last["factory"]) == (encoder, factory) and passages <= OUTGROWN * last["passages"]:
+        was = Training(**last)
+        if finished(root, was.name):
+            return was
+    contents = [digest(keys[name][:, 2:]) for name in sorted(keys)]
+    return Training(f"{TRAINED}{fingerprint(encoder, factory, contents)}", encoder, factory, passages)
+
+
+def sampled(found: IndexPlan, keys: Mapping[str, Any], wanted: int) -> tuple[list[CorpusBlock], Keys]:
+    """Blocks spread over the corpus, and the keys [n, 2] of about `wanted` of their passages.
+
+    Whole blocks, since these are embedded first; from each some runs of rows, since neighbours are alike.
+    """
+    blocks = [block for mine in found.blocks for block in mine]
+    rows = sum(block.rows for block in blocks)
+    count = min(len(blocks), -(-BLOCKS * wanted * len(blocks) // rows))
+    chosen = [blocks[i] for i in np.linspace(0, len(blocks) - 1, count).astype(int)]
+    each = -(-wanted // count)
+    own = [keys[block.place[0]][block.start : block.stop, :2] for block in chosen]
+    return chosen, np.concatenate([mine[start:stop] for mine in own for start, stop in runs(len(mine), each)])
 
 
 def missing_keys(parts: Mapping[str, str], kept: Location) -> dict[str, Location]:

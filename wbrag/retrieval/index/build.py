@@ -19,7 +19,7 @@ from wbrag.core.errors import UsageError, WbragError
 POINTS_PER_CENTROID = 64  # FAISS warns below 39, and takes at most 256
 FEWEST_CENTROIDS = 1024  # the sample is as large as for so many: product quantizers learn from it too
 RUN = 128  # rows of the training sample that lie together, so that it is read in pieces
-PIECE = 16_384  # vectors held as float32 at a time
+PIECE = 4_096  # vectors held as float32 at a time
 WRITE_BYTES = 1 << 20  # bytes of an index that go to its file in one piece
 PROBED_LISTS = 64  # of an IVF index, per query; FAISS's own default is 1, and it is stored with the index
 
@@ -59,11 +59,11 @@ def add_exact(index: Any, vectors: Array) -> None:
 
 
 def fill(index: Any, file: Path, count: int) -> None:
-    """Train `index` on a sample of the `count` float16 vectors that `file` holds row after row, and add them all."""
+    """Add the `count` float16 vectors that `file` holds row after row; first an untrained index learns from them."""
     import faiss
 
     if not index.is_trained:
-        _train(index, file, count)
+        train(index, _sample(file, count, index.d, _sample_of(index)), count)
     if not isinstance(index, faiss.IndexIVF):
         reserve(index, count)
         for _, vectors in _pieces(file, count, index.d):
@@ -101,8 +101,33 @@ def write_index(index: Any, path: Path) -> None:
 
 
 def trained_on(factory: str, dimension: int) -> int:
-    """How many vectors at most an index of this kind is trained on."""
-    return _sample_of(new_index(factory, dimension))
+    """How many vectors at most an index of this kind is trained on; 0 for one that needs no training."""
+    index = new_index(factory, dimension)
+    return 0 if index.is_trained else _sample_of(index)
+
+
+def runs(count: int, wanted: int) -> list[tuple[int, int]]:
+    """Rows [start, stop) that lie together, spread over `count` of them: about `wanted`, no row twice."""
+    if not count:
+        return []
+    starts = np.linspace(0, max(0, count - RUN), -(-min(count, wanted) // RUN)).astype(np.int64).tolist()
+    return [(start, min(start + RUN, after)) for start, after in zip(starts, [*starts[1:], count], strict=True)]
+
+
+def train(index: Any, sample: Array, count: int) -> None:
+    """Train `index` on `sample` [n, d] float32, out of `count` vectors."""
+    import faiss
+
+    try:
+        if isinstance(index, faiss.IndexIVF) and _learns_nothing(index):
+            index.train_q1(len(sample), faiss.swig_ptr(sample), False, index.metric_type)
+            sample = sample[:RUN]  # FAISS would make residuals of all of it, as much again, and learn nothing from them
+        index.train(sample)
+    except RuntimeError:
+        raise WbragError(
+            f"expected more passages in an index than its index.factory has centroids, found {count}: "
+            "choose fewer centroids or SQfp16"
+        ) from None
 
 
 def _sample_of(index: Any) -> int:
@@ -112,22 +137,21 @@ def _sample_of(index: Any) -> int:
     return POINTS_PER_CENTROID * max(FEWEST_CENTROIDS, 0 if lists is None else int(lists.nlist))
 
 
-def _train(index: Any, file: Path, count: int) -> None:
-    wanted = _sample_of(index)
-    runs = -(-min(count, wanted) // RUN)
-    starts = np.linspace(0, max(0, count - RUN), runs).astype(np.int64)
-    sample = np.empty((runs * RUN, index.d), np.float32)
-    size = 0
-    for start, stop in zip(starts, [*np.minimum(starts[1:], starts[:-1] + RUN), count]):  # no row twice
+def _learns_nothing(index: Any) -> bool:
+    """Whether vectors are stored in the lists of `index` as they are, in 32 or 16 bits."""
+    import faiss
+
+    coded = isinstance(index, faiss.IndexIVFScalarQuantizer) and index.sq.qtype == faiss.ScalarQuantizer.QT_fp16
+    return coded or isinstance(index, faiss.IndexIVFFlat)
+
+
+def _sample(file: Path, count: int, dimension: int, wanted: int) -> Array:
+    found = runs(count, wanted)
+    sample, size = np.empty((sum(stop - start for start, stop in found), dimension), np.float32), 0
+    for start, stop in found:
+        sample[size : size + stop - start] = _read(file, start, stop, dimension)
         size += stop - start
-        sample[size - (stop - start) : size] = _read(file, start, stop, index.d)
-    try:
-        index.train(sample[:size])
-    except RuntimeError:
-        raise WbragError(
-            f"expected more passages in a shard than its index.factory has centroids, found {count}: "
-            "choose fewer centroids, fewer index.shards or SQfp16"
-        ) from None
+    return sample
 
 
 def _pieces(file: Path, count: int, dimension: int) -> Iterator[tuple[slice, Array]]:

@@ -17,6 +17,8 @@ from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, sha256_of, write_atomically
 
 FORMAT = 1
+SHARES = "shares.json"  # beside the shards of the base: which blocks of the corpus each is made of, and what they share
+TRAINED = "trained-"  # what the name of an empty index begins with that shards share
 
 
 @dataclass(frozen=True)

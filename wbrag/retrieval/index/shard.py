@@ -29,7 +29,7 @@ from wbrag.core.io.schemas import schema_of
 from wbrag.core.types import Hit, Origin, PassageText
 from wbrag.retrieval.encoder import Vectors
 from wbrag.retrieval.index import scan
-from wbrag.retrieval.index.build import add_exact, fill, new_index, reserve, write_index
+from wbrag.retrieval.index.build import add_exact, fill, new_index, reserve, train, write_index
 from wbrag.retrieval.index.copies import with_copy
 from wbrag.retrieval.index.labels import Visible, Writer, labels_of
 from wbrag.retrieval.index.manifest import Manifest, ShardFiles, verify
@@ -49,13 +49,20 @@ Block = tuple[npt.NDArray[Any], pa.Table]  # vectors [n, d] float16 or float32, 
 
 
 def build_shard(
-    root: Location, name: str, factory: str, dimension: int, blocks: Iterable[Block], expected: int = 0
+    root: Location,
+    name: str,
+    factory: str,
+    dimension: int,
+    blocks: Iterable[Block],
+    expected: int = 0,
+    trained: ShardFiles | None = None,
 ) -> ShardFiles:
     """Write `root/name` from `blocks`; memory is bounded by the shard's index, one block and a training sample.
 
-    `expected` is how many vectors there will be, where that is known: room for them is set aside once.
+    `expected` is how many vectors there will be, where that is known: room for them is set aside once. `trained` is an
+    empty index in `root` that all shards share; without it the shard learns from its own vectors.
     """
-    index = new_index(factory, dimension)
+    index = open_trained(root, trained) if trained else new_index(factory, dimension)
     if flat := exact(factory):
         reserve(index, expected)
     count = 0
@@ -87,14 +94,43 @@ def build_shard(
     return ShardFiles(name, count, found)
 
 
+def write_trained(root: Location, name: str, factory: str, sample: Vectors, count: int) -> ShardFiles:
+    """Put an empty index into `root/name` that has learnt from `sample` [n, d], out of `count` vectors."""
+
+    def make() -> ShardFiles:
+        index = new_index(factory, sample.shape[1])
+        train(index, sample, count)
+        with folder_in_one_step(root / name) as scratch:
+            write_index(index, scratch / "vectors.faiss")
+            return ShardFiles(name, 0, digests(scratch))
+
+    return once(root, name, make)
+
+
+def open_trained(root: Location, files: ShardFiles) -> Any:
+    """The empty index of `write_trained`, its checksum compared."""
+    import faiss
+
+    def read(root: Path, files: ShardFiles) -> Any:
+        return faiss.read_index(str(verify(root, files) / "vectors.faiss"))
+
+    return with_copy(root, files, None, read)
+
+
 def build_once(
-    root: Location, name: str, factory: str, dimension: int, blocks: Iterable[Block], expected: int = 0
+    root: Location,
+    name: str,
+    factory: str,
+    dimension: int,
+    blocks: Iterable[Block],
+    expected: int = 0,
+    trained: ShardFiles | None = None,
 ) -> ShardFiles:
     """`build_shard`, unless `root/name` stands there: a finished shard is known by the record beside it.
 
     `name` says what the shard is made of; `blocks` is not touched where nothing is to be built.
     """
-    return once(root, name, lambda: build_shard(root, name, factory, dimension, blocks, expected))
+    return once(root, name, lambda: build_shard(root, name, factory, dimension, blocks, expected, trained))
 
 
 def once(root: Location, name: str, make: Callable[[], ShardFiles]) -> ShardFiles:

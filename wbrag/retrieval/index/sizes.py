@@ -71,10 +71,13 @@ def stored_bytes(root: Location, manifest: Manifest) -> int:
 
 
 def build_bytes(count: int, dimension: int, factory: str) -> int:
-    """The most memory that building a shard of `count` vectors takes: its index, and a training sample or a piece."""
-    sample = 0 if exact(factory) else min(count, trained_on(factory, dimension)) * dimension * 4
-    piece = BLOCK * dimension * 4
-    return _faiss(count, dimension, factory) + sample + piece
+    """The most memory that building a shard of `count` vectors takes: its index, and a piece of them as float32."""
+    return _faiss(count, dimension, factory) + BLOCK * dimension * 4
+
+
+def training_bytes(count: int, dimension: int, factory: str) -> int:
+    """The most that learning from `count` vectors takes: the sample as stored, as float32, and FAISS's own copy."""
+    return min(count, trained_on(factory, dimension)) * dimension * 10
 
 
 def _arrow(count: int, texts: Texts, block_rows: int) -> int:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from wbrag.retrieval.index.shard import PASSAGES, Block, build_shard
-from wbrag.retrieval.index.sizes import Texts, build_bytes, index_bytes
+from wbrag.retrieval.index.sizes import Texts, build_bytes, index_bytes, training_bytes
 
 faiss.omp_set_num_threads(1)
 LISTS = "IVF16,SQfp16"
@@ -52,7 +52,7 @@ def test_a_build_takes_its_index_and_what_it_learns_from() -> None:
     index = {factory: index_bytes(10**6, 64, factory, Texts(1, 1, 1), 1, BLOCK).faiss for factory in ("SQfp16", LISTS)}
     piece = build_bytes(10**6, 64, "SQfp16") - index["SQfp16"]
     assert 0 < piece < 100 << 20
-    sample = build_bytes(10**6, 64, LISTS) - index[LISTS] - piece
-    assert 16 * 64 * 4 < sample <= 10**6 * 64 * 4
-    small = index_bytes(1000, 64, LISTS, Texts(1, 1, 1), 1, BLOCK).faiss
-    assert build_bytes(1000, 64, LISTS) - small - piece == 1000 * 64 * 4
+    assert build_bytes(10**6, 64, LISTS) == index[LISTS] + piece, "it is filled from lists that have learnt"
+    assert training_bytes(10**6, 64, "SQfp16") == 0
+    assert training_bytes(10**6, 64, LISTS) == training_bytes(10**9, 64, LISTS) == 64 * 1024 * 64 * 10
+    assert training_bytes(100, 64, LISTS) == 100 * 64 * 10
