@@ -21,7 +21,9 @@ class EncoderConfig(Section):
     query_prefix: str | None = Field(None, description="default: the model's own ('query: ' for the E5 family)")
     passage_prefix: str | None = Field(None, description="default: the model's own ('passage: ' for the E5 family)")
     max_tokens: int = Field(256, ge=8, description="tokens of a passage that are read")
-    batch_size: int | None = Field(None, ge=1, description="texts at once; default: 8 on a CPU, 64 on a GPU")
+    batch_size: int | None = Field(
+        None, ge=1, description="texts at once; default: 8 passages or 32 questions on a CPU, 64 on a GPU"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="auto: float16 on a GPU; on a CPU float32, passages in bfloat16 where it multiplies that (AMX)",

@@ -120,7 +120,8 @@ def train(index: Any, sample: Array, count: int) -> None:
 
     try:
         if isinstance(index, faiss.IndexIVF) and _learns_nothing(index):
-            index.train_q1(len(sample), faiss.swig_ptr(sample), False, index.metric_type)
+            lists: Any = index
+            lists.train_q1(len(sample), faiss.swig_ptr(sample), False, index.metric_type)
             sample = sample[:RUN]  # FAISS would make residuals of all of it, as much again, and learn nothing from them
         index.train(sample)
     except RuntimeError:
