@@ -40,10 +40,10 @@ class DeadlyEngine(EngineActor):
 class DeadlyRows(EngineActor):
     """Dies of the marked row itself, before it asks anything."""
 
-    async def rows(self, work: Work, block: Sequence[str]) -> Told:
+    async def rows(self, work: Work, block: Sequence[str], proven: bool) -> Told:
         if work.name not in self._workers:
             self._workers[work.name] = asyncio.ensure_future(self._deadly(work))
-        return await super().rows(work, block)
+        return await super().rows(work, block, proven)
 
     async def _deadly(self, work: Work) -> RowWorker:
         worker = await self._worker(work)

@@ -1,14 +1,16 @@
 """Enduring generator: an engine that dies is started again in this process, and a prompt that kills it is found.
 
-Every call in flight at a death may be what caused it, so each of them is repeated with the engine to itself. A prompt
-that then takes three engines down is at fault, and fails with `NoAnswer`; all others get their answer.
+Every call in flight at a death may be what caused it, so all of them are repeated with the engine to themselves, in
+parts (`suspects.py`). A prompt that alone takes three engines down is at fault, and fails with `NoAnswer`; all others
+get their answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from wbrag.core.errors import EngineDied, NoAnswer, WbragError
@@ -16,9 +18,9 @@ from wbrag.core.model_sections import IN_FLIGHT
 from wbrag.core.types import Generator
 from wbrag.generators.lease import Lease
 from wbrag.generators.one_door import OneDoor
+from wbrag.generators.suspects import ALONE, divided
 
 log = logging.getLogger(__name__)
-ALONE = 3  # deaths with nothing else at work that put a prompt at fault: two may be bad luck, on spot nodes
 STARTS = 3  # failed in a row, and this process has no engine any more
 CLOSING_S = 60.0  # for what is left of a dead engine
 
@@ -33,34 +35,68 @@ class EnduringGenerator(OneDoor):
         self.make, self.fingerprint, self.in_flight = make, "", IN_FLIGHT
         self._engine: Generator | None = None
         self._starting, self._turns = asyncio.Lock(), Lease()
+        self._failed, self._why = 0, ""  # starts one after the other
         self._closed = False
+        self._suspects: list[_Call] = []  # in flight at a death, and not yet settled
+        self._settling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the engine, or let a running one say that it still works; raises why it does not come up."""
+        engine = await self._started()
         try:
-            await (await self._started()).start()
+            await engine.start()
         except EngineDied:
-            await self._buried(self._engine)
+            await self._buried(engine)
             await self._again()
 
     async def ask(self, method: str, *arguments: Any) -> Any:
-        """Beside other calls; after a death under this one, alone."""
+        """Beside other calls; after a death under this one, among fewer and fewer."""
         try:
             async with self._turns.together():
                 return await self._once(method, *arguments)
         except EngineDied:
             if self._closed:
                 raise
-        for _ in range(ALONE):
-            try:
-                async with self._turns.alone():
-                    return await self._once(method, *arguments)
-            except EngineDied:
-                if self._closed:
-                    raise
-        raise NoAnswer(
-            f"expected an engine to answer, found {ALONE} deaths with nothing else at work than this prompt: look at "
-            "the engine's log and the free memory"
+        call = _Call(method, arguments, asyncio.get_running_loop().create_future())
+        self._suspects.append(call)
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.ensure_future(self._settle())
+        return await call.reply
+
+    async def _settle(self) -> None:
+        """All suspects there are, with the engine to themselves; those who still work may become some."""
+        while self._suspects:  # none may come between this look and the end
+            async with self._turns.alone():
+                calls, self._suspects = self._suspects, []
+                log.warning("an engine has died under %d calls, which are repeated in parts", len(calls))
+                try:
+                    await divided(calls, self._tried, self._blame)
+                except Exception as error:  # there is no engine any more
+                    for call in calls:
+                        call.fail(error)
+
+    async def _tried(self, calls: Sequence[_Call]) -> list[_Call]:
+        """The calls that the engine died under."""
+        asked = [call for call in calls if not call.reply.done()]  # else its caller has left
+        found = await asyncio.gather(*(self._once(c.method, *c.arguments) for c in asked), return_exceptions=True)
+        dead = []
+        for call, reply in zip(asked, found, strict=True):
+            if isinstance(reply, EngineDied) and not self._closed:
+                dead.append(call)
+            elif isinstance(reply, NoEngine):
+                raise reply
+            elif isinstance(reply, BaseException):
+                call.fail(reply)
+            elif not call.reply.done():
+                call.reply.set_result(reply)
+        return dead
+
+    async def _blame(self, call: _Call) -> None:
+        call.fail(
+            NoAnswer(
+                f"expected an engine to answer, found {ALONE} deaths with nothing else at work than this prompt: look "
+                "at the engine's log and the free memory"
+            )
         )
 
     async def close(self) -> None:
@@ -82,24 +118,28 @@ class EnduringGenerator(OneDoor):
             if self._engine is None:
                 if self._closed:
                     raise NoEngine("expected a running engine, found that it was closed: run the command again")
+                if self._failed >= STARTS:
+                    raise NoEngine(f"expected the engine to start again, found that it does not: {self._why}")
                 engine = self.make()
                 try:
                     await engine.start()
-                except BaseException:
+                except BaseException as error:
+                    if isinstance(error, Exception):  # its caller has not just left
+                        self._failed, self._why = self._failed + 1, str(error)
                     await _left(engine)
                     raise
+                self._failed = 0
                 self._engine, self.fingerprint = engine, engine.fingerprint
                 self.in_flight = getattr(engine, "in_flight", IN_FLIGHT)
             return self._engine
 
     async def _again(self) -> Generator:
-        why = ""
-        for _ in range(STARTS):
+        while True:
             try:
                 return await self._started()
             except WbragError as error:
-                why = str(error)
-        raise NoEngine(f"expected the engine to start again, found that it does not: {why}")
+                if isinstance(error, NoEngine):
+                    raise
 
     async def _buried(self, engine: Generator | None) -> None:
         """No call goes to it any more; the first to say so waits until its memory is free."""
@@ -117,6 +157,17 @@ async def _left(engine: Generator) -> None:
         await asyncio.wait_for(engine.close(), CLOSING_S)
     except Exception as error:
         raise NoEngine(f"expected a dead engine to leave, found {type(error).__name__}: {error}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    method: str
+    arguments: tuple[Any, ...]
+    reply: asyncio.Future[Any]
+
+    def fail(self, error: BaseException) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(error)
 
 
 class NoEngine(WbragError):

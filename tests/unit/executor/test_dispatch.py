@@ -22,9 +22,9 @@ from wbrag.enrich.rows import example_json
 from wbrag.executor.ray import dispatch, engine_pool
 from wbrag.executor.ray.dispatch import Block, Dispatcher, homes
 from wbrag.executor.ray.engine_pool import EnginePool
-from wbrag.executor.ray.failures import EnginesGone
+from wbrag.executor.ray.failures import EnginesGone, NotUp
 from wbrag.executor.ray.row_worker import Output, Told, Work
-from wbrag.generators.enduring import ALONE
+from wbrag.generators.suspects import ALONE
 
 
 class Engine:
@@ -49,7 +49,7 @@ class Engine:
             self.dead, self.deaths, self.at_work = asyncio.Event(), self.deaths + 1, 0
         return 4
 
-    async def _rows(self, work: Work, rows: Sequence[str]) -> Told:
+    async def _rows(self, work: Work, rows: Sequence[str], proven: bool) -> Told:
         dead = self.dead
         if dead.is_set():
             raise ActorUnavailableError("gone", None)
@@ -68,7 +68,7 @@ class Engine:
         if self.stop == "raise":
             raise RayTaskError("rows", "", WbragError("expected a file, found none"))
         self.done += rows
-        return Told(self.stop)
+        return Told(self.stop, True)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -154,6 +154,41 @@ def test_what_a_worker_says_stops_the_run_and_nothing_more_is_begun(tmp_path: Pa
         engine.stop = "the model is down"
         told = await worked([engine], blocks_of(range(400), 1), tmp_path)
         assert {one.stop for one in told} == {"the model is down"} and len(engine.done) < 40
+
+    asyncio.run(main())
+
+
+def test_an_engine_that_does_not_start_is_no_rows_fault(tmp_path: Path) -> None:
+    """It came up once, and the process that has taken its place has no engine and gets none."""
+
+    async def main() -> None:
+        broken, whole = Engine(set()), Engine(set())
+
+        async def refused(*_: object) -> Told:
+            raise RayTaskError("rows", "NotUp: no", NotUp("expected vLLM to start, found no memory"))
+
+        broken.rows = broken._method(refused)
+        dispatching = dispatcher([broken, whole], tmp_path)
+        assert len(await dispatching.pool.up()) == 2
+        broken.ready = broken._method(refused)
+        told = await asyncio.wait_for(asyncio.gather(*map(dispatching, blocks_of(range(40), 2))), 60)
+        assert not any(one.stop for one in told)
+        assert sorted(whole.done) == sorted(row(number) for number in range(40))
+
+    asyncio.run(main())
+
+
+def test_deaths_of_an_idle_engine_count_for_no_row(tmp_path: Path) -> None:
+    """A node goes, and its engines are still taken to be up: rows that never began are not to blame."""
+
+    async def main() -> None:
+        engines = [Engine(set()) for _ in range(4)]
+        dispatching = dispatcher(engines, tmp_path)
+        assert len(await dispatching.pool.up()) == 4
+        for engine in engines:
+            engine.dead.set()
+        told = await asyncio.wait_for(dispatching(Block(0, [row(1)])), 60)
+        assert not told.stop and [text for engine in engines for text in engine.done] == [row(1)]
 
     asyncio.run(main())
 

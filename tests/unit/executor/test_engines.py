@@ -19,8 +19,8 @@ from wbrag.executor.ray import engine_pool
 from wbrag.executor.ray.engine_pool import EnginePool
 from wbrag.executor.ray.engines import RemoteGenerator
 from wbrag.executor.ray.failures import EnginesGone
-from wbrag.generators.enduring import ALONE
 from wbrag.generators.lease import Lease
+from wbrag.generators.suspects import ALONE
 
 GREEDY = Sampling()
 

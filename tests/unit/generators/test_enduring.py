@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from wbrag.core.errors import EngineDied, NoAnswer, PromptRefused, WbragError
 from wbrag.core.types import Sampling
-from wbrag.generators.enduring import ALONE, STARTS, EnduringGenerator, NoEngine
+from wbrag.generators.enduring import STARTS, EnduringGenerator, NoEngine
+from wbrag.generators.suspects import ALONE
 
 GREEDY = Sampling()
 
@@ -78,7 +79,7 @@ def test_poison_fails_and_all_others_are_answered(prompts: list[str], poison: se
         for prompt, reply in zip(prompts, await asked(makes, prompts), strict=True):
             assert isinstance(reply, NoAnswer) if prompt in poison else reply == prompt.upper()
         bad = sum(prompt in poison for prompt in prompts)
-        assert len(makes.made) <= 1 + bad * (ALONE + 1)
+        assert len(makes.made) <= 1 + bad * (ALONE + 2)
         assert all(engine.closed for engine in makes.made), "one was left running beside the next"
 
     asyncio.run(main())
@@ -126,6 +127,35 @@ def test_one_that_does_not_start_again_says_why() -> None:
         makes.starts = [WbragError("no memory")] * STARTS
         with pytest.raises(NoEngine, match="does not: no memory"):
             await generator.generate("a", GREEDY)
+
+    asyncio.run(main())
+
+
+def test_starts_are_counted_once_for_all_who_wait() -> None:
+    async def main() -> None:
+        makes = Makes({"a"})
+        generator = EnduringGenerator(makes)
+        await generator.start()
+        makes.starts = [WbragError("no memory")] * 99
+        calls = (generator.generate(prompt, GREEDY) for prompt in ["a", *"bcdefghij"])
+        found = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
+        assert all(isinstance(one, NoEngine) for one in found) and len(makes.made) == 1 + STARTS
+
+    asyncio.run(main())
+
+
+def test_who_leaves_is_not_waited_for_and_holds_nobody_up() -> None:
+    async def main() -> None:
+        makes = Makes({"a"})
+        generator = EnduringGenerator(makes)
+        await generator.start()
+        left = asyncio.ensure_future(generator.generate("a", GREEDY))
+        others = [asyncio.ensure_future(generator.generate(prompt, GREEDY)) for prompt in "bc"]
+        while len(makes.made) == 1:
+            await asyncio.sleep(0)
+        left.cancel()
+        assert await asyncio.wait_for(asyncio.gather(*others), 60) == ["B", "C"]
+        assert await asyncio.wait_for(generator.generate("d", GREEDY), 60) == "D"  # type: ignore[comparison-overlap]
 
     asyncio.run(main())
 

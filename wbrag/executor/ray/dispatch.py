@@ -1,13 +1,14 @@
 """Dispatch: whole blocks of rows go to the engines, one remote call each, and what becomes of them where one dies.
 
-A block whose engine process is lost is worked on once more; one that is lost again is worked on row by row, each with
-an engine to itself, and a row that then takes three processes down is at fault. All others come out as if nothing had
-been.
+A block whose engine process is lost is worked on once more; one that is lost again has an engine to itself, in parts if
+that dies too (`generators/suspects.py`), and a row that alone takes three processes down is at fault. All others come
+out as if nothing had been.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -21,13 +22,15 @@ from ray.exceptions import RayError, RayTaskError
 from wbrag.core.errors import NoAnswer
 from wbrag.core.types import Example
 from wbrag.enrich.row_jobs import RowJob
+from wbrag.executor.ray import engine_pool
 from wbrag.executor.ray.engine_pool import EnginePool
-from wbrag.executor.ray.failures import EnginesGone, cause
+from wbrag.executor.ray.failures import EnginesGone, NotUp, cause
 from wbrag.executor.ray.row_worker import Output, Told, Work
-from wbrag.generators.enduring import ALONE
+from wbrag.generators.suspects import ALONE, sift
 
+log = logging.getLogger(__name__)
 FULL = 2  # times the engine's room in rows under way: the last rows of a block leave room that others fill
-LOST = 2  # times that a block is lost with its engine before it is worked on row by row
+LOST = 2  # times that a block is lost with its engine before it has one to itself
 STEALS_S = 5.0  # that a block waits for its own engine while another has room
 
 
@@ -61,72 +64,88 @@ def at_once(in_flight: int, size: int) -> int:
 class Dispatcher:
     """The blocks of one pass, of at most `size` rows, over the engines of `pool`."""
 
-    def __init__(self, pool: EnginePool, work: Work, job: RowJob, output: Output, size: int) -> None:
+    def __init__(
+        self, pool: EnginePool, work: Work, job: RowJob, output: Output, size: int, proven: bool = True
+    ) -> None:
         self.pool, self.work, self.job, self.output, self.size = pool, work, job, output, size
-        self.stop = ""
+        self.stop, self.proven = "", proven
         self._under_way: Counter[int] = Counter()  # blocks, by the engine's number
-        self._kept: set[int] = set()  # engines that one row has, or waits for, to itself
+        self._kept: set[int] = set()  # engines that one block has, or waits for, to itself
         self._freed = asyncio.Event()
 
     async def __call__(self, block: Block) -> Told:
         """What a block came to; once the run has to stop, nothing more is begun."""
         if not self.stop:
             try:
-                self.stop = (await self._block(block)).stop or self.stop
+                await self._block(block)
             except EnginesGone as error:
                 self.stop = str(error)
-        return Told(self.stop)
+        return Told(self.stop, self.proven)
 
-    async def _block(self, block: Block) -> Told:
+    async def _block(self, block: Block) -> None:
         for _ in range(LOST):
             async with self._room(block.home) as engine:
-                if (told := await self._rows(engine, block.rows)) is not None:
-                    return told
-        told = Told()
-        for row in block.rows:
-            if not (self.stop or told.stop):
-                told = await self._alone(block.home, row)
-        return told
+                if await self._rows(engine, block.rows):
+                    return
+        log.warning(
+            "%d rows have been lost %d times with their engine: they are tried apart from others", len(block.rows), LOST
+        )
+        kept = _Kept(self, block.home)
+        try:
+            await sift(block.rows, kept.tried, self._blame)
+        finally:
+            kept.release()
 
-    async def _alone(self, home: int, row: str) -> Told:
-        for _ in range(ALONE):
-            async with self._room(home, whole=True) as engine:
-                if (told := await self._rows(engine, [row])) is not None:
-                    return told
+    async def _blame(self, row: str) -> None:
         error = NoAnswer(
             f"expected an engine to answer, found {ALONE} deaths of its process with nothing else at work than this "
             "row: look for the cause in Ray's worker logs"
         )
         await asyncio.to_thread(self.output.quarantine, self.job, row, error)
-        return Told()
 
-    async def _rows(self, engine: Any, rows: Sequence[str]) -> Told | None:
-        """What they came to in that engine's process; None where it was lost."""
+    async def _rows(self, engine: Any, rows: Sequence[str]) -> bool:
+        """Have them worked on in that engine's process; False where it was lost."""
         if self.stop:  # since the block began to wait
-            return Told(self.stop)
+            return True
         try:
-            return await engine.rows.remote(self.work, rows)  # type: ignore[no-any-return]
+            told: Told = await engine.rows.remote(self.work, rows, self.proven)
         except RayTaskError as error:
-            raise cause(error) from None
+            if not isinstance(why := cause(error), NotUp):
+                raise why from None
+            self.pool.down(engine)
+            return False
         except RayError as error:
             self.pool.down(engine, error)
-            return None
+            return False
+        self.stop, self.proven = self.stop or told.stop, self.proven or told.proven
+        return True
 
     @asynccontextmanager
-    async def _room(self, home: int, whole: bool = False) -> AsyncIterator[Any]:
-        """An engine with room for a block, the one at `home` if it can be; or a `whole` one, once it is idle."""
-        engine = await self._found(home, whole)
+    async def _room(self, home: int) -> AsyncIterator[Any]:
+        """An engine with room for a block, the one at `home` if it can be."""
+        engine = await self._found(home, whole=False)
         number = self.pool.number(engine)
         self._under_way[number] += 1
         try:
-            while whole and self._under_way[number] > 1:
-                await self._wait()
             yield engine
         finally:
             self._under_way[number] -= 1
-            if whole:
-                self._kept.discard(number)
             self._freed.set()
+
+    async def _whole(self, home: int) -> Any:
+        """An engine that nothing else is at work in, and that nothing is given to until it is let go of."""
+        engine = await self._found(home, whole=True)
+        try:
+            while self._under_way[self.pool.number(engine)]:
+                await self._wait()
+        except BaseException:
+            self._let_go(engine)
+            raise
+        return engine
+
+    def _let_go(self, engine: Any) -> None:
+        self._kept.discard(self.pool.number(engine))
+        self._freed.set()
 
     async def _found(self, home: int, whole: bool) -> Any:
         since = time.monotonic()
@@ -149,6 +168,41 @@ class Dispatcher:
         self._freed.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._freed.wait(), STEALS_S / 10)
+
+
+class _Kept:
+    """An engine for suspects alone, kept from one try to the next; another where it is given up."""
+
+    def __init__(self, dispatcher: Dispatcher, home: int) -> None:
+        self.dispatcher, self.home = dispatcher, home
+        self.engine: Any = None
+
+    async def tried(self, rows: Sequence[str]) -> Sequence[str]:
+        """The rows under whose work it died: it was up when they began."""
+        engine = await self._up()
+        return [] if await self.dispatcher._rows(engine, rows) else rows
+
+    async def _up(self) -> Any:
+        d = self.dispatcher
+        while not d.stop:
+            if self.engine is None:
+                self.engine = await d._whole(self.home)
+            if self.engine in await d.pool.up():
+                try:
+                    await self.engine.ready.remote()
+                except RayError:
+                    d.pool.down(self.engine)
+                else:
+                    return self.engine
+            elif d.pool.lost(self.engine):
+                self.release()
+            await asyncio.sleep(engine_pool.POLL_S)
+        return None
+
+    def release(self) -> None:
+        if self.engine is not None:
+            self.dispatcher._let_go(self.engine)
+            self.engine = None
 
 
 def given(*parts: Any) -> list[Any]:

@@ -40,6 +40,7 @@ class EnginePool:
         self._in_flight: dict[Any, int] = {}
         self._failed: Counter[Any] = Counter()  # starts that failed since the last that did not
         self._why = ""  # the last of them
+        self._looked = -inf
 
     def __len__(self) -> int:
         return len(self.engines)
@@ -67,6 +68,10 @@ class EnginePool:
                 )
             await asyncio.sleep(POLL_S)
 
+    def lost(self, engine: Any) -> bool:
+        """Whether it was given up."""
+        return engine not in self._ready and engine not in self._awaited.values()
+
     def down(self, engine: Any, error: RayError | None = None) -> None:
         """Ray is starting it again; it gets no calls until it is ready. Who waits is told where memory is why."""
         if engine in self._ready:
@@ -77,6 +82,9 @@ class EnginePool:
 
     def _look(self) -> None:
         """Take in the engines that have come up. Raises the last one's failure where none is left to wait for."""
+        if self._ready and time.monotonic() - self._looked < POLL_S:  # many blocks ask at once
+            return
+        self._looked = time.monotonic()
         waiting = list(self._awaited)
         done = ray.wait(waiting, num_returns=len(waiting), timeout=0)[0] if waiting else []
         for reference in done:

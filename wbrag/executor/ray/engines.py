@@ -20,16 +20,17 @@ from ray.exceptions import RayError, RayTaskError
 
 from wbrag.core.config import Config
 from wbrag.core.env import openmp
-from wbrag.core.errors import NoAnswer
+from wbrag.core.errors import NoAnswer, WbragError
 from wbrag.core.types import Generator
 from wbrag.executor.ray.engine_pool import EnginePool
-from wbrag.executor.ray.failures import EnginesGone, cause
+from wbrag.executor.ray.failures import EnginesGone, NotUp, cause
 from wbrag.executor.ray.row_worker import RowWorker, Told, Work
 from wbrag.generators import build
 from wbrag.generators.cached import CachedGenerator
-from wbrag.generators.enduring import ALONE, EnduringGenerator, NoEngine
+from wbrag.generators.enduring import EnduringGenerator, NoEngine
 from wbrag.generators.lease import Lease
 from wbrag.generators.one_door import OneDoor
+from wbrag.generators.suspects import ALONE
 
 CALLS_AT_ONCE = 100_000  # at the actor's door; the generator inside keeps to its own `concurrency`
 DEATHS = 100  # of engines, by others' prompts or by themselves, that one call waits through
@@ -84,13 +85,20 @@ class EngineActor:
         async with self._turns.use(turn):
             return await self._answer(generator, method, *arguments)
 
-    async def rows(self, work: Work, block: Sequence[str]) -> Told:
-        """Work on a whole block of rows here, beside the engine, and write its file; what it came to."""
+    async def rows(self, work: Work, block: Sequence[str], proven: bool) -> Told:
+        """Work on a whole block of rows here, beside the engine, and write its file; what it came to.
+
+        `proven`: a row of this pass was finished, here or elsewhere. Raises `NotUp` where the engine does not start.
+        """
+        try:
+            await self._running()
+        except WbragError as error:
+            raise error if self.closed else NotUp(str(error)) from None
         if work.name not in self._workers:
             self._workers[work.name] = asyncio.ensure_future(self._worker(work))
             while len(self._workers) > PASSES:
                 self._workers.popitem(last=False)
-        return await (await self._workers[work.name])(block)
+        return await (await self._workers[work.name])(block, proven)
 
     async def _worker(self, work: Work) -> RowWorker:
         return await work.worker(_Own(self))

@@ -26,6 +26,10 @@ class EnginesGone(WbragError):
     """No engine starts any more: no row can be worked on."""
 
 
+class NotUp(WbragError):
+    """This engine does not start: another may work on the rows."""
+
+
 def cause(error: RayTaskError) -> BaseException:
     """What the remote side raised, without the traceback that Ray wraps around it."""
     return error.cause if isinstance(error.cause, BaseException) else error

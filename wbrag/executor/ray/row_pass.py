@@ -110,7 +110,7 @@ def _execute(
     if isinstance(generator, RemoteGenerator):
         bare = replace(handles, generator=None)  # type: ignore[arg-type]
         work = Work(output.run, given(job, bare, proven, output))
-        place = Dispatcher(generator.pool, work, job, output, config.ray.block_rows)
+        place = Dispatcher(generator.pool, work, job, output, config.ray.block_rows, proven)
         up = asyncio.run(generator.pool.up())
         room = max(at_once(generator.pool.in_flight(engine), config.ray.block_rows) for engine in up)
     else:

@@ -31,9 +31,10 @@ UNANSWERED = 8  # rows one after the other without the model's answer, and it is
 
 
 class Told(NamedTuple):
-    """What a block came to: why the run must `stop`, empty where it need not."""
+    """What a block came to: why the run must `stop`, empty where it need not, and whether a row was ever finished."""
 
     stop: str = ""
+    proven: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,19 @@ class RowWorker:
         self.job, self.handles, self.proven, self.output = job, handles, proven, output
         self.unanswered, self.stop, self.failed = 0, "", list[str]()
 
-    async def __call__(self, block: Sequence[str]) -> Told:
-        """All rows of one block at once, and their file, unless it was written before its process was lost."""
-        stop = ""
+    async def __call__(self, block: Sequence[str], proven: bool = False) -> Told:
+        """All rows of one block at once, and their file, unless it was written before its process was lost.
+
+        `proven`: a row of this pass was finished somewhere.
+        """
+        stop, self.proven = "", self.proven or proven
         if not await asyncio.to_thread(self.output.holds, block):
             rows = [example_of(text) for text in block]
             with self.handles.blocks.of([example.question for example, _ in rows]):
                 found = await asyncio.gather(*(self.row(example, known) for example, known in rows))
             self._look_alike()
             stop = await asyncio.to_thread(self.output.keep, block, found)
-        return Told(stop or self.stop)
+        return Told(stop or self.stop, self.proven)
 
     async def row(self, example: Example, known: Known) -> dict[str, str]:
         """The record of one example, as JSON in `row`; empty where it is unfinished, and `stop` says why."""
