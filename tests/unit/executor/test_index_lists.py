@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from wbrag.core.config import load
 from wbrag.core.errors import WbragError
-from wbrag.executor.ray.corpus_blocks import part_keys
+from wbrag.executor.ray.corpus_blocks import CorpusBlock, part_keys
 from wbrag.executor.ray.index_lists import train_one
 from wbrag.executor.ray.index_plan import IndexPlan, Training, describe, plan_index, sampled
-from wbrag.retrieval.index.build import RUN, runs
+from wbrag.retrieval.index.build import RUN, learns, runs
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import Shard, build_once, open_trained, write_trained
 from wbrag.retrieval.index.vector_store import VectorStore
@@ -87,11 +87,33 @@ def test_the_sample_is_spread_over_the_corpus(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     found = planned(tmp_path, 8)
     keys = corpus(tmp_path / "corpus", 8)
-    blocks, sample = sampled(found, keys, 16)
+    every = [block for mine in found.blocks for block in mine]
+    blocks, sample = sampled(every, keys, 16)
     assert 2 <= len(blocks) <= 8 and len({block.file for block in blocks}) >= min(4, len(blocks))
     assert len(np.unique(sample, axis=0)) == len(sample) >= 16
-    every, whole = sampled(found, keys, 10_000)
-    assert len(every) == sum(map(len, found.blocks)) and len(whole) == 320
+    all_of, whole = sampled(every, keys, 10_000)
+    assert all_of == every and len(whole) == 320
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(1, 600))
+def test_every_row_counts_alike_whatever_block_it_is_in(sizes: list[int], wanted: int) -> None:
+    blocks = [CorpusBlock(f"{n}.parquet", 0, rows) for n, rows in enumerate(sizes)]
+    numbers = np.arange(sum(sizes), dtype=np.uint64)
+    keys = {
+        block.file: np.stack([numbers[end - block.rows : end]] * 4, axis=1)
+        for block, end in zip(blocks, np.cumsum(sizes).tolist(), strict=True)
+    }
+    chosen, sample = sampled(blocks, keys, wanted)
+    assert min(sum(sizes), wanted) <= len(sample) <= wanted + RUN
+    assert len(np.unique(sample[:, 0])) == len(sample)
+    assert sum(block.rows for block in chosen) >= min(sum(sizes), 4 * wanted)
+
+
+def test_an_index_that_learns_nothing_shares_nothing() -> None:
+    """Its shards were named by the whole corpus, so that one change built all of them."""
+    assert [learns(factory) for factory in ("SQfp16", "Flat", "HNSW32", LISTS, "SQ8", "PQ48", "nothing")] == [
+        False, False, False, True, True, True, True
+    ]  # fmt: skip
 
 
 def test_shards_that_share_find_what_one_alone_does(tmp_path: Path) -> None:

@@ -125,8 +125,8 @@ def _build_shards(
 class Builds:
     """The shards that are being built, each by an actor of its own that goes when its shard is there.
 
-    It asks for one core, so that it finds a place on any node, and for the memory of its training sample and its index;
-    FAISS works in its share of the node's cores.
+    It asks for one core, so that it finds a place on any node, and for the memory of its index; FAISS works in its
+    share of the node's cores.
     """
 
     def __init__(
@@ -164,6 +164,7 @@ class Builds:
         what = str(self.root), one.name, self.factory, self.dimension, one.blocks, places, str(self.store.folder)
         built = builder.build.remote(*what, self.threads, self.lists.files)
         self.running[built] = shard, builder, builder.ready.remote()
+        self._since = time.monotonic()
 
     def collect(self, timeout: float) -> None:
         """Take what is finished, in whichever order, and give its place away; not for ever while none has a place."""

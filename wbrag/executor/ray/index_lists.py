@@ -6,6 +6,7 @@ What it learns from is embedded first, blocks spread over the corpus, so that it
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from wbrag.core.io.files import Location, location
 from wbrag.executor.ray.capacity import Asked
 from wbrag.executor.ray.corpus_blocks import Piece
 from wbrag.executor.ray.index_plan import IndexPlan, sampled
-from wbrag.executor.ray.session import ANYWHERE, Session
+from wbrag.executor.ray.session import ANYWHERE, Session, wait
 from wbrag.retrieval.index.build import PIECE, trained_on
 from wbrag.retrieval.index.manifest import ShardFiles
 from wbrag.retrieval.index.shard import finished, write_trained
@@ -37,7 +38,8 @@ class Lists:
         self.session, self.root, self.store, self.plan = session, root, store, plan
         self.files: ShardFiles | None = None
         self._needed, self._sample, self._memory = needed, sample, 0
-        self._building: tuple[Any, Any] | None = None
+        self._building: tuple[Any, Any, Any] | None = None  # the actor, what it is asked, and that it has a place
+        self._since = 0.0
 
     @classmethod
     def of(
@@ -58,8 +60,13 @@ class Lists:
         if files := finished(root, plan.training.name):
             found.files = files
             return found
-        blocks, found._sample = sampled(plan, keys, wanted)
-        places = {block.place for block in blocks}
+        new = {block.place for number in plan.wanted for block in plan.blocks[number]}
+        blocks = [block for mine in plan.blocks for block in mine]
+        chosen, sample = sampled(blocks, keys, wanted)
+        there = [keys[block.place[0]][block.start : block.stop, :2] for block in chosen if block.place not in new]
+        if there and not store.places(np.concatenate(there)).known.all():  # of shards that are taken over
+            chosen, sample = sampled([block for block in blocks if block.place in new], keys, wanted)
+        found._sample, places = sample, {block.place for block in chosen}
         for piece in (piece for one in plan.wanted.values() for piece in one.pieces):
             if places & {block.place for block, _ in piece.parts}:
                 found._needed.add(piece.name)
@@ -84,7 +91,8 @@ class Lists:
             trainer = ray.remote(Trainer).options(num_cpus=1, memory=self._memory, **ANYWHERE).remote()
             assert self.plan.training is not None
             what = str(self.root), self.plan.training.name, self.plan.training.factory, self.plan.passages
-            self._building = trainer, trainer.train.remote(*what, str(self.store.folder), places)
+            built = trainer.train.remote(*what, str(self.store.folder), places)
+            self._building, self._since = (trainer, built, trainer.ready.remote()), time.monotonic()
         return self._take(0.0)
 
     def wait(self, timeout: float) -> None:
@@ -92,11 +100,17 @@ class Lists:
         self._take(timeout)
 
     def _take(self, timeout: float) -> bool:
-        if self._building and ray.wait([self._building[1]], timeout=timeout)[0]:
-            trainer, built = self._building
-            self.files = ray.get(built)
+        if not self._building:
+            return self.files is not None
+        trainer, built, ready = self._building
+        if ray.wait([built], timeout=timeout)[0]:
+            self.files, self._building = ray.get(built), None
             ray.kill(trainer)
-            self._building = None
+        elif (
+            time.monotonic() - self._since > self.session.config.ray.start_timeout_s
+            and not ray.wait([ready], timeout=0)[0]
+        ):
+            wait([ready], "the training of the index's lists", 0.0)  # says what has no place
         return self.files is not None
 
     def stop(self) -> None:
@@ -106,6 +120,9 @@ class Lists:
 
 class Trainer:
     """Trains one index, in a process of its own: FAISS keeps its threads."""
+
+    async def ready(self) -> bool:
+        return True
 
     async def train(self, *what: Any) -> ShardFiles:
         return await asyncio.to_thread(train_one, *what)

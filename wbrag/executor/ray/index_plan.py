@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -15,9 +15,9 @@ from wbrag.core.fingerprint import fingerprint
 from wbrag.core.io.files import Location, file_in_one_step, write_atomically
 from wbrag.executor.ray.corpus_blocks import CorpusBlock, Piece, Shares, digest, new_pieces, part_keys, plan, share
 from wbrag.retrieval.encoder import encoder_fingerprint
-from wbrag.retrieval.index.build import runs
+from wbrag.retrieval.index.build import learns, runs
 from wbrag.retrieval.index.manifest import SHARES, TRAINED, ShardFiles
-from wbrag.retrieval.index.shard import exact, finished
+from wbrag.retrieval.index.shard import finished
 from wbrag.retrieval.index.vector_store import Keys, VectorStore, load
 
 OUTGROWN = 4  # times the passages that an index has learnt from, and it learns anew
@@ -51,7 +51,7 @@ class IndexPlan:
     blocks: list[list[CorpusBlock]]
     files: dict[int, ShardFiles]
     wanted: dict[int, Wanted]
-    training: Training | None  # what its shards share, where their kind learns from vectors
+    training: Training | None  # what its new shards share, where their kind learns from vectors
 
     @cached_property
     def passages(self) -> int:
@@ -80,7 +80,7 @@ def plan_index(
     described = _described(root)
     last = described.get("shares")
     blocks = share(plan(corpus, c.block_rows, c.shards, last), c.shards, last)
-    training = None if exact(c.factory) else _training(encoder, c.factory, keys, root, described.get("training"))
+    training = None if not learns(c.factory) else _training(encoder, c.factory, keys, root, described.get("training"))
     files, wanted = dict[int, ShardFiles](), dict[int, Wanted]()
     for number, mine in enumerate(blocks):
         rows = np.concatenate([keys[block.place[0]][block.start : block.stop] for block in mine])
@@ -122,18 +122,22 @@ def _training(
     return Training(f"{TRAINED}{fingerprint(encoder, factory, contents)}", encoder, factory, passages)
 
 
-def sampled(found: IndexPlan, keys: Mapping[str, Any], wanted: int) -> tuple[list[CorpusBlock], Keys]:
-    """Blocks spread over the corpus, and the keys [n, 2] of about `wanted` of their passages.
+def sampled(blocks: Sequence[CorpusBlock], keys: Mapping[str, Any], wanted: int) -> tuple[list[CorpusBlock], Keys]:
+    """Some of `blocks`, spread over their rows, and the keys [n, 2] of about `wanted` passages of these.
 
-    Whole blocks, since these are embedded first; from each some runs of rows, since neighbours are alike.
+    Whole blocks, since they are embedded first; from them runs of rows, since neighbours are alike.
     """
-    blocks = [block for mine in found.blocks for block in mine]
-    rows = sum(block.rows for block in blocks)
-    count = min(len(blocks), -(-BLOCKS * wanted * len(blocks) // rows))
-    chosen = [blocks[i] for i in np.linspace(0, len(blocks) - 1, count).astype(int)]
-    each = -(-wanted // count)
-    own = [keys[block.place[0]][block.start : block.stop, :2] for block in chosen]
-    return chosen, np.concatenate([mine[start:stop] for mine in own for start, stop in runs(len(mine), each)])
+    ends = np.cumsum([block.rows for block in blocks])
+    picks, chosen = 1, list(blocks)
+    while picks < len(blocks):
+        rows = np.linspace(0, ends[-1] - 1, picks).astype(np.int64)
+        found = [blocks[i] for i in np.unique(np.searchsorted(ends, rows, "right"))]
+        if sum(block.rows for block in found) >= min(ends[-1], BLOCKS * wanted):
+            chosen = found
+            break
+        picks *= 2
+    own = np.concatenate([keys[block.place[0]][block.start : block.stop, :2] for block in chosen])
+    return chosen, np.concatenate([own[start:stop] for start, stop in runs(len(own), wanted)])
 
 
 def missing_keys(parts: Mapping[str, str], kept: Location) -> dict[str, Location]:

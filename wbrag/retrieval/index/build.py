@@ -8,6 +8,7 @@ has lists, whose lengths are known once every vector has been assigned.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ FEWEST_CENTROIDS = 1024  # the sample is as large as for so many: product quanti
 RUN = 128  # rows of the training sample that lie together, so that it is read in pieces
 PIECE = 4_096  # vectors held as float32 at a time
 WRITE_BYTES = 1 << 20  # bytes of an index that go to its file in one piece
+ANY = 3840  # a dimension that whatever cuts vectors in pieces can cut
 PROBED_LISTS = 64  # of an IVF index, per query; FAISS's own default is 1, and it is stored with the index
 
 Array = npt.NDArray[Any]
@@ -104,6 +106,15 @@ def trained_on(factory: str, dimension: int) -> int:
     """How many vectors at most an index of this kind is trained on; 0 for one that needs no training."""
     index = new_index(factory, dimension)
     return 0 if index.is_trained else _sample_of(index)
+
+
+@cache
+def learns(factory: str) -> bool:
+    """Whether an index of this kind is trained at all; one that FAISS does not know is refused where it is made."""
+    try:
+        return not new_index(factory, ANY).is_trained
+    except UsageError:
+        return True
 
 
 def runs(count: int, wanted: int) -> list[tuple[int, int]]:

@@ -76,8 +76,8 @@ def build_bytes(count: int, dimension: int, factory: str) -> int:
 
 
 def training_bytes(count: int, dimension: int, factory: str) -> int:
-    """The most that learning from `count` vectors takes: the sample as stored, as float32, and FAISS's own copy."""
-    return min(count, trained_on(factory, dimension)) * dimension * 10
+    """The most that learning from `count` vectors takes: the sample as float32, and FAISS's own work on it."""
+    return min(count, trained_on(factory, dimension)) * dimension * 8
 
 
 def _arrow(count: int, texts: Texts, block_rows: int) -> int:
