@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 from ray._private.utils import get_ray_address_file
@@ -50,6 +51,14 @@ class Nodes:
     def lose_head(self) -> None:
         self.cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
 
+    def lose_workers(self) -> None:
+        """The same to all workers, and none of what ran on them is left when this returns."""
+        below = psutil.Process().children(recursive=True)
+        for node in self.cluster.worker_nodes:
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+        _, left = psutil.wait_procs([one for one in below if "ray::" in _title(one)], timeout=120)
+        assert not left, left
+
     def where(self, kind: str) -> list[str]:
         """The node ids of the live actors of class `kind`, one each; `ray.init` must have been called."""
         actors = ray._private.state.actors().values()
@@ -75,6 +84,12 @@ def nodes() -> Iterator[Nodes]:
         yield found
     finally:
         found.close()
+
+
+def _title(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def wait_until(ready: Callable[[], Any], what: str, seconds: float = 600) -> None:
