@@ -34,7 +34,7 @@ from wbrag.generators.suspects import ALONE
 
 CALLS_AT_ONCE = 100_000  # at the actor's door; the generator inside keeps to its own `concurrency`
 DEATHS = 100  # of engines, by others' prompts or by themselves, that one call waits through
-PASSES = 4  # whose workers are kept: a pass is over when the next begins, up to its last rows
+PASSES = 2  # whose workers are kept: a pass is over when the next begins, up to its last rows
 CLOSED = "expected a running engine, found that its job has closed it; what was finished is kept, run it again"
 
 
