@@ -49,7 +49,8 @@ def store(report: Json) -> None:
             f"expected <!-- {new.name}:start --> and its end in {PAGE}, found none: add them where the suite belongs"
         )
     before = load(new.name) if (STORE / f"{new.name}.json").is_file() else None
-    whole = replace(joined(before, new), changed=[], made={name: new.made[name] for name in MADE})
+    both = joined(before, new)
+    whole = replace(both, changed=[], made={name: both.made[name] for name in MADE})
     rows = [
         {name: row[name] for name in ("model", "method", "set", "id", "stratum")} | {"arm": arm, "score": score}
         for row in whole.questions

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+from dataclasses import asdict
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -107,3 +109,22 @@ def test_a_suites_figures_are_stored_without_texts_and_join(monkeypatch: pytest.
     assert "real-gains-m-as-it-is-naive-narrow.svg" in pictures and all(
         "<svg xmlns" in svg for svg in pictures.values()
     )
+
+
+def test_a_part_that_is_stored_twice_drops_no_other_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier cell was made of was forgotten when it was joined, and then the cell with it."""
+    results = script("results", monkeypatch)
+    shutil.copytree(results.STORE, tmp_path / "suites")
+    monkeypatch.setattr(results, "STORE", tmp_path / "suites")
+    before = results.load("real")
+    made_of = before.made["cells"]
+    part = [row for row in before.scores if row["set"] == "boolq"]
+    cells = {cell: name if cell.endswith("boolq") else "" for cell, name in made_of.items()}
+    report = asdict(before) | {"scores": part, "made": before.made | {"cells": cells}}
+    report["questions"] = [row for row in before.questions if row["set"] == "boolq"]
+    for name in ("comparisons", "construction", "strata"):
+        report[name] = [row for row in report[name] if row["set"] == "boolq"]
+    for _ in range(2):
+        results.store(report)
+        after = results.load("real")
+        assert after.made["cells"] == made_of and len(after.scores) == len(before.scores)
