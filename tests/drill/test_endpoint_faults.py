@@ -13,7 +13,8 @@ from tests.support.openai_server import Step, cut, error, hang, ok, raw, reset
 from tests.support.outcome import assert_same, rows_of
 from tests.support.pipeline import ITEMS
 from wbrag.core.errors import WbragError
-from wbrag.executor.ray.row_pass import FULL, UNANSWERED
+from wbrag.executor.ray.dispatch import FULL
+from wbrag.executor.ray.row_worker import UNANSWERED
 from wbrag.workspace import Workspace
 
 if TYPE_CHECKING:  # a plugin is imported by pytest
