@@ -48,9 +48,16 @@ def cpu_seconds(root: psutil.Process, parts: Sequence[str]) -> Counter[str]:
 
 def _times(root: psutil.Process, parts: Sequence[str]) -> Times:
     found: Times = {}
-    for process in (root, *root.children(recursive=True)):
+    for process, part in family(root, parts):
         with suppress(psutil.NoSuchProcess):
-            title, times = " ".join(process.cmdline()), process.cpu_times()
-            part = next((name for name in parts if name in title), "the rest")
+            times = process.cpu_times()
             found[process.pid, process.create_time()] = part, times.user + times.system
     return found
+
+
+def family(root: psutil.Process, parts: Sequence[str]) -> Iterator[tuple[psutil.Process, str]]:
+    """`root` and all below it, each by part as above."""
+    for process in (root, *root.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            title = " ".join(process.cmdline())
+            yield process, next((name for name in parts if name in title), "the rest")

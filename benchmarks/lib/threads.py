@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from lib.processes import family
+
 LOOKS_S = 1.0
 TICKS = os.sysconf("SC_CLK_TCK")
 Thread = tuple[int, int]  # process and thread
@@ -85,10 +87,9 @@ def looking(roles: Sequence[str], calls: Callable[[], int]) -> Iterator[Looks]:
 
 def _threads(root: psutil.Process, roles: Sequence[str]) -> dict[Thread, tuple[str, float]]:
     found: dict[Thread, tuple[str, float]] = {}
-    for process in (root, *root.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess, OSError):
-            title = " ".join(process.cmdline())
-            role = "driver" if process == root else next((name for name in roles if name in title), "the rest")
+    for process, part in family(root, roles):
+        role = "driver" if process == root else part
+        with suppress(OSError):  # it has ended
             for task in Path(f"/proc/{process.pid}/task").iterdir():
                 user, system = (task / "stat").read_text().rpartition(")")[2].split()[11:13]
                 found[process.pid, int(task.name)] = role, (int(user) + int(system)) / TICKS

@@ -28,7 +28,7 @@ CLOSING_S = 60.0  # for what is left of a dead engine
 class EnduringGenerator(OneDoor):
     """The generator that `make` gives, and another whenever it dies.
 
-    Raises `EngineDied` where none starts any more, `NoAnswer` for a prompt that kills it, and what it raises itself.
+    Raises `NoEngine` where none starts any more, `NoAnswer` for a prompt that kills it, and what it raises itself.
     """
 
     def __init__(self, make: Callable[[], Generator]) -> None:
@@ -120,13 +120,15 @@ class EnduringGenerator(OneDoor):
                     raise NoEngine("expected a running engine, found that it was closed: run the command again")
                 if self._failed >= STARTS:
                     raise NoEngine(f"expected the engine to start again, found that it does not: {self._why}")
-                engine = self.make()
+                engine = None
                 try:
+                    engine = self.make()
                     await engine.start()
                 except BaseException as error:
                     if isinstance(error, Exception):  # its caller has not just left
                         self._failed, self._why = self._failed + 1, str(error)
-                    await _left(engine)
+                    if engine is not None:
+                        await _left(engine)
                     raise
                 self._failed = 0
                 self._engine, self.fingerprint = engine, engine.fingerprint
@@ -141,10 +143,10 @@ class EnduringGenerator(OneDoor):
                 if isinstance(error, NoEngine):
                     raise
 
-    async def _buried(self, engine: Generator | None) -> None:
+    async def _buried(self, engine: Generator) -> None:
         """No call goes to it any more; the first to say so waits until its memory is free."""
         async with self._starting:
-            if engine is None or self._engine is not engine:
+            if self._engine is not engine:
                 return
             self._engine = None
             log.warning("an engine has died, and another starts in its place")

@@ -30,12 +30,8 @@ from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
 
 GRACE_H = 24.0  # a release is tested within a day
-MADE = (
-    "base-",
-    "units-",
-    "statistics-",
-    TRAINED,
-)  # what indexing and publishing make in index/, but for units' manifests
+# What indexing and publishing put into index/, but for units' manifests.
+MADE = ("base-", "units-", "statistics-", TRAINED)
 KEYS, PACKS = "keys", "embeddings"
 
 

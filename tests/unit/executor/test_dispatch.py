@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from ray.exceptions import ActorUnavailableError, RayTaskError
 
 from tests.support.outcome import rows_of
+from tests.support.played import played_ray
 from wbrag.core.errors import WbragError
 from wbrag.core.types import Example
 from wbrag.enrich.row_jobs import DistilJob
 from wbrag.enrich.rows import example_json
-from wbrag.executor.ray import dispatch, engine_pool
+from wbrag.executor.ray import dispatch
 from wbrag.executor.ray.dispatch import Block, Dispatcher, homes
 from wbrag.executor.ray.engine_pool import EnginePool
 from wbrag.executor.ray.failures import EnginesGone, NotUp
@@ -73,12 +74,7 @@ class Engine:
 
 @pytest.fixture(autouse=True, scope="module")
 def played() -> Any:
-    def wait(tasks: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
-        return [task for task in tasks if task.done()], [task for task in tasks if not task.done()]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_pool, "ray", SimpleNamespace(wait=wait, get=lambda task: task.result()))
-        patch.setattr(engine_pool, "POLL_S", 0.001)
+    with played_ray() as patch:
         patch.setattr(dispatch, "STEALS_S", 0.01)
         yield
 

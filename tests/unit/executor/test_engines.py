@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.exceptions import ActorUnavailableError, RayTaskError
 
+from tests.support.played import played_ray
 from wbrag.core.errors import NoAnswer, PromptRefused, WbragError
 from wbrag.core.types import Sampling
-from wbrag.executor.ray import engine_pool
 from wbrag.executor.ray.engine_pool import EnginePool
 from wbrag.executor.ray.engines import RemoteGenerator
 from wbrag.executor.ray.failures import EnginesGone
@@ -87,12 +87,7 @@ class Engine:
 
 @pytest.fixture(autouse=True, scope="module")
 def played() -> Any:
-    def wait(tasks: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
-        return [task for task in tasks if task.done()], [task for task in tasks if not task.done()]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_pool, "ray", SimpleNamespace(wait=wait, get=lambda task: task.result()))
-        patch.setattr(engine_pool, "POLL_S", 0.001)
+    with played_ray():
         yield
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbrag.core.errors import EngineDied, NoAnswer, PromptRefused, WbragError
+from wbrag.core.errors import EngineDied, NoAnswer, PromptRefused, UsageError, WbragError
 from wbrag.core.types import Sampling
 from wbrag.generators.enduring import STARTS, EnduringGenerator, NoEngine
 from wbrag.generators.suspects import ALONE
@@ -127,6 +127,26 @@ def test_one_that_does_not_start_again_says_why() -> None:
         makes.starts = [WbragError("no memory")] * STARTS
         with pytest.raises(NoEngine, match="does not: no memory"):
             await generator.generate("a", GREEDY)
+
+    asyncio.run(main())
+
+
+def test_one_that_cannot_even_be_made_again_says_why() -> None:
+    """Its folder is gone, and nobody asked for ever."""
+
+    async def main() -> None:
+        makes, gone = Makes({"a"}), False
+
+        def make() -> Any:
+            if gone:
+                raise UsageError("expected a model folder, found none")
+            return makes()
+
+        generator = EnduringGenerator(make)
+        await generator.start()
+        gone = True
+        with pytest.raises(NoEngine, match="found none"):
+            await asyncio.wait_for(generator.generate("a", GREEDY), 60)
 
     asyncio.run(main())
 
