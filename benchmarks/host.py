@@ -54,11 +54,11 @@ class Found:
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--engines", type=int, nargs="+", help="default: 1 2 4 8, and 1 with --quick")
-    parser.add_argument("--examples", type=int, help="default: 3,000, and 200 with --quick")
+    parser.add_argument("--examples", type=int, help="default: 3,000, and 600 with --quick")
     parser.add_argument("--rate", type=float, default=150.0, help="calls a second of all engines together")
     given = parser.parse_args()
     counts = given.engines or ([1] if given.quick else [1, 2, 4, 8])
-    examples = given.examples or (200 if given.quick else 3000)
+    examples = given.examples or (600 if given.quick else 3000)
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (BENCHMARKS, BENCHMARKS.parent)))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -37,11 +37,14 @@ class Looks:
     seen: list[Look] = field(default_factory=list)
 
     def middle(self, cut: float = 0.1) -> tuple[Look, Look]:
-        """The looks between which all calls but the first and the last tenth were made."""
+        """The looks between which all but the first and the last tenth were made. Ends a run too short for two."""
         first, last = self.seen[0].calls, self.seen[-1].calls
         low, high = first + cut * (last - first), last - cut * (last - first)
         begun = next(look for look in self.seen if look.calls >= low)
-        return begun, next(look for look in reversed(self.seen) if look.calls <= high)
+        ended = next(look for look in reversed(self.seen) if look.calls <= high)
+        if ended.calls <= begun.calls:
+            raise SystemExit(f"expected calls for some seconds, found {last - first} in all: ask for more --examples")
+        return begun, ended
 
 
 def by_role(begun: Look, ended: Look) -> Counter[str]:
