@@ -177,7 +177,8 @@ class ProcessorPerStage:
         generator, seed = self.workspace.config.generator, self.workspace.config.seed
         path = model_path(generator)
         engine = engine_options(generator, path, seed)
-        engine |= {"distributed_executor_backend": "mp", "disable_log_stats": False}  # its statistics say when it began
+        engine = {"distributed_executor_backend": "mp"} | engine
+        engine["disable_log_stats"] = False  # they say when it began
         engine.pop("model")
         processor = build_processor(
             vLLMEngineProcessorConfig(

@@ -26,6 +26,8 @@ from wbrag.generators.reaper import die_with_this_process
 from wbrag.generators.reasoning import AnswerFilter, answered
 
 STALLED_S, LOOKS_S = 900.0, 10.0  # without an output for anybody: the engine hangs
+# vLLM's own choice on a CPU is a worker process, beside which the core process spins on a core that both need.
+ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # of adapters that vLLM takes
 LOADERS = {"runai_streamer": "runai_model_streamer", "fastsafetensors": "fastsafetensors"}  # in no set of ours
 
@@ -67,7 +69,7 @@ class VLLMGenerator:
                 try:
                     await asyncio.to_thread(fetched, self.settings)
                     settings, path = await asyncio.to_thread(self._whole)
-                    self._engine = _start_engine(settings, path, self.seed)
+                    await self._made(settings, path)
                     self._beside = settings.adapter is not None
                     self._guard = die_with_this_process()
                 except WbragError:
@@ -85,6 +87,16 @@ class VLLMGenerator:
                         "check the model, its dtype and the free memory, and that a script's own code stands "
                         'under `if __name__ == "__main__":`, since the engine is a process that imports it'
                     ) from None
+
+    async def _made(self, settings: GeneratorConfig, path: str) -> None:
+        """Loading a model takes minutes, in which others of this event loop have work to do."""
+        making = asyncio.ensure_future(asyncio.to_thread(_start_engine, settings, path, self.seed))
+        try:
+            self._engine = await asyncio.shield(making)
+        except asyncio.CancelledError:  # an engine that nobody waits for any more must not stay
+            making.add_done_callback(lambda made: made.cancelled() or made.exception() or made.result().shutdown())
+            await asyncio.wait({making})
+            raise
 
     def _whole(self) -> tuple[GeneratorConfig, str]:
         """What the engine is started with: on a CPU, where vLLM takes seconds a token over an adapter, it is merged."""
@@ -315,6 +327,7 @@ def engine_options(settings: GeneratorConfig, path: str, seed: int) -> dict[str,
         "tensor_parallel_size": settings.tensor_parallel_size,
         "gpu_memory_utilization": settings.gpu_memory_utilization,
         **({"max_num_seqs": settings.in_flight} if cpu or settings.concurrency else {}),
+        **({"distributed_executor_backend": ONE_PROCESS} if cpu and settings.tensor_parallel_size == 1 else {}),
         "enable_prefix_caching": True,
         "enforce_eager": cpu,
         "trust_remote_code": False,
