@@ -225,6 +225,11 @@ class ServingConfig(Section):
         description="parts that the base index is spread over, where one machine cannot hold it; each has as many "
         "replicas as there are retrievers",
     )
+    one_process: bool | None = Field(
+        None,
+        description="whether each gateway holds encoder, shards and engine itself: least CPU an answer; default: where "
+        "one engine runs on a machine without a GPU",
+    )
     cache_dir: str | None = Field(None, description="local folder for shards of a shared store; default: none needed")
     poll_s: float = Field(2.0, gt=0, description="how often the newest release is looked for")
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from wbrag.core.errors import EngineDied, NoAnswer, WbragError
 from wbrag.core.model_sections import IN_FLIGHT
-from wbrag.core.types import Generator
+from wbrag.core.types import Completion, Generator, Prompt, Sampling
 from wbrag.generators.lease import Lease
 from wbrag.generators.one_door import OneDoor
 from wbrag.generators.suspects import ALONE, divided
+from wbrag.generators.wrapper import GeneratorWrapper
 
 log = logging.getLogger(__name__)
 STARTS = 3  # failed in a row, and this process has no engine any more
@@ -49,6 +51,11 @@ class EnduringGenerator(OneDoor):
             await self._buried(engine)
             await self._again()
 
+    def check(self) -> None:
+        """Raises `NoEngine` where no engine starts in this process any more."""
+        if self._failed >= STARTS:
+            raise NoEngine(f"expected the engine to start again, found that it does not: {self._why}")
+
     async def ask(self, method: str, *arguments: Any) -> Any:
         """Beside other calls; after a death under this one, among fewer and fewer."""
         try:
@@ -57,6 +64,30 @@ class EnduringGenerator(OneDoor):
         except EngineDied:
             if self._closed:
                 raise
+        return await self._suspected(method, *arguments)
+
+    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Completion]:
+        """The reply in pieces; whole, as of any other call, where an engine dies before the first of them.
+
+        Raises `EngineDied` where one dies later.
+        """
+        begun = False
+        try:
+            async with self._turns.together():
+                engine = self._engine or await self._again()
+                async with aclosing(GeneratorWrapper(engine).stream(prompt, sampling)) as pieces:
+                    async for piece in pieces:
+                        begun = True
+                        yield piece
+                return
+        except EngineDied:
+            await self._buried(engine)
+            if begun or self._closed:
+                raise
+        yield await self._suspected("generate", prompt, sampling)
+
+    async def _suspected(self, method: str, *arguments: Any) -> Any:
+        """The reply to a call that an engine has died under."""
         call = _Call(method, arguments, asyncio.get_running_loop().create_future())
         self._suspects.append(call)
         if self._settling is None or self._settling.done():
@@ -118,8 +149,7 @@ class EnduringGenerator(OneDoor):
             if self._engine is None:
                 if self._closed:
                     raise NoEngine("expected a running engine, found that it was closed: run the command again")
-                if self._failed >= STARTS:
-                    raise NoEngine(f"expected the engine to start again, found that it does not: {self._why}")
+                self.check()
                 engine = None
                 try:
                     engine = self.make()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wbrag.core.errors import EngineDied, NoAnswer, PromptRefused, UsageError, WbragError
-from wbrag.core.types import Sampling
+from wbrag.core.types import Completion, Sampling
 from wbrag.generators.enduring import STARTS, EnduringGenerator, NoEngine
 from wbrag.generators.suspects import ALONE
 
@@ -55,6 +55,15 @@ class Mortal:
         if prompt == "refused":
             raise PromptRefused("too long")
         return prompt.upper()
+
+    async def stream(self, prompt: str, sampling: Sampling) -> Any:
+        """Letter by letter; one that is `slow` dies in the middle."""
+        for letter in await self.generate(prompt, sampling):
+            yield Completion(letter)
+            if prompt == "slow":
+                self.dead.set()
+            if self.dead.is_set():
+                raise EngineDied("gone")
 
     async def close(self) -> None:
         self.closed = True
@@ -176,6 +185,41 @@ def test_who_leaves_is_not_waited_for_and_holds_nobody_up() -> None:
         left.cancel()
         assert await asyncio.wait_for(asyncio.gather(*others), 60) == ["B", "C"]
         assert await asyncio.wait_for(generator.generate("d", GREEDY), 60) == "D"  # type: ignore[comparison-overlap]
+
+    asyncio.run(main())
+
+
+def test_a_stream_under_which_an_engine_dies_is_answered_whole_if_nothing_was_said_yet() -> None:
+    async def heard(generator: EnduringGenerator, prompt: str) -> list[Any]:
+        return [piece if isinstance(piece, str) else piece.text async for piece in generator.stream(prompt, GREEDY)]
+
+    async def main() -> None:
+        makes = Makes({"a"})
+        generator = EnduringGenerator(makes)
+        await generator.start()
+        assert await heard(generator, "bc") == ["B", "C"]
+        killer, other = asyncio.ensure_future(heard(generator, "a")), asyncio.ensure_future(heard(generator, "de"))
+        with pytest.raises(NoAnswer):
+            await asyncio.wait_for(killer, 60)
+        assert await asyncio.wait_for(other, 60) == ["DE"]
+        made = len(makes.made)
+        with pytest.raises(EngineDied):  # half of it was read by somebody
+            await asyncio.wait_for(heard(generator, "slow"), 60)
+        assert await heard(generator, "f") == ["F"] and len(makes.made) == made + 1
+        assert all(engine.closed for engine in makes.made[:-1])
+
+    asyncio.run(main())
+
+
+def test_one_that_does_not_start_any_more_fails_its_check() -> None:
+    async def main() -> None:
+        generator = EnduringGenerator(Makes(starts=[WbragError("no memory")] * STARTS))
+        for _ in range(STARTS):
+            generator.check()
+            with pytest.raises(WbragError):
+                await generator.start()
+        with pytest.raises(NoEngine, match="no memory"):
+            generator.check()
 
     asyncio.run(main())
 

@@ -25,8 +25,9 @@ from wbrag.core.sections import ServingConfig
 from wbrag.retrieval.encoder import BatchedEncoder
 from wbrag.retrieval.index.sizes import stored_bytes
 from wbrag.serving.ray import run
-from wbrag.serving.ray.app import ENCODER_BYTES, RetrieverReplica, retriever_asks
+from wbrag.serving.ray.app import ENCODER_BYTES, in_one_process, retriever_asks
 from wbrag.serving.ray.handles import RemoteReleaseRetriever
+from wbrag.serving.ray.replicas import RetrieverReplica
 from wbrag.serving.release_cache import ReleaseCache
 from wbrag.units.layout import Layout
 from wbrag.units.releases import Release
@@ -66,6 +67,38 @@ def test_bounds_and_resources_come_from_the_settings(tmp_path: Path) -> None:
     assert gateway._deployment_config.graceful_shutdown_timeout_s == 12
     for deployment in (gateway, retriever):  # the gateway answers 429; Serve has nothing to refuse
         assert deployment.max_ongoing_requests > 10_000 and deployment.max_queued_requests == -1
+
+
+@pytest.mark.parametrize(
+    ("settings", "has_gpus", "machines", "together"),
+    [
+        ({}, False, 1, True),  # a laptop
+        ({}, True, 1, False),  # engines have devices of their own, and grow
+        ({}, False, 3, False),
+        ({"generator": ENDPOINT}, False, 1, False),
+        ({"serving": {"generators": [2, 4]}}, False, 1, False),
+        ({"serving": {"retrievers": [2, 4]}}, False, 1, False),
+        ({"serving": {"shard_groups": 2}}, False, 1, False),
+        ({"serving": {"one_process": False}}, False, 1, False),
+        ({"serving": {"one_process": True, "gateways": [2, 4]}}, True, 3, True),
+        ({"serving": {"one_process": True}, "generator": ENDPOINT}, False, 3, True),
+    ],
+)
+def test_one_process_where_everything_shares_the_cores_of_one_machine(
+    settings: dict[str, Any], has_gpus: bool, machines: int, together: bool
+) -> None:
+    assert in_one_process(load(**settings), has_gpus, machines) is together
+
+
+def test_one_process_has_no_groups_of_shards() -> None:
+    with pytest.raises(UsageError, match="one_process or several serving.shard_groups, found both"):
+        in_one_process(load(serving={"one_process": True, "shard_groups": 2}), False, 1)
+
+
+def test_one_process_is_one_deployment() -> None:
+    [(name, found)] = deployments(generator=ENDPOINT, serving={"one_process": True, "gateways": [2, 3]}).items()
+    assert name == "Gateway" and found._deployment_config.autoscaling_config.max_replicas == 3
+    assert found.ray_actor_options["memory"] >= ENCODER_BYTES
 
 
 @pytest.mark.parametrize(("hosts", "retrievers", "part"), [(1, 1, 1), (1, 3, 3), (4, 3, 1)])

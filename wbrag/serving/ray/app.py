@@ -1,155 +1,35 @@
-"""Serve application: gateways, retrievers and, for the backend `vllm`, generators, each a deployment.
+"""Serve application: gateways, retrievers and, for the backend `vllm`, generators, each a deployment; or all in one.
 
 `build` is what `serve run serve.app:build config=my.yaml` calls; with or without GPUs only the settings differ.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import ray
 from ray import serve
-from ray.serve.handle import DeploymentHandle
 
-from wbrag.core import tracing
-from wbrag.core.allowed import EVERYTHING, Allowed
 from wbrag.core.config import Config, load
-from wbrag.core.env import openmp
-from wbrag.core.errors import WbragError
+from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.io.files import location
-from wbrag.core.types import Generator, Hit
-from wbrag.executor.ray.capacity import Asked, hosts
+from wbrag.executor.ray.capacity import Asked, hosts, nodes
 from wbrag.executor.ray.session import gpus
-from wbrag.generators import build as build_client
-from wbrag.generators.serve import ServeGenerator
-from wbrag.retrieval.encoder import Encoder, Vectors
 from wbrag.retrieval.external import is_external
-from wbrag.retrieval.hybrid import Words
 from wbrag.retrieval.index.sizes import stored_bytes
-from wbrag.serving.api.app import drain, startup_error
-from wbrag.serving.logs import setup
-from wbrag.serving.ray.handles import RemoteGroup, RemoteReleaseRetriever, chat_transport
-from wbrag.serving.release_cache import ReleaseCache
-from wbrag.serving.release_watcher import ReleaseWatcher
-from wbrag.serving.shard_groups import Found, LocalGroup
+from wbrag.serving.ray.replicas import Gateway, GroupReplica, RetrieverReplica
 from wbrag.units.layout import Layout
-from wbrag.units.releases import Release
 
 UNBOUNDED = 100_000  # requests in one replica: the gateway's own admission answers 429, Serve must never answer 503
 ENCODER_BYTES = 512 << 20  # what an encoder of a hundred million parameters takes
 SMALLER = "choose a compressed index.factory, or spread it with serving.shard_groups"
-JOINING_S = 30.0  # longest wait of a new gateway replica for its release and its model
 QUIET = {"enable_access_log": False, "log_level": "INFO"}  # the gateway writes a line per request, without keys
-
-
-class RetrieverReplica:
-    """An encoder and the shards of the releases in use; with `groups`, those of the base are theirs."""
-
-    async def __init__(self, config: Config, groups: Sequence[DeploymentHandle] = ()) -> None:  # type: ignore[misc]
-        os.environ.update(openmp())  # before the encoder loads torch, which reads it
-        setup()
-        tracing.start(config.tracing, "retriever")
-        self.layout = Layout(config=config)
-        remote = [RemoteGroup(handle) for handle in groups]
-        self.retriever = ReleaseCache(self.layout, Encoder(config.encoder), config.serving.cache_dir, groups=remote)
-        await ReleaseWatcher(self.layout, self.retriever).refresh()  # a replica that joins has the release already
-
-    async def search(
-        self,
-        queries: Sequence[str],
-        k: int,
-        release: Release,
-        allowed: Allowed = EVERYTHING,
-        trace: tracing.Carrier | None = None,
-    ) -> list[list[Hit]]:
-        """Requests that come together are encoded together, by `BatchedEncoder`.
-
-        `@serve.batch` collects for a fixed time, whether the encoder is free or not; without that time its batches
-        hold one request each, with it every request waits. What waits here is just what came during the last batch.
-        """
-        with tracing.span("search", tracing.step("CHAIN", release=release.id, k=k), "server", trace):
-            return await self.retriever.search(queries, k, release, allowed)
-
-    async def embed(self, contents: Sequence[str], queries: bool = False) -> Vectors:
-        return await self.retriever.embed(contents, queries)
-
-    async def nearest(self, contents: Sequence[str], vectors: Vectors, k: int, release: Release) -> list[list[Hit]]:
-        return await self.retriever.nearest(contents, vectors, k, release)
-
-    async def prepare(self, release: Release) -> None:
-        await self.retriever.prepare(release)
-
-    async def check_health(self) -> None:
-        """A GPU that has failed fails every call from then on."""
-        await self.retriever.embed(["health"])  # queries are cached
-
-
-class GroupReplica:
-    """A part of the base's shards, of the releases in use."""
-
-    async def __init__(self, config: Config, number: int) -> None:  # type: ignore[misc]  # Serve awaits it
-        os.environ.update(openmp())
-        setup()
-        layout, encoder = Layout(config=config), Encoder(config.encoder)  # which tests what is opened
-        self.group = LocalGroup(layout, encoder, number, config.serving.shard_groups, config.serving.cache_dir)
-        await ReleaseWatcher(layout, self.group).refresh()  # a replica that joins has its part already
-
-    async def search(
-        self, release: Release, vectors: Vectors, k: int, words: Words | None, allowed: Allowed = EVERYTHING
-    ) -> Found:
-        return await self.group.search(release, vectors, k, words, allowed)
-
-    async def prepare(self, release: Release) -> None:
-        await self.group.prepare(release)
-
-    async def check_health(self) -> None:
-        """A GPU that has failed fails every search from then on."""
-        await self.group.check()
-
-
-@serve.ingress()
-class Gateway:
-    """`wbrag.serving.api.app` over handles; the releases table is followed by each replica for itself."""
-
-    def __init__(self, config: Config, retriever: DeploymentHandle, generator: DeploymentHandle | None = None) -> None:
-        setup()
-        self.config, self.layout = config, Layout(config=config)
-        self.retriever = RemoteReleaseRetriever(retriever)
-        self.generator: Generator = (
-            build_client(config)
-            if generator is None
-            else ServeGenerator(config.generator, chat_transport(generator), config.seed)
-        )
-        self.watcher = ReleaseWatcher(self.layout, self.retriever, config.serving.poll_s)
-
-    async def __serve_build_asgi_app__(self) -> Any:
-        """A replica that joins takes requests once it can answer them, or tells at `/readyz` what it waits for."""
-        from wbrag.serving.endpoint import endpoint  # the pages and their charts, which other replicas do without
-
-        self.gateway = endpoint(self.layout, self.retriever, self.generator, self.watcher)
-        health = self.gateway.state.service.health
-        with suppress(TimeoutError):
-            async with asyncio.timeout(JOINING_S):
-                health.start()
-                await self.watcher.refresh()
-                while not health.up:
-                    await asyncio.sleep(0.02)
-        return self.gateway
-
-    async def drain(self) -> bool:
-        """Take nothing new; True once everything begun is finished."""
-        return await drain(self.gateway)
-
-    async def startup_status(self) -> tuple[str, str]:
-        """The release that answers, "" before the first, and what has kept it from answering, "" for nothing."""
-        return self.watcher.release.id if self.watcher.release else "", startup_error(self.gateway)
 
 
 def build(args: dict[str, Any]) -> serve.Application:
@@ -166,6 +46,14 @@ def application(config: Config) -> serve.Application:
     with _cluster(engines or s.retrievers[0] > 1) as connected:
         has_gpus = gpus() > 0 if connected else engines and _gpus_here()
         asked, *of_groups = retriever_asks(config, hosts if connected else lambda asked: 1)
+        together = in_one_process(config, has_gpus, len(nodes()) if connected else 1)
+    if together and s.one_process is None:  # a second engine on the same cores helps nobody
+        s = s.model_copy(update={"gateways": (1, 1)})
+    gateway = _options("Gateway", s.gateways, target=s.concurrency) | {"graceful_shutdown_timeout_s": s.drain_s + 5}
+    if together:
+        if engines:
+            asked = replace(asked, cpu=1.0, gpu=config.generator.tensor_parallel_size if has_gpus else asked.gpu)
+        return serve.deployment(Gateway, **_place(asked), **gateway).bind(config)
     groups = [
         serve.deployment(GroupReplica, **_place(one), **_options(f"Shards-{number}", s.retrievers, target=16)).bind(
             config, number
@@ -183,13 +71,22 @@ def application(config: Config) -> serve.Application:
         generator = build_generator(
             config, has_gpus, _options("Generator", s.generators, target=max(1, config.generator.in_flight // 2))
         )
-    gateway = serve.deployment(
-        Gateway,
-        ray_actor_options={"num_cpus": 0.1},
-        graceful_shutdown_timeout_s=s.drain_s + 5,
-        **_options("Gateway", s.gateways, target=s.concurrency),
-    )
-    return gateway.bind(config, retriever, generator)
+    front = serve.deployment(Gateway, ray_actor_options={"num_cpus": 0.1}, **gateway)
+    return front.bind(config, retriever, generator)
+
+
+def in_one_process(config: Config, has_gpus: bool, machines: int) -> bool:
+    """Whether an answer is worked out in one process: as set, or where one machine has one engine and no GPU.
+
+    On such a machine everything shares the same cores, and what crosses from process to process costs of them.
+    """
+    s = config.serving
+    if s.one_process and s.shard_groups > 1:
+        raise UsageError("expected serving.one_process or several serving.shard_groups, found both: leave one out")
+    if s.one_process is not None:
+        return s.one_process
+    least = max(s.gateways[0], s.retrievers[0], s.generators[0], s.shard_groups)
+    return config.generator.backend == "vllm" and not has_gpus and machines <= 1 and least == 1
 
 
 def retriever_asks(config: Config, hosts: Callable[[Asked], int]) -> list[Asked]:
