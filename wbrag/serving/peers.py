@@ -13,6 +13,8 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
+from wbrag.serving import socket_owner
+
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))  # Linux; elsewhere headers alone tell
 LIVE, LISTENS = "01|04|05|08", "0A"  # established, or closed on one side: a socket that still has an owner
 SAID = frozenset(
@@ -35,6 +37,8 @@ def foreign(client: tuple[str, int], server: tuple[str, int | None] | None, tabl
     and left was not seen. False where nothing here listens there, as for a peer that another machine's proxy saw.
     """
     port = server[1] if server else None
+    if server and port is not None and (user := socket_owner.owner(client, (server[0], port))) is not None:
+        return user != os.geteuid()
     text = "".join(_read(table) for table in tables)
     owners = _owners(text, client, port)
     if port is not None and re.search(rf":{port:04X} [0-9A-F]+:0000 {LISTENS} ", text):
@@ -56,8 +60,8 @@ def _owners(text: str, client: tuple[str, int], port: int | None) -> set[int]:
     except ValueError:
         return set()
     there = "[0-9A-F]{4}" if port is None else f"{port:04X}"
-    rows = re.finditer(rf" (?:{ends}) [0-9A-F]+:{there} (?:{LIVE}) \S+ \S+ \S+ +(\d+)", text)
-    return {int(row[1]) for row in rows}
+    rows = re.finditer(rf" (?:{ends}) [0-9A-F]+:{there} (?:{LIVE}) \S+ \S+ \S+ +(\d+) +\d+ (\d+)", text)
+    return {int(row[1]) for row in rows if row[2] != "0"}  # without an inode nobody has it, and root is shown
 
 
 def _in_hex(address: str) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.serving import bench, served
 from wbrag.serving.peers import foreign, proxied
+from wbrag.serving.socket_owner import owner
 
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 OTHER = os.geteuid() + 1
@@ -48,6 +49,33 @@ def test_the_owner_of_the_clients_end_counts(tmp_path: Path) -> None:
     assert foreign(("::ffff:127.0.0.1", 50000), server, [tmp_path / "tcp"])
     six = ("00000000000000000000000001000000:C350", "00000000000000000000000001000000:1F40", "01", OTHER)
     assert foreign(("::1", 50000), server, table(tmp_path, six))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+@pytest.mark.parametrize(("host", "to"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1")])
+def test_the_kernel_says_who_holds_a_connection(host: str, to: str) -> None:
+    """Of IPv4, of IPv6, and of IPv4 at a socket for both; and nothing of one that was closed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family, dualstack_ipv6=host == "::") as server:
+        client = socket.create_connection((to, server.getsockname()[1]))
+        accepted, peer = server.accept()
+        ends = peer[:2], accepted.getsockname()[:2]
+        assert owner(*ends) == os.geteuid() and not foreign(*ends)
+        client.close()
+        assert owner(*ends) is None and foreign(*ends), "its user is not known any more"
+        accepted.close()
+    assert owner(("testclient", 1), ("127.0.0.1", 2)) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="acts as another user")
+def test_who_sends_and_leaves_is_not_taken_for_root() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sends = f"exec 3<>/dev/tcp/127.0.0.1/{server.getsockname()[1]}; printf hello >&3"
+        other = subprocess.Popen(["bash", "-c", sends], user=65534, cwd="/")
+        accepted, peer = server.accept()
+        assert other.wait(60) == 0
+        assert foreign(peer, accepted.getsockname())
+        accepted.close()
 
 
 def test_what_proxies_say() -> None:
