@@ -28,6 +28,7 @@ def worked(on_ray: OnRay, folder: Path, starts: list[float], rows: int) -> tuple
         ray={"spread_above": 0, "block_rows": 4},
     )
     engines = [DelayedEngine.remote(config, 0.2, start) for start in starts]  # type: ignore[attr-defined]
+    ray.get([engine.report.remote() for engine in engines])  # their processes run: `starts` count from here
     generator = RemoteGenerator(EnginePool(engines, [engine.ready.remote() for engine in engines]), "f")
     examples = [Example(str(i), f"{i}?", ("yes",)) for i in range(rows)]
     found, _ = run_rows(config, AskingJob(config), lambda: Handles(None, [], generator), examples, folder / "rows")  # type: ignore[arg-type]
