@@ -227,8 +227,8 @@ class ServingConfig(Section):
     )
     one_process: bool | None = Field(
         None,
-        description="whether each gateway holds encoder, shards and engine itself: least CPU an answer; default: where "
-        "one engine runs on a machine without a GPU",
+        description="whether each gateway (one, unless gateways are set) holds encoder, shards and engine itself: "
+        "least CPU an answer; default: where one engine runs on one machine without a GPU",
     )
     cache_dir: str | None = Field(None, description="local folder for shards of a shared store; default: none needed")
     poll_s: float = Field(2.0, gt=0, description="how often the newest release is looked for")

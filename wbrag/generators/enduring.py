@@ -1,8 +1,8 @@
 """Enduring generator: an engine that dies is started again in this process, and a prompt that kills it is found.
 
-Every call in flight at a death may be what caused it, so all of them are repeated with the engine to themselves, in
-parts (`suspects.py`). A prompt that alone takes three engines down is at fault, and fails with `NoAnswer`; all others
-get their answer.
+Every call in flight at a death may be what caused it, so all of them are repeated with the engine to themselves, and,
+where it dies again, in parts (`suspects.py`). A prompt that alone takes three engines down is at fault, and fails with
+`NoAnswer`; all others get their answer.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from wbrag.core.model_sections import IN_FLIGHT
 from wbrag.core.types import Completion, Generator, Prompt, Sampling
 from wbrag.generators.lease import Lease
 from wbrag.generators.one_door import OneDoor
-from wbrag.generators.suspects import ALONE, divided
+from wbrag.generators.suspects import ALONE, sift
 from wbrag.generators.wrapper import GeneratorWrapper
 
 log = logging.getLogger(__name__)
 STARTS = 3  # failed in a row, and this process has no engine any more
 CLOSING_S = 60.0  # for what is left of a dead engine
+CLOSED = "expected a running engine, found that it was closed: run the command again"
 
 
 class EnduringGenerator(OneDoor):
@@ -36,8 +37,9 @@ class EnduringGenerator(OneDoor):
     def __init__(self, make: Callable[[], Generator]) -> None:
         self.make, self.fingerprint, self.in_flight = make, "", IN_FLIGHT
         self._engine: Generator | None = None
-        self._starting, self._turns = asyncio.Lock(), Lease()
-        self._failed, self._why = 0, ""  # starts one after the other
+        self._making: asyncio.Task[Generator] | None = None  # nobody's who waits for it: they may leave
+        self._turns = Lease()
+        self._ran, self._failed, self._why = False, 0, ""  # starts that failed one after the other
         self._closed = False
         self._suspects: list[_Call] = []  # in flight at a death, and not yet settled
         self._settling: asyncio.Task[None] | None = None
@@ -52,8 +54,8 @@ class EnduringGenerator(OneDoor):
             await self._again()
 
     def check(self) -> None:
-        """Raises `NoEngine` where no engine starts in this process any more."""
-        if self._failed >= STARTS:
+        """Raises `NoEngine` where one has run in this process, and none starts any more."""
+        if self._ran and self._failed >= STARTS:
             raise NoEngine(f"expected the engine to start again, found that it does not: {self._why}")
 
     async def ask(self, method: str, *arguments: Any) -> Any:
@@ -101,15 +103,17 @@ class EnduringGenerator(OneDoor):
                 calls, self._suspects = self._suspects, []
                 log.warning("an engine has died under %d calls, which are repeated in parts", len(calls))
                 try:
-                    await divided(calls, self._tried, self._blame)
-                except Exception as error:  # there is no engine any more
-                    for call in calls:
-                        call.fail(error)
+                    await sift(calls, self._tried, self._blame)
+                except BaseException as error:  # there is no engine any more, or it is closed
+                    for call in (*calls, *self._suspects):
+                        call.fail(error if isinstance(error, Exception) else NoEngine(CLOSED))
+                    if not isinstance(error, Exception):
+                        raise
 
     async def _tried(self, calls: Sequence[_Call]) -> list[_Call]:
         """The calls that the engine died under."""
         asked = [call for call in calls if not call.reply.done()]  # else its caller has left
-        found = await asyncio.gather(*(self._once(c.method, *c.arguments) for c in asked), return_exceptions=True)
+        found = await asyncio.gather(*map(self._again_for, asked), return_exceptions=True)
         dead = []
         for call, reply in zip(asked, found, strict=True):
             if isinstance(reply, EngineDied) and not self._closed:
@@ -122,6 +126,12 @@ class EnduringGenerator(OneDoor):
                 call.reply.set_result(reply)
         return dead
 
+    def _again_for(self, call: _Call) -> asyncio.Future[Any]:
+        """Until its caller leaves."""
+        work = asyncio.ensure_future(self._once(call.method, *call.arguments))
+        call.reply.add_done_callback(lambda reply: reply.cancelled() and work.cancel())
+        return work
+
     async def _blame(self, call: _Call) -> None:
         call.fail(
             NoAnswer(
@@ -132,6 +142,10 @@ class EnduringGenerator(OneDoor):
 
     async def close(self) -> None:
         self._closed = True
+        for task in (self._settling, self._making):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._engine is not None:
             await self._engine.close()
             self._engine = None
@@ -145,42 +159,55 @@ class EnduringGenerator(OneDoor):
             raise
 
     async def _started(self) -> Generator:
-        async with self._starting:
-            if self._engine is None:
-                if self._closed:
-                    raise NoEngine("expected a running engine, found that it was closed: run the command again")
-                self.check()
-                engine = None
-                try:
-                    engine = self.make()
-                    await engine.start()
-                except BaseException as error:
-                    if isinstance(error, Exception):  # its caller has not just left
-                        self._failed, self._why = self._failed + 1, str(error)
-                    if engine is not None:
-                        await _left(engine)
-                    raise
-                self._failed = 0
-                self._engine, self.fingerprint = engine, engine.fingerprint
-                self.in_flight = getattr(engine, "in_flight", IN_FLIGHT)
-            return self._engine
+        if self._engine is None:
+            if self._closed:
+                raise NoEngine(CLOSED)
+            self.check()
+            if self._making is None or self._making.done():
+                self._make_one()
+            assert self._making is not None
+            await asyncio.shield(self._making)
+        if self._engine is None:  # it has died already
+            return await self._started()
+        return self._engine
+
+    def _make_one(self, dead: Generator | None = None) -> None:
+        self._making = asyncio.ensure_future(self._made(dead))
+        self._making.add_done_callback(lambda made: made.cancelled() or made.exception())  # who wants to hear it, waits
+
+    async def _made(self, dead: Generator | None) -> Generator:
+        """Another engine, once the memory of the `dead` one is free."""
+        if dead is not None:
+            await _left(dead)
+        engine = None
+        try:
+            engine = self.make()
+            await engine.start()
+        except BaseException as error:
+            if isinstance(error, Exception):  # it was not closed meanwhile
+                self._failed, self._why = self._failed + 1, str(error)
+            if engine is not None:
+                await _left(engine)
+            raise
+        self._ran, self._failed = True, 0
+        self._engine, self.fingerprint = engine, engine.fingerprint
+        self.in_flight = getattr(engine, "in_flight", IN_FLIGHT)
+        return engine
 
     async def _again(self) -> Generator:
         while True:
             try:
                 return await self._started()
             except WbragError as error:
-                if isinstance(error, NoEngine):
+                if isinstance(error, NoEngine) or not self._ran:
                     raise
 
     async def _buried(self, engine: Generator) -> None:
-        """No call goes to it any more; the first to say so waits until its memory is free."""
-        async with self._starting:
-            if self._engine is not engine:
-                return
+        """No call goes to it any more; the first to say so has another made, whoever may need it."""
+        if self._engine is engine:
             self._engine = None
             log.warning("an engine has died, and another starts in its place")
-            await _left(engine)
+            self._make_one(engine)
 
 
 async def _left(engine: Generator) -> None:

@@ -25,6 +25,7 @@ from wbrag.generators.chat_template import ChatTemplate
 from wbrag.generators.reaper import die_with_this_process
 from wbrag.generators.reasoning import AnswerFilter, answered
 
+GUARD_S = 0.5  # how often a loading engine's process is looked for, so that it does not outlive this one
 STALLED_S, LOOKS_S = 900.0, 10.0  # without an output for anybody: the engine hangs
 # vLLM's own choice on a CPU is a worker process, beside which the core process spins on a core that both need.
 ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
@@ -71,7 +72,6 @@ class VLLMGenerator:
                     settings, path = await asyncio.to_thread(self._whole)
                     await self._made(settings, path)
                     self._beside = settings.adapter is not None
-                    self._guard = die_with_this_process()
                 except WbragError:
                     raise
                 except Exception as error:
@@ -89,14 +89,24 @@ class VLLMGenerator:
                     ) from None
 
     async def _made(self, settings: GeneratorConfig, path: str) -> None:
-        """Loading a model takes minutes, in which others of this event loop have work to do."""
+        """Loading takes minutes, in which others of this event loop have work to do, and this process may die."""
         making = asyncio.ensure_future(asyncio.to_thread(_start_engine, settings, path, self.seed))
-        try:
-            self._engine = await asyncio.shield(making)
-        except asyncio.CancelledError:  # an engine that nobody waits for any more must not stay
-            making.add_done_callback(lambda made: made.cancelled() or made.exception() or made.result().shutdown())
-            await asyncio.wait({making})
-            raise
+        left: asyncio.CancelledError | None = None
+        while not making.done():
+            try:
+                await asyncio.wait({making}, timeout=GUARD_S)
+            except asyncio.CancelledError as error:  # until it is there: it must not stay, nor another load beside it
+                left = error
+            self._guard = self._guard or die_with_this_process()
+        if making.exception() is None and left is None:
+            self._engine = making.result()
+            return
+        self._unguarded()
+        if making.exception() is None:
+            making.result().shutdown()
+        if left is not None:
+            raise left
+        making.result()
 
     def _whole(self) -> tuple[GeneratorConfig, str]:
         """What the engine is started with: on a CPU, where vLLM takes seconds a token over an adapter, it is merged."""
@@ -176,9 +186,13 @@ class VLLMGenerator:
         if self._engine is not None:
             self._engine.shutdown()
             self._engine = self._chat = None
-            if self._guard is not None:
-                self._guard.kill()
-                self._guard.communicate()
+            self._unguarded()
+
+    def _unguarded(self) -> None:
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
 
     def _params(self, sampling: Sampling, template: ChatTemplate) -> Any:
         from vllm import SamplingParams

@@ -5,7 +5,6 @@ No code that comes with a model is run.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from wbrag.core.errors import WbragError
 
 def load_cross_encoder(model: str, setting: str, what: str = "a cross-encoder", **options: Any) -> Any:
     """`model` is a folder or a Hugging Face name; a `WbragError` names `setting` where it does not load."""
-    if Path(model).is_dir():
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
     check_torchvision()
     import torch
     from sentence_transformers import CrossEncoder
@@ -29,6 +26,7 @@ def load_cross_encoder(model: str, setting: str, what: str = "a cross-encoder", 
             model,
             device="cuda" if torch.cuda.is_available() else "cpu",
             trust_remote_code=False,
+            local_files_only=Path(model).is_dir(),
             model_kwargs={"use_safetensors": True, "dtype": torch.float32},  # halves round with the batch
             **options,
         )

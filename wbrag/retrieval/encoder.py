@@ -6,7 +6,6 @@ The weights are frozen. A query's vector must not depend on its batch, so bfloat
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -140,8 +139,6 @@ class BatchedEncoder:
 def load_encoder(settings: EncoderConfig) -> Any:
     """The sentence-transformers model; raises `WbragError` where none loads."""
     path = path_of(settings.model)
-    if Path(path).is_dir():
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
     check_torchvision()
     import torch
     from sentence_transformers import SentenceTransformer
@@ -156,6 +153,7 @@ def load_encoder(settings: EncoderConfig) -> Any:
             path,
             revision=settings.revision,
             trust_remote_code=False,
+            local_files_only=Path(path).is_dir(),
             device="cuda" if torch.cuda.is_available() else "cpu",
             model_kwargs={"dtype": getattr(torch, dtype), "use_safetensors": True},
         )

@@ -213,13 +213,64 @@ def test_a_stream_under_which_an_engine_dies_is_answered_whole_if_nothing_was_sa
 
 def test_one_that_does_not_start_any_more_fails_its_check() -> None:
     async def main() -> None:
-        generator = EnduringGenerator(Makes(starts=[WbragError("no memory")] * STARTS))
-        for _ in range(STARTS):
-            generator.check()
-            with pytest.raises(WbragError):
+        makes = Makes({"a"}, starts=[WbragError("no memory")] * 9)
+        generator = EnduringGenerator(makes)
+        for _ in range(9):  # whoever starts it may try as often as they like
+            with pytest.raises(WbragError, match="^no memory"):
                 await generator.start()
+            generator.check()
+        await generator.start()
+        makes.starts = [WbragError("no memory")] * STARTS
+        with pytest.raises(NoEngine):
+            await generator.generate("a", GREEDY)
         with pytest.raises(NoEngine, match="no memory"):
             generator.check()
+
+    asyncio.run(main())
+
+
+def test_a_start_goes_on_when_whoever_asked_for_it_has_left() -> None:
+    """A request may take a minute, a model ninety seconds to load: one load, however many give up."""
+
+    async def main() -> None:
+        loaded = asyncio.Event()
+
+        class Slow(Mortal):
+            async def start(self) -> None:
+                if len(self.makes.made) > 1:
+                    await loaded.wait()
+                await super().start()
+
+        makes = Makes()
+        generator = EnduringGenerator(lambda: makes.made.append(Slow(makes)) or makes.made[-1])  # type: ignore[func-returns-value, arg-type, return-value]
+        await generator.start()
+        makes.made[0].dead.set()
+        for prompt in "abc":
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(generator.generate(prompt, GREEDY), 0.02)
+        loaded.set()
+        assert await asyncio.wait_for(generator.generate("d", GREEDY), 60) == "D"  # type: ignore[comparison-overlap]
+        assert len(makes.made) == 2
+
+    asyncio.run(main())
+
+
+def test_closing_ends_a_start_and_whoever_waits_for_it() -> None:
+    async def main() -> None:
+        class Never(Mortal):
+            async def start(self) -> None:
+                if len(self.makes.made) > 1:
+                    await asyncio.Event().wait()
+
+        makes = Makes({"a"})
+        generator = EnduringGenerator(lambda: makes.made.append(Never(makes)) or makes.made[-1])  # type: ignore[func-returns-value, arg-type, return-value]
+        await generator.start()
+        waiting = [asyncio.ensure_future(generator.generate(prompt, GREEDY)) for prompt in "ab"]
+        while len(makes.made) == 1:
+            await asyncio.sleep(0)
+        await asyncio.wait_for(generator.close(), 60)
+        found = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 60)
+        assert all(isinstance(one, WbragError) for one in found) and all(engine.closed for engine in makes.made)
 
     asyncio.run(main())
 

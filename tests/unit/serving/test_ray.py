@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from wbrag.core.retry import REPLICAS
 from wbrag.core.sections import ServingConfig
 from wbrag.retrieval.encoder import BatchedEncoder
 from wbrag.retrieval.index.sizes import stored_bytes
-from wbrag.serving.ray import run
+from wbrag.serving.ray import app, run
 from wbrag.serving.ray.app import ENCODER_BYTES, in_one_process, retriever_asks
 from wbrag.serving.ray.handles import RemoteReleaseRetriever
 from wbrag.serving.ray.replicas import RetrieverReplica
@@ -93,6 +94,16 @@ def test_one_process_where_everything_shares_the_cores_of_one_machine(
 def test_one_process_has_no_groups_of_shards() -> None:
     with pytest.raises(UsageError, match="one_process or several serving.shard_groups, found both"):
         in_one_process(load(serving={"one_process": True, "shard_groups": 2}), False, 1)
+
+
+def test_one_process_asks_for_all_that_it_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(app, "_cluster", lambda asked: nullcontext(False))
+    monkeypatch.setattr(app, "_gpus_here", lambda: True)
+    settings = {"workspace": str(tmp_path), "serving": {"one_process": True}}
+    found = deployments(**settings, generator={"tensor_parallel_size": 2})["Gateway"]
+    assert found.ray_actor_options["num_gpus"] == 2 and found.num_replicas == 1
+    with pytest.raises(UsageError, match="one_process or index.gpus_per_shard, found both"):
+        deployments(**settings, index={"gpus_per_shard": 0.5})
 
 
 def test_one_process_is_one_deployment() -> None:
@@ -236,7 +247,8 @@ def test_a_start_that_is_stuck_says_what_failed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(run.serve, "run_many", lambda *parts, **options: None)
     monkeypatch.setattr(run, "application", lambda config: None)
     monkeypatch.setattr(run, "nodes", list)
-    monkeypatch.setattr(run, "hosts", lambda asked: 1)
+    monkeypatch.setattr(run, "gpus", lambda: 0)
+    monkeypatch.setattr(run, "places", lambda config, has_gpus, connected: (False, []))
     monkeypatch.setattr(run, "_unready", lambda config: "the model does not answer")
     monkeypatch.setattr(run, "_startup_status", lambda: ("r0001", "no such model"))
     monkeypatch.setattr(run, "WATCH_S", 0.001)

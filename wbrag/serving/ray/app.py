@@ -19,6 +19,7 @@ from ray import serve
 from wbrag.core.config import Config, load
 from wbrag.core.errors import UsageError, WbragError
 from wbrag.core.io.files import location
+from wbrag.core.sections import ServingConfig
 from wbrag.executor.ray.capacity import Asked, hosts, nodes
 from wbrag.executor.ray.session import gpus
 from wbrag.retrieval.external import is_external
@@ -45,14 +46,11 @@ def application(config: Config) -> serve.Application:
     engines = config.generator.backend == "vllm"
     with _cluster(engines or s.retrievers[0] > 1) as connected:
         has_gpus = gpus() > 0 if connected else engines and _gpus_here()
-        asked, *of_groups = retriever_asks(config, hosts if connected else lambda asked: 1)
-        together = in_one_process(config, has_gpus, len(nodes()) if connected else 1)
-    if together and s.one_process is None:  # a second engine on the same cores helps nobody
-        s = s.model_copy(update={"gateways": (1, 1)})
+        together, (asked, *of_groups) = places(config, has_gpus, connected)
+    if together:
+        s = s.model_copy(update={"gateways": _gateways(s)})
     gateway = _options("Gateway", s.gateways, target=s.concurrency) | {"graceful_shutdown_timeout_s": s.drain_s + 5}
     if together:
-        if engines:
-            asked = replace(asked, cpu=1.0, gpu=config.generator.tensor_parallel_size if has_gpus else asked.gpu)
         return serve.deployment(Gateway, **_place(asked), **gateway).bind(config)
     groups = [
         serve.deployment(GroupReplica, **_place(one), **_options(f"Shards-{number}", s.retrievers, target=16)).bind(
@@ -73,6 +71,29 @@ def application(config: Config) -> serve.Application:
         )
     front = serve.deployment(Gateway, ray_actor_options={"num_cpus": 0.1}, **gateway)
     return front.bind(config, retriever, generator)
+
+
+def places(config: Config, has_gpus: bool, connected: bool) -> tuple[bool, list[Asked]]:
+    """Whether one process answers, and what it, or else a retriever and each group of shards, asks of a node."""
+    count = hosts if connected else lambda asked: 1
+    if not in_one_process(config, has_gpus, len(nodes()) if connected else 1):
+        return False, retriever_asks(config, count)
+    copies = config.serving.model_copy(update={"retrievers": _gateways(config.serving)})
+    [asked] = retriever_asks(config.model_copy(update={"serving": copies}), count)
+    if config.generator.backend == "vllm":
+        if has_gpus and config.index.gpus_per_shard:
+            raise UsageError(
+                "expected serving.one_process or index.gpus_per_shard, found both: "
+                "the engine's GPU has no room for shards, leave one out"
+            )
+        gpu = config.generator.tensor_parallel_size if has_gpus else asked.gpu
+        asked = replace(asked, what="the endpoint's process", cpu=1.0, gpu=gpu)
+    return True, [asked]
+
+
+def _gateways(s: ServingConfig) -> tuple[int, int]:
+    """How many in one process: one, unless it was set; a second engine on the same cores or GPU helps nobody."""
+    return s.gateways if "gateways" in s.model_fields_set else (1, 1)
 
 
 def in_one_process(config: Config, has_gpus: bool, machines: int) -> bool:

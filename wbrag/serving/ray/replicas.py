@@ -19,6 +19,7 @@ from wbrag.core.env import openmp
 from wbrag.core.types import Generator, Hit
 from wbrag.generators import build
 from wbrag.generators.enduring import EnduringGenerator
+from wbrag.generators.hub import pinned
 from wbrag.generators.serve import ServeGenerator
 from wbrag.retrieval.encoder import Encoder, Vectors
 from wbrag.retrieval.hybrid import Words
@@ -124,10 +125,11 @@ class Gateway:
         self.generator: Generator
         if generator is not None:
             self.generator = ServeGenerator(config.generator, chat_transport(generator), config.seed)
-        elif config.generator.backend == "vllm":
-            self.generator = self.engine = EnduringGenerator(partial(build, config))
         else:
-            self.generator = build(config)
+            self.generator = build(config)  # a setting that is wrong is refused here, before anything loads
+            if config.generator.backend == "vllm":
+                pinned_once = config.model_copy(update={"generator": pinned(config.generator)})
+                self.generator = self.engine = EnduringGenerator(partial(build, pinned_once))
         self.watcher = ReleaseWatcher(self.layout, self.retriever, config.serving.poll_s)
 
     async def __serve_build_asgi_app__(self) -> Any:
@@ -153,6 +155,8 @@ class Gateway:
         return self.watcher.release.id if self.watcher.release else "", startup_error(self.gateway)
 
     async def check_health(self) -> None:
-        """Raises where an engine of this process does not start any more, so that another process is tried."""
+        """Raises where this process has lost what it answers with, so that another one is tried."""
         if self.engine is not None:
             self.engine.check()
+        if isinstance(self.retriever, ReleaseCache):  # a GPU that has failed fails every call from then on
+            await self.retriever.embed(["health"])

@@ -26,11 +26,12 @@ from ray.serve.context import _get_global_client
 from wbrag.core.config import Config
 from wbrag.core.errors import WbragError
 from wbrag.core.progress import bar
-from wbrag.executor.ray.capacity import check, hosts, nodes, pending
+from wbrag.executor.ray.capacity import check, nodes, pending
 from wbrag.executor.ray.failures import RAISED
 from wbrag.executor.ray.quiet import quiet_start
+from wbrag.executor.ray.session import gpus
 from wbrag.serving.keys import Keys, check_bind
-from wbrag.serving.ray.app import application, retriever_asks
+from wbrag.serving.ray.app import application, places
 from wbrag.units.layout import Layout
 
 NAME = "wbrag"
@@ -116,7 +117,7 @@ def _deploy(config: Config, stop: threading.Event, update: Any) -> None:
     """Returns when every replica is up, or when told to stop. Raises `WbragError` with why one did not come up."""
     with quiet_start():  # importing Ray's part for language models writes a line of its own
         app = application(config)
-    check(retriever_asks(config, hosts), nodes())
+    check(places(config, gpus() > 0, connected=True)[1], nodes())
     serve.run_many([serve.RunTarget(app, name=NAME)], wait_for_applications_running=False)
     deadline = time.monotonic() + config.ray.start_timeout_s
     state, why, since = (0, ""), "", time.monotonic()
