@@ -22,7 +22,7 @@ from lib.prefixes import cached_tokens
 from rich.console import Console
 from rich.table import Table
 
-from wbrag.core.config import Config
+from wbrag.core.config import Config, load
 from wbrag.core.metrics import acc
 from wbrag.core.types import Passage
 from wbrag.enrich.summary import verdicts_sha256
@@ -33,6 +33,7 @@ CLOSED_BOOK, ACCEPTED = 0.30, 0.155  # of all examples; the paper's Table 2 and 
 BLOCKS = (128, 32, 16)  # tokens: vLLM's default on CPUs, the smallest its kernels there like, and its default on GPUs
 SMALL, ROOM = 16, 10_000  # a cache that holds a few examples, as an 8B model's does of a long job
 READ = 100  # rows whose prompts are looked at
+LEAST_COMPUTED = 0.6
 RAG = "Answer the question based on the given documents. Only give the short answer."
 EXTRACT = (
     "Extract only the sentences that are evidence for the question from the retrieved passages. "
@@ -53,25 +54,31 @@ LAYOUTS: dict[str, dict[str, str]] = {  # prompts in place of wbrag's own, which
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--workspace", help="a folder for the demo's indexed corpus, kept between runs")
+    parser.add_argument("--model", help="another one that ships; its figures are shown, and not stored")
+    parser.add_argument("--examples", type=int, help="default: 300, and 60 with --quick")
     options = parser.parse_args()
-    with demo(options.workspace) as workspace:
+    count = options.examples or (60 if options.quick else 300)
+    config = load(generator={"model": options.model, "dtype": "bfloat16"}) if options.model else load()
+    with demo(options.workspace, config) as workspace:
         rows = {
-            (skip, trip): verdicts(workspace, 60 if options.quick else 300, lossless_skip=skip, round_trip=trip)
+            (skip, trip): verdicts(workspace, count, lossless_skip=skip, round_trip=trip)
             for trip in (True, False)
             for skip in (False, True)
         }
         workspace.close()
-        corpus, config = passages(workspace.layout), workspace.config
+        corpus = passages(workspace.layout)
         gold = {e.id: e.golden_answers for e in workspace.examples("demo/train")}
     plain = rows[False, False]
     figures = []
     for name, ids in {"30% closed book": thirty(plain), "NQ's shares": like_nq(plain)}.items():
         figures += counted(name, {key: [r for r in found if r["id"] in ids] for key, found in rows.items()}, config)
-        figures += orders(name, [r for r in plain if r["id"] in ids], corpus, config, gold)
+        ours = [r for r in rows[True, False] if r["id"] in ids]
+        figures += orders(name, [r for r in plain if r["id"] in ids], ours, corpus, config, gold)
     read = [r for r in rows[True, True] if r["id"] in thirty(plain)][: 12 if options.quick else READ]
     figures += prefixes(read, corpus, config)
     about = f"{len(plain)} questions of the demo, of which those with NQ's closed-book accuracy are kept."
-    record("calls", "python benchmarks/calls.py", figures, about, quick=options.quick, note=options.note)
+    shown = options.quick or bool(options.model)
+    record("calls", "python benchmarks/calls.py", figures, about, quick=shown, note=options.note)
 
 
 def verdicts(workspace: Workspace, limit: int | None, **enrich: bool) -> list[Row]:
@@ -128,6 +135,7 @@ def counted(name: str, rows: Mapping[tuple[bool, bool], list[Row]], config: Conf
 def orders(
     name: str,
     plain: Sequence[Row],
+    made: Sequence[Row],
     corpus: Mapping[str, Passage],
     config: Config,
     gold: Mapping[str, Sequence[str]],
@@ -176,8 +184,19 @@ def orders(
         table.add_row(way, str(calls), f"{calls / base[0]:.3f}", f"{read:,}", f"{read / base[1]:.3f}")
     Console().print(table)
     base, ours, least = (cost[way] for way in (*list(ways)[:2], list(ways)[-1]))
+    ids = _ids(_ordered(made, corpus, config)["row by row"], config)
+    computed = sum(map(len, ids)) - cached_tokens(ids, SMALL)
+    unsettled = sum(tokens[row["id"], stage] for row in plain for stage in closed_first(row))
     return [
         Figure(f"{name}: prompt tokens over the formula's", ours[1] / base[1], better="lower"),
+        Figure(
+            f"{name}: prompt tokens that are computed, blocks of {SMALL}, over the formula's",
+            computed / base[1],
+            target=LEAST_COMPUTED if "NQ" in name else None,
+            better="lower",
+            short=f"Prompt tokens computed over the paper's formula, {name}, blocks of {SMALL}" if "NQ" in name else "",
+        ),
+        Figure(f"{name}: of these closed and open book alone", unsettled / base[1], better="lower"),
         Figure(f"{name}: the fewest calls that any order could do with", least[0] / base[0], better="lower"),
     ]
 

@@ -9,13 +9,17 @@ a steady rate of half of that (what a user waits), and long answers in a closed 
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +27,22 @@ from lib.endpoints import Endpoint, rag, ray_llm, unending, vllm_serve
 from lib.load import Body, Took, closed, steady
 from lib.measured import Figure, arguments, record
 
+from wbrag.core.config import Config, load
+from wbrag.core.env import openmp
 from wbrag.core.reading import read_answer
 from wbrag.core.tasks import task
 from wbrag.core.types import Hit
 from wbrag.data.demo.facts import examples
 from wbrag.evaluation.demo_world import prepare
 from wbrag.generators.openai_wire import chat_messages
+from wbrag.retrieval.encoder import Encoder
 from wbrag.workspace import Workspace
 
 SHORT, LONG = 6, 128  # tokens of an answer; the demo's own answers have about six
 CLIENTS = 16
 TOP_K, SEED = 5, 0
-LEAST_SHARE, MOST_MS = 0.9, 25.0
+LEAST_SHARE = {SHORT: 0.85, LONG: 0.9}
+MOST_MS = 25.0  # of p95, and of CPU
 Start = Callable[[Path, Path, Path], AbstractContextManager[Endpoint]]
 
 
@@ -72,7 +80,7 @@ def main() -> None:
             folder / "log",
         )
         found = _measure(workspace.resolve(), model, log, size)
-    record("serving", "python benchmarks/serving.py", *_told(found), quick=args.quick, note=args.note)
+    record("serving", "python benchmarks/serving.py", *_told(*found), quick=args.quick, note=args.note)
 
 
 def _indexed(folder: Path) -> Path:
@@ -82,12 +90,13 @@ def _indexed(folder: Path) -> Path:
     return folder
 
 
-def _measure(workspace: Path, model: Path, log: Path, size: Size) -> dict[str, Measured]:
+def _measure(workspace: Path, model: Path, log: Path, size: Size) -> tuple[dict[str, Measured], float]:
     """The three endpoints, the RAG one first: it says which documents the others' prompts hold, and at what rate."""
     sets = examples()
     questions = [e.question for half in ("reworded", "new_facts") for e in sets[half]]
     random.Random(SEED).shuffle(questions)
     found: dict[str, Measured] = {}
+    encoder_ms = _apart(_encoder_ms, load(workspace=str(workspace)), questions)
     with rag(workspace, model, log) as endpoint:
         prompts = _prompts(endpoint, questions)
         asked = [[{"role": "user", "content": question}] for question in questions]
@@ -98,7 +107,24 @@ def _measure(workspace: Path, model: Path, log: Path, size: Size) -> dict[str, M
         with start(workspace, model, log) as endpoint:
             found[name] = _loads(endpoint, prompts, size, rate)
         _check_same(found["rag"], found[name])
-    return found
+    return found, encoder_ms
+
+
+def _apart(work: Callable[..., float], *arguments: Any) -> float:
+    """In a process of its own, whose threads are those of a replica."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(work, *arguments).result()
+
+
+def _encoder_ms(config: Config, questions: Sequence[str]) -> float:
+    """CPU of one question's vector, so many at once as there are clients: what the endpoint spends at the least."""
+    os.environ.update(openmp())
+    encoder = Encoder(config.encoder)
+    encoder.encode_queries(questions[:CLIENTS])
+    begun = time.process_time()
+    for start in range(0, len(questions), CLIENTS):
+        encoder.encode_queries(questions[start : start + CLIENTS])
+    return (time.process_time() - begun) / len(questions) * 1e3
 
 
 def _prompts(endpoint: Endpoint, questions: Sequence[str]) -> list[list[Body]]:
@@ -136,7 +162,7 @@ def _text(reply: Body) -> str:
     return str(reply["choices"][0]["message"]["content"])
 
 
-def _told(found: dict[str, Measured]) -> tuple[list[Figure], str]:
+def _told(found: dict[str, Measured], encoder_ms: float) -> tuple[list[Figure], str]:
     ours = found["rag"]
     names = {"rag": "wbrag serve", "ray": "ray.serve.llm", "vllm": "vllm serve"}
     figures: list[Figure] = []
@@ -146,13 +172,13 @@ def _told(found: dict[str, Measured]) -> tuple[list[Figure], str]:
             Figure(
                 f"throughput over {name}, {SHORT} tokens",
                 ours.short.rate / bare.short.rate,
-                target=LEAST_SHARE,
+                target=LEAST_SHARE[SHORT],
                 short=f"RAG endpoint's throughput over {name}'s, retrieval included, answers of {SHORT} tokens",
             ),
             Figure(
                 f"throughput over {name}, {LONG} tokens",
                 ours.long.rate / bare.long.rate,
-                target=LEAST_SHARE,
+                target=LEAST_SHARE[LONG],
                 short=f"The same, answers of {LONG} tokens",
             ),
             Figure(
@@ -164,12 +190,24 @@ def _told(found: dict[str, Measured]) -> tuple[list[Figure], str]:
                 short=f"Its p95 above {name}'s",
             ),
         ]
+    outside = sum(seconds for part, seconds in ours.short.cpu.items() if part not in ("EngineCore", "Worker", "client"))
+    figures += [
+        Figure(
+            "CPU of a short answer outside engine and encoder",
+            outside / len(ours.short.replies) * 1e3 - encoder_ms,
+            "ms",
+            MOST_MS,
+            "lower",
+            short="The endpoint's CPU outside engine and encoder, answers of 6 tokens",
+        ),
+        Figure(f"CPU of a question's vector, {CLIENTS} at once", encoder_ms, "ms"),
+    ]
     for key, name in names.items():
-        for load, took in (("short", found[key].short), ("long", found[key].long), ("steady", found[key].steady)):
-            figures.append(Figure(f"{name}, {load}: requests per second", took.rate, "/s"))
+        for kind, took in (("short", found[key].short), ("long", found[key].long), ("steady", found[key].steady)):
+            figures.append(Figure(f"{name}, {kind}: requests per second", took.rate, "/s"))
             for p in (50, 95, 99):
-                figures.append(Figure(f"{name}, {load}: p{p}", took.percentile(p), "ms"))
-            figures.append(Figure(f"{name}, {load}: CPU per request", took.cpu_ms, "ms"))
+                figures.append(Figure(f"{name}, {kind}: p{p}", took.percentile(p), "ms"))
+            figures.append(Figure(f"{name}, {kind}: CPU per request", took.cpu_ms, "ms"))
         cpu, n = found[key].short.cpu, len(found[key].short.replies)
         for part, seconds in cpu.most_common(6):
             figures.append(Figure(f"{name}, short: CPU of {part}", seconds / n * 1e3, "ms"))

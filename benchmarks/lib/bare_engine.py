@@ -21,7 +21,7 @@ class Batch:
 
     replies: list[str]
     seconds: float
-    cpu_s: float  # of all its threads
+    ends: list[float]  # of each reply, by the clock that all processes share
     prompt: int
     cached: int
     written: int
@@ -43,8 +43,8 @@ class Replay:
         return sum(batch.seconds for batch in self.batches)
 
     @property
-    def cpu_s(self) -> float:
-        return sum(batch.cpu_s for batch in self.batches)
+    def ends(self) -> list[float]:
+        return [end for batch in self.batches for end in batch.ends]
 
     @property
     def prompt(self) -> int:
@@ -78,7 +78,8 @@ def _replay(runs: Sequence[Sequence[Sequence[Ask]]], config: Config, options: di
     begun = time.perf_counter()
     from vllm import LLM
 
-    llm = LLM(**engine_options(config.generator, path, config.seed) | options)
+    timed = {"disable_log_stats": False}  # else no reply says when it ended
+    llm = LLM(**engine_options(config.generator, path, config.seed) | timed | options)
     started = time.perf_counter() - begun
     found = []
     for stages in runs:
@@ -94,13 +95,13 @@ def _batch(llm: Any, asks: Sequence[Ask], seed: int) -> Batch:
     chats = [[{"role": m.role, "content": m.content} for m in ask.messages] for ask in asks]
     prompts = [template(chat, add_generation_prompt=True, tokenize=False) for chat in chats]
     params = [SamplingParams(max_tokens=ask.max_tokens, temperature=0.0, seed=seed) for ask in asks]
-    begun, cpu = time.perf_counter(), time.process_time()
+    begun = time.perf_counter()
     outputs = llm.generate(prompts, params, use_tqdm=False) if prompts else []
     seconds = time.perf_counter() - begun
     return Batch(
         [o.outputs[0].text for o in outputs],
         seconds,
-        time.process_time() - cpu,
+        [o.metrics.last_token_ts for o in outputs],
         sum(len(o.prompt_token_ids) for o in outputs),
         sum(o.num_cached_tokens or 0 for o in outputs),
         sum(len(o.outputs[0].token_ids) for o in outputs),

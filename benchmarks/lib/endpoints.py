@@ -28,6 +28,7 @@ from wbrag.core.config import Config, load
 from wbrag.core.errors import WbragError
 from wbrag.core.model_sections import GeneratorConfig
 from wbrag.generators import model_path
+from wbrag.generators.vllm import ONE_PROCESS
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 ROOT = BENCHMARKS.parent
@@ -83,7 +84,7 @@ def vllm_serve(workspace: Path, model: Path, log: Path) -> AbstractContextManage
     for name, value in found.engine_kwargs.items():
         flag = name.replace("_", "-")
         command += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}={value}"]
-    command.append("--disable-uvicorn-access-log")
+    command += ["--disable-uvicorn-access-log", f"--distributed-executor-backend={ONE_PROCESS}"]  # as wbrag's, too
     return _running("vllm serve", str(model), port, command, "/health", log, found.runtime_env["env_vars"])
 
 

@@ -1,0 +1,69 @@
+"""When the calls of a pass ended, and how many there were a second between its first and its last tenth."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wbrag.core.types import Completion, Example, Generator, Messages, Prompt, Sampling, Scored
+from wbrag.enrich.enrich import Known
+from wbrag.enrich.row_jobs import EnrichJob, Handles
+from wbrag.enrich.rows import Row
+from wbrag.generators.wrapper import GeneratorWrapper
+
+
+@dataclass(frozen=True)
+class TimedJob:
+    """The work of `job`; `file` gets the time of each call's end, by the clock that all processes share."""
+
+    job: EnrichJob
+    file: Path
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "job":
+            raise AttributeError(name)
+        return getattr(self.job, name)
+
+    def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
+        return self.job.prepare(replace(handles, generator=TimedGenerator(handles.generator, self.file)))
+
+    def failed(self, example: Example, error: str) -> Row:
+        return self.job.failed(example, error)
+
+
+class TimedGenerator(GeneratorWrapper):
+    """`generator`, whose calls' ends are written down."""
+
+    def __init__(self, generator: Generator, file: Path) -> None:
+        super().__init__(generator)
+        self.out = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        found = await super().generate(prompt, sampling)
+        self._ended()
+        return found
+
+    async def score(self, prompt: Messages, continuation: str) -> Scored:
+        found = await super().score(prompt, continuation)
+        self._ended()
+        return found
+
+    def _ended(self) -> None:
+        os.write(self.out, struct.pack("=d", time.monotonic()))
+
+
+def ends(file: Path) -> list[float]:
+    """What `TimedJob` has written."""
+    return [time for (time,) in struct.iter_unpack("=d", file.read_bytes())]
+
+
+def middle_rate(times: Sequence[float]) -> float:
+    """Calls a second without the first and the last tenth of them: an engine that fills up, and one that runs dry."""
+    times, tenth = sorted(times), len(times) // 10
+    first, last = times[tenth], times[-1 - tenth]
+    return (len(times) - 2 * tenth - 1) / (last - first)
