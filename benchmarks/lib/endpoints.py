@@ -64,6 +64,7 @@ def rag(workspace: Path, model: Path, log: Path) -> AbstractContextManager[Endpo
         f"--serving.{name}={json.dumps(getattr(settings, name))}" for name in ("gateways", "retrievers", "generators")
     ]
     command = ["-m", "wbrag.cli", "serve", "--workspace", str(workspace), f"--generator.model={model}"]
+    command.append('--serving.tasks=["qa"]')  # what the embedded model was taught, under whatever name
     return _running("wbrag serve", "wbrag", port, [*command, f"--serving.port={port}", *flags], "/readyz", log)
 
 
