@@ -85,6 +85,7 @@ def _replay(runs: Sequence[Sequence[Sequence[Ask]]], config: Config, options: di
     for stages in runs:
         llm.reset_prefix_cache()
         found.append(Replay(started, [_batch(llm, asks, config.seed) for asks in stages]))
+    llm.llm_engine.engine_core.shutdown()  # else this process waits for its engine's at its own end
     return found
 
 
