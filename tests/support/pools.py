@@ -30,6 +30,7 @@ class DelayedEngine(EngineActor):
 
     async def ready(self) -> int:
         await asyncio.sleep(self.start_s)
+        self.start_s = 0.0  # it is up: rows ask again
         return self.config.generator.in_flight
 
     async def beside(self, method: str, *arguments: Any) -> Completion:
