@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 
 from lib.bare_engine import Replay, replay
-from lib.enrichment import Ask, Pass, demo, differing, one_pass, passages, stages
+from lib.enrichment import Ask, Pass, WrappedJob, demo, differing, one_pass, passages, stages
 from lib.measured import Figure, arguments, record
-from lib.timed_calls import TimedJob, ends, middle_rate
+from lib.timed_calls import TimedGenerator, ends, middle_rate
 
 from wbrag.workspace import Workspace
 
@@ -85,7 +85,8 @@ def measure(workspace: Workspace, count: int, rounds: int, core: int | None) -> 
             if arm == "wbrag":
                 with tempfile.TemporaryDirectory() as scratch:
                     timed = Path(scratch, "ends")
-                    made = one_pass(workspace, examples, Path(scratch, "v"), core, partial(TimedJob, file=timed))
+                    wrapped = partial(WrappedJob, wrap=partial(TimedGenerator, file=timed))
+                    made = one_pass(workspace, examples, Path(scratch, "v"), core, wrapped)
                     ours.append((made, ends(timed)))
                 workspace.close()
                 asked = asked or stages(made.rows, passages(workspace.layout), workspace.config)

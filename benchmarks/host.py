@@ -14,13 +14,15 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import ray
 from lib import host_actors
 from lib.counters import FOLDER, counted
+from lib.enrichment import WrappedJob
 from lib.measured import BENCHMARKS, Figure, arguments, record
-from lib.paper_sized import TINY, Script, ScriptedJob, sizes, write_questions
+from lib.paper_sized import TINY, Script, Scripted, sizes, write_questions
 from lib.sleeping_rate import RATE
 from lib.threads import Looks, busiest, by_role, looking
 
@@ -101,7 +103,7 @@ def measure(folder: Path, engines: int, rate: float) -> Found:
     with Workspace(folder / "workspace", settings(folder, engines)) as workspace:
         examples = workspace.examples("paper/train")
         handles = workspace.session.handles(workspace.path / "index", workspace.indexes("none"))
-        job = ScriptedJob(EnrichJob(workspace.config), script)
+        job = WrappedJob(EnrichJob(workspace.config), partial(Scripted, script=script))
         before = counted()
         with looking(ROLES, lambda: counted()["calls"]) as looks:
             run_rows(workspace.config, job, lambda: handles, examples, folder / f"rows-{engines}")

@@ -6,9 +6,9 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,9 +20,10 @@ from wbrag.core.io.parquet import corpus_files, read_all
 from wbrag.core.prompts import render
 from wbrag.core.reading import read_answer
 from wbrag.core.tasks import as_data, reference, task
-from wbrag.core.types import Example, Hit, Message, Passage, unit_id
+from wbrag.core.types import Example, Generator, Hit, Message, Passage, unit_id
 from wbrag.enrich.distil import EVIDENCE_TOKENS
-from wbrag.enrich.row_jobs import EnrichJob, RowJob
+from wbrag.enrich.enrich import Known
+from wbrag.enrich.row_jobs import EnrichJob, Handles, RowJob
 from wbrag.evaluation.demo_world import prepare
 from wbrag.units.layout import Layout
 from wbrag.workspace import Workspace
@@ -52,6 +53,25 @@ class Pass:
     start_s: float
     rows_s: float
     cpu: Counter[str]
+
+
+@dataclass(frozen=True)
+class WrappedJob:
+    """The work of `job`, whose generator is what `wrap` makes of it."""
+
+    job: EnrichJob
+    wrap: Callable[[Generator], Generator]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "job":
+            raise AttributeError(name)
+        return getattr(self.job, name)
+
+    def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
+        return self.job.prepare(replace(handles, generator=self.wrap(handles.generator)))
+
+    def failed(self, example: Example, error: str) -> Row:
+        return self.job.failed(example, error)
 
 
 @contextmanager

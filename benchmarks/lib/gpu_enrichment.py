@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from lib.bare_engine import Replay, replay
-from lib.enrichment import Ask, Pass, one_pass, passages, stages
+from lib.enrichment import Ask, Pass, WrappedJob, one_pass, passages, stages
 from lib.gpu_sizes import Size
 from lib.measured import Figure
 from lib.nvidia import Watched
-from lib.paper_sized import LLAMA_8B, TINY, Architecture, Script, ScriptedJob, sizes, write_questions
+from lib.paper_sized import LLAMA_8B, TINY, Architecture, Script, Scripted, sizes, write_questions
 from wbrag.core.config import Config, load
 from wbrag.workspace import Workspace
 
@@ -54,7 +55,8 @@ def figures(size: Size, folder: Path, gpu: Watched) -> Iterator[Figure]:
     script = Script(*sizes(), str(model / "tokenizer.json"))
     with Workspace(folder / "workspace", config(0.0)) as workspace:
         examples = workspace.examples("paper/train")
-        ours = one_pass(workspace, examples, folder / "verdicts", wrapped=lambda job: ScriptedJob(job, script))
+        scripted = partial(WrappedJob, wrap=partial(Scripted, script=script))
+        ours = one_pass(workspace, examples, folder / "verdicts", wrapped=scripted)
         ended = time.perf_counter()
         workspace.close()
         asked = stages(ours.rows, passages(workspace.layout), workspace.config)

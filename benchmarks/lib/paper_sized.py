@@ -11,7 +11,7 @@ import json
 import random
 import re
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,11 +20,8 @@ from typing import Any
 from wbrag.core.config import load
 from wbrag.core.prompts import render
 from wbrag.core.sentences import sentences
-from wbrag.core.types import Completion, Example, Generator, Messages, Prompt, Sampling
+from wbrag.core.types import Completion, Generator, Messages, Prompt, Sampling
 from wbrag.data.demo.facts import demo_world
-from wbrag.enrich.enrich import Known
-from wbrag.enrich.row_jobs import EnrichJob, Handles
-from wbrag.enrich.rows import Row
 from wbrag.evaluation.estimate import PlanRequest, workload
 from wbrag.evaluation.estimate.calls import Shares, Words
 from wbrag.generators import model_path
@@ -169,22 +166,3 @@ class Scripted(GeneratorWrapper):
         length = min(sampling.max_tokens, self.script.tokens(text))
         done = await self.generator.generate(prompt, replace(sampling, max_tokens=length))
         return replace(done, text=text, finish_reason="stop")
-
-
-@dataclass(frozen=True)
-class ScriptedJob:
-    """The work of `job`, whose generator's replies are the script's."""
-
-    job: EnrichJob
-    script: Script
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "job":
-            raise AttributeError(name)
-        return getattr(self.job, name)
-
-    def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
-        return self.job.prepare(replace(handles, generator=Scripted(handles.generator, self.script)))
-
-    def failed(self, example: Example, error: str) -> Row:
-        return self.job.failed(example, error)

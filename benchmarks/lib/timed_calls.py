@@ -5,35 +5,11 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from wbrag.core.types import Completion, Example, Generator, Messages, Prompt, Sampling, Scored
-from wbrag.enrich.enrich import Known
-from wbrag.enrich.row_jobs import EnrichJob, Handles
-from wbrag.enrich.rows import Row
+from wbrag.core.types import Completion, Generator, Messages, Prompt, Sampling, Scored
 from wbrag.generators.wrapper import GeneratorWrapper
-
-
-@dataclass(frozen=True)
-class TimedJob:
-    """The work of `job`; `file` gets the time of each call's end, by the clock that all processes share."""
-
-    job: EnrichJob
-    file: Path
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "job":
-            raise AttributeError(name)
-        return getattr(self.job, name)
-
-    def prepare(self, handles: Handles) -> Callable[[Example, Known], Awaitable[Row]]:
-        return self.job.prepare(replace(handles, generator=TimedGenerator(handles.generator, self.file)))
-
-    def failed(self, example: Example, error: str) -> Row:
-        return self.job.failed(example, error)
 
 
 class TimedGenerator(GeneratorWrapper):
@@ -58,7 +34,7 @@ class TimedGenerator(GeneratorWrapper):
 
 
 def ends(file: Path) -> list[float]:
-    """What `TimedJob` has written."""
+    """What `TimedGenerator` has written."""
     return [time for (time,) in struct.iter_unpack("=d", file.read_bytes())]
 
 

@@ -16,12 +16,10 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.library import contents, index, published, shelve
+from tests.support.library import facts
 from tests.support.pipeline import ITEMS, wbrag
 from tests.support.processes import free_port
 from wbrag.core.config import load
-from wbrag.core.types import Unit
-from wbrag.retrieval.encoder import Encoder
 from wbrag.units.layout import Layout
 
 pytestmark = [pytest.mark.integration, pytest.mark.drill]
@@ -69,13 +67,7 @@ def soon(true: Callable[[], object], what: str, seconds: float = 180) -> None:
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     store = Layout(tmp_path_factory.mktemp("one"), load(index={"block_rows": 8}))
-    encoder = Encoder(store.config.encoder)
-    rows = [
-        {"id": f"p{i}", "title": f"Note {i}", "text": f"The code of {item} is k{i}."} for i, item in enumerate(ITEMS)
-    ]
-    index(store, rows, encoder.encode_passages([contents(row) for row in rows]))
-    shelve(store, encoder, [Unit("u", f"The code of {ITEMS[0]} is k0.", ("q",), (("p0", "h"),), ())])
-    published(store)
+    facts(store)
     port = free_port()
     flags = [f"--serving.port={port}", f"--serving.timeout_s={REQUEST_S}", "--serving.one_process=true"]
     process = wbrag("serve", "--workspace", str(store.path), *flags)

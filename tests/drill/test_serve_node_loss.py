@@ -14,12 +14,10 @@ import pytest
 import ray
 from ray import serve
 
-from tests.support.library import contents, index, published, shelve
+from tests.support.library import facts
 from tests.support.nodes import Nodes, wait_until
 from tests.support.openai_server import OpenAIServer
 from tests.support.pipeline import ITEMS, config
-from wbrag.core.types import Unit
-from wbrag.retrieval.encoder import Encoder
 from wbrag.serving.ray.app import application
 from wbrag.units.layout import Layout
 
@@ -49,13 +47,7 @@ class Endpoint:
 def served(nodes: Nodes, endpoint: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     serving = {"gateways": [2, 2], "retrievers": [2, 2], "timeout_s": REQUEST_S}
     store = Layout(tmp_path_factory.mktemp("served"), config(endpoint, serving=serving))
-    encoder = Encoder(store.config.encoder)
-    rows = [
-        {"id": f"p{i}", "title": f"Note {i}", "text": f"The code of {item} is k{i}."} for i, item in enumerate(ITEMS)
-    ]
-    index(store, rows, encoder.encode_passages([contents(row) for row in rows]))
-    shelve(store, encoder, [Unit("u", f"The code of {ITEMS[0]} is k0.", ("q",), (("p0", "h"),), ())])
-    published(store)
+    facts(store)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -8,9 +8,10 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from tests.support.pipeline import ITEMS
 from wbrag.core.io.files import write_atomically
 from wbrag.core.types import Unit
-from wbrag.retrieval.encoder import Vectors, encoder_fingerprint
+from wbrag.retrieval.encoder import Encoder, Vectors, encoder_fingerprint
 from wbrag.retrieval.index.manifest import Manifest
 from wbrag.retrieval.index.shard import PASSAGES, build_once
 from wbrag.retrieval.trained import TrainedRetriever
@@ -58,6 +59,17 @@ def proposed(store: Layout, retriever: TrainedRetriever | None = None) -> Releas
     stock, history = Stock(store.shelf, store.shelf.version, store.shelf.ids()), store.releases.all()
     file = retriever.write(store.retrievers) if retriever else None
     return propose(store.config, store.path, stock, history, path, digest, retriever=file)
+
+
+def facts(store: Layout) -> None:
+    """One passage an item, a unit of the first, and the release that has both."""
+    encoder = Encoder(store.config.encoder)
+    rows = [
+        {"id": f"p{i}", "title": f"Note {i}", "text": f"The code of {item} is k{i}."} for i, item in enumerate(ITEMS)
+    ]
+    index(store, rows, encoder.encode_passages([contents(row) for row in rows]))
+    shelve(store, encoder, [Unit("u", f"The code of {ITEMS[0]} is k0.", ("q",), (("p0", "h"),), ())])
+    published(store)
 
 
 def published(store: Layout, retriever: TrainedRetriever | None = None) -> Release:

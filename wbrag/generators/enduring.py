@@ -159,7 +159,7 @@ class EnduringGenerator(OneDoor):
             raise
 
     async def _started(self) -> Generator:
-        if self._engine is None:
+        while self._engine is None:  # one that was made may have died already
             if self._closed:
                 raise NoEngine(CLOSED)
             self.check()
@@ -167,8 +167,6 @@ class EnduringGenerator(OneDoor):
                 self._make_one()
             assert self._making is not None
             await asyncio.shield(self._making)
-        if self._engine is None:  # it has died already
-            return await self._started()
         return self._engine
 
     def _make_one(self, dead: Generator | None = None) -> None:

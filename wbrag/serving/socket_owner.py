@@ -13,7 +13,6 @@ import struct
 SOCK_DIAG, BY_FAMILY, REQUEST = 4, 20, 1
 LIVE = {1, 4, 5, 8}  # established, or closed on one side: a socket that still has an owner
 TIMEOUT_S = 1.0
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def owner(local: tuple[str, int], remote: tuple[str, int]) -> int | None:

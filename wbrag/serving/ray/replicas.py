@@ -113,7 +113,7 @@ class Gateway:
         self, config: Config, retriever: DeploymentHandle | None = None, generator: DeploymentHandle | None = None
     ) -> None:
         if retriever is None:
-            os.environ.update(openmp() | {"VLLM_CPU_OMP_THREADS_BIND": "nobind"})  # before torch and vLLM read it
+            os.environ.update(openmp())  # before torch and vLLM read it
         setup()
         self.config, self.layout = config, Layout(config=config)
         self.retriever: ReleaseRetriever = (
